@@ -1,0 +1,273 @@
+"""One table of scalar expressions, keyed by the name of the op: what every kernel's epilogue is made of.
+
+`SCALAR[op](*operands, **attributes)` builds ONE TIR expression from operand expressions (`scalar(op, ...)` is the same with a
+clear error for an unknown name). f32 transcendental functions are the polynomials of `vector_math`; f64 ones are TVM's
+intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
+propagate NaN, as NumPy does.
+TVM's simplifier takes floats for totally ordered (after "not a > b" it drops a test "a <= b"; `x != x` is false), so NaN
+is told by its bits. Integer division truncates, as ONNX's does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+
+from targets.kernels import vector_math as vm
+from targets.kernels.vector_math import constant, dtype_of, let
+from tgraph.ir.errors import CompileError
+
+Expression = Callable[..., Expr]
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+HALVES = ("float16", "bfloat16")
+
+
+def cast(x: Expr, dtype: str) -> Expr:
+    """`x` as `dtype` (a TVM dtype name); to bool means "is not zero"."""
+    source = dtype_of(x)
+    if source == dtype:
+        return x
+    if dtype == "bool":
+        return not_equal(x, constant(0, source))
+    if source == "bool":
+        return tirx.Select(x, constant(1, dtype), constant(0, dtype))
+    if source == "bfloat16":
+        widened = tirx.Cast("uint32", tirx.reinterpret("uint16", x)) << constant(16, "uint32")
+        return cast(tirx.reinterpret("float32", widened), dtype)
+    if dtype == "bfloat16":
+        return let(cast(x, "float32"), _to_bfloat16)
+    return tirx.Cast(dtype, x)
+
+
+def not_equal(x: Expr, y: Expr) -> Expr:
+    """x != y, true where an operand is NaN. TVM's own NE is an *ordered* comparison, false there."""
+    if dtype_of(x) not in FLOATS:
+        return tirx.NE(x, y)
+    return tirx.Select(tirx.EQ(x, y), constant(False, "bool"), constant(True, "bool"))
+
+
+def is_nan(x: Expr) -> Expr:
+    """True where x is NaN, by its bits: `x != x` is always false in TVM."""
+    dtype = dtype_of(x)
+    if dtype in HALVES:
+        return is_nan(cast(x, "float32"))
+    bits, infinity = ("int64", 0x7FF0000000000000) if dtype == "float64" else ("int32", 0x7F800000)
+    magnitude = tirx.reinterpret(bits, x) & constant(_all_but_sign(bits), bits)
+    return magnitude > constant(infinity, bits)
+
+
+def _all_but_sign(bits: str) -> int:
+    return (1 << (63 if bits == "int64" else 31)) - 1
+
+
+def _to_bfloat16(x: Expr) -> Expr:
+    """f32 -> bf16, to nearest even. TVM's own cast repeats its operand, and a repeated `let` does not vectorise."""
+    u32 = lambda value: constant(value, "uint32")  # noqa: E731
+    odd = lambda b: (b >> u32(16)) & u32(1)  # noqa: E731
+    rounded = let(tirx.reinterpret("uint32", x), lambda b: (b + u32(0x7FFF) + odd(b)) >> u32(16))
+    bits = tirx.Select(is_nan(x), u32(0x7FC0), rounded)
+    return tirx.reinterpret("bfloat16", tirx.Cast("uint16", bits))
+
+
+def _floating(expression: Expression) -> Expression:
+    """Computes half precisions in f32: operands up, one rounding down."""
+
+    def wrapped(*operands: Expr, **attributes: Any) -> Expr:
+        dtype = dtype_of(operands[0])
+        if dtype not in HALVES:
+            return expression(*operands, **attributes)
+        widened = [cast(x, "float32") if dtype_of(x) == dtype else x for x in operands]
+        return cast(expression(*widened, **attributes), dtype)
+
+    return wrapped
+
+
+def _by_width(f32: Expression, f64: Expression) -> Expression:
+    """A polynomial for f32 (and, widened, for halves), an intrinsic for f64."""
+    return _floating(lambda x, **a: f64(x, **a) if dtype_of(x) == "float64" else f32(x, **a))
+
+
+def _f64(x: float) -> Expr:
+    return constant(x, "float64")
+
+
+def _gelu(x: Expr, approximate: str = "none") -> Expr:
+    if dtype_of(x) != "float64":
+        return vm.gelu_tanh(x) if approximate == "tanh" else vm.gelu(x)
+    if approximate == "tanh":
+        inner = lambda v: _f64(math.sqrt(2 / math.pi)) * (v + _f64(0.044715) * v * v * v)  # noqa: E731
+        return let(x, lambda v: _f64(0.5) * v * (_f64(1.0) + tirx.tanh(inner(v))))
+    return let(x, lambda v: _f64(0.5) * v * (_f64(1.0) + tirx.erf(v * _f64(math.sqrt(0.5)))))
+
+
+def _sigmoid64(x: Expr) -> Expr:
+    return _f64(1.0) / (_f64(1.0) + tirx.exp(_f64(0.0) - x))
+
+
+def _softplus64(x: Expr) -> Expr:
+    return let(x, lambda v: tirx.Max(v, _f64(0.0)) + tirx.log1p(tirx.exp(_f64(0.0) - tirx.abs(v))))
+
+
+def _pow(x: Expr, y: Expr) -> Expr:
+    dtype = dtype_of(x)
+    if isinstance(y, tirx.FloatImm | tirx.IntImm):
+        simple = _constant_power(x, float(y.value))
+        if simple is not None:
+            return simple
+    if dtype == "float32":
+        return vm.pow(x, cast(y, "float32"))
+    if dtype == "float64":
+        return tirx.power(x, cast(y, "float64"))
+    # integers: exact while the result is below 2^53
+    return cast(tirx.power(cast(x, "float64"), cast(y, "float64")), dtype)
+
+
+def _constant_power(x: Expr, y: float) -> Expr | None:
+    """x^y for the exponents that models use, as products and roots."""
+    if y == 1.0:
+        return x
+    if y == 2.0:
+        return let(x, lambda v: v * v)
+    if y == 3.0:
+        return let(x, lambda v: v * v * v)
+    if y == 4.0:
+        return let(x, lambda v: let(v * v, lambda s: s * s))
+    if dtype_of(x) in FLOATS and y == 0.5:
+        return tirx.sqrt(x)
+    if dtype_of(x) in FLOATS and y == -1.0:
+        return constant(1.0, dtype_of(x)) / x
+    return None
+
+
+def _div(x: Expr, y: Expr) -> Expr:
+    return tirx.Div(x, y) if dtype_of(x) in FLOATS else tirx.truncdiv(x, y)
+
+
+def _mod(x: Expr, y: Expr) -> Expr:
+    """Remainder with the divisor's sign, as NumPy's `mod` and ONNX's integer Mod."""
+    if dtype_of(x) in FLOATS:
+        return let(x, lambda a: let(y, lambda b: a - tirx.floor(a / b) * b))
+    return tirx.floormod(x, y)
+
+
+def maximum(x: Expr, y: Expr) -> Expr:
+    """The larger operand; NaN if either is NaN."""
+    if dtype_of(x) not in FLOATS:
+        return tirx.Max(x, y)
+    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a > b, a, b))  # noqa: E731
+    return let(x, lambda a: let(y, lambda b: pick(a, b)))
+
+
+def minimum(x: Expr, y: Expr) -> Expr:
+    """The smaller operand; NaN if either is NaN."""
+    if dtype_of(x) not in FLOATS:
+        return tirx.Min(x, y)
+    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a < b, a, b))  # noqa: E731
+    return let(x, lambda a: let(y, lambda b: pick(a, b)))
+
+
+def _relu(x: Expr) -> Expr:
+    zero = constant(0, dtype_of(x))
+    return let(x, lambda v: tirx.Select(v < zero, zero, v))
+
+
+def _abs(x: Expr) -> Expr:
+    zero = constant(0, dtype_of(x))
+    if dtype_of(x) in FLOATS:
+        return tirx.abs(x)
+    return let(x, lambda v: tirx.Select(v < zero, zero - v, v))
+
+
+def _neg(x: Expr) -> Expr:
+    # -1 * x and not 0 - x: the latter turns 0.0 into 0.0 instead of -0.0
+    return x * constant(-1, dtype_of(x))
+
+
+def _sign(x: Expr) -> Expr:
+    dtype = dtype_of(x)
+    zero, one, minus = (constant(v, dtype) for v in (0, 1, -1))
+    return let(x, lambda v: tirx.Select(v > zero, one, tirx.Select(v < zero, minus, v)))
+
+
+def _where(condition: Expr, x: Expr, y: Expr) -> Expr:
+    return tirx.Select(condition, x, y)
+
+
+def _only_floats(expression: Expression) -> Expression:
+    """The identity on integers (floor, ceil, round)."""
+    rounded = _floating(expression)
+    return lambda x: rounded(x) if dtype_of(x) in FLOATS else x
+
+
+def _xor(x: Expr, y: Expr) -> Expr:
+    return tirx.NE(cast(x, "int32"), cast(y, "int32"))
+
+
+def _is_inf(x: Expr) -> Expr:
+    return tirx.EQ(tirx.abs(x), constant(math.inf, dtype_of(x)))
+
+
+SCALAR: dict[str, Expression] = {
+    # arithmetic
+    "add": _floating(lambda x, y: tirx.Add(x, y)),
+    "sub": _floating(lambda x, y: tirx.Sub(x, y)),
+    "mul": _floating(lambda x, y: tirx.Mul(x, y)),
+    "div": _floating(_div),
+    "mod": _floating(_mod),
+    "pow": _floating(_pow),
+    "neg": _floating(_neg),
+    "abs": _floating(_abs),
+    "sign": _floating(_sign),
+    "reciprocal": _floating(lambda x: constant(1.0, dtype_of(x)) / x),
+    "sqrt": _floating(lambda x: tirx.sqrt(x)),
+    "rsqrt": _floating(lambda x: constant(1.0, dtype_of(x)) / tirx.sqrt(x)),
+    "square": _floating(lambda x: let(x, lambda v: v * v)),
+    "minimum": _floating(minimum),
+    "maximum": _floating(maximum),
+    "clip": _floating(lambda x, low, high: minimum(maximum(x, low), high)),
+    "floor": _only_floats(lambda x: tirx.floor(x)),
+    "ceil": _only_floats(lambda x: tirx.ceil(x)),
+    "round": _only_floats(lambda x: tirx.nearbyint(x)),
+    # transcendental
+    "exp": _by_width(vm.exp, tirx.exp),
+    "log": _by_width(vm.log, tirx.log),
+    "erf": _by_width(vm.erf, tirx.erf),
+    "sin": _by_width(vm.sin, tirx.sin),
+    "cos": _by_width(vm.cos, tirx.cos),
+    # activations
+    "tanh": _by_width(vm.tanh, tirx.tanh),
+    "sigmoid": _by_width(vm.sigmoid, _sigmoid64),
+    "softplus": _by_width(vm.softplus, _softplus64),
+    "relu": _floating(_relu),
+    "gelu": _floating(_gelu),
+    "gelu_tanh": _floating(lambda x: _gelu(x, "tanh")),
+    "silu": _by_width(vm.silu, lambda x: let(x, lambda v: v * _sigmoid64(v))),
+    "quick_gelu": _by_width(vm.quick_gelu, lambda x: let(x, lambda v: v * _sigmoid64(v * _f64(1.702)))),
+    # comparison and logic
+    "equal": lambda x, y: tirx.EQ(x, y),
+    "not_equal": not_equal,
+    "less": lambda x, y: tirx.LT(x, y),
+    "less_equal": lambda x, y: tirx.LE(x, y),
+    "greater": lambda x, y: tirx.GT(x, y),
+    "greater_equal": lambda x, y: tirx.GE(x, y),
+    "logical_and": lambda x, y: tirx.And(x, y),
+    "logical_or": lambda x, y: tirx.Or(x, y),
+    "logical_xor": _xor,
+    "logical_not": lambda x: tirx.Not(x),
+    "isnan": is_nan,
+    "isinf": lambda x: _is_inf(cast(x, "float32") if dtype_of(x) in HALVES else x),
+    "where": _where,
+    "cast": cast,
+    "identity": lambda x: x,
+}
+
+
+def scalar(op: str, *operands: Expr, **attributes: Any) -> Expr:
+    """The expression of elementwise op `op`; CompileError if the table has no such op."""
+    if op not in SCALAR:
+        raise CompileError(f"{op}: no scalar expression; an elementwise kernel cannot contain it")
+    return SCALAR[op](*operands, **attributes)

@@ -1,0 +1,7 @@
+"""Files: `write(graph, "layer.svg")` and `read("layer.tg")`, by suffix. A format of one's own registers with `@format`."""
+
+from . import dot, json, svg, tg  # noqa: F401  (each registers its suffix)
+from .registry import FORMATS, Format, format, read, write
+from .safetensors import load_safetensors, save_safetensors
+
+__all__ = ["FORMATS", "Format", "format", "load_safetensors", "read", "save_safetensors", "write"]

@@ -1,0 +1,61 @@
+"""What pictures say about a node: its op with the attributes that matter, types, and the details for a tooltip."""
+
+from __future__ import annotations
+
+from ..ir.graph import Graph
+from ..ir.names import attribute, number
+from ..ir.registry import REQUIRED
+from ..ir.types import TensorType
+from ..ir.values import Constant, Input, Node, Parameter, Value
+
+
+def op_title(node: Node) -> str:
+    """`linear`, or `$gemm_gelu` for a call."""
+    function = node.attrs.get("function")
+    return f"${function.name}" if isinstance(function, Graph) else node.op.name
+
+
+def attributes(node: Node) -> str:
+    """The attributes that differ from their defaults: `axis=-1, keepdims=true`."""
+    shown = []
+    for name, value in node.attrs.items():
+        default = node.op.attributes.get(name, REQUIRED)
+        if not isinstance(value, Graph) and (default is REQUIRED or type(value) is not type(default) or value != default):
+            shown.append(f"{name}={attribute(value)}")
+    return ", ".join(shown)
+
+
+def value_label(value: Value) -> str:
+    """A leaf by its name and type; a scalar constant by its value."""
+    if isinstance(value, (Input, Parameter)):
+        return f"{value.name}: {plain(value.type)}"
+    if isinstance(value, Constant) and value.type.rank == 0 and value.data is not None:
+        return number(value.data[()], value.dtype)
+    return f"constant {plain(value.type)}" if isinstance(value, Constant) else plain(value.type)
+
+
+def plain(type: TensorType) -> str:
+    """A type without its value range."""
+    return str(TensorType(type.dtype, type.shape))
+
+
+def node_label(node: Node) -> str:
+    """Op, attributes and result types, one a line."""
+    scalars = [value_label(v) for v in node.inputs if isinstance(v, Constant) and v.type.rank == 0]
+    lines = [op_title(node), ", ".join(filter(None, (*scalars, attributes(node))))]
+    return "\n".join([line for line in lines if line] + [plain(r.type) for r in node.results])
+
+
+def node_tooltip(node: Node) -> str:
+    """Everything: the application with operand names and types, scopes, source lines."""
+    lines = [op_title(node)]
+    for position, operand in enumerate(node.operands):
+        if operand is not None:
+            name = node.op.operands[min(position, len(node.op.operands) - 1)].name
+            leaf = not operand.type.rank or isinstance(operand, (Input, Parameter))
+            lines.append(f"  {name} = {value_label(operand)}" if leaf else f"  {name}: {plain(operand.type)}")
+    lines += [f"  {name} = {attribute(value)}" for name, value in node.attrs.items()]
+    lines += [f"  -> {plain(r.type)}" for r in node.results]
+    lines += [f"in {scope}" for scope in node.provenance.scopes if scope]
+    lines += [f"at {location}" for location in node.provenance.locations]
+    return "\n".join(lines)

@@ -1,0 +1,133 @@
+"""The safetensors format: a JSON header, then raw little-endian tensors. Files are mapped, so a tensor costs nothing until read.
+
+Source: the format's description at https://github.com/huggingface/safetensors (README, "Format").
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..ir.errors import FormatError
+from .registry import replacing
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "I16": np.dtype("<i2"), "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"), "U32": np.dtype("<u4"), "U16": np.dtype("<u2"), "U8": np.dtype("u1"),
+    "BOOL": np.dtype("bool"),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_LONGEST_HEADER = 100_000_000  # the limit that the format sets
+_ALIGNMENT = 64  # of the first tensor; the format lets none be padded after it
+
+
+class TensorFile(Mapping[str, np.ndarray]):
+    """The tensors of one file by name: read-only arrays over the mapped file, which lives as long as any of them."""
+
+    def __init__(self, path: Path, entries: Mapping[str, Any], metadata: dict[str, str], data: np.ndarray):
+        self.path, self.metadata = path, metadata
+        self._entries, self._data = dict(entries), data
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        entry = self._entries[name]
+        start, stop = entry["data_offsets"]
+        return self._data[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def load_safetensors(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
+    """Arrays by name, mapped, not read; of a sharded checkpoint too, by its `*.safetensors.index.json`.
+
+    Raises FormatError if the file is damaged, and OSError if there is none.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        return open_tensors(path)
+    try:
+        shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = {file: open_tensors(path.parent / file) for file in sorted(set(shards.values()))}
+        return {name: files[file][name] for name, file in shards.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"{path} is no index of safetensors files: {error!r}") from None
+
+
+def open_tensors(path: Path) -> TensorFile:
+    """Map one file and check its header: known dtypes, and sizes that fit the shapes and the file."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if len(prefix) < 8 or length > min(size - 8, _LONGEST_HEADER):
+            raise FormatError(f"{path} is no safetensors file, or is cut off: its header does not fit in {size} bytes")
+        try:
+            header = json.loads(file.read(length))
+            metadata = dict(header.pop("__metadata__", {}))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise FormatError(f"{path} is no safetensors file: its header is no JSON object ({error})") from None
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = np.frombuffer(mapped, dtype=np.uint8, offset=8 + length)
+    for name, entry in header.items():
+        _check_entry(path, name, entry, data.size)
+    return TensorFile(path, header, metadata, data)
+
+
+def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
+    try:
+        dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        sizes_fit = all(isinstance(n, int) and n >= 0 for n in (*shape, start, stop)) and start <= stop <= size
+    except (KeyError, TypeError, ValueError):
+        raise FormatError(f"{path}: the header's entry for tensor {name!r} is damaged") from None
+    if dtype not in _DTYPES:
+        raise FormatError(f"{path}: tensor {name!r} has dtype {dtype}; known: {', '.join(_DTYPES)}")
+    if not sizes_fit:
+        raise FormatError(f"{path}: tensor {name!r} lies outside of the file, which is cut off or damaged")
+    wanted = _DTYPES[dtype].itemsize
+    for n in shape:
+        wanted *= n
+    if stop - start != wanted:
+        raise FormatError(f"{path}: tensor {name!r} ({dtype}{shape}) needs {wanted} bytes, the file gives {stop - start}")
+
+
+def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray],
+                     metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name. The file appears when it is complete.
+
+    Raises FormatError for an element type that the format lacks.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    arrays = {name: _little_endian(np.asarray(tensors[name])) for name in tensors}
+    # Wide elements first: every tensor is then aligned for its own elements.
+    order = sorted(arrays, key=lambda n: (-arrays[n].dtype.itemsize, n))
+    offset = 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype not in _NAMES:
+            raise FormatError(f"{os.fspath(path)}: safetensors has no dtype for tensor {name!r} ({array.dtype})")
+        stop = offset + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, stop]}
+        offset = stop
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
+    with replacing(Path(path)) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+
+
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False) if array.dtype.kind in "iuf" else array

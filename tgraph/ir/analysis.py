@@ -1,0 +1,182 @@
+"""Questions about a graph's shape: order, liveness, dominance, the longest chain, and parts that stand alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .dims import evaluate, symbols
+from .errors import GraphError
+from .graph import Graph
+from .values import Constant, Node, Result, Value
+
+if TYPE_CHECKING:
+    import networkx
+
+
+def to_networkx(graph: Graph) -> networkx.DiGraph:
+    """The nodes and their dependences; each edge carries the first `value` that flows, and all of them as `values`."""
+    import networkx
+
+    result = networkx.DiGraph(name=graph.name)
+    for node in graph.nodes:
+        result.add_node(node, op=node.op.name)
+        for value in dict.fromkeys(node.inputs):
+            if not isinstance(value, Result):
+                continue
+            if result.has_edge(value.node, node):
+                result.edges[value.node, node]["values"] += (value,)
+            else:
+                result.add_edge(value.node, node, value=value, values=(value,))
+    return result
+
+
+def topological_order(graph: Graph, key: Callable[[Node], int] | None = None) -> list[Node]:
+    """An order with operands before users; among nodes that are free, the smallest `key` first (default: canonical)."""
+    import networkx
+
+    if key is None:
+        return graph.nodes
+    position = {node: i for i, node in enumerate(graph.nodes)}
+    return list(networkx.lexicographical_topological_sort(to_networkx(graph), key=lambda n: (key(n), position[n])))
+
+
+def liveness(graph: Graph, order: Sequence[Node] | None = None) -> dict[Value, tuple[int, int]]:
+    """For each value, the positions in `order` where it is defined and last used.
+
+    Inputs, parameters and constants are defined at -1; outputs are used at len(order), after the last node. A
+    result that nothing reads ends where it starts.
+    """
+    nodes = graph.nodes if order is None else list(order)
+    intervals: dict[Value, tuple[int, int]] = {v: (-1, -1) for v in graph.inputs}
+    for position, node in enumerate(nodes):
+        for value in node.inputs:
+            intervals[value] = intervals.get(value, (-1, -1))[0], position
+        for result in node.results:
+            intervals[result] = position, position
+    for _, value in graph.outputs:
+        intervals[value] = intervals.get(value, (-1, -1))[0], len(nodes)
+    return intervals
+
+
+def dominators(graph: Graph) -> dict[Node, Node | None]:
+    """The nearest node that every path from the inputs goes through; None if there is none."""
+    return _immediate(graph, forward=True)
+
+
+def post_dominators(graph: Graph) -> dict[Node, Node | None]:
+    """The nearest node that every path to an output (or to a dead end) goes through; None if there is none."""
+    return _immediate(graph, forward=False)
+
+
+def _immediate(graph: Graph, forward: bool) -> dict[Node, Node | None]:
+    import networkx
+
+    dag = to_networkx(graph)
+    read_outside = {v.node for _, v in graph.outputs if isinstance(v, Result)}
+    if forward:
+        # A leaf operand is a path of its own from the inputs, unless it is data that is always there.
+        ends = {n for n in dag if not dag.in_degree(n) or any(v in graph.inputs for v in n.inputs)}
+    else:
+        dag = dag.reverse()
+        ends = {n for n in dag if not dag.in_degree(n)} | read_outside
+    flow = networkx.DiGraph(dag.edges)
+    flow.add_nodes_from(dag)
+    flow.add_edges_from(("root", node) for node in ends)
+    if not ends:
+        return {}
+    nearest = networkx.immediate_dominators(flow, "root")
+    return {n: None if nearest[n] == "root" else nearest[n] for n in graph.nodes}
+
+
+def critical_path(graph: Graph, sizes: Mapping[str, int] | None = None,
+                  cost: Callable[[Node], float] | None = None) -> tuple[list[Node], float]:
+    """The chain of dependent nodes that costs most, and its cost (default: FLOPs at `sizes`)."""
+    import networkx
+
+    known = {} if sizes is None else dict(sizes)
+
+    def flops(node: Node) -> float:
+        return float(evaluate(node.flops, known))
+
+    price = flops if cost is None else cost
+    dag = to_networkx(graph)
+    if not dag:
+        return [], 0.0
+    paths = networkx.DiGraph()
+    for node in dag:
+        paths.add_edge("start", node, weight=price(node) if not dag.in_degree(node) else 0.0)
+        for above in dag.predecessors(node):
+            paths.add_edge(above, node, weight=price(node))
+    chain = networkx.dag_longest_path(paths, weight="weight")[1:]
+    return chain, sum(price(node) for node in chain)
+
+
+def is_convex(graph: Graph, nodes: Collection[Node]) -> bool:
+    """Whether no path leaves the set and comes back, so that it can run as one."""
+    inside = set(nodes)
+    stack = [u for n in inside for r in n.results for u in r.users if u not in inside]
+    seen = set(stack)
+    while stack:
+        for result in stack.pop().results:
+            for user in result.users:
+                if user in inside:
+                    return False
+                if user not in seen:
+                    seen.add(user)
+                    stack.append(user)
+    return True
+
+
+def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list[Value], list[Value]]:
+    """A convex set of nodes as a graph of its own, with the values to feed it and the values that it replaces.
+
+    Inputs `x0, x1, ...` stand for the outside values in the order of first use; constants of rank 0 move in. Outputs
+    `y0, y1, ...` are what is read outside, or for a set that nothing reads, all results. Names and order depend on the set's
+    own shape only, so equal sets give equal graphs. Symbolic dims keep their names.
+
+    Raises GraphError if the set is empty, not convex, or not of this graph.
+    """
+    inside = set(nodes)
+    if not inside or any(n not in graph for n in inside):
+        raise GraphError(f"cannot extract {name!r}: it needs nodes of graph {graph.name}")
+    if not is_convex(graph, inside):
+        ops = ", ".join(n.op.name for n in graph.nodes if n in inside)
+        raise GraphError(f"cannot extract {name!r} ({ops}): a path leaves these nodes and comes back")
+    members = [n for n in graph.nodes if n in inside]
+    outputs = {id(v) for _, v in graph.outputs}
+    produced = [r for n in members for r in n.results]
+    results: list[Value] = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
+    results = results or [r for r in produced if not r.uses]
+    new = Graph(name, graph.weights)
+    arguments: list[Value] = []
+    mapping: dict[Value, Value] = {}
+    for node in _local_order(inside, results, members):
+        for value in node.inputs:
+            if value in mapping:
+                continue
+            if isinstance(value, Constant) and value.type.rank == 0 and value.data is not None:
+                mapping[value] = new.constant(value.data, value.dtype)
+            else:
+                mapping[value] = new.input(f"x{len(arguments)}", value.type)
+                arguments.append(value)
+        mapping.update(zip(node.results, new.clone(node, mapping).results))
+    new.set_outputs((f"y{i}", mapping[v]) for i, v in enumerate(results))
+    known = set(new.symbols)
+    new.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
+    return new, arguments, results
+
+
+def _local_order(inside: set[Node], results: Iterable[Value], members: Iterable[Node]) -> list[Node]:
+    """Operands first, depth first from the results, looking at nothing outside the set."""
+    done: dict[Node, None] = {}
+    for root in (*(r.node for r in results if isinstance(r, Result)), *members):
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            below = [v.node for v in node.inputs if isinstance(v, Result) and v.node in inside and v.node not in done]
+            if below and node not in done:
+                stack.append(below[0])
+            else:
+                done[stack.pop()] = None
+    return list(done)

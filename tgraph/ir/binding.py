@@ -1,0 +1,120 @@
+"""From arrays to sizes: check what a caller feeds against a graph's inputs, and solve for its symbolic dims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .dims import DimLike, as_symbol, evaluate, symbols
+from .errors import InputError, RuleError
+from .graph import Graph
+from .rules import Constraint
+from .types import TensorType
+from .values import Input
+
+Sizes = dict[str, int]
+
+
+def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Feeds by input name. Raises InputError for too many, unknown, doubled or missing ones."""
+    names = [i.name for i in graph.inputs]
+    signature = f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in graph.inputs)})"
+    if len(positional) > len(names):
+        raise InputError(f"{signature} takes {len(names)} inputs, got {len(positional)}")
+    feeds = dict(zip(names, positional))
+    for name, value in named.items():
+        if name not in names:
+            raise InputError(f"{signature} has no input {name!r}")
+        if name in feeds:
+            raise InputError(f"{signature} got input {name!r} twice")
+        feeds[name] = value
+    missing = [name for name in names if name not in feeds]
+    if missing:
+        raise InputError(f"{signature} misses input {', '.join(missing)}")
+    return feeds
+
+
+def as_array(value: Any, input: Input) -> np.ndarray:
+    """One feed as an array of exactly the input's element type; Python numbers adapt, anything with DLPack goes in.
+
+    Raises InputError that names the input, what was expected and what came.
+    """
+    want = input.type
+    if isinstance(value, (bool, int, float)):
+        if isinstance(value, float) and not want.dtype.is_float:
+            raise InputError(f"input {input.name!r} is {want}, got the Python float {value!r}")
+        value = np.asarray(value, want.dtype.numpy)
+    elif not isinstance(value, np.ndarray):
+        try:
+            value = np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
+        except (TypeError, ValueError, BufferError, RuntimeError) as error:
+            got = type(value).__name__
+            raise InputError(f"input {input.name!r} is {want}, got {got} that is no array: {error}") from None
+    if value.dtype != want.dtype.numpy:
+        raise InputError(f"input {input.name!r} must be {want.dtype}, got {value.dtype} (the graph takes {want})")
+    if value.ndim != want.rank:
+        raise InputError(f"input {input.name!r} must have rank {want.rank} ({want}), got shape {list(value.shape)}")
+    return value
+
+
+def bind_inputs(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Sizes]:
+    """Check all feeds and solve for the dims of the inputs. Raises InputError."""
+    arrays = {i.name: as_array(feeds[i.name], i) for i in graph.inputs}
+    sizes: Sizes = {}
+    source: dict[str, str] = {}
+    for input in graph.inputs:
+        bind_shape(input.type, arrays[input.name].shape, sizes, f"{input.name}", source)
+    check_bounds(graph, sizes)
+    check_constraints(graph.constraints, sizes, source)
+    return arrays, sizes
+
+
+def bind_shape(type: TensorType, shape: Sequence[int], sizes: Sizes, name: str,
+               source: dict[str, str] | None = None) -> None:
+    """Bind bare symbols of a type to the sizes of an array in `sizes`; what they already fix must agree.
+
+    `source` remembers which value a symbol was first seen on. Raises InputError.
+    """
+    source = {} if source is None else source
+    for axis, (want, have) in enumerate(zip(type.shape, shape)):
+        symbol = as_symbol(want)
+        if symbol is not None and symbol.name not in sizes:
+            sizes[symbol.name] = have
+            source[symbol.name] = name
+            continue
+        if symbol is not None and sizes[symbol.name] != have:
+            first = f" of {source[symbol.name]}" if symbol.name in source else ""
+            raise InputError(f"dim {symbol}{first} is {sizes[symbol.name]}, {symbol} of {name} is {have}")
+        if symbol is None and any(s.name not in sizes for s in symbols(want)):
+            continue  # an expression over dims that another input binds; checked when all are known
+        if (expected := evaluate(want, sizes)) != have:
+            shown = f"{want} = {expected}" if not isinstance(want, int) else str(want)
+            raise InputError(f"{name} must be {type}: axis {axis} must be {shown}, got shape {list(shape)}")
+
+
+def check_bounds(graph: Graph, sizes: Sizes) -> None:
+    """Check the declared bounds of all dims. Raises InputError."""
+    for symbol in graph.symbols.values():
+        size = sizes.get(symbol.name, symbol.min)
+        if size < symbol.min or (symbol.max is not None and size > symbol.max):
+            raise InputError(f"dim {symbol.name} is {size}, but must be within {symbol.min} .. {symbol.max}")
+
+
+def check_constraints(constraints: Sequence[Constraint], sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
+    """Check the equalities that tracing could not decide. Raises InputError that names the dims."""
+    for left, right in constraints:
+        try:
+            a, b = evaluate(left, sizes), evaluate(right, sizes)
+        except RuleError:
+            continue  # a dim that only shows up inside the graph; its node is checked when it runs
+        if a != b:
+            raise InputError(f"{_where(left, source)} is {a}, {_where(right, source)} is {b}, but they must be equal")
+
+
+def _where(value: DimLike, source: Mapping[str, str] | None) -> str:
+    symbol = as_symbol(value)
+    if symbol is None or not source or symbol.name not in source:
+        return str(value)
+    return f"{symbol} of {source[symbol.name]}"

@@ -1,0 +1,306 @@
+"""Sizes that are known only at run time, with exact integer arithmetic.
+
+A dim is an `int` or a `Dim`: an integer polynomial over atoms, where an atom is a named symbol (`B`, `S`) or a floor
+quotient that does not simplify (`S//2`). The polynomial is kept in one normal form, so that equal expressions are
+equal objects: `(S + 1) * 2 == 2*S + 2`. A remainder is written with the quotient: `x % n` is `x - n*(x//n)`.
+
+`compare` answers "equal", "different" or "unknown"; what stays unknown becomes a check at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Union
+
+from .dtypes import DTYPES
+from .errors import RuleError
+
+RESERVED = frozenset({"true", "false", "none", "inf", "nan", *DTYPES})  # they mean something else in the text form
+
+DimLike = Union[int, "Dim"]
+Monomial = tuple[tuple["Atom", int], ...]  # ((atom, power), ...), sorted; () is the constant term
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A named size with inclusive bounds. Within a graph a symbol is its name: bounds take no part in `==`."""
+
+    name: str
+    min: int = field(default=0, compare=False)
+    max: int | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """floor(numerator / denominator), for operands that do not divide exactly."""
+
+    numerator: DimLike
+    denominator: DimLike
+
+    def __str__(self) -> str:
+        return f"{_wrap(self.numerator)}//{_wrap(self.denominator)}"
+
+
+Atom = Union[Symbol, Quotient]
+
+
+class Dim:
+    """An integer polynomial over symbols; immutable, hashable, in normal form. Never a plain constant."""
+
+    __slots__ = ("terms", "_hash")
+
+    def __init__(self, terms: Mapping[Monomial, int]):
+        self.terms: tuple[tuple[Monomial, int], ...] = tuple(sorted(terms.items(), key=_term_key))
+        self._hash = hash(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __add__(self, other: DimLike) -> DimLike:
+        terms = dict(self.terms)
+        for monomial, coefficient in _terms(other):
+            terms[monomial] = terms.get(monomial, 0) + coefficient
+        return _make(terms)
+
+    def __mul__(self, other: DimLike) -> DimLike:
+        terms: dict[Monomial, int] = {}
+        for left, a in self.terms:
+            for right, b in _terms(other):
+                monomial = _multiply(left, right)
+                terms[monomial] = terms.get(monomial, 0) + a * b
+        return _make(terms)
+
+    def __neg__(self) -> DimLike:
+        return self * -1
+
+    def __sub__(self, other: DimLike) -> DimLike:
+        return self + -other
+
+    def __rsub__(self, other: DimLike) -> DimLike:
+        return -self + other
+
+    def __floordiv__(self, other: DimLike) -> DimLike:
+        return floordiv(self, other)
+
+    def __rfloordiv__(self, other: DimLike) -> DimLike:
+        return floordiv(other, self)
+
+    def __mod__(self, other: DimLike) -> DimLike:
+        return self - other * floordiv(self, other)
+
+    def __rmod__(self, other: DimLike) -> DimLike:
+        return other - self * floordiv(other, self)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    def _no_value(self, *_: object) -> bool:
+        raise RuleError(f"dimension {self} has no value while tracing; only ==, + - * // % are defined on it")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _no_value
+
+    def __index__(self) -> int:
+        raise RuleError(f"dimension {self} has no value while tracing, so it cannot be used as a Python integer")
+
+    def __str__(self) -> str:
+        text = ""
+        for monomial, coefficient in self.terms:
+            factors = [str(atom) for atom, power in monomial for _ in range(power)]
+            factors = [f"({f})" if "//" in f and len(factors) > 1 else f for f in factors]
+            magnitude = abs(coefficient)
+            if coefficient == -1 and not text and len(factors) == 1 and "//" in factors[0]:
+                factors = [f"({factors[0]})"]  # -a//b would be floor((-a)/b)
+            if magnitude != 1 or not factors:
+                factors = [str(magnitude)] + [f"({f})" if "//" in f and f[0] != "(" else f for f in factors]
+            sign = "-" if coefficient < 0 else "+" if text else ""
+            text += sign + "*".join(factors)
+        return text
+
+    __repr__ = __str__
+
+
+def dim(name: str, *, min: int = 0, max: int | None = None) -> Dim:
+    """One symbolic dimension, `min <= name <= max`. Raises RuleError for a bad name or empty bounds."""
+    if not name.isidentifier():
+        raise RuleError(f"dimension name {name!r} is not an identifier")
+    if name in RESERVED or not name.isascii():
+        raise RuleError(f"dimension name {name!r} is {'a reserved word' if name.isascii() else 'not ASCII'}")
+    if min < 0 or (max is not None and max < min):
+        raise RuleError(f"dimension {name} has no size within {min} <= {name} <= {max}")
+    return Dim({((Symbol(name, min, max), 1),): 1})
+
+
+def dims(names: str) -> tuple[Dim, ...]:
+    """Symbolic dimensions by name: `B, S = dims("B S")` (spaces or commas)."""
+    return tuple(dim(name) for name in names.replace(",", " ").split())
+
+
+def as_symbol(value: DimLike) -> Symbol | None:
+    """The symbol if `value` is a bare one, else None."""
+    if isinstance(value, Dim) and len(value.terms) == 1:
+        (monomial, coefficient), = value.terms
+        if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], Symbol):
+            return monomial[0][0]
+    return None
+
+
+def symbols(value: DimLike) -> Iterator[Symbol]:
+    """All symbols in an expression, with repetition."""
+    for monomial, _ in _terms(value):
+        for atom, _power in monomial:
+            if isinstance(atom, Symbol):
+                yield atom
+            else:
+                yield from symbols(atom.numerator)
+                yield from symbols(atom.denominator)
+
+
+def substitute(value: DimLike, mapping: Mapping[str, DimLike]) -> DimLike:
+    """Replace symbols by name, all at once; those without an entry stay."""
+    if isinstance(value, int):
+        return value
+    total: DimLike = 0
+    for monomial, coefficient in value.terms:
+        product: DimLike = coefficient
+        for atom, power in monomial:
+            if isinstance(atom, Symbol):
+                factor = mapping.get(atom.name, Dim({((atom, 1),): 1}))
+            else:
+                factor = floordiv(substitute(atom.numerator, mapping), substitute(atom.denominator, mapping))
+            for _ in range(power):
+                product = product * factor
+        total = total + product
+    return total
+
+
+def evaluate(value: DimLike, sizes: Mapping[str, int]) -> int:
+    """The integer that `value` stands for. Raises RuleError if a symbol has no size."""
+    result = substitute(value, sizes)
+    if isinstance(result, int):
+        return result
+    missing = sorted({s.name for s in symbols(result)})
+    raise RuleError(f"no size known for {', '.join(missing)} in {value}")
+
+
+def bounds(value: DimLike) -> tuple[int | None, int | None]:
+    """Inclusive lower and upper bound by interval arithmetic; None where unbounded."""
+    if isinstance(value, int):
+        return value, value
+    low: int | None = 0
+    high: int | None = 0
+    for monomial, coefficient in value.terms:
+        factor_low, factor_high = 1, 1  # every atom that can be bounded is a size, so >= 0
+        term_high: int | None = factor_high
+        for atom, power in monomial:
+            atom_low, atom_high = (atom.min, atom.max) if isinstance(atom, Symbol) else _quotient_bounds(atom)
+            if atom_low is None or atom_low < 0:
+                return None, None
+            factor_low *= atom_low**power
+            term_high = None if term_high is None or atom_high is None else term_high * atom_high**power
+        term: tuple[int | None, int | None] = (
+            factor_low * coefficient,
+            None if term_high is None else term_high * coefficient,
+        )
+        if coefficient < 0:
+            term = term[1], term[0]
+        low = None if low is None or term[0] is None else low + term[0]
+        high = None if high is None or term[1] is None else high + term[1]
+    return low, high
+
+
+def compare(a: DimLike, b: DimLike) -> str:
+    """"equal" if a == b for all sizes, "different" if for none, else "unknown"."""
+    difference = a - b
+    if isinstance(difference, int):
+        return "equal" if difference == 0 else "different"
+    low, high = bounds(difference)
+    return "different" if (low is not None and low > 0) or (high is not None and high < 0) else "unknown"
+
+
+def floordiv(a: DimLike, b: DimLike) -> DimLike:
+    """floor(a / b), simplified where it is exact. Raises RuleError on division by the constant 0."""
+    if isinstance(b, int):
+        if b == 0:
+            raise RuleError(f"dimension {a} divided by zero")
+        if isinstance(a, int):
+            return a // b
+        # What b divides comes out exactly: floor((b*q + r) / b) = q + floor(r / b).
+        exact = _make({m: c // b for m, c in a.terms if c % b == 0})
+        rest = _make({m: c for m, c in a.terms if c % b})
+        if isinstance(rest, int):
+            return exact + rest // b
+        low, high = bounds(rest)
+        if low is not None and high is not None and low // b == high // b:
+            return exact + low // b
+        return exact + Dim({((Quotient(rest, b), 1),): 1})
+    if isinstance(a, int) and a == 0:
+        return 0
+    if len(b.terms) == 1:
+        quotient = _divide_monomial(a, b)
+        if quotient is not None:
+            return quotient
+    if a == b:
+        return 1
+    return Dim({((Quotient(a, b), 1),): 1})
+
+
+def _divide_monomial(a: DimLike, b: Dim) -> DimLike | None:
+    (divisor, scale), = b.terms
+    powers = dict(divisor)
+    result: dict[Monomial, int] = {}
+    for monomial, coefficient in _terms(a):
+        left = dict(monomial)
+        if coefficient % scale or any(left.get(atom, 0) < power for atom, power in powers.items()):
+            return None
+        rest = tuple((atom, p - powers.get(atom, 0)) for atom, p in monomial if p > powers.get(atom, 0))
+        result[rest] = coefficient // scale
+    return _make(result)
+
+
+def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
+    low, high = bounds(quotient.numerator)
+    divisor_low, divisor_high = bounds(quotient.denominator)
+    if low is None or low < 0 or divisor_low is None or divisor_low < 0:
+        return None, None
+    smallest = max(divisor_low, 1)
+    return (low // divisor_high if divisor_high else 0), (None if high is None else high // smallest)
+
+
+def _terms(value: DimLike) -> tuple[tuple[Monomial, int], ...]:
+    if isinstance(value, Dim):
+        return value.terms
+    if isinstance(value, int):
+        return (((), value),) if value else ()
+    raise RuleError(f"a dimension is an int or a symbolic dim, not {type(value).__name__} ({value!r})")
+
+
+def _make(terms: Mapping[Monomial, int]) -> DimLike:
+    kept = {m: c for m, c in terms.items() if c}
+    if all(m == () for m in kept):
+        return kept.get((), 0)
+    return Dim(kept)
+
+
+def _multiply(left: Monomial, right: Monomial) -> Monomial:
+    powers = dict(left)
+    for atom, power in right:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
+
+
+def _term_key(term: tuple[Monomial, int]) -> tuple[int, int, str]:
+    monomial, coefficient = term
+    degree = sum(power for _, power in monomial)
+    return -degree, 0 if coefficient > 0 or not degree else 1, "*".join(f"{a}^{p}" for a, p in monomial)
+
+
+def _wrap(value: DimLike) -> str:
+    text = str(value)
+    return f"({text})" if any(c in text for c in "+-*/") else text

@@ -1,0 +1,83 @@
+"""Element types: `f32[B, S, 768]` makes a tensor type, a bare `f32` stands for rank 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import RuleError
+
+if TYPE_CHECKING:
+    from .dims import DimLike
+    from .types import TensorType
+
+
+@dataclass(frozen=True)
+class DType:
+    """One element type. `kind` is "float", "int", "uint" or "bool"."""
+
+    name: str
+    kind: str
+    bits: int
+    numpy_name: str
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy dtype; bfloat16 comes from ml_dtypes."""
+        if self.numpy_name == "bfloat16":
+            import ml_dtypes
+
+            return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(self.numpy_name)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes an element."""
+        return max(1, self.bits // 8)
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind == "float"
+
+    @property
+    def is_integer(self) -> bool:
+        return self.kind in ("int", "uint")
+
+    @property
+    def is_bool(self) -> bool:
+        return self.kind == "bool"
+
+    def __getitem__(self, shape: DimLike | tuple[DimLike, ...]) -> TensorType:
+        from .types import TensorType
+
+        return TensorType(self, shape if isinstance(shape, tuple) else (shape,))
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+f16 = DType("f16", "float", 16, "float16")
+bf16 = DType("bf16", "float", 16, "bfloat16")
+f32 = DType("f32", "float", 32, "float32")
+f64 = DType("f64", "float", 64, "float64")
+i8 = DType("i8", "int", 8, "int8")
+u8 = DType("u8", "uint", 8, "uint8")
+i32 = DType("i32", "int", 32, "int32")
+i64 = DType("i64", "int", 64, "int64")
+bool_ = DType("bool", "bool", 1, "bool")
+
+DTYPES: dict[str, DType] = {d.name: d for d in (f16, bf16, f32, f64, i8, u8, i32, i64, bool_)}
+
+
+def dtype_of(array: Any) -> DType:
+    """The DType of a NumPy array or NumPy dtype. Raises RuleError for one that tgraph has no name for."""
+    name = np.dtype(getattr(array, "dtype", array)).name
+    for dtype in DTYPES.values():
+        if dtype.numpy_name == name:
+            return dtype
+    raise RuleError(f"no tgraph type for NumPy dtype {name}; known: {', '.join(DTYPES)}")

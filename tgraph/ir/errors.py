@@ -1,0 +1,74 @@
+"""Every error that reaches a user, one class a kind of mistake.
+
+Each message names the thing (op, input, file, parameter), the rule that it breaks, and, where there is one, the line
+of the user's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .location import Provenance
+
+
+class TGraphError(Exception):
+    """Base of all errors that tgraph raises on purpose."""
+
+
+class RuleError(TGraphError):
+    """A type rule is broken; raised inside an op's definition, which does not know where it is used."""
+
+
+class OpError(TGraphError):
+    """An op was applied to operands or attributes that its rule forbids."""
+
+    def __init__(self, op: str, operands: Sequence[object], rule: str, provenance: Provenance | None = None):
+        self.op, self.operands, self.rule, self.provenance = op, tuple(operands), rule, provenance
+        where = provenance.describe() if provenance else ""
+        applied = f"{op}({', '.join(str(o) for o in operands)})"
+        super().__init__(f"{applied}: {rule}" + (f"\n  {where}" if where else ""))
+
+
+class TraceError(TGraphError):
+    """A Python function cannot be turned into a graph as written."""
+
+
+class ParseError(TGraphError):
+    """Text that is not a graph: says line, column and what was expected."""
+
+    def __init__(self, line: int, column: int, message: str, source: str = "", file: str = "<text>"):
+        self.line, self.column = line, column
+        pointer = f"\n  {source}\n  {' ' * (column - 1)}^" if source else ""
+        super().__init__(f"{file}:{line}:{column}: {message}{pointer}")
+
+
+class VerifyError(TGraphError):
+    """A graph breaks an invariant of the IR (structure, types, dominance, names)."""
+
+
+class GraphError(TGraphError):
+    """A graph was built or changed in a way that its mutation API forbids."""
+
+
+class InputError(TGraphError):
+    """A value fed at run time does not fit the graph: names the input, what was expected and what came."""
+
+
+class WeightsError(TGraphError):
+    """Weights do not fit the graph's parameters: lists missing, unexpected and misshapen names."""
+
+
+class PassError(TGraphError):
+    """A pass or pipeline is unknown, misconfigured, or broke a graph."""
+
+
+class TargetError(TGraphError):
+    """A target is unknown or cannot compile or run here."""
+
+
+class CompileError(TGraphError):
+    """A graph cannot be compiled for a target."""
+
+
+class FormatError(TGraphError):
+    """A file is not what its suffix promises, or is damaged."""

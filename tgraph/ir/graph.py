@@ -1,0 +1,359 @@
+"""The dataflow graph: SSA values, nodes that apply ops to them, and the one way to change them.
+
+A `Value` is an `Input`, a `Parameter`, a `Constant` or a `Result` of a `Node`; it knows all its uses. Every change goes
+through the methods of `Graph` below, which keep the use-lists right. Ops have no side effects, so a graph has
+no order but that of its dataflow; `Graph.nodes` lists it in one canonical order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dims import Dim, DimLike, Symbol, compare, substitute, symbols
+from .dtypes import DType, dtype_of
+from .errors import GraphError, OpError, RuleError
+from .location import NOWHERE, Provenance
+from .registry import Attribute, Op
+from .rules import Constraint, Constraints, collect_constraints
+from .types import TensorType
+from .values import Constant, Input, Node, Parameter, Result, Value
+
+if TYPE_CHECKING:
+    import networkx
+
+    from .weights import Weights
+
+
+class Graph:
+    """A typed dataflow graph with named inputs, parameters and outputs.
+
+    `weights` is the table of parameter data; graphs of one model share it.
+    """
+
+    def __init__(self, name: str = "main", weights: Weights | None = None):
+        from .weights import Weights
+
+        self.name = name
+        self.inputs: list[Input] = []
+        self.parameters: dict[str, Parameter] = {}
+        self.constants: dict[tuple[str, TensorType], Constant] = {}
+        self.outputs: list[tuple[str, Value]] = []
+        self.constraints: list[Constraint] = []
+        self.symbols: dict[str, Symbol] = {}
+        self.weights: Weights = Weights() if weights is None else weights
+        self._nodes: dict[Node, None] = {}
+        self._order: list[Node] | None = None
+
+    # Leaves
+
+    def input(self, name: str, type: TensorType) -> Input:
+        """Declare the next input. Raises GraphError if the name is taken."""
+        if any(i.name == name for i in self.inputs):
+            raise GraphError(f"graph {self.name} has two inputs named {name!r}")
+        self._register_symbols(type)
+        value = Input(name, type)
+        self.inputs.append(value)
+        return value
+
+    def parameter(self, name: str, type: TensorType) -> Parameter:
+        """The parameter of that name, declared on first use. Raises GraphError if its type changed."""
+        if name not in self.parameters:
+            if any(not isinstance(d, int) for d in type.shape):
+                raise GraphError(f"parameter {name!r} has a symbolic shape: {type}")
+            self.parameters[name] = Parameter(name, type)
+        found = self.parameters[name]
+        if found.type != type:
+            raise GraphError(f"parameter {name!r} is {found.type} here and {type} there")
+        return found
+
+    def constant(self, data: Any, dtype: DType | None = None) -> Constant:
+        """A constant, one object a content. `data` is anything NumPy takes; it is copied and frozen."""
+        array = np.array(data, dtype=dtype.numpy if dtype else None)
+        type = TensorType(dtype_of(array), array.shape)
+        array.setflags(write=False)
+        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        return self._intern(Constant(array, type, digest))
+
+    def opaque_constant(self, type: TensorType, digest: str) -> Constant:
+        """A constant known by the SHA-256 of its bytes only (text without its data file)."""
+        return self._intern(Constant(None, type, digest))
+
+    def _intern(self, constant: Constant) -> Constant:
+        found = self.constants.setdefault((constant.digest, constant.type), constant)
+        if found.data is None:
+            found.data = constant.data
+        return found
+
+    # Nodes
+
+    def insert(self, op: Op, operands: Sequence[Value | None], attrs: Mapping[str, Attribute],
+               provenance: Provenance = NOWHERE) -> Any:
+        """Apply an op to operands in signature order (None: absent). Returns its value, or a tuple of values.
+
+        Raises OpError if the op's type rule forbids it. `Builder` is the comfortable form.
+        """
+        types = [None if o is None else o.type for o in operands]
+        with collect_constraints(self.constraints) as constraints:
+            try:
+                complete = op.bind_attributes(attrs)
+                if op.canonical is not None:
+                    complete.update(op.canonical(types, complete))
+                inferred = op.infer(*types, **complete)
+            except RuleError as error:
+                raise OpError(op.name, [_type(o) for o in operands], str(error), provenance) from None
+        self._add_constraints(constraints)
+        results = inferred if isinstance(inferred, tuple) else (inferred,)
+        for t in results:
+            self._register_symbols(t)
+        node = Node(op, operands, complete, results, provenance)
+        self._nodes[node] = None
+        for position, operand in enumerate(node.operands):
+            if operand is not None:
+                operand.uses[node, position] = None
+        self._order = None
+        return node.results if isinstance(inferred, tuple) else node.results[0]
+
+    def set_operand(self, node: Node, position: int, value: Value | None) -> None:
+        """Make a node read another value at one operand position."""
+        old = node.operands[position]
+        if old is not None:
+            del old.uses[node, position]
+        node.operands = (*node.operands[:position], value, *node.operands[position + 1:])
+        if value is not None:
+            value.uses[node, position] = None
+        self._order = None
+
+    def replace(self, old: Value, new: Value, *, keep: Iterable[Node] = ()) -> None:
+        """Make all users of `old` (but `keep`), and the outputs, read `new`, which must have the same type."""
+        if old is new:
+            return
+        if old.dtype != new.dtype or old.type.rank != new.type.rank or any(
+            Constraints(self.constraints).compare(a, b) == "different" for a, b in zip(old.shape, new.shape)
+        ):
+            raise GraphError(f"cannot replace a value of type {old.type} by one of type {new.type}")
+        kept = set(keep)
+        for node, position in list(old.uses):
+            if node not in kept:
+                self.set_operand(node, position, new)
+        self.outputs = [(name, new if v is old else v) for name, v in self.outputs]
+        self._order = None
+
+    def erase(self, node: Node) -> None:
+        """Remove a node that nothing reads. Raises GraphError if something does."""
+        for result in node.results:
+            if result.uses or any(v is result for _, v in self.outputs):
+                raise GraphError(f"cannot erase {node.op.name}: its result is still used")
+        for position, operand in enumerate(node.operands):
+            if operand is not None:
+                del operand.uses[node, position]
+        del self._nodes[node]
+        self._order = None
+
+    def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
+        """Declare the outputs, in order. Raises GraphError if a name is given twice."""
+        self.outputs = list(outputs)
+        names = [name for name, _ in self.outputs]
+        for name in names:
+            if names.count(name) > 1:
+                raise GraphError(f"graph {self.name} has two outputs named {name!r}")
+        self._order = None
+
+    def constrain(self, left: DimLike, right: DimLike) -> None:
+        """Require left == right at run time. Raises RuleError if they differ for all sizes."""
+        verdict = Constraints(self.constraints).compare(left, right)
+        if verdict == "different":
+            raise RuleError(f"{left} == {right} can never hold")
+        if verdict == "unknown":
+            self.constraints.append((left, right))
+
+    def _add_constraints(self, constraints: Constraints) -> None:
+        self.constraints += constraints.added
+
+    def prune(self) -> None:
+        """Forget parameters and constants that nothing reads."""
+        live = {id(v) for _, v in self.outputs}
+        self.parameters = {n: p for n, p in self.parameters.items() if p.uses or id(p) in live}
+        self.constants = {k: c for k, c in self.constants.items() if c.uses or id(c) in live}
+
+    # Reading
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, operands before users, in canonical order: depth first from the outputs, dead ones last."""
+        if self._order is None:
+            self._order = list(self._postorder())
+        return list(self._order)
+
+    def _postorder(self) -> Iterator[Node]:
+        done: set[Node] = set()
+        open_nodes: set[Node] = set()
+        roots = [v.node for _, v in self.outputs if isinstance(v, Result)]
+        for root in (*roots, *self._nodes):
+            stack = [(root, iter(root.inputs))]
+            if root in done:
+                continue
+            open_nodes.add(root)
+            while stack:
+                node, operands = stack[-1]
+                for operand in operands:
+                    if isinstance(operand, Result) and operand.node not in done:
+                        if operand.node in open_nodes:
+                            raise GraphError(f"graph {self.name} has a cycle through {operand.node.op.name}")
+                        open_nodes.add(operand.node)
+                        stack.append((operand.node, iter(operand.node.inputs)))
+                        break
+                else:
+                    stack.pop()
+                    open_nodes.discard(node)
+                    done.add(node)
+                    yield node
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._nodes
+
+    def is_output(self, value: Value) -> bool:
+        return any(v is value for _, v in self.outputs)
+
+    @property
+    def functions(self) -> dict[str, Graph]:
+        """The named subgraphs that `call` nodes apply, callees first."""
+        found: dict[str, Graph] = {}
+        for node in self.nodes:
+            function = node.attrs.get("function")
+            if isinstance(function, Graph):
+                found.update(function.functions)
+                found.setdefault(function.name, function)
+        return found
+
+    @property
+    def flops(self) -> DimLike:
+        total: DimLike = 0
+        for node in self._nodes:
+            total = total + node.flops
+        return total
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """Nodes and their dependences as a networkx DiGraph; edges carry the `value` that flows."""
+        from .analysis import to_networkx
+
+        return to_networkx(self)
+
+    # Copies
+
+    def copy(self, name: str | None = None) -> Graph:
+        """A graph of its own with the same content; the weights are shared."""
+        new = Graph(name or self.name, self.weights)
+        new.constraints = list(self.constraints)
+        new.symbols = dict(self.symbols)
+        mapping: dict[Value, Value] = {i: new.input(i.name, i.type) for i in self.inputs}
+        mapping.update({p: new.parameter(n, p.type) for n, p in self.parameters.items()})
+        mapping.update({c: new._intern(Constant(c.data, c.type, c.digest)) for c in self.constants.values()})
+        for node in self.nodes:
+            mapping.update(zip(node.results, new.clone(node, mapping).results))
+        new.outputs = [(n, mapping[v]) for n, v in self.outputs]
+        return new
+
+    def clone(self, node: Node, mapping: Mapping[Value, Value]) -> Node:
+        """Add the twin of another graph's node, types and all, that reads what `mapping` says for each operand."""
+        operands = [None if v is None else mapping[v] for v in node.operands]
+        twin = Node(node.op, operands, dict(node.attrs), [r.type for r in node.results], node.provenance)
+        for result in twin.results:
+            self._register_symbols(result.type)
+        self._nodes[twin] = None
+        for position, operand in enumerate(operands):
+            if operand is not None:
+                operand.uses[twin, position] = None
+        self._order = None
+        return twin
+
+    def inline(self, callee: Graph, arguments: Sequence[Value], provenance: Provenance | None = None) -> list[Value]:
+        """Copy a subgraph's nodes into this graph, reading `arguments` for its inputs. Returns its outputs here."""
+        sizes: dict[str, DimLike] = {}
+        for formal, actual in zip(callee.inputs, arguments, strict=True):
+            unify_shapes(formal.type, actual.type, sizes)
+        mapping: dict[Value, Value] = dict(zip(callee.inputs, arguments))
+        mapping.update({p: self.parameter(n, p.type) for n, p in callee.parameters.items()})
+        mapping.update({c: self._intern(Constant(c.data, c.type, c.digest)) for c in callee.constants.values()})
+        for node in callee.nodes:
+            operands = [None if v is None else mapping[v] for v in node.operands]
+            attrs = {k: substitute_attribute(v, sizes) for k, v in node.attrs.items()}
+            results = self.insert(node.op, operands, attrs, provenance or node.provenance)
+            mapping.update(zip(node.results, results if isinstance(results, tuple) else (results,)))
+        return [mapping[v] for _, v in callee.outputs]
+
+    def _register_symbols(self, type: TensorType) -> None:
+        for size in type.shape:
+            for symbol in symbols(size):
+                known = self.symbols.setdefault(symbol.name, symbol)
+                if (known.min, known.max) != (symbol.min, symbol.max):
+                    raise GraphError(f"dim {symbol.name} has bounds {known.min}..{known.max} here and "
+                                     f"{symbol.min}..{symbol.max} there")
+
+    # Text
+
+    def text(self, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
+        """The text form; with scopes (`in ...`) and source lines (`at ...`) if asked for.
+
+        Without the value ranges of inputs it is the canonical text that `==` and fingerprints compare.
+        """
+        from .printer import print_graph
+
+        return print_graph(self, scopes=scopes, locations=locations, ranges=ranges)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<graph {self.name}: {len(self)} nodes, {len(self.parameters)} parameters>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and (self is other or self.text(ranges=False) == other.text(ranges=False))
+
+    __hash__ = object.__hash__
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical text."""
+        return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
+
+    def dump(self, path: Any, **options: Any) -> None:
+        """Write to a file in the format of its suffix (.tg .json .dot .svg ...)."""
+        import tgraph.formats
+
+        tgraph.formats.write(self, path, **options)
+
+    save = dump
+
+
+def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
+    """Bind the bare symbols of `formal` to the dims of `actual` in `sizes`; other dims must agree."""
+    from .dims import as_symbol
+
+    if formal.dtype != actual.dtype or formal.rank != actual.rank:
+        raise RuleError(f"expected {formal}, got {actual}")
+    for want, have in zip(formal.shape, actual.shape):
+        symbol = as_symbol(want)
+        if symbol is not None and symbol.name not in sizes:
+            sizes[symbol.name] = have
+        elif compare(substitute(want, sizes), have) == "different":
+            raise RuleError(f"expected {formal}, got {actual}: {substitute(want, sizes)} != {have}")
+
+
+def substitute_attribute(value: Attribute, sizes: Mapping[str, DimLike]) -> Attribute:
+    """Replace symbolic dims inside an attribute."""
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    if isinstance(value, tuple):
+        return tuple(substitute_attribute(v, sizes) for v in value)
+    return value
+
+
+def _type(value: object) -> object:
+    return value.type if isinstance(value, Value) else value

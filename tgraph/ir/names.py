@@ -1,0 +1,75 @@
+"""How names and plain values are written in the text form; what is no plain word is quoted like a JSON string."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from .dims import Dim
+from .dtypes import DType
+from .graph import Graph
+
+WORD = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"  # encoder.layer.0.attention
+PATH = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"  # a parameter's name may start with a digit: 0.weight
+_WORD, _PATH = re.compile(WORD), re.compile(PATH)
+
+
+def quote(text: str) -> str:
+    """A string as JSON writes it, with non-ASCII letters as they are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def word(name: str) -> str:
+    """The name of a graph, an input, an output, a function, a scope or a file."""
+    return name if _WORD.fullmatch(name) else quote(name)
+
+
+def path(name: str) -> str:
+    """The name of a parameter."""
+    return name if _PATH.fullmatch(name) else quote(name)
+
+
+def attribute(value: Any) -> str:
+    """The value of an attribute: `true`, `none`, `1e-05`, `"tanh"`, `f32`, `B*S`, `[1, S]`, `$function`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float, DType, Dim)):
+        return str(value)
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, Graph):
+        return f"${word(value.name)}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(attribute(v) for v in value)}]"
+    raise TypeError(f"an attribute cannot hold {type(value).__name__} ({value!r})")
+
+
+def number(value: Any, dtype: DType) -> str:
+    """One element of a constant; a float by the shortest decimal that gives the same bits of its type."""
+    if dtype.is_bool:
+        return "true" if value else "false"
+    if not dtype.is_float:
+        return str(int(value))
+    exact = float(value)
+    if not np.isfinite(exact):
+        return str(exact)
+    for digits in range(1, 18):
+        short = float(f"{exact:.{digits}g}")
+        with np.errstate(over="ignore"):
+            if float(dtype.numpy.type(short)) == exact:
+                return repr(short)
+    return repr(exact)
+
+
+def elements(data: np.ndarray, dtype: DType) -> str:
+    """All elements as nested lists."""
+    if data.ndim == 0:
+        return number(data[()], dtype)
+    return f"[{', '.join(elements(part, dtype) for part in data)}]"

@@ -1,0 +1,102 @@
+"""What compiles: named graphs over one table of parameters. A single graph is the simple case, named `main`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import GraphError
+from .graph import Graph
+from .types import TensorType
+from .weights import Weights
+
+
+class Program:
+    """Graphs by name, in order; all share `weights`, and a parameter has one type in all of them."""
+
+    def __init__(self, weights: Weights | None = None, graphs: Mapping[str, Graph] | None = None):
+        self.weights: Weights = Weights() if weights is None else weights
+        self.graphs: dict[str, Graph] = {}
+        for name, graph in (graphs or {}).items():
+            self.add(name, graph)
+
+    @classmethod
+    def of(cls, graph: Graph) -> Program:
+        """The program of one graph, named `main`."""
+        return cls(graph.weights, {"main": graph})
+
+    def add(self, name: str, graph: Graph) -> None:
+        """Add a graph. Raises GraphError if the name is taken, or the weights or a parameter's type are others."""
+        if name in self.graphs:
+            raise GraphError(f"the program has two graphs named {name!r}")
+        if graph.weights is not self.weights:
+            raise GraphError(f"graph {name!r} has weights of its own; the graphs of a program share one table")
+        known = self.parameters
+        for parameter in graph.parameters.values():
+            if known.get(parameter.name, parameter.type) != parameter.type:
+                raise GraphError(f"parameter {parameter.name!r} is {parameter.type} in graph {name!r} and "
+                                 f"{known[parameter.name]} in another")
+        self.graphs[name] = graph
+
+    @property
+    def parameters(self) -> dict[str, TensorType]:
+        """The types of all parameters, those of functions too."""
+        blocks = [block for g in self.graphs.values() for block in (*g.functions.values(), g)]
+        return {p.name: p.type for block in blocks for p in block.parameters.values()}
+
+    @property
+    def main(self) -> Graph:
+        """The only graph, or the one named main. Raises GraphError if there are several and none is."""
+        if len(self.graphs) == 1:
+            return next(iter(self.graphs.values()))
+        if "main" in self.graphs:
+            return self.graphs["main"]
+        raise GraphError(f"the program has no graph named main, but {', '.join(self.graphs) or 'none at all'}")
+
+    def __getitem__(self, name: str) -> Graph:
+        if name not in self.graphs:
+            raise GraphError(f"the program has no graph {name!r}, but {', '.join(self.graphs) or 'none at all'}")
+        return self.graphs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.graphs)
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def verify(self) -> None:
+        """Check every graph, and what they share. Raises VerifyError."""
+        from .verify import verify_program
+
+        verify_program(self)
+
+    def text(self, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
+        """The text form of all functions and graphs."""
+        from .printer import print_program
+
+        return print_program(self, scopes=scopes, locations=locations, ranges=ranges)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<program of {', '.join(repr(g) for g in self.graphs.values())}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and (self is other or self.text(ranges=False) == other.text(ranges=False))
+
+    __hash__ = object.__hash__
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical text."""
+        return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
+
+    def dump(self, path: Any, **options: Any) -> None:
+        """Write to a file in the format of its suffix."""
+        import tgraph.formats
+
+        tgraph.formats.write(self, path, **options)
+
+    save = dump

@@ -1,0 +1,131 @@
+"""What a graph is made of: typed values, and nodes that apply ops to them. A value knows all its uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .dims import DimLike
+from .dtypes import DType
+from .errors import GraphError
+from .location import Provenance
+from .registry import Attribute, Op
+from .types import TensorType
+
+
+class Value:
+    """A typed tensor in a graph. Identity matters: two values are equal only if they are the same object."""
+
+    __slots__ = ("type", "uses")
+
+    def __init__(self, type: TensorType):
+        self.type = type
+        self.uses: dict[tuple[Node, int], None] = {}  # (user, operand position), in order of creation
+
+    @property
+    def users(self) -> list[Node]:
+        """The nodes that read this value, each once."""
+        return list(dict.fromkeys(node for node, _ in self.uses))
+
+    @property
+    def shape(self) -> tuple[DimLike, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+
+class Input(Value):
+    """A value that the caller feeds."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, type: TensorType):
+        super().__init__(type)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"%{self.name}: {self.type}"
+
+
+class Parameter(Value):
+    """A weight; its data lies beside the graph, in `Graph.weights`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, type: TensorType):
+        super().__init__(type)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"@{self.name}: {self.type}"
+
+
+class Constant(Value):
+    """Data that is part of the graph. `data` is None for one that was parsed from a digest and not loaded yet."""
+
+    __slots__ = ("data", "digest")
+
+    def __init__(self, data: np.ndarray | None, type: TensorType, digest: str):
+        super().__init__(type)
+        self.data, self.digest = data, digest
+
+    def __repr__(self) -> str:
+        return f"constant {self.type}" if self.data is None or self.data.size > 4 else f"{self.dtype}({self.data})"
+
+
+class Result(Value):
+    """One output of a node."""
+
+    __slots__ = ("node", "index")
+
+    def __init__(self, node: Node, index: int, type: TensorType):
+        super().__init__(type)
+        self.node, self.index = node, index
+
+    def __repr__(self) -> str:
+        return f"<{self.node.op.name}.{self.index}: {self.type}>"
+
+
+class Node:
+    """One application of an op. Read it freely; change it only through its Graph."""
+
+    __slots__ = ("op", "operands", "attrs", "results", "provenance")
+
+    def __init__(self, op: Op, operands: Sequence[Value | None], attrs: dict[str, Attribute],
+                 types: Sequence[TensorType], provenance: Provenance):
+        self.op = op
+        self.operands: tuple[Value | None, ...] = tuple(operands)
+        self.attrs = attrs
+        self.results = tuple(Result(self, i, t) for i, t in enumerate(types))
+        self.provenance = provenance
+
+    @property
+    def result(self) -> Result:
+        """The only result of a node that has one."""
+        if len(self.results) != 1:
+            raise GraphError(f"{self.op.name} has {len(self.results)} results")
+        return self.results[0]
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The operands that are present."""
+        return tuple(v for v in self.operands if v is not None)
+
+    @property
+    def flops(self) -> DimLike:
+        types = [None if v is None else v.type for v in self.operands]
+        return self.op.flops(types, [r.type for r in self.results], self.attrs)
+
+    @property
+    def nbytes(self) -> DimLike:
+        """Bytes read and written, each operand once."""
+        total: DimLike = 0
+        for value in dict.fromkeys((*self.inputs, *self.results)):
+            total = total + value.type.nbytes
+        return total
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}{tuple(self.inputs)}>"

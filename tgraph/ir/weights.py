@@ -1,0 +1,83 @@
+"""Parameter data: a table of named arrays, lazily initialised, with aliases for shared parameters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import WeightsError
+from .types import TensorType
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays by parameter name.
+
+    An entry is an array or a recipe that makes one on first use. `aliases` maps the other paths of a shared
+    parameter to its name.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, np.ndarray | Callable[[], np.ndarray]] = {}
+        self.aliases: dict[str, str] = {}
+
+    def set(self, name: str, array: np.ndarray | Callable[[], np.ndarray]) -> None:
+        """Define or replace one entry."""
+        self._entries[name] = array
+
+    def initialize(self, name: str, type: TensorType, initializer: Initializer) -> None:
+        """Define an entry whose values come from a generator seeded by its name, when first asked for."""
+
+        def make() -> np.ndarray:
+            seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            shape = type.evaluate({})
+            return np.asarray(initializer(np.random.default_rng(seed), shape)).astype(type.dtype.numpy)
+
+        self._entries.setdefault(name, make)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        entry = self._entries[self.aliases.get(name, name)]
+        if callable(entry):
+            entry = self._entries[self.aliases.get(name, name)] = entry()
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self.aliases
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], aliases: Mapping[str, str],
+                  source: str = "weights") -> dict[str, np.ndarray]:
+    """Match arrays to parameters strictly, by name, dtype and shape; an alias may stand for its name.
+
+    Raises WeightsError that lists all missing, unexpected and misshapen names at once.
+    """
+    found: dict[str, np.ndarray] = {}
+    unexpected, misshapen = [], []
+    for name in given:
+        target = aliases.get(name, name)
+        if target not in wanted:
+            unexpected.append(name)
+            continue
+        array, type = np.asarray(given[name]), wanted[target]
+        if array.shape != type.shape or array.dtype != type.dtype.numpy:
+            misshapen.append(f"{name} is {array.dtype}{list(array.shape)}, the graph has {type}")
+        elif name == target or target not in given:
+            found[target] = array
+        elif not np.array_equal(array, np.asarray(given[target])):
+            misshapen.append(f"{name} is another name of {target}, but holds other values")
+    missing = [name for name in wanted if name not in found and not any(m.startswith(f"{name} ") for m in misshapen)]
+    problems = [f"{title}: {', '.join(names)}" for title, names in
+                (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)) if names]
+    if problems:
+        raise WeightsError(f"{source} do not fit the graph\n  " + "\n  ".join(problems))
+    return found

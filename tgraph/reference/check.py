@@ -1,0 +1,143 @@
+"""`tg.check`: compare a compiled graph with the NumPy reference, and find the node where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..ir.analysis import extract
+from ..ir.graph import Graph
+from ..ir.values import Node, Value
+from .inputs import choose_sizes, generate_inputs
+from .interpreter import Interpreter
+from .tolerance import Comparison, compare, tolerance
+
+
+class Checkable(Protocol):
+    """What `check` needs of an executable."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def optimized(self) -> Graph: ...
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]: ...
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]: ...
+
+    def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first node of the optimised graph whose own result is wrong on the reference's operands."""
+
+    node: str
+    where: str
+    comparison: Comparison
+
+    def __str__(self) -> str:
+        where = f" {self.where}" if self.where else ""
+        return (f"first divergent node: {self.node}{where}\n"
+                f"  error {self.comparison.error:.2e}, allowed {self.comparison.tolerance:.0e}")
+
+
+@dataclass
+class Report:
+    """What a check found; true on success. `outputs` has one row a trial and output."""
+
+    name: str
+    outputs: list[tuple[Mapping[str, int], str, Comparison]] = field(default_factory=list)
+    divergence: Divergence | None = None
+
+    @property
+    def ok(self) -> bool:
+        return all(c.ok for _, _, c in self.outputs)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {'ok' if self.ok else 'FAILED'} against the NumPy reference (float64)"]
+        for sizes, name, comparison in self.outputs:
+            shown = ", ".join(f"{k}={v}" for k, v in sizes.items()) or "static"
+            mark = "" if comparison.ok else "  <-- too large"
+            lines.append(f"  {shown:<16} {name:<12} error {comparison.error:.2e} of {comparison.tolerance:.0e} allowed{mark}")
+        if self.divergence:
+            lines.append(str(self.divergence))
+        elif not self.ok:
+            lines.append("  each node alone is right on the reference's operands: the difference builds up over the graph")
+        return "\n".join(lines)
+
+
+def check(executable: Checkable, inputs: Mapping[str, Any] | None = None, *,
+          sizes: Sequence[Mapping[str, int]] = (), seed: int = 0, tol: float | None = None) -> Report:
+    """Compare an executable with the graph that was given to `compile`, run in float64.
+
+    `inputs` are feeds by name; without them, inputs that respect the graph are generated at each of `sizes`
+    (default: two choices of its dims). `tol` overrides the table of tolerances.
+    """
+    graph = executable.graph
+    report = Report(graph.name)
+    base = choose_sizes(graph)
+    trials = [dict(s) for s in sizes] or ([base, _minimal(graph, base)] if base else [{}])
+    runs = [inputs] if inputs is not None else [generate_inputs(graph, s, seed + i) for i, s in enumerate(trials)]
+    for position, feeds in enumerate(runs):
+        shown = trials[position] if inputs is None else _sizes_of(graph, feeds)
+        reference = Interpreter(graph, weights=executable.weights).run(feeds)
+        results = executable.run(feeds)
+        comparisons = []
+        for name, value in graph.outputs:
+            comparison = compare(results[name], reference[name], tolerance(value.dtype) if tol is None else tol)
+            comparisons.append((shown, name, comparison))
+        report.outputs += comparisons
+        if report.divergence is None and not all(c.ok for _, _, c in comparisons):
+            report.divergence = first_divergence(executable, feeds, tol)
+    return report
+
+
+def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float | None = None) -> Divergence | None:
+    """Run each node of the optimised graph alone on the reference's operands; the first that is wrong, if any."""
+    graph = executable.optimized
+    trace: dict[Node, tuple[Sequence[np.ndarray | None], Sequence[np.ndarray]]] = {}
+
+    def observe(node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
+        trace[node] = operands, results
+
+    Interpreter(graph, weights=executable.weights, observer=observe).run(feeds)
+    for node in graph.nodes:
+        operands, results = trace[node]
+        known = {v: o for v, o in zip(node.operands, operands) if v is not None and o is not None}
+        part, arguments, _ = extract(graph, [node], "alone")
+        part_feeds = {i.name: _round(known[v], v) for i, v in zip(part.inputs, arguments)}
+        actual = executable.alone(part)(part_feeds)
+        exact = Interpreter(part, weights=executable.weights).run(part_feeds)
+        for (name, value), _result in zip(part.outputs, results):
+            comparison = compare(actual[name], exact[name], tolerance(value.dtype) if tol is None else tol)
+            if not comparison.ok:
+                function = node.attrs.get("function")
+                label = f"call ${function.name}" if isinstance(function, Graph) else node.op.name
+                types = ", ".join(str(v.type) for v in node.inputs)
+                return Divergence(f"{label}({types})", node.provenance.describe(), comparison)
+    return None
+
+
+def _round(array: np.ndarray, value: Value) -> np.ndarray:
+    return array.astype(value.dtype.numpy, copy=False)
+
+
+def _minimal(graph: Graph, base: Mapping[str, int]) -> dict[str, int]:
+    """All dims 1 where their bounds allow."""
+    ones = {name: max(graph.symbols[name].min, 1) for name in base if name in graph.symbols}
+    return choose_sizes(graph, ones)
+
+
+def _sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+    from ..ir.binding import bind_inputs
+
+    return bind_inputs(graph, feeds)[1]

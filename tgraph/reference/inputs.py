@@ -1,0 +1,104 @@
+"""Inputs that respect a graph: indices within the tables that they index, a True key in every mask row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..ir.dims import as_symbol, evaluate
+from ..ir.errors import InputError
+from ..ir.graph import Graph
+from ..ir.values import Input, Node, Value
+
+Sizes = dict[str, int]
+_TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dims shows
+
+
+def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
+    """A size for each dim of the inputs, within its bounds and equal where the graph's constraints say so."""
+    sizes = dict(given or {})
+    names = dict.fromkeys(s.name for i in graph.inputs for d in i.shape if (s := as_symbol(d)) is not None)
+    equal: dict[str, str] = {}
+    for left, right in graph.constraints:
+        a, b = as_symbol(left), as_symbol(right)
+        if a is not None and b is not None:
+            equal[b.name] = a.name
+        elif b is not None and isinstance(left, int):
+            sizes.setdefault(b.name, left)
+        elif a is not None and isinstance(right, int):
+            sizes.setdefault(a.name, right)
+    for position, name in enumerate(names):
+        if name in sizes:
+            continue
+        root = name
+        while root in equal and equal[root] != name:
+            root = equal[root]
+        symbol = graph.symbols[name]
+        size = sizes.get(root, _TYPICAL[position % len(_TYPICAL)])
+        sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
+        sizes.setdefault(root, sizes[name])
+    return sizes
+
+
+def generate_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random inputs by name: normal floats, masks as padded batches have them, integers within their range."""
+    generator = np.random.default_rng(seed)
+    chosen = choose_sizes(graph, sizes)
+    return {i.name: _generate(i, i.type.evaluate(chosen), chosen, generator) for i in graph.inputs}
+
+
+def _generate(input: Input, shape: tuple[int, ...], sizes: Sizes, generator: np.random.Generator) -> np.ndarray:
+    dtype = input.type.dtype
+    if dtype.is_float:
+        return generator.standard_normal(shape).astype(dtype.numpy)
+    if dtype.is_bool:
+        return _mask(shape, generator)
+    low, high = input.type.value_range or _index_range(input, sizes) or (0, 2)
+    if high <= low and np.prod(shape):
+        raise InputError(f"input {input.name!r} indexes an empty table")
+    return generator.integers(low, max(high, low + 1), shape).astype(dtype.numpy)
+
+
+def _mask(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """True up to a random length along the last axis, at least one; the first row is full."""
+    if not shape:
+        return np.asarray(True)
+    length = shape[-1]
+    lengths = generator.integers(1, max(length, 1) + 1, shape[:-1])
+    if lengths.size:
+        lengths[(0,) * lengths.ndim] = length
+    return np.arange(length) < lengths[..., None]
+
+
+def _index_range(value: Value, sizes: Sizes) -> tuple[int, int] | None:
+    """The range that the uses of an integer value allow, looking through ops that only move or cast it."""
+    found: list[tuple[int, int]] = []
+    seen: set[Value] = set()
+    stack = [value]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for node, position in current.uses:
+            table = _table(node, position)
+            if table is not None:
+                found.append((0, evaluate(table, sizes)))
+            elif node.op.name in _MOVES:
+                stack.extend(node.results)
+    return (max(f[0] for f in found), min(f[1] for f in found)) if found else None
+
+
+_MOVES = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather"}
+
+
+def _table(node: Node, position: int) -> object:
+    """The size of the axis that operand `position` of `node` indexes, if it is an index."""
+    operand = node.op.operands[min(position, len(node.op.operands) - 1)].name
+    if operand != "indices" or node.op.name == "unpack":
+        return None
+    if node.op.name == "one_hot":
+        return node.attrs["depth"]
+    source = node.inputs[0] if position else node.inputs[1]
+    return source.shape[node.attrs.get("axis", 0)]

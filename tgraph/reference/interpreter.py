@@ -1,0 +1,136 @@
+"""The meaning of a graph: run it node by node in NumPy.
+
+By default every float is a float64 and casts between floats do not round, so that the result stands for exact arithmetic; integer
+casts do round. The faithful mode gives each value the precision that its type names: ops compute in
+float32 or wider, and each result is rounded to its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
+from ..ir.dims import Dim, evaluate
+from ..ir.dtypes import DType, f32, f64
+from ..ir.errors import CompileError, InputError, TGraphError
+from ..ir.graph import Graph
+from ..ir.types import TensorType
+from ..ir.values import Constant, Node, Parameter, Value
+
+Observer = Callable[[Node, Sequence["np.ndarray | None"], Sequence[np.ndarray]], None]
+
+
+class Interpreter:
+    """Runs one graph. Subclass it, or give an `observer`, to see every node with its operands and results."""
+
+    def __init__(self, graph: Graph, *, faithful: bool = False, weights: Mapping[str, np.ndarray] | None = None,
+                 observer: Observer | None = None):
+        self.graph = graph
+        self.faithful = faithful
+        self.weights = graph.weights if weights is None else weights
+        self.observer = observer
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Outputs by name. Raises InputError for feeds that do not fit, and names the node if one fails."""
+        arrays, sizes = bind_inputs(self.graph, name_feeds(self.graph, (), feeds))
+        return self.run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
+
+    def run_bound(self, inputs: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
+        """`run` for inputs in order that are known to fit."""
+        values: dict[Value, np.ndarray] = {v: self.load(a, v.type) for v, a in zip(self.graph.inputs, inputs)}
+        nodes = self.graph.nodes
+        last_use = {v: i for i, node in enumerate(nodes) for v in node.inputs}
+        kept = {v for _, v in self.graph.outputs}
+        for position, node in enumerate(nodes):
+            operands = [None if v is None else self.leaf(v, values) for v in node.operands]
+            results = self.run_node(node, operands, sizes)
+            values.update(zip(node.results, results))
+            for value in node.inputs:
+                if last_use[value] == position and value not in kept:
+                    values.pop(value, None)
+        return {name: self.leaf(v, values) for name, v in self.graph.outputs}
+
+    def leaf(self, value: Value, values: Mapping[Value, np.ndarray]) -> np.ndarray:
+        """The array of any value; parameters and constants are loaded on use."""
+        if isinstance(value, Parameter):
+            if value.name not in self.weights:
+                raise CompileError(f"parameter {value.name!r} has no data")
+            return self.load(np.asarray(self.weights[value.name]), value.type)
+        if isinstance(value, Constant):
+            if value.data is None:
+                raise CompileError(f"constant sha256:{value.digest} has no data; the file beside the text holds it")
+            return self.load(value.data, value.type)
+        return values[value]
+
+    def load(self, array: np.ndarray, type: TensorType) -> np.ndarray:
+        """An array at the precision that this mode computes in."""
+        return array.astype(self.working(type.dtype).numpy, copy=False) if type.dtype.is_float else array
+
+    def working(self, dtype: DType) -> DType:
+        """The element type that stands for `dtype` between nodes and in attributes."""
+        return f64 if dtype.is_float and not self.faithful else dtype
+
+    def run_node(self, node: Node, operands: Sequence[np.ndarray | None], sizes: Sizes) -> tuple[np.ndarray, ...]:
+        """Apply one node; binds the dims that its results introduce in `sizes`."""
+        try:
+            results = self.apply(node, operands, sizes)
+            for result, value in zip(results, node.results):
+                bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
+            check_constraints(self.graph.constraints, sizes)
+        except TGraphError as error:
+            raise type(error)(f"{node.op.name}: {error}{_where(node)}") if isinstance(error, InputError) else error
+        except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+            shapes = ", ".join("none" if o is None else f"{o.dtype}{list(o.shape)}" for o in operands)
+            raise InputError(f"{node.op.name}({shapes}): {error}{_where(node)}") from error
+        if self.observer is not None:
+            self.observer(node, operands, results)
+        return results
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: Sizes) -> tuple[np.ndarray, ...]:
+        """The node's NumPy meaning, with results in the working precision of their types."""
+        function = node.attrs.get("function")
+        if isinstance(function, Graph):
+            return self._call(function, operands)
+        if node.op.numpy is None:
+            raise CompileError(f"op {node.op.name} has no NumPy meaning; give it one with @{node.op.name}.reference")
+        attrs = {name: self.attribute(value, sizes) for name, value in node.attrs.items()}
+        with np.errstate(all="ignore"):
+            raw = node.op.numpy(*[None if o is None else self.widen(o) for o in operands], **attrs)
+        results = raw if isinstance(raw, tuple) else (raw,)
+        return tuple(np.asarray(r).astype(self.working(v.type.dtype).numpy, copy=False)
+                     for r, v in zip(results, node.results))
+
+    def widen(self, array: np.ndarray) -> np.ndarray:
+        """Half precisions compute in float32."""
+        return array.astype(f32.numpy) if array.dtype.itemsize < 4 and array.dtype.kind in "fV" else array
+
+    def attribute(self, value: Any, sizes: Sizes) -> Any:
+        """An attribute with dims evaluated, and float dtypes at working precision."""
+        if isinstance(value, Dim):
+            return evaluate(value, sizes)
+        if isinstance(value, DType):
+            return self.working(value)
+        if isinstance(value, tuple):
+            return tuple(self.attribute(v, sizes) for v in value)
+        return value
+
+    def _call(self, function: Graph, operands: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        inner = type(self)(function, faithful=self.faithful, weights=self.weights)
+        sizes: Sizes = {}
+        arrays = [o for o in operands if o is not None]
+        for formal, array in zip(function.inputs, arrays):
+            bind_shape(formal.type, array.shape, sizes, formal.name)
+        return tuple(inner.run_bound(arrays, sizes).values())
+
+
+def run(graph: Graph, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
+    """Run a graph in NumPy; float64 throughout, or at each value's own precision if `faithful`."""
+    return Interpreter(graph, faithful=faithful).run(feeds)
+
+
+def _where(node: Node) -> str:
+    where = node.provenance.describe()
+    return f"\n  {where}" if where else ""

@@ -1,0 +1,50 @@
+"""How far two results may lie apart, and how that is measured. One table for the whole house."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.dtypes import DType, bf16, f16, f32, f64
+
+TOLERANCES: dict[DType, tuple[float, str]] = {
+    f64: (1e-10, "rounding of double precision over sums of a few thousand terms"),
+    f32: (1e-4, "rounding of single precision through the layers of a deep model; 1e-5 is usual for one op"),
+    f16: (1e-2, "11 bits of mantissa: 5e-4 a rounding, and some tens of them in sequence"),
+    bf16: (5e-2, "8 bits of mantissa: 4e-3 a rounding, and some tens of them in sequence"),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`error` is max|y - r| / max(1, max|r|): absolute for small results, relative to the largest for others."""
+
+    error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.error <= self.tolerance
+
+
+def tolerance(dtype: DType) -> float:
+    """Largest allowed error for results of that type; integers and booleans must be equal."""
+    return TOLERANCES[dtype][0] if dtype in TOLERANCES else 0.0
+
+
+def compare(result: np.ndarray, reference: np.ndarray, allowed: float) -> Comparison:
+    """Compare a result with its reference. Infinities and NaNs must stand at the same places."""
+    if result.shape != reference.shape:
+        return Comparison(float("inf"), allowed)
+    y, r = result.astype(np.float64), reference.astype(np.float64)
+    if not y.size:
+        return Comparison(0.0, allowed)
+    finite = np.isfinite(r)
+    odd = ~finite & ~((y == r) | (np.isnan(y) & np.isnan(r)))
+    if odd.any() or not np.isfinite(y[finite]).all():
+        return Comparison(float("inf"), allowed)
+    if not finite.any():
+        return Comparison(0.0, allowed)
+    scale = max(1.0, float(np.abs(r[finite]).max()))
+    return Comparison(float(np.abs(y[finite] - r[finite]).max()) / scale, allowed)

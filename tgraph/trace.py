@@ -1,0 +1,227 @@
+"""Python to graph: call a function or module on tensors without values, and record what it does."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .ir.builder import Builder, scalar_dtype
+from .ir.dims import Dim
+from .ir.dtypes import DType
+from .ir.errors import GraphError, OpError, RuleError, TraceError
+from .ir.graph import Graph
+from .ir.location import Location, Provenance
+from .ir.registry import Op, get_op
+from .ir.types import TensorType, as_type
+from .ir.values import Value
+from .module import walk
+from .tensor import Parameter, Tensor, apply, current_tracer
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MODELS = os.path.join(_PACKAGE, "models") + os.sep  # written in the language, so their lines are a user's lines
+
+
+def user_location() -> Location | None:
+    """The innermost line of code outside tgraph's own machinery."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = os.path.abspath(frame.f_code.co_filename)
+        if not file.startswith(_PACKAGE) or file.startswith(_MODELS):
+            return Location(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class Tracer:
+    """Adds the nodes of one trace to one graph; knows the paths of the modules and parameters at hand."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.scopes: list[str] = []
+        self._modules: dict[int, str] = {}
+        self._parameters: dict[int, str] = {}
+        self._kept: list[Any] = []  # ids stay valid as long as their objects live
+
+    # Names
+
+    def name_tree(self, path: str, thing: Any) -> None:
+        """Give every module and parameter under `thing` its first path; a parameter's other paths become aliases."""
+        for name, found in walk(thing, path):
+            table = self._parameters if isinstance(found, Parameter) else self._modules
+            first = table.setdefault(id(found), name)
+            self._kept.append(found)
+            if isinstance(found, Parameter) and first != name:
+                self.graph.weights.aliases[name] = first
+
+    @contextmanager
+    def scope(self, module: Any) -> Iterator[None]:
+        """Nodes added inside belong to `module`."""
+        if id(module) not in self._modules:
+            self.name_tree(self._fresh_name(module), module)
+        self.scopes.append(self._modules[id(module)])
+        try:
+            yield
+        finally:
+            self.scopes.pop()
+
+    def _fresh_name(self, module: Any) -> str:
+        base, taken, number = snake_case(type(module).__name__), set(self._modules.values()), 0
+        while (name := f"{base}_{number}" if number else base) in taken:
+            number += 1
+        return name
+
+    # Ops
+
+    def provenance(self) -> Provenance:
+        location = user_location()
+        return Provenance((self.scopes[-1],) if self.scopes else (), (location,) if location else ())
+
+    def apply(self, op: Op, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        """Add one node; results come back as Tensors."""
+        provenance = self.provenance()
+        try:
+            types = [o.dtype for o in (*operands, *named.values()) if isinstance(o, (Tensor, Parameter))]
+            values = [self._value(o, types) for o in operands]
+            attrs = {k: self._value(v, types) if isinstance(v, (Tensor, Parameter)) else v for k, v in named.items()}
+            results = Builder(self.graph, provenance).apply(op, values, attrs)
+        except (RuleError, GraphError) as error:
+            shown = [o.type if isinstance(o, (Tensor, Parameter)) else o for o in operands]
+            raise OpError(op.name, shown, str(error), provenance) from None
+        return tuple(Tensor(v, self) for v in results) if isinstance(results, tuple) else Tensor(results, self)
+
+    def _value(self, operand: Any, types: list[DType]) -> Any:
+        if isinstance(operand, Tensor):
+            if operand.tracer is not self:
+                raise RuleError(f"{operand!r} belongs to another trace")
+            return operand.value
+        if isinstance(operand, Parameter):
+            return self.parameter(operand)
+        if isinstance(operand, Dim):  # a size used as a number
+            dtype = scalar_dtype(0, types)
+            return Builder(self.graph, self.provenance()).dim_size(size=operand, dtype=dtype)
+        return operand
+
+    def parameter(self, parameter: Parameter) -> Value:
+        """The graph's parameter for a layer's."""
+        name = self._parameters.get(id(parameter))
+        if name is None:
+            raise RuleError(f"{parameter!r} is not an attribute of a traced module, so it has no name")
+        if parameter.data is not None:
+            self.graph.weights.set(name, parameter.data)
+        else:
+            self.graph.weights.initialize(name, parameter.type, parameter.initializer)
+        return self.graph.parameter(name, parameter.type)
+
+
+def trace(function: Callable[..., Any], /, *specs: Any, name: str | None = None, **named_specs: Any) -> Graph:
+    """Trace a function or `nn.Module` into a typed dataflow graph.
+
+    A spec that is a type (`tg.f32[B, S, 768]`) makes an input; anything else is passed on as it is. Positional
+    specs take the names of the signature; inputs keep the order of this call; an argument left at its default is no
+    input. The result of `function` (a tensor, tuple, named tuple or dict) gives the outputs and their names.
+
+    Raises TraceError, or OpError with the user's file and line where an op does not fit its operands.
+    """
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*specs, **named_specs)
+    except TypeError as error:
+        raise TraceError(f"{_name_of(function)}{signature} cannot be called with these specs: {error}") from None
+    graph = Graph(name or _name_of(function))
+    tracer = Tracer(graph)
+    for path, thing in _roots(function):
+        tracer.name_tree(path, thing)
+
+    def feed(path: str, spec: Any) -> Any:
+        if isinstance(spec, (TensorType, DType)):
+            return Tensor(graph.input(path, as_type(spec)), tracer)
+        if isinstance(spec, (list, tuple)) and any(isinstance(s, (TensorType, DType)) for s in spec):
+            return tuple(feed(f"{path}.{i}", s) for i, s in enumerate(spec))
+        if isinstance(spec, dict):
+            return {k: feed(f"{path}.{k}", s) for k, s in spec.items()}
+        return spec
+
+    token = current_tracer.set(tracer)
+    try:
+        positional = [feed(path, spec) for path, spec in zip(_positional_names(signature), specs)]
+        keywords = {path: feed(path, spec) for path, spec in named_specs.items()}
+        graph.set_outputs(_outputs(function(*positional, **keywords), tracer))
+    finally:
+        current_tracer.reset(token)
+    if not graph.outputs:
+        raise TraceError(f"{_name_of(function)} returned no tensor, so the graph has no output")
+    return graph
+
+
+def frontend(op: Op) -> Callable[..., Any]:
+    """The function that applies `op` in traced code, with the op's signature and documentation."""
+
+    def function(*operands: Any, **named: Any) -> Any:
+        return apply(op, *operands, **named)
+
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = op.doc
+    function.__signature__ = inspect.signature(op.infer)  # type: ignore[attr-defined]
+    return function
+
+
+def function_of(name: str) -> Callable[..., Any] | None:
+    """`frontend` of the op of that name, None if there is no such op."""
+    try:
+        return frontend(get_op(name))
+    except RuleError:
+        return None
+
+
+def snake_case(name: str) -> str:
+    """`BertLayer` -> `bert_layer`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _positional_names(signature: inspect.Signature) -> Iterator[str]:
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            yield from (f"{parameter.name}.{i}" for i in itertools.count())
+        yield parameter.name
+
+
+def _roots(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+    """Where parameter names start: the module itself, or the variables that a function closes over."""
+    owner = getattr(function, "__self__", None)
+    target = owner if owner is not None else function
+    if not inspect.isfunction(target):
+        return [("", target)]
+    seen = inspect.getclosurevars(target)
+    return [*seen.nonlocals.items(), *seen.globals.items()]
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return snake_case(name) if name.isidentifier() else "main"
+
+
+def _outputs(result: Any, tracer: Tracer) -> list[tuple[str, Value]]:
+    if isinstance(result, (Tensor, Parameter)):
+        named = {"output": result}
+    elif isinstance(result, dict):
+        named = {str(k): v for k, v in result.items()}
+    elif isinstance(result, tuple) and hasattr(result, "_fields"):
+        named = dict(zip(result._fields, result))
+    elif isinstance(result, (tuple, list)):
+        named = {f"output{i}": v for i, v in enumerate(result)}
+    else:
+        raise TraceError(f"a traced function returns a tensor, or a tuple or dict of them, not {type(result).__name__}")
+    outputs = []
+    for name, tensor in named.items():
+        if tensor is None:
+            continue
+        if not isinstance(tensor, (Tensor, Parameter)):
+            raise TraceError(f"output {name!r} is {type(tensor).__name__}, not a tensor")
+        outputs.append((name, tracer._value(tensor, [])))
+    return outputs
