@@ -1,0 +1,104 @@
+"""tgraph: a small language for attention and Transformer models that compiles through Apache TVM.
+
+    B, S = tg.dims("B S")
+    graph = tg.trace(model, x=tg.f32[B, S, 768])
+    exe = tg.compile(graph, target="cpu")
+    y = exe(x)
+
+Every op of the table (`tgraph ops`) is a function here: `tg.softmax(x, axis=-1)`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .ir.dims import Dim, dim, dims
+from .ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
+from .ir.errors import (
+    CompileError, FormatError, GraphError, InputError, OpError, ParseError, PassError, RuleError, TargetError,
+    TGraphError, TraceError, VerifyError, WeightsError,
+)
+from .ir.graph import Graph
+from .ir.parser import parse, parse_program
+from .ir.program import Program
+from .ir.registry import op
+from .ir.types import TensorType
+from .ir.verify import verify
+from .module import Module
+from .tensor import Parameter, Tensor
+from .trace import trace
+
+if TYPE_CHECKING:
+    import passes as passes
+    import targets as targets
+    from passes import optimize as optimize
+    from targets import Executable as Executable
+    from targets import compile as compile
+    from targets import load as load
+    from targets import set_num_threads as set_num_threads
+
+    from . import formats as formats
+    from . import models as models
+    from . import nn as nn
+    from . import reference as reference
+    from .formats import read as read
+    from .reference import check as check
+
+__version__ = "0.1.0"
+
+_LAZY = {  # name -> (module, attribute or None for the module itself)
+    "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
+    "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
+    "passes": ("passes", None), "optimize": ("passes", "optimize"), "targets": ("targets", None),
+    "compile": ("targets", "compile"), "load": ("targets", "load"), "Executable": ("targets", "Executable"),
+    "set_num_threads": ("targets", "set_num_threads"),
+}
+
+__all__ = [
+    "CompileError", "DType", "Dim", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
+    "OpError", "Parameter", "ParseError", "PassError", "Program", "RuleError", "TGraphError", "TargetError", "Tensor",
+    "TensorType", "TraceError", "VerifyError", "WeightsError", "bf16", "bool_", "check", "compile", "dim", "dims",
+    "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op", "optimize", "parse",
+    "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace", "u8", "verify",
+]
+
+
+def _sibling(package: str) -> Any:
+    """Our own `passes` or `targets`. Raises ImportError if another package of that name comes first on sys.path."""
+    import importlib
+    import os
+
+    module = importlib.import_module(package)
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    found = os.path.dirname(os.path.abspath(module.__file__ or "")) if getattr(module, "__file__", None) else "<namespace>"
+    if found != os.path.join(home, package):
+        raise ImportError(f"tgraph needs its own package {package!r} ({os.path.join(home, package)}), but another of that "
+                          f"name comes first on sys.path: {found}; rename it, or start Python elsewhere")
+    return module
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        package, attribute = _LAZY[name]
+        module = _sibling(package) if package in ("passes", "targets") else importlib.import_module(package)
+        value = module if attribute is None else getattr(module, attribute)
+    elif name.startswith("_"):
+        raise AttributeError(name)
+    else:
+        from .trace import function_of
+
+        value = function_of(name)
+        if value is None:
+            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op of that name")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    import tgraph.ops  # noqa: F401
+
+    from .ir.registry import OPS
+
+    return sorted({*__all__, *OPS})

@@ -1,0 +1,1 @@
+"""Published models, built from `tgraph.nn`, with the weight names of their public checkpoints."""

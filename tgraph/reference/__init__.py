@@ -1,0 +1,8 @@
+"""The meaning of graphs in NumPy, and the comparison of compiled graphs with it."""
+
+from .check import Report, check
+from .inputs import choose_sizes, generate_inputs
+from .interpreter import Interpreter, run
+from .tolerance import TOLERANCES, compare
+
+__all__ = ["TOLERANCES", "Interpreter", "Report", "check", "choose_sizes", "compare", "generate_inputs", "run"]

@@ -1,0 +1,171 @@
+"""A picture of a graph as SVG, laid out by tgraph itself: boxes by scope, signals from top to bottom, details as tooltips."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from ..ir.graph import Graph
+from ..ir.values import Input, Node, Parameter, Result, Value
+from .clusters import TITLE, Note, Output, Scope, nest
+from .labels import node_label, node_tooltip, plain, value_label
+from .layout import Box, Wire
+from .registry import format, replacing, single_graph
+
+_LINE = 15.0  # height of a line of text
+_SIZES = {"op": 13.0, "text": 11.0, "note": 10.5, "scope": 12.0}  # font sizes by style class
+_LONGEST = 46  # characters of a line; the tooltip has all of them
+_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
+_STYLE = """
+  text { font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace; fill: #334155; text-anchor: middle }
+  .op { font-size: 13px; font-weight: bold; fill: #0f172a }
+  .text { font-size: 11px }
+  .note { font-size: 10.5px }
+  .scope { font-size: 12px; fill: #475569; text-anchor: start }
+  .node rect { fill: #ffffff; stroke: #64748b }
+  .call rect { fill: #e0f2fe; stroke: #0369a1 }
+  .input rect { fill: #dbeafe; stroke: #2563eb }
+  .parameter rect { fill: #fef3c7; stroke: #d97706 }
+  .constant rect { fill: #ede9fe; stroke: #7c3aed }
+  .output rect { fill: #dcfce7; stroke: #16a34a }
+  .cluster0 { fill: #f8fafc; stroke: #94a3b8 }
+  .cluster1 { fill: #eef2f7; stroke: #94a3b8 }
+  .wire { fill: none; stroke: #475569; stroke-width: 1.2 }
+  .weight { stroke: #d97706 }
+  g:hover > .wire { stroke: #dc2626; stroke-width: 2.4 }
+"""
+
+
+@format(".svg")
+class SvgFormat:
+    """A picture for browsers: boxes by scope, details as tooltips."""
+
+    @staticmethod
+    def write(obj: Any, path: Path, *, graph: str | None = None, parameters: bool = True) -> None:
+        """Draw one graph (of a program: by name); with or without notes for parameters and constants."""
+        with replacing(path) as file:
+            file.write(to_svg(single_graph(obj, graph), parameters=parameters).encode())
+
+
+def to_svg(graph: Graph, *, parameters: bool = True) -> str:
+    """The picture as one SVG document of its natural size, on a light background."""
+    root = nest(graph, _measure, parameters=parameters)
+    width, height = f"{root.width:.0f}", f"{root.height:.0f}"
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+             f'viewBox="0 0 {width} {height}" role="img">',
+             f"<title>{_text(f'graph {graph.name}')}</title>", f"<style>{_STYLE}</style>",
+             '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+             'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.5 L8 4 L0 7.5 z" fill="#475569"/></marker></defs>',
+             '<rect width="100%" height="100%" fill="#ffffff"/>']
+    _draw(root, 0.0, 0.0, 0, lines)
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def _draw(box: Box, x: float, y: float, depth: int, lines: list[str]) -> None:
+    """One box whose parent's corner is at (x, y): its frame, then its wires, then what is inside of it."""
+    x, y = x + box.x, y + box.y
+    if not isinstance(box.shows, Scope):
+        lines.append(_leaf(box, x, y))
+        return
+    if depth:
+        lines.append(f'<g><title>{_text(box.shows.path)}</title><rect class="cluster{(depth + 1) % 2}" '
+                     f'{_frame(x, y, box)} rx="8"/></g>')
+    wires: dict[Any, list[Wire]] = {}
+    for wire in box.wires:
+        wires.setdefault(wire.key, []).append(wire)
+    for value, pieces in wires.items():
+        weight = "" if isinstance(value, (Input, Result)) else " weight"
+        lines.append(f"<g><title>{_text(_signal(value))}</title>"
+                     + "".join(_path(w, x, y, weight) for w in pieces) + "</g>")
+    if depth:
+        lines.append(f'<text class="scope" x="{x + 10:.1f}" y="{y + TITLE - 7:.1f}">'
+                     f"{_text(_clip(box.shows.title))}</text>")
+    for inner in box.boxes:
+        _draw(inner, x, y, depth + 1, lines)
+
+
+def _leaf(box: Box, x: float, y: float) -> str:
+    texts = []
+    for i, (style, line) in enumerate(_lines(box.shows)):
+        texts.append(f'<text class="{style}" x="{x + box.width / 2:.1f}" y="{y + 16 + i * _LINE:.1f}">{_text(line)}</text>')
+    corner = {"input": 14, "output": 14, "parameter": 2, "constant": 2}.get(_kind(box.shows), 6)
+    return (f'<g class="{_kind(box.shows)}"><title>{_text(_tooltip(box.shows))}</title>'
+            f'<rect {_frame(x, y, box)} rx="{corner}"/>{"".join(texts)}</g>')
+
+
+def _frame(x: float, y: float, box: Box) -> str:
+    return f'x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
+
+
+def _path(wire: Wire, x: float, y: float, style: str) -> str:
+    x0, x1 = wire.x0 + x, wire.x1 + x
+    middle = (wire.y1 + wire.y2) / 2 + y
+    marker = ' marker-end="url(#arrow)"' if wire.arrow else ""
+    return (f'<path class="wire{style}"{marker} d="M{x0:.1f} {wire.y0 + y:.1f} V{wire.y1 + y:.1f} '
+            f'C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {wire.y2 + y:.1f} V{wire.y3 + y:.1f}"/>')
+
+
+def _lines(thing: object) -> list[tuple[str, str]]:
+    """The lines of text of one box, each with its style."""
+    if isinstance(thing, Node):
+        first, *others = node_label(thing).split("\n")
+        return [("op", _clip(first)), *(("text", _clip(line)) for line in others)]
+    if isinstance(thing, Output):
+        return [("text", _clip(f"{thing.name}: {plain(thing.value.type)}"))]
+    if isinstance(thing, Note):
+        named = f"{thing.name}: {plain(thing.value.type)}" if thing.name else value_label(thing.value)
+        return [("note", _clip(named))]
+    assert isinstance(thing, Input)
+    return [("text", _clip(value_label(thing)))]
+
+
+def _measure(thing: object) -> tuple[float, float]:
+    """Width and height of the box that shows a thing."""
+    if isinstance(thing, Scope):
+        return _width(_clip(thing.title), "scope") + 8, TITLE
+    lines = _lines(thing)
+    return max(24.0, *(_width(line, style) for style, line in lines)) + 18, _LINE * len(lines) + 9
+
+
+def _width(text: str, style: str) -> float:
+    """Pixels of a line: the fonts asked for are at most 0.61 em a letter wide, East Asian ones 1.05."""
+    return sum(1.05 if unicodedata.east_asian_width(c) in "WF" else 0.61 for c in text) * _SIZES[style]
+
+
+def _clip(line: str) -> str:
+    return line if len(line) <= _LONGEST else line[:_LONGEST - 1] + "\u2026"
+
+
+def _kind(thing: object) -> str:
+    if isinstance(thing, Node):
+        return "call" if isinstance(thing.attrs.get("function"), Graph) else "node"
+    if isinstance(thing, Output):
+        return "output"
+    if isinstance(thing, Note):
+        return "parameter" if isinstance(thing.value, Parameter) else "constant"
+    return "input"
+
+
+def _tooltip(thing: object) -> str:
+    if isinstance(thing, Node):
+        return node_tooltip(thing)
+    if isinstance(thing, Output):
+        return f"output {thing.name}: {plain(thing.value.type)}"
+    if isinstance(thing, Note):
+        return f"{_kind(thing)} {value_label(thing.value)}"
+    assert isinstance(thing, Input)
+    return f"input {thing.name}: {thing.type}"
+
+
+def _signal(value: Value) -> str:
+    if isinstance(value, Result):
+        return f"{plain(value.type)} from {value.node.op.name}"
+    return value_label(value)
+
+
+def _text(text: str) -> str:
+    """Text as XML has it; characters that XML has no place for become U+FFFD."""
+    return escape(_ILLEGAL.sub("\ufffd", text))

@@ -1,0 +1,164 @@
+"""Scaled dot-product attention with every kind of mask."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..ir.dims import DimLike
+from ..ir.dtypes import f32, i64
+from ..ir.errors import RuleError
+from ..ir.registry import op
+from ..ir.rules import require_bool, require_float, require_integer, same, same_dtype
+from ..ir.types import TensorType
+
+EMPTY_ROWS = ("zero", "uniform", "nan")
+
+
+@op
+def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None,
+              bias: TensorType | None = None, offset: TensorType | None = None, *, scale: float | None = None,
+              causal: bool = False, empty_row: str = "zero") -> TensorType:
+    """Scaled dot-product attention (arXiv:1706.03762): softmax(scale q k^T + bias, where allowed) v.
+
+    q [B, Hq, Sq, D], k [B, Hk, Sk, D], v [B, Hk, Sk, Dv]; y [B, Hq, Sq, Dv]. Hq is a multiple of Hk: query head h reads
+    key head h // (Hq / Hk) (grouped heads, arXiv:2305.13245). scale defaults to 1 / sqrt(D).
+    mask: bool, True = attend; [B, Sk], [B, Sq, Sk], or rank 4 that broadcasts to [B, Hq, Sq, Sk]. bias: added after
+    scaling, broadcasts to [B, Hq, Sq, Sk]. causal keeps key j <= query i + offset (offset: an integer, default 0).
+    A query with no key left gives zeros; empty_row "uniform" gives the mean of v, "nan" NaN.
+    """
+    require_float(q, k, v)
+    same_dtype(q, k, v)
+    for name, t in (("q", q), ("k", k), ("v", v)):
+        if t.rank != 4:
+            raise RuleError(f"{name} must be [batch, heads, length, head_dim], got {t}")
+    batch = same(q.shape[0], k.shape[0], "the batch of q and k must agree")
+    same(batch, v.shape[0], "the batch of q and v must agree")
+    _group(q, k)
+    same(k.shape[1], v.shape[1], "the heads of k and v must agree")
+    same(q.shape[3], k.shape[3], "head_dim of q and k must agree")
+    same(k.shape[2], v.shape[2], "the lengths of k and v must agree")
+    full = (batch, q.shape[1], q.shape[2], k.shape[2])
+    if mask is not None:
+        require_bool(mask)
+        _fits(four_axes(mask), full, "mask", mask)
+    if bias is not None:
+        same_dtype(q, bias)
+        if bias.rank > 4:
+            raise RuleError(f"bias must broadcast to [B, H, Sq, Sk], got {bias}")
+        _fits((1,) * (4 - bias.rank) + bias.shape, full, "bias", bias)
+    if offset is not None:
+        require_integer(offset, "offset")
+        if offset.rank:
+            raise RuleError(f"offset is one integer (rank 0), got {offset}")
+        if not causal:
+            raise RuleError("offset means something only with causal=True")
+    if empty_row not in EMPTY_ROWS:
+        raise RuleError(f"empty_row is one of {', '.join(EMPTY_ROWS)}, got {empty_row!r}")
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float))):
+        raise RuleError(f"scale is a number or none, got {scale!r}")
+    return q.with_shape((*q.shape[:3], v.shape[3]))
+
+
+def _group(q: TensorType, k: TensorType) -> int:
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if heads == kv_heads:
+        return 1
+    if not (isinstance(heads, int) and isinstance(kv_heads, int)) or not kv_heads or heads % kv_heads:
+        raise RuleError(f"the query heads ({heads}) must be a multiple of the key heads ({kv_heads})")
+    return heads // kv_heads
+
+
+def four_axes(mask: TensorType) -> tuple[DimLike, ...]:
+    """The shape of a mask as [B, H, Sq, Sk] with 1 where it does not vary. Raises RuleError for another rank."""
+    if mask.rank == 2:
+        return (mask.shape[0], 1, 1, mask.shape[1])
+    if mask.rank == 3:
+        return (mask.shape[0], 1, *mask.shape[1:])
+    if mask.rank == 4:
+        return mask.shape
+    raise RuleError(f"mask must be [B, Sk], [B, Sq, Sk] or [B, H, Sq, Sk], got {mask}")
+
+
+def _fits(shape: tuple[DimLike, ...], full: tuple[DimLike, ...], name: str, given: TensorType) -> None:
+    for axis, (have, want) in enumerate(zip(shape, full)):
+        if have != 1:
+            shown = ", ".join(map(str, full))
+            same(want, have, f"{name} {given} must broadcast to [B, H, Sq, Sk] = [{shown}] (axis {axis})")
+
+
+@attention.canonicalize
+def _(types, attrs):  # type: ignore[no-untyped-def]
+    head_dim = types[0].shape[-1] if types[0] is not None and types[0].rank == 4 else None
+    scale = attrs["scale"]
+    if scale is None and isinstance(head_dim, int) and head_dim:
+        return {"scale": 1.0 / math.sqrt(head_dim)}
+    if scale is None and head_dim is not None:
+        raise RuleError(f"scale has no default for head_dim {head_dim}; give scale=")
+    return {"scale": scale if scale is None else float(scale)}
+
+
+@attention.reference
+def _(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+    group = q.shape[1] // k.shape[1] if k.shape[1] else 1
+    k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
+    scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
+    if bias is not None:
+        scores = scores + bias
+    allowed = np.ones(scores.shape[-2:], bool)
+    if causal:
+        shift = 0 if offset is None else int(offset)
+        allowed = np.arange(scores.shape[3]) <= np.arange(scores.shape[2])[:, None] + shift
+    if mask is not None:
+        allowed = allowed & (mask[:, None, None, :] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask)
+    scores = np.where(allowed, scores, -np.inf)
+    e = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
+    weights = e / e.sum(axis=-1, keepdims=True)
+    if empty_row != "nan":
+        filler = 0 if empty_row == "zero" else 1 / max(scores.shape[3], 1)
+        weights = np.where(allowed.any(axis=-1, keepdims=True), weights, np.asarray(filler, scores.dtype))
+    return np.matmul(weights.astype(v.dtype), v)
+
+
+@attention.cost
+def _(operands, results, attrs):  # type: ignore[no-untyped-def]
+    q, k, v = operands[:3]
+    scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
+    return scores * (2 * q.shape[3] + 2 * v.shape[3] + 5)
+
+
+@attention.decomposition
+def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+    length, keys = q.shape[2], k.shape[2]
+    group = _group(q.type, k.type)
+    if group > 1:
+        k, v = _repeat_heads(b, k, group), _repeat_heads(b, v, group)
+    scores = b.mul(b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2))), float(scale))
+    if bias is not None:
+        scores = b.add(scores, bias)
+    allowed = None
+    if causal:
+        rows = b.unsqueeze(b.range(stop=length, dtype=i64), axes=(1,))
+        if offset is not None:
+            rows = b.add(rows, b.cast(offset, dtype=i64))
+        allowed = b.less_or_equal(b.unsqueeze(b.range(stop=keys, dtype=i64), axes=(0,)), rows)
+    if mask is not None:
+        wide = b.unsqueeze(mask, axes={2: (1, 2), 3: (1,)}[mask.type.rank]) if mask.type.rank < 4 else mask
+        allowed = wide if allowed is None else b.logical_and(allowed, wide)
+    if allowed is not None:
+        scores = b.where(allowed, scores, b.constant(-np.inf, q.dtype))
+    weights = b.softmax(scores)
+    if empty_row != "nan" and allowed is not None:
+        some = b.greater(b.reduce_max(b.cast(allowed, dtype=f32), axes=(-1,), keepdims=True), 0.0)
+        filler = b.constant(0.0, q.dtype)
+        if empty_row == "uniform":
+            filler = b.div(b.constant(1.0, q.dtype), b.dim_size(size=keys, dtype=q.dtype))
+        weights = b.where(some, weights, filler)
+    return b.matmul(weights, v)
+
+
+def _repeat_heads(b, x, group):  # type: ignore[no-untyped-def]
+    batch, heads, length, head_dim = x.shape
+    wide = b.expand(b.unsqueeze(x, axes=(2,)), shape=(batch, heads, group, length, head_dim))
+    return b.reshape(wide, shape=(batch, heads * group, length, head_dim))

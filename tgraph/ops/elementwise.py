@@ -1,0 +1,110 @@
+"""Arithmetic, one element at a time, with NumPy's broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..ir.errors import RuleError
+from ..ir.registry import Op, op
+from ..ir.rules import broadcast, require_float, same_dtype
+from ..ir.types import TensorType
+
+
+def _numeric(*types: TensorType) -> None:
+    for t in types:
+        if t.dtype.is_bool:
+            raise RuleError(f"needs numbers, got {t}; cast it first")
+
+
+def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = require_float) -> Op:
+    """Define an op of one operand whose result has the operand's type."""
+
+    def rule(x: TensorType) -> TensorType:
+        check(x)
+        return x
+
+    rule.__doc__, rule.__module__ = doc, __name__
+    new: Op = op(name=name, elementwise=True)(rule)
+    new.reference(numpy)
+    return new
+
+
+def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = _numeric) -> Op:
+    """Define an op of two operands of one element type, broadcast together."""
+
+    def rule(x: TensorType, y: TensorType) -> TensorType:
+        same_dtype(x, y)
+        check(x, y)
+        return x.with_shape(broadcast(x, y))
+
+    rule.__doc__, rule.__module__ = doc, __name__
+    new: Op = op(name=name, elementwise=True)(rule)
+    new.reference(numpy)
+    return new
+
+
+def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "f":
+        return np.asarray(np.divide(x, y))
+    quotient = np.floor_divide(np.abs(x), np.abs(y))  # integers: C's rule, towards zero
+    return np.asarray(np.where(np.sign(x) * np.sign(y) < 0, -quotient, quotient), dtype=x.dtype)
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.vectorize(_MATH_ERF, otypes=[x.dtype])(x)) if x.size else x
+
+
+def _math_erf() -> Callable[[float], float]:
+    import math
+
+    return math.erf
+
+
+_MATH_ERF = _math_erf()
+
+binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add)
+binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract)
+binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply)
+binary("div", "Quotient: x / y; integers round towards zero.\n\nBroadcasts; ONNX Div.", _divide)
+binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's //.", np.floor_divide)
+binary("mod", "Remainder with the sign of y: x - y floor(x / y).\n\nBroadcasts; Python's %, ONNX Mod.", np.mod)
+binary("pow", "Power: x^y.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t))
+binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum)
+binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum)
+
+unary("neg", "Negation: -x.\n\nONNX Neg.", np.negative, _numeric)
+unary("abs", "Absolute value: |x|.\n\nONNX Abs.", np.abs, _numeric)
+unary("sign", "Sign: -1, 0 or 1.\n\nONNX Sign.", np.sign, _numeric)
+unary("exp", "Exponential: e^x.\n\nONNX Exp.", np.exp)
+unary("log", "Natural logarithm: ln x; NaN below 0.\n\nONNX Log.", np.log)
+unary("sqrt", "Square root; NaN below 0.\n\nONNX Sqrt.", np.sqrt)
+unary("rsqrt", "Reciprocal square root: 1 / sqrt(x).", lambda x: 1 / np.sqrt(x))
+unary("reciprocal", "Reciprocal: 1 / x.\n\nONNX Reciprocal.", lambda x: 1 / x)
+unary("square", "Square: x * x.", np.square, _numeric)
+unary("sin", "Sine of x in radians.\n\nONNX Sin.", np.sin)
+unary("cos", "Cosine of x in radians.\n\nONNX Cos.", np.cos)
+unary("erf", "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.\n\nONNX Erf.", _erf)
+unary("tanh", "Hyperbolic tangent: (e^x - e^-x) / (e^x + e^-x).\n\nONNX Tanh.", np.tanh)
+unary("floor", "Largest integer not above x.\n\nONNX Floor.", np.floor)
+unary("ceil", "Smallest integer not below x.\n\nONNX Ceil.", np.ceil)
+unary("round", "Nearest integer, halves to even.\n\nONNX Round.", np.round)
+
+
+@op(elementwise=True)
+def clip(x: TensorType, *, min: float | None = None, max: float | None = None) -> TensorType:
+    """Limit to an interval: min(max(x, low), high); a bound that is none does not limit. ONNX Clip."""
+    _numeric(x)
+    for bound in (min, max):
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, (int, float))):
+            raise RuleError(f"bounds are numbers or none, got {bound!r}")
+    if min is not None and max is not None and min > max:
+        raise RuleError(f"empty interval: min {min} > max {max}")
+    return x
+
+
+@clip.reference
+def _(x, *, min, max):  # type: ignore[no-untyped-def]
+    return x if min is None and max is None else np.clip(x, min, max).astype(x.dtype)

@@ -1,0 +1,62 @@
+"""Padded batches: saying that padded rows do not matter, and laying rows out without them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir.dims import dim
+from ..ir.dtypes import i64
+from ..ir.errors import RuleError
+from ..ir.registry import op
+from ..ir.rules import require_bool, same
+from ..ir.types import TensorType
+
+
+@op
+def zero_padding(x: TensorType, mask: TensorType) -> TensorType:
+    """Zero where the mask is False: x[i, j, ...] if mask[i, j] else 0.
+
+    x [B, S, ...], mask bool [B, S]. Says that the padded rows of x do not matter.
+    """
+    require_bool(mask)
+    if x.rank < mask.rank:
+        raise RuleError(f"x must have the axes of the mask first, got {x} and {mask}")
+    for axis, (a, b) in enumerate(zip(x.shape, mask.shape)):
+        same(a, b, f"x must have the axes of the mask first (axis {axis})")
+    return x
+
+
+@zero_padding.reference
+def _(x, mask):  # type: ignore[no-untyped-def]
+    return np.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, np.zeros((), x.dtype))
+
+
+@zero_padding.cost
+def _(operands, results, attrs):  # type: ignore[no-untyped-def]
+    return results[0].size
+
+
+@zero_padding.decomposition
+def _(b, x, mask):  # type: ignore[no-untyped-def]
+    more = x.type.rank - mask.type.rank
+    wide = b.unsqueeze(mask, axes=tuple(range(-more, 0))) if more else mask
+    return b.where(wide, x, b.constant(0, x.dtype))
+
+
+@op
+def unpack(mask: TensorType, *, name: str = "N") -> tuple[TensorType, TensorType]:
+    """Where the True elements of a padded batch lie: their flat positions in order, and where each row's begin.
+
+    mask bool [B, S] gives indices i64 [N] (numbers b*S + s) and offsets i64 [B+1] with offsets[b] .. offsets[b+1]-1 the
+    positions in indices of row b; N, named by the node, is the count of True elements, known at run time only.
+    """
+    require_bool(mask)
+    if mask.rank != 2:
+        raise RuleError(f"mask must be [B, S], got {mask}")
+    return TensorType(i64, (dim(name),)), TensorType(i64, (mask.shape[0] + 1,))
+
+
+@unpack.reference
+def _(mask, *, name):  # type: ignore[no-untyped-def]
+    offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
+    return np.flatnonzero(mask).astype(np.int64), offsets.astype(np.int64)
