@@ -40,7 +40,23 @@ def cast(x: Expr, dtype: str) -> Expr:
         return cast(tirx.reinterpret("float32", widened), dtype)
     if dtype == "bfloat16":
         return let(cast(x, "float32"), _to_bfloat16)
+    if source in FLOATS and dtype not in FLOATS:
+        return _to_integer(cast(x, "float32") if source in HALVES else x, dtype)
     return tirx.Cast(dtype, x)
+
+
+def _to_integer(x: Expr, dtype: str) -> Expr:
+    """Drops the fraction; saturates at the ends of the type, NaN gives 0. The bare conversion is undefined there."""
+    bits = int(dtype.lstrip("uint"))
+    low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bound = lambda value: constant(float(value), dtype_of(x))  # noqa: E731; rounds up to a power of two where it must
+
+    def convert(v: Expr) -> Expr:
+        inside = tirx.Select(is_nan(v), constant(0, dtype), tirx.Cast(dtype, v))
+        above = tirx.Select(v >= bound(high), constant(high, dtype), inside)
+        return tirx.Select(v <= bound(low), constant(low, dtype), above)
+
+    return let(x, convert)
 
 
 def not_equal(x: Expr, y: Expr) -> Expr:
@@ -197,6 +213,19 @@ def _where(condition: Expr, x: Expr, y: Expr) -> Expr:
     return tirx.Select(condition, x, y)
 
 
+def _floor_div(x: Expr, y: Expr) -> Expr:
+    return tirx.floor(x / y) if dtype_of(x) in FLOATS else tirx.floordiv(x, y)
+
+
+def _clip(x: Expr, min: float | None = None, max: float | None = None) -> Expr:
+    x = x if min is None else maximum(x, constant(min, dtype_of(x)))
+    return x if max is None else minimum(x, constant(max, dtype_of(x)))
+
+
+def _leaky_relu(x: Expr, alpha: float = 0.01) -> Expr:
+    return let(x, lambda v: tirx.Select(v < constant(0, dtype_of(v)), v * constant(alpha, dtype_of(v)), v))
+
+
 def _only_floats(expression: Expression) -> Expression:
     """The identity on integers (floor, ceil, round)."""
     rounded = _floating(expression)
@@ -217,6 +246,7 @@ SCALAR: dict[str, Expression] = {
     "sub": _floating(lambda x, y: tirx.Sub(x, y)),
     "mul": _floating(lambda x, y: tirx.Mul(x, y)),
     "div": _floating(_div),
+    "floor_div": _floating(_floor_div),
     "mod": _floating(_mod),
     "pow": _floating(_pow),
     "neg": _floating(_neg),
@@ -228,7 +258,7 @@ SCALAR: dict[str, Expression] = {
     "square": _floating(lambda x: let(x, lambda v: v * v)),
     "minimum": _floating(minimum),
     "maximum": _floating(maximum),
-    "clip": _floating(lambda x, low, high: minimum(maximum(x, low), high)),
+    "clip": _floating(_clip),
     "floor": _only_floats(lambda x: tirx.floor(x)),
     "ceil": _only_floats(lambda x: tirx.ceil(x)),
     "round": _only_floats(lambda x: tirx.nearbyint(x)),
@@ -243,17 +273,17 @@ SCALAR: dict[str, Expression] = {
     "sigmoid": _by_width(vm.sigmoid, _sigmoid64),
     "softplus": _by_width(vm.softplus, _softplus64),
     "relu": _floating(_relu),
+    "leaky_relu": _floating(_leaky_relu),
     "gelu": _floating(_gelu),
-    "gelu_tanh": _floating(lambda x: _gelu(x, "tanh")),
     "silu": _by_width(vm.silu, lambda x: let(x, lambda v: v * _sigmoid64(v))),
     "quick_gelu": _by_width(vm.quick_gelu, lambda x: let(x, lambda v: v * _sigmoid64(v * _f64(1.702)))),
     # comparison and logic
     "equal": lambda x, y: tirx.EQ(x, y),
     "not_equal": not_equal,
     "less": lambda x, y: tirx.LT(x, y),
-    "less_equal": lambda x, y: tirx.LE(x, y),
+    "less_or_equal": lambda x, y: tirx.LE(x, y),
     "greater": lambda x, y: tirx.GT(x, y),
-    "greater_equal": lambda x, y: tirx.GE(x, y),
+    "greater_or_equal": lambda x, y: tirx.GE(x, y),
     "logical_and": lambda x, y: tirx.And(x, y),
     "logical_or": lambda x, y: tirx.Or(x, y),
     "logical_xor": _xor,
@@ -261,8 +291,7 @@ SCALAR: dict[str, Expression] = {
     "isnan": is_nan,
     "isinf": lambda x: _is_inf(cast(x, "float32") if dtype_of(x) in HALVES else x),
     "where": _where,
-    "cast": cast,
-    "identity": lambda x: x,
+    "cast": lambda x, dtype: cast(x, getattr(dtype, "numpy_name", dtype)),  # a DType, or TVM's name of one
 }
 
 

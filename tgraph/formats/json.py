@@ -65,7 +65,7 @@ class JsonFormat:
         """Read a Graph, or a Program where the file holds several. Raises FormatError if it is damaged."""
         try:
             return from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise FormatError(f"{path} is no graph in JSON: {type(error).__name__}: {error}") from None
         except TGraphError as error:
             raise FormatError(f"{path} is no graph in JSON: {error}") from None
@@ -91,10 +91,10 @@ def from_json(data: Mapping[str, Any]) -> Graph | Program:
     weights = Weights()
     functions: dict[str, Graph] = {}
     for entry in data["functions"]:
-        functions[entry["name"]] = _read_graph(entry, weights, functions)
+        functions[_name(entry["name"])] = _read_graph(entry, weights, functions)
     program = Program(weights)
     for entry in data["graphs"]:
-        program.add(entry["name"], _read_graph(entry, weights, functions))
+        program.add(_name(entry["name"]), _read_graph(entry, weights, functions))
     return next(iter(program.graphs.values())) if len(program) == 1 else program
 
 
@@ -161,7 +161,7 @@ def _attribute(value: Any) -> Any:
 
 
 def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[str, Graph]) -> Graph:
-    graph = Graph(entry["name"], weights)
+    graph = Graph(_name(entry["name"]), weights)
     symbols = {}
     for name, bounds in entry["symbols"].items():
         symbol = as_symbol(dim(name, min=bounds["min"], max=bounds["max"]))
@@ -171,16 +171,16 @@ def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[s
         graph.constrain(parse_dim(left, symbols), parse_dim(right, symbols))
     values: dict[int, Value] = {}
     for item in entry["inputs"]:
-        values[item["id"]] = graph.input(item["name"], parse_type(item["type"], symbols))
+        values[item["id"]] = graph.input(_name(item["name"]), parse_type(item["type"], symbols))
     for item in entry["parameters"]:
-        values[item["id"]] = graph.parameter(item["name"], parse_type(item["type"]))
-        weights.aliases.update({alias: item["name"] for alias in item["aliases"]})
+        values[item["id"]] = graph.parameter(_name(item["name"]), parse_type(item["type"]))
+        weights.aliases.update({_name(alias): item["name"] for alias in item["aliases"]})
     for item in entry["constants"]:
         values[item["id"]] = _read_constant(graph, item)
     for item in entry["nodes"]:
         operands = [None if i is None else values[i] for i in item["operands"]]
         attrs = {k: _read_attribute(v, symbols, functions) for k, v in item["attributes"].items()}
-        provenance = Provenance(tuple(item["scopes"]), tuple(Location(f, n) for f, n in item["locations"]))
+        provenance = Provenance(tuple(map(_name, item["scopes"])), tuple(Location(_name(f), int(n)) for f, n in item["locations"]))
         results = graph.insert(get_op(item["op"]), operands, attrs, provenance)
         results = results if isinstance(results, tuple) else (results,)
         known = Constraints(graph.constraints)
@@ -189,8 +189,14 @@ def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[s
             if not known.agree(result.type, type):
                 raise FormatError(f"the result of {item['op']} is {result.type}, the file says {type}")
             result.type, values[stated["id"]] = type, result
-    graph.set_outputs((item["name"], values[item["value"]]) for item in entry["outputs"])
+    graph.set_outputs((_name(item["name"]), values[item["value"]]) for item in entry["outputs"])
     return graph
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FormatError(f"expected a name, found {value!r}")
+    return value
 
 
 def _read_constant(graph: Graph, item: Mapping[str, Any]) -> Value:

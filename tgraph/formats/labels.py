@@ -20,7 +20,8 @@ def attributes(node: Node) -> str:
     shown = []
     for name, value in node.attrs.items():
         default = node.op.attributes.get(name, REQUIRED)
-        if not isinstance(value, Graph) and (default is REQUIRED or type(value) is not type(default) or value != default):
+        if not isinstance(value, Graph) and (default is REQUIRED or type(value) is not type(default)
+                                             or attribute(value) != attribute(default)):
             shown.append(f"{name}={attribute(value)}")
     return ", ".join(shown)
 

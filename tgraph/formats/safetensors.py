@@ -77,7 +77,7 @@ def open_tensors(path: Path) -> TensorFile:
         try:
             header = json.loads(file.read(length))
             metadata = dict(header.pop("__metadata__", {}))
-        except (ValueError, AttributeError, TypeError) as error:
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
             raise FormatError(f"{path} is no safetensors file: its header is no JSON object ({error})") from None
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     data = np.frombuffer(mapped, dtype=np.uint8, offset=8 + length)
@@ -92,7 +92,7 @@ def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
         sizes_fit = all(isinstance(n, int) and n >= 0 for n in (*shape, start, stop)) and start <= stop <= size
     except (KeyError, TypeError, ValueError):
         raise FormatError(f"{path}: the header's entry for tensor {name!r} is damaged") from None
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise FormatError(f"{path}: tensor {name!r} has dtype {dtype}; known: {', '.join(_DTYPES)}")
     if not sizes_fit:
         raise FormatError(f"{path}: tensor {name!r} lies outside of the file, which is cut off or damaged")
@@ -107,8 +107,10 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
                      metadata: Mapping[str, str] | None = None) -> None:
     """Write arrays by name. The file appears when it is complete.
 
-    Raises FormatError for an element type that the format lacks.
+    Raises FormatError for an element type or a name that the format lacks.
     """
+    if "__metadata__" in tensors:
+        raise FormatError(f"{os.fspath(path)}: no tensor of a safetensors file can be named '__metadata__'")
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     arrays = {name: _little_endian(np.asarray(tensors[name])) for name in tensors}
     # Wide elements first: every tensor is then aligned for its own elements.

@@ -37,6 +37,8 @@ _STYLE = """
   .weight { stroke: #d97706 }
   g:hover > .wire { stroke: #dc2626; stroke-width: 2.4 }
 """
+_ARROW = """<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"
+  markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.5 L8 4 L0 7.5 z" fill="#475569"/></marker></defs>"""
 
 
 @format(".svg")
@@ -54,11 +56,9 @@ def to_svg(graph: Graph, *, parameters: bool = True) -> str:
     """The picture as one SVG document of its natural size, on a light background."""
     root = nest(graph, _measure, parameters=parameters)
     width, height = f"{root.width:.0f}", f"{root.height:.0f}"
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-             f'viewBox="0 0 {width} {height}" role="img">',
-             f"<title>{_text(f'graph {graph.name}')}</title>", f"<style>{_STYLE}</style>",
-             '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-             'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0.5 L8 4 L0 7.5 z" fill="#475569"/></marker></defs>',
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" role="img">')
+    lines = [head, f"<title>{_text(f'graph {graph.name}')}</title>", f"<style>{_STYLE}</style>", _ARROW,
              '<rect width="100%" height="100%" fill="#ffffff"/>']
     _draw(root, 0.0, 0.0, 0, lines)
     return "\n".join([*lines, "</svg>"]) + "\n"

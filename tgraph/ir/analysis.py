@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .dims import evaluate, symbols
 from .errors import GraphError
 from .graph import Graph
-from .values import Constant, Node, Result, Value
+from .values import Constant, Node, Parameter, Result, Value
 
 if TYPE_CHECKING:
     import networkx
@@ -180,3 +180,20 @@ def _local_order(inside: set[Node], results: Iterable[Value], members: Iterable[
             else:
                 done[stack.pop()] = None
     return list(done)
+
+
+def prepared(graph: Graph) -> set[Node]:
+    """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or sizes."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        leaves = all(isinstance(v, (Parameter, Constant)) or (isinstance(v, Result) and v.node in found)
+                     for v in node.inputs)
+        static = all(isinstance(d, int) for r in node.results for d in r.shape)
+        if node.inputs and leaves and static:
+            found.add(node)
+    return found
+
+
+def is_prepared(value: Value, nodes: Collection[Node]) -> bool:
+    """Whether a value is known before any input: a leaf with data, or made by one of the `prepared` nodes."""
+    return isinstance(value, (Parameter, Constant)) or (isinstance(value, Result) and value.node in nodes)

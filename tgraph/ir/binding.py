@@ -43,9 +43,12 @@ def as_array(value: Any, input: Input) -> np.ndarray:
     """
     want = input.type
     if isinstance(value, (bool, int, float)):
-        if isinstance(value, float) and not want.dtype.is_float:
-            raise InputError(f"input {input.name!r} is {want}, got the Python float {value!r}")
-        value = np.asarray(value, want.dtype.numpy)
+        if (isinstance(value, float) and not want.dtype.is_float) or (want.dtype.is_bool and not isinstance(value, bool)):
+            raise InputError(f"input {input.name!r} is {want}, got the Python {type(value).__name__} {value!r}")
+        try:
+            value = np.asarray(value, want.dtype.numpy)
+        except OverflowError:
+            raise InputError(f"input {input.name!r} is {want}, which cannot hold {value!r}") from None
     elif not isinstance(value, np.ndarray):
         try:
             value = np.from_dlpack(value) if hasattr(value, "__dlpack__") else np.asarray(value)
@@ -66,6 +69,9 @@ def bind_inputs(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, np.nd
     source: dict[str, str] = {}
     for input in graph.inputs:
         bind_shape(input.type, arrays[input.name].shape, sizes, f"{input.name}", source)
+    for input in graph.inputs:  # expressions over dims that a later input binds
+        if any(not isinstance(d, int) and as_symbol(d) is None for d in input.type.shape):
+            bind_shape(input.type, arrays[input.name].shape, sizes, f"{input.name}", source)
     check_bounds(graph, sizes)
     check_constraints(graph.constraints, sizes, source)
     return arrays, sizes
@@ -88,7 +94,7 @@ def bind_shape(type: TensorType, shape: Sequence[int], sizes: Sizes, name: str,
             first = f" of {source[symbol.name]}" if symbol.name in source else ""
             raise InputError(f"dim {symbol}{first} is {sizes[symbol.name]}, {symbol} of {name} is {have}")
         if symbol is None and any(s.name not in sizes for s in symbols(want)):
-            continue  # an expression over dims that another input binds; checked when all are known
+            continue  # an expression over dims that another input binds; the caller asks again when all are known
         if (expected := evaluate(want, sizes)) != have:
             shown = f"{want} = {expected}" if not isinstance(want, int) else str(want)
             raise InputError(f"{name} must be {type}: axis {axis} must be {shown}, got shape {list(shape)}")
@@ -99,7 +105,8 @@ def check_bounds(graph: Graph, sizes: Sizes) -> None:
     for symbol in graph.symbols.values():
         size = sizes.get(symbol.name, symbol.min)
         if size < symbol.min or (symbol.max is not None and size > symbol.max):
-            raise InputError(f"dim {symbol.name} is {size}, but must be within {symbol.min} .. {symbol.max}")
+            wanted = f"at least {symbol.min}" if symbol.max is None else f"within {symbol.min} .. {symbol.max}"
+            raise InputError(f"dim {symbol.name} is {size}, but must be {wanted}")
 
 
 def check_constraints(constraints: Sequence[Constraint], sizes: Sizes, source: Mapping[str, str] | None = None) -> None:

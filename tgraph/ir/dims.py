@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import gcd
 from typing import Union
 
 from .dtypes import DTYPES
@@ -112,15 +113,13 @@ class Dim:
     def __str__(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
-            factors = [str(atom) for atom, power in monomial for _ in range(power)]
-            factors = [f"({f})" if "//" in f and len(factors) > 1 else f for f in factors]
-            magnitude = abs(coefficient)
-            if coefficient == -1 and not text and len(factors) == 1 and "//" in factors[0]:
-                factors = [f"({factors[0]})"]  # -a//b would be floor((-a)/b)
-            if magnitude != 1 or not factors:
-                factors = [str(magnitude)] + [f"({f})" if "//" in f and f[0] != "(" else f for f in factors]
+            factors = [atom for atom, power in monomial for _ in range(power)]
+            magnitude = [str(abs(coefficient))] if abs(coefficient) != 1 or not factors else []
             sign = "-" if coefficient < 0 else "+" if text else ""
-            text += sign + "*".join(factors)
+            # A quotient stands without parentheses only if it is the whole term; -a//b would be floor((-a)/b).
+            bare = len(factors) == 1 and not magnitude and (sign != "-" or text)
+            words = [str(f) if bare or isinstance(f, Symbol) else f"({f})" for f in factors]
+            text += sign + "*".join(magnitude + words)
         return text
 
     __repr__ = __str__
@@ -231,6 +230,8 @@ def floordiv(a: DimLike, b: DimLike) -> DimLike:
             raise RuleError(f"dimension {a} divided by zero")
         if isinstance(a, int):
             return a // b
+        if b < 0:
+            return floordiv(-a, -b)
         # What b divides comes out exactly: floor((b*q + r) / b) = q + floor(r / b).
         exact = _make({m: c // b for m, c in a.terms if c % b == 0})
         rest = _make({m: c for m, c in a.terms if c % b})
@@ -239,6 +240,9 @@ def floordiv(a: DimLike, b: DimLike) -> DimLike:
         low, high = bounds(rest)
         if low is not None and high is not None and low // b == high // b:
             return exact + low // b
+        common = gcd(b, *(c for m, c in rest.terms if m))
+        if common > 1:  # floor((g*r + c) / (g*b)) = floor((r + floor(c/g)) / b)
+            return exact + floordiv(_make({m: c // common for m, c in rest.terms}), b // common)
         return exact + Dim({((Quotient(rest, b), 1),): 1})
     if isinstance(a, int) and a == 0:
         return 0

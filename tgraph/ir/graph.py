@@ -74,8 +74,9 @@ class Graph:
         """A constant, one object a content. `data` is anything NumPy takes; it is copied and frozen."""
         array = np.array(data, dtype=dtype.numpy if dtype else None)
         type = TensorType(dtype_of(array), array.shape)
+        array = np.array(array, type.dtype.numpy, order="C", copy=None)  # in this machine's byte order
         array.setflags(write=False)
-        digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
         return self._intern(Constant(array, type, digest))
 
     def opaque_constant(self, type: TensorType, digest: str) -> Constant:
@@ -105,10 +106,14 @@ class Graph:
                 inferred = op.infer(*types, **complete)
             except RuleError as error:
                 raise OpError(op.name, [_type(o) for o in operands], str(error), provenance) from None
-        self._add_constraints(constraints)
+            except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+                # The rule met an attribute of a kind, or a number of operands, that it does not look for.
+                rule = f"the rule of {op.name} cannot be applied: {error}"
+                raise OpError(op.name, [_type(o) for o in operands], rule, provenance) from error
         results = inferred if isinstance(inferred, tuple) else (inferred,)
         for t in results:
             self._register_symbols(t)
+        self._add_constraints(constraints)
         node = Node(op, operands, complete, results, provenance)
         self._nodes[node] = None
         for position, operand in enumerate(node.operands):
@@ -118,7 +123,9 @@ class Graph:
         return node.results if isinstance(inferred, tuple) else node.results[0]
 
     def set_operand(self, node: Node, position: int, value: Value | None) -> None:
-        """Make a node read another value at one operand position."""
+        """Make a node read another value at one operand position. Raises GraphError if it has no such position."""
+        if node not in self or not 0 <= position < len(node.operands):
+            raise GraphError(f"{node.op.name} has no operand {position} in graph {self.name}")
         old = node.operands[position]
         if old is not None:
             del old.uses[node, position]
@@ -143,7 +150,9 @@ class Graph:
         self._order = None
 
     def erase(self, node: Node) -> None:
-        """Remove a node that nothing reads. Raises GraphError if something does."""
+        """Remove a node that nothing reads. Raises GraphError if something does, or if it is not in the graph."""
+        if node not in self:
+            raise GraphError(f"cannot erase {node.op.name}: it is not in graph {self.name}")
         for result in node.results:
             if result.uses or any(v is result for _, v in self.outputs):
                 raise GraphError(f"cannot erase {node.op.name}: its result is still used")

@@ -16,7 +16,7 @@ _TOKEN = re.compile(
         f"(?P<{kind}>{pattern})"
         for kind, pattern in (
             ("space", r"[ \t\r\n]+|\#(?![0-9])[^\n]*"),
-            ("digest", r"sha256:[0-9a-f]*"),
+            ("digest", r"sha256:[0-9a-f]+"),
             ("float", r"[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)"),
             ("int", r"[0-9]+"),
             ("string", _STRING),

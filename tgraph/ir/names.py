@@ -15,16 +15,17 @@ from .graph import Graph
 WORD = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"  # encoder.layer.0.attention
 PATH = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"  # a parameter's name may start with a digit: 0.weight
 _WORD, _PATH = re.compile(WORD), re.compile(PATH)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which UTF-8 has no bytes for
 
 
 def quote(text: str) -> str:
     """A string as JSON writes it, with non-ASCII letters as they are."""
-    return json.dumps(text, ensure_ascii=False)
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def word(name: str) -> str:
     """The name of a graph, an input, an output, a function, a scope or a file."""
-    return name if _WORD.fullmatch(name) else quote(name)
+    return name if _WORD.fullmatch(name) and name != "sha256" else quote(name)  # `sha256:` starts a digest
 
 
 def path(name: str) -> str:

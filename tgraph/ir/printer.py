@@ -162,7 +162,7 @@ def _bound(symbol: Symbol) -> str:
 
 
 def _is_default(value: Any, default: Any) -> bool:
-    return default is not REQUIRED and type(value) is type(default) and bool(value == default)
+    return default is not REQUIRED and type(value) is type(default) and attribute(value) == attribute(default)
 
 
 def _used_symbols(graph: Graph, nodes: Iterable[Node]) -> dict[str, Symbol]:

@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .dims import DimLike
 from .dtypes import DType
 from .errors import RuleError
@@ -123,7 +125,7 @@ class Op:
             value = given.get(name, default)
             if value is REQUIRED:
                 raise RuleError(f"attribute {name!r} is missing")
-            attrs[name] = tuple(value) if isinstance(value, list) else value
+            attrs[name] = plain_attribute(value)
         return attrs
 
     def bind_operands(self, given: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
@@ -174,6 +176,13 @@ def get_op(name: str) -> Op:
         near = difflib.get_close_matches(name, OPS, n=3)
         raise RuleError(f"unknown op {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     return OPS[name]
+
+
+def plain_attribute(value: Attribute) -> Attribute:
+    """An attribute with tuples for lists and Python numbers for NumPy's, so that equal attributes print alike."""
+    if isinstance(value, (list, tuple)):
+        return tuple(plain_attribute(v) for v in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def attribute_dtype(value: object, name: str) -> DType:

@@ -46,7 +46,7 @@ class Weights(Mapping[str, np.ndarray]):
         return entry
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self.aliases
+        return isinstance(name, str) and self.aliases.get(name, name) in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -71,10 +71,10 @@ def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], al
         array, type = np.asarray(given[name]), wanted[target]
         if array.shape != type.shape or array.dtype != type.dtype.numpy:
             misshapen.append(f"{name} is {array.dtype}{list(array.shape)}, the graph has {type}")
-        elif name == target or target not in given:
-            found[target] = array
-        elif not np.array_equal(array, np.asarray(given[target])):
+        elif target in found and not np.array_equal(array, found[target]):
             misshapen.append(f"{name} is another name of {target}, but holds other values")
+        elif name == target or target not in found:
+            found[target] = array
     missing = [name for name in wanted if name not in found and not any(m.startswith(f"{name} ") for m in misshapen)]
     problems = [f"{title}: {', '.join(names)}" for title, names in
                 (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)) if names]

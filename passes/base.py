@@ -1,0 +1,69 @@
+"""What a pass is: a frozen dataclass whose fields are its options, with what it promises about meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+from typing import Any, ClassVar, Literal, TypeVar
+
+from tgraph.ir.errors import PassError
+from tgraph.ir.graph import Graph
+
+# exact: the same numbers. rounds: the same real numbers, rounded elsewhere. changes-meaning: says how in its doc.
+Effect = Literal["exact", "rounds", "changes-meaning"]
+
+
+class Pass:
+    """Rewrites a graph in place; `passes.optimize` hands it a copy. The docstring says what it does, as an equation.
+
+    `name` follows from the class (FuseQKV: fuse-qkv); its file has the same name.
+    """
+
+    effect: ClassVar[Effect] = "exact"
+
+    @classmethod
+    def pass_name(cls) -> str:
+        """As on the command line."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+
+    def apply(self, graph: Graph) -> None:
+        """Rewrite the graph."""
+        raise NotImplementedError(f"pass {self.pass_name()} has no apply()")
+
+    def __str__(self) -> str:
+        """As in a pipeline: the name, and in braces the options that differ from their defaults."""
+        shown = [f"{f.name}={_text(getattr(self, f.name))}" for f in dataclasses.fields(self)  # type: ignore[arg-type]
+                 if getattr(self, f.name) != f.default]
+        return self.pass_name() + (f"{{{','.join(shown)}}}" if shown else "")
+
+
+PASSES: dict[str, type[Pass]] = {}
+P = TypeVar("P", bound="type[Pass]")
+
+
+def register_pass(cls: P) -> P:
+    """Make a pass known to pipelines, the command line and the checks. Raises PassError for a name that is taken."""
+    if not dataclasses.is_dataclass(cls):
+        raise PassError(f"{cls.__name__} must be a frozen dataclass: its fields are the pass's options")
+    name = cls.pass_name()
+    if name in PASSES and inspect.getfile(PASSES[name]) != inspect.getfile(cls):
+        raise PassError(f"pass {name} is already defined in {inspect.getfile(PASSES[name])}")
+    PASSES[name] = cls
+    return cls
+
+
+def find_pass(name: str) -> type[Pass]:
+    """The class of a pass. Raises PassError with near names."""
+    if name not in PASSES:
+        near = difflib.get_close_matches(name, PASSES, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(PASSES))}"
+        raise PassError(f"unknown pass {name!r}; {hint}")
+    return PASSES[name]
+
+
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,37 @@
+"""The kernel families of the CPU: each emits the loops of one function graph. A new family is a file and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.kernels.cpu.families import attention, linear, matmul, norm, pointwise, reduction, scan
+from targets.kernels.frame import Frame
+from targets.target import Target
+from tgraph.ir.graph import Graph
+
+Emit = Callable[[Frame, Target], None]
+
+# anchor op -> family; a function without an anchor is pointwise
+FAMILIES: dict[str, Emit] = {
+    "linear": linear.emit,
+    "matmul": matmul.emit,
+    "attention": attention.emit,
+    "softmax": norm.emit,
+    "layer_norm": norm.emit,
+    "rms_norm": norm.emit,
+    "reduce_sum": reduction.emit,
+    "reduce_mean": reduction.emit,
+    "reduce_max": reduction.emit,
+    "reduce_min": reduction.emit,
+    "reduce_prod": reduction.emit,
+    "argmax": scan.emit_argmax,
+    "cumsum": scan.emit_cumsum,
+}
+
+
+def family_of(function: Graph) -> Emit:
+    """The emitter of a function: that of its anchor."""
+    for node in function.nodes:
+        if node.op.name in FAMILIES:
+            return FAMILIES[node.op.name]
+    return pointwise.emit

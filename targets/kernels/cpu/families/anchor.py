@@ -1,0 +1,54 @@
+"""A kernel's anchor: the node that its family is about, and the way from its result to the function's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.kernels.access import Access, Index
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast
+from targets.tvm_api import Expr
+from tgraph.ir.errors import CompileError
+from tgraph.ir.values import Node, Result, Value
+
+SAME_DIGITS = {"reshape", "squeeze", "unsqueeze"}
+
+
+def find_anchor(frame: Frame, *names: str) -> Node:
+    """The only node of one of these ops."""
+    found = [n for n in frame.function.nodes if n.op.name in names]
+    if len(found) != 1:
+        raise CompileError(f"kernel {frame.function.name} needs one node of {', '.join(names)}, has {len(found)}")
+    return found[0]
+
+
+def accumulator_dtype(value: Value) -> str:
+    """What sums of a value are kept in: f32 at least, integers as they are."""
+    return "float32" if value.dtype.is_float and value.dtype.bits < 32 else value.dtype.numpy_name
+
+
+def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
+    """`store(index, value)`: give the anchor's result at an index; applies what follows and writes the output."""
+    name, output = frame.output
+
+    def store(index: Index, value: Expr) -> None:
+        frame.access.bind(anchor.result, lambda _: cast(value, anchor.result.dtype.numpy_name))
+        at = forward(frame.access, anchor.result, index, output)
+        frame.write(name, at, frame.access.load(output, at))
+
+    return store
+
+
+def forward(access: Access, value: Value, index: Index, output: Value) -> Index:
+    """Where an element of `value` ends up in `output`, along the ops between them."""
+    while value is not output:
+        assert len(value.users) == 1
+        node = value.users[0]
+        if node.op.name == "transpose":
+            positions = access.axes(index, value.shape)
+            index = access.index([positions[a] for a in node.attrs["perm"]], node.result.shape)
+        elif not node.op.elementwise and node.op.name not in SAME_DIGITS:
+            raise CompileError(f"op {node.op.name} cannot follow the anchor of a kernel")
+        value = node.results[0]
+    assert isinstance(value, Result) or value is output
+    return index

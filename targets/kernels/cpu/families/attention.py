@@ -1,0 +1,51 @@
+"""Attention in one kernel: views of query, key and value are read where they lie, the output is written where it goes."""
+
+from __future__ import annotations
+
+from targets.kernels.cpu.attention import attention
+from targets.kernels.cpu.families.anchor import epilogue, find_anchor
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast
+from targets.target import Target
+from targets.tvm_api import Expr
+from tgraph.ir.values import Value
+from tgraph.ops.attention import four_axes
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    node = find_anchor(frame, "attention")
+    q, k, v, mask, bias, offset = node.operands
+    assert q is not None and k is not None and v is not None
+    access, finish = frame.access, epilogue(frame, node)
+    heads, kv_heads = q.shape[1], k.shape[1]
+
+    def reader(value: Value):  # type: ignore[no-untyped-def]
+        return lambda b, h, i, d: cast(access.load(value, tuple(zip(value.shape, (b, h, i, d)))), "float32")
+
+    def spread(value: Value, shape: tuple[object, ...]):  # type: ignore[no-untyped-def]
+        """`value` seen as [B, H, Sq, Sk], with 1 where it does not vary."""
+        def load(b: Expr, h: Expr, i: Expr, j: Expr) -> Expr:
+            digits = [(d, p) for d, p in zip(shape, (b, h, i, j)) if d != 1]
+            return access.load(value, tuple(digits))  # type: ignore[arg-type]
+        return load
+
+    def store(b: Expr, h: Expr, i: Expr, d: Expr, value: Expr) -> None:
+        finish(tuple(zip(node.result.shape, (b, h, i, d))), value)
+
+    mask_shape = None if mask is None else four_axes(mask.type)
+    bias_shape = None if bias is None else (*(1,) * (4 - bias.type.rank), *bias.shape)
+    group = 1 if heads == kv_heads else int(heads) // int(kv_heads)  # type: ignore[arg-type]
+    head_dim, value_dim = q.shape[3], v.shape[3]
+    assert isinstance(head_dim, int) and isinstance(value_dim, int)
+    attention(
+        batch=frame.size(q.shape[0]), heads=frame.size(heads), group=group, query_length=frame.size(q.shape[2]),
+        key_length=frame.size(k.shape[2]), head_dim=head_dim, value_dim=value_dim, load_q=reader(q), load_k=reader(k),
+        load_v=reader(v), store=store, scale=node.attrs["scale"], causal=node.attrs["causal"],
+        offset=None if offset is None else cast(access.load(offset, ()), "int64"),
+        mask=None if mask is None or mask_shape is None else spread(mask, mask_shape),
+        bias=None if bias is None or bias_shape is None else lambda *at: cast(spread(bias, bias_shape)(*at), "float32"),
+        empty_row=node.attrs["empty_row"],
+        key_padding=mask_shape is not None and mask_shape[1] == 1 and mask_shape[2] == 1)
+
+

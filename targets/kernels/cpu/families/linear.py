@@ -1,0 +1,50 @@
+"""Products with packed weights, and all that follows element by element: bias, activation, residual."""
+
+from __future__ import annotations
+
+from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.kernels.cpu.gemm import GemmTile, gemm
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast
+from targets.target import Target
+from targets.tvm_api import Expr
+from tgraph.ir.dims import DimLike
+from tgraph.ir.errors import CompileError
+from tgraph.ir.values import Result
+
+
+def tile_for(target: Target, dtype: str) -> GemmTile:
+    """The register tile and cache blocks for a target."""
+    return GemmTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes, dtype)
+
+
+def panel_width(target: Target, dtype: str) -> int:
+    """How many columns a panel of weights has."""
+    return tile_for(target, dtype).columns
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`linear(x, unpack_panels(p), bias)` and its epilogue."""
+    node = find_anchor(frame, "linear")
+    x, weight, bias = node.operands
+    if not (x and isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):
+        raise CompileError(f"kernel {frame.function.name}: linear needs a weight in panels")
+    panels = frame.access.buffers[weight.node.inputs[0]]
+    rows: DimLike = 1
+    for size in x.shape[:-1]:
+        rows = rows * size
+    depth, columns = x.shape[-1], node.result.shape[-1]
+    assert isinstance(columns, int) and isinstance(weight.shape[1], int)
+    dtype = accumulator_dtype(x)
+    finish = epilogue(frame, node)
+
+    def load(i: Expr, k: Expr) -> Expr:
+        return frame.access.load(x, ((rows, i), (depth, k)))
+
+    def store(i: Expr, j: Expr, value: Expr) -> None:
+        if bias is not None:
+            value = value + cast(frame.access.load(bias, ((columns, j),)), dtype)
+        finish(((rows, i), (columns, j)), value)
+
+    gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store,
+         tile=tile_for(target, dtype), dtype=dtype)

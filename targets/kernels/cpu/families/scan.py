@@ -1,0 +1,74 @@
+"""Running sums and arguments of maxima: serial along their axis, parallel over the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.kernels.access import Index
+from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.kernels.cpu.families.norm import product
+from targets.kernels.cpu.families.pointwise import parallel_loop
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast, is_nan
+from targets.target import Target
+from targets.tvm_api import Expr, T, int64, tirx
+from tgraph.ir.dims import DimLike
+from tgraph.ir.values import Node
+
+Digits = Callable[[Expr], Index]
+
+
+def emit_cumsum(frame: Frame, target: Target) -> None:
+    """`cumsum` and its epilogue."""
+    node = find_anchor(frame, "cumsum")
+    dtype, finish = accumulator_dtype(node.inputs[0]), epilogue(frame, node)
+
+    def row(digits: Digits, length: DimLike, _: Index) -> None:
+        total = T.alloc_buffer((1,), dtype, scope="global")
+        T.buffer_store(total, tirx.const(0, dtype), [int64(0)])
+        with T.serial(int64(0), frame.size(length)) as j:
+            if node.attrs["exclusive"]:
+                finish(digits(j), total[int64(0)])
+            T.buffer_store(total, total[int64(0)] + cast(frame.access.load(node.inputs[0], digits(j)), dtype), [int64(0)])
+            if not node.attrs["exclusive"]:
+                finish(digits(j), total[int64(0)])
+
+    _over_rows(frame, node, row)
+
+
+def emit_argmax(frame: Frame, target: Target) -> None:
+    """`argmax` and its epilogue; a NaN is larger than every number, as in NumPy."""
+    node = find_anchor(frame, "argmax")
+    finish = epilogue(frame, node)
+    dtype = accumulator_dtype(node.inputs[0])
+    is_float = node.inputs[0].dtype.is_float
+
+    def row(digits: Digits, length: DimLike, kept: Index) -> None:
+        best = T.alloc_buffer((1,), dtype, scope="global")
+        where = T.alloc_buffer((1,), "int64", scope="global")
+        zero = int64(0)
+        T.buffer_store(where, zero, [zero])
+        with T.serial(zero, frame.size(length)) as j:
+            element = T.bind(cast(frame.access.load(node.inputs[0], digits(j)), dtype))
+            larger = tirx.any(j == zero, element > best[zero])
+            if is_float:
+                larger = tirx.any(j == zero, tirx.all(tirx.Not(is_nan(best[zero])), tirx.any(element > best[zero], is_nan(element))))
+            with T.If(larger), T.Then():
+                T.buffer_store(best, element, [zero])
+                T.buffer_store(where, j, [zero])
+        finish(kept, where[zero])
+
+    _over_rows(frame, node, row)
+
+
+def _over_rows(frame: Frame, node: Node, row: Callable[[Digits, DimLike, Index], None]) -> None:
+    x = node.inputs[0]
+    axis = node.attrs["axis"] % x.type.rank
+    outer, length, inner = product(x.shape[:axis]), x.shape[axis], product(x.shape[axis + 1:])
+
+    def task(t: Expr) -> None:
+        o = T.bind(tirx.floordiv(t, frame.size(inner)))
+        i = T.bind(tirx.floormod(t, frame.size(inner)))
+        row(lambda j: ((outer, o), (length, j), (inner, i)), length, ((outer, o), (inner, i)))
+
+    parallel_loop(frame.size(outer * inner), frame.size(x.type.size), task)

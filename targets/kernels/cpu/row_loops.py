@@ -1,0 +1,142 @@
+"""What kernels over rows are made of: rows over threads, vectors with a tail along a row, running reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tvm import tirx
+from tvm.ir import Expr, TensorLoad
+from tvm.script.ir_builder import tirx as T
+
+from targets.kernels.scalar import cast
+from targets.kernels.vector_math import constant
+
+Extent: TypeAlias = "int | Expr"
+Element = Callable[[Expr], Expr]
+Load = Callable[[Expr, Expr], Expr]
+Combine = Callable[[Expr, Expr], Expr]
+
+# Waking the worker threads costs some microseconds: about the time in which one core does this many elements.
+SERIAL_ELEMENTS = 16384
+CHUNK_ELEMENTS, CHUNK_ROWS = 4096, 64
+
+
+def int64(value: Extent) -> Expr:
+    """An extent as an int64 expression."""
+    return constant(value, "int64") if isinstance(value, int) else value
+
+
+def over_rows(rows: Extent, length: Extent, body: Callable[[Expr], None], scratch: Callable[[], None]) -> None:
+    """`body(row)` for every row, in chunks that are spread over threads; `scratch` allocates what one chunk needs.
+
+    Where both extents are known only at run time, a serial and a parallel version are emitted and chosen from there.
+    """
+
+    def serial(first: Expr, count: Expr) -> None:
+        scratch()
+        with T.serial(count) as row:
+            body(first + row)
+
+    def parallel() -> None:
+        per_chunk = T.bind(_rows_per_chunk(length))
+        with T.parallel((int64(rows) + per_chunk - 1) // per_chunk) as chunk:
+            first = chunk * per_chunk
+            serial(first, tirx.Min(per_chunk, int64(rows) - first))
+
+    if isinstance(rows, int) and isinstance(length, int):
+        if rows * length < SERIAL_ELEMENTS:
+            serial(int64(0), int64(rows))
+        else:
+            parallel()
+        return
+    with T.If(int64(rows) * int64(length) < SERIAL_ELEMENTS):
+        with T.Then():
+            serial(int64(0), int64(rows))
+        with T.Else():
+            parallel()
+
+
+def _rows_per_chunk(length: Extent) -> Expr:
+    if isinstance(length, int):
+        return int64(max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // max(length, 1))))
+    fitting = tirx.Min(int64(CHUNK_ROWS), int64(CHUNK_ELEMENTS) // tirx.Max(length, int64(1)))
+    return tirx.Max(int64(1), fitting)
+
+
+def vectors(length: Extent, lanes: int, vector: Callable[[Expr, Expr], None], tail: Callable[[Expr], None]) -> None:
+    """`vector(j, lane)` for all full groups of lanes, then `tail(j)` for each of the `length % lanes` elements left."""
+    whole = length // lanes if isinstance(length, int) else T.bind(length // lanes)
+    with T.serial(int64(whole)) as group, T.vectorized(lanes) as v:
+        lane = tirx.Cast("int64", v)
+        vector(group * lanes + lane, lane)
+    with T.serial(int64(length) - int64(whole) * lanes) as j:
+        tail(int64(whole) * lanes + j)
+
+
+def each(length: Extent, lanes: int, body: Callable[[Expr], None]) -> None:
+    """`body(j)` for j in 0 .. length - 1, by vectors."""
+    vectors(length, lanes, lambda j, lane: body(j), body)
+
+
+class Accumulator:
+    """A running reduction: a vector register (or a few) for the whole groups of lanes and a scalar for the tail.
+
+    `lanes` is a power of two. The order of the operations depends on the length and the lanes alone.
+    """
+
+    def __init__(self, lanes: int, dtype: str, start: float, combine: Combine) -> None:
+        self.lanes, self.combine = lanes, combine
+        # Under 1,024 bytes and "global": kept in registers. The tail is apart, because an index into the vector that is
+        # known only at run time would force it into memory.
+        self.vector = T.alloc_buffer((lanes,), dtype, scope="global")
+        self.scalar = T.alloc_buffer((1,), dtype, scope="global")
+        self.start = constant(start, dtype)
+
+    def reduce(self, length: Extent, element: Element, first: Callable[[Expr], None] | None = None) -> Expr:
+        """The reduction of `element(j)` over j < length, bound to a name; `first(j)` emits stores before each."""
+        with T.vectorized(self.lanes) as v:
+            T.buffer_store(self.vector, self.start, [v])
+        T.buffer_store(self.scalar, self.start, [0])
+
+        def add(into: Expr, index: Expr, j: Expr) -> None:
+            if first is not None:
+                first(j)
+            T.buffer_store(into, self.combine(into[index], element(j)), [index])
+
+        vectors(length, self.lanes, lambda j, lane: add(self.vector, lane, j), lambda j: add(self.scalar, int64(0), j))
+        half = self.lanes // 2
+        while half:
+            with T.vectorized(half) as v:
+                T.buffer_store(self.vector, self.combine(self.vector[v], self.vector[v + half]), [v])
+            half //= 2
+        return T.bind(self.combine(self.vector[0], self.scalar[0]))
+
+
+class RereadRow:
+    """A row that is read more than once: where a read is more than one buffer load, it is kept in a workspace."""
+
+    def __init__(self, length: Extent, load: Load, dtype: str) -> None:
+        self.length, self.load, self.dtype = length, load, dtype
+        self.values: Expr | None = None
+
+    def scratch(self) -> None:
+        """Allocates the workspace, if there is to be one."""
+        probe = cast(self.load(tirx.Var("row", "int64"), tirx.Var("j", "int64")), self.dtype)
+        plain = isinstance(probe, TensorLoad)
+        self.values = None if plain else T.alloc_buffer((self.length,), self.dtype, scope="global")
+
+    def reduce(self, row: Expr, accumulator: Accumulator, of: Element) -> tuple[Expr, Element]:
+        """The reduction of `of(x[j])` over the row, and how to read x[j] from then on."""
+
+        def element(j: Expr) -> Expr:
+            return cast(self.load(row, j), self.dtype)
+
+        values = self.values
+        if values is None:
+            return accumulator.reduce(self.length, lambda j: of(element(j))), element
+
+        def keep(j: Expr) -> None:
+            T.buffer_store(values, element(j), [j])
+
+        return accumulator.reduce(self.length, lambda j: of(values[j]), first=keep), lambda j: values[j]

@@ -1,0 +1,144 @@
+"""Kernels over rows: softmax, normalisations and reductions along a contiguous last axis, parallel over the rows.
+
+Each is called inside an open `T.prim_func()` frame. `rows` and `length` are ints or int64 expressions and may be 0.
+`load(row, j)` gives one element, `store(...)` emits the stores; both get int64 expressions, of which `j` may hold a
+vector lane. The compute dtype is float32 or float64; loads of another dtype are cast to it. `lanes` is a power of two.
+A row is always reduced in the same order, so results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.kernels import vector_math
+from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, int64, over_rows
+from targets.kernels.scalar import cast, maximum, minimum
+from targets.kernels.vector_math import constant
+from tgraph.ir.errors import CompileError
+
+Store = Callable[[Expr, Expr, Expr], None]
+
+
+def _check(name: str, lanes: int, dtype: str) -> None:
+    if dtype not in ("float32", "float64"):
+        raise CompileError(f"{name}: rows are computed in float32 or float64, not in {dtype}")
+    if lanes < 1 or lanes & (lanes - 1):
+        raise CompileError(f"{name}: lanes must be a power of two, not {lanes}")
+
+
+def _add(x: Expr, y: Expr) -> Expr:
+    return x + y
+
+
+def _square(x: Expr) -> Expr:
+    return vector_math.let(x, lambda v: v * v)
+
+
+def softmax(*, rows: Extent, length: Extent, load: Load, store: Store, lanes: int = 16, dtype: str = "float32") -> None:
+    """`store(row, j, e^(x[j] - max x) / sum e^(x - max x))`, `x[j] = load(row, j)`, which is read once.
+
+    A NaN or +inf in a row, or nothing but -inf, makes all of the row NaN, as the formula does in NumPy.
+    """
+    _check("softmax", lanes, dtype)
+    exp = vector_math.exp_nonpositive if dtype == "float32" else tirx.exp
+    workspace: list[Expr] = []
+
+    def scratch() -> None:
+        workspace[:] = [T.alloc_buffer((length,), dtype, scope="global")]
+
+    def body(row: Expr) -> None:
+        (values,) = workspace
+        # a maximum that passes over NaN will do: the NaN is found again by the sum
+        greatest = Accumulator(lanes, dtype, float("-inf"), lambda m, x: tirx.Select(x > m, x, m))
+        total = Accumulator(lanes, dtype, 0.0, _add)
+
+        def keep(j: Expr) -> None:
+            T.buffer_store(values, cast(load(row, j), dtype), [j])
+
+        def exponential(j: Expr) -> None:
+            T.buffer_store(values, exp(values[j] - peak), [j])
+
+        peak = greatest.reduce(length, lambda j: values[j], first=keep)
+        scale = T.bind(constant(1.0, dtype) / total.reduce(length, lambda j: values[j], first=exponential))
+        each(length, lanes, lambda j: store(row, j, values[j] * scale))
+
+    over_rows(rows, length, body, scratch)
+
+
+def layer_norm(
+    *, rows: Extent, length: Extent, load: Load, store: Store, epsilon: float, lanes: int = 16, dtype: str = "float32"
+) -> None:
+    """`store(row, j, (x[j] - mean) / sqrt(variance + epsilon))`, the variance with divisor `length`.
+
+    Layer normalisation (arXiv:1607.06450) before its scale and shift, which `store` applies. The variance is that of
+    the centred values: no cancellation where the mean is large.
+    """
+    _check("layer_norm", lanes, dtype)
+    source = RereadRow(length, load, dtype)
+
+    def body(row: Expr) -> None:
+        total, squares = (Accumulator(lanes, dtype, 0.0, _add) for _ in range(2))
+        count = cast(int64(length), dtype)
+        row_sum, x = source.reduce(row, total, lambda v: v)
+        mean = T.bind(row_sum / count)
+        variance = squares.reduce(length, lambda j: _square(x(j) - mean)) / count
+        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(variance + constant(epsilon, dtype)))
+        each(length, lanes, lambda j: store(row, j, (x(j) - mean) * scale))
+
+    over_rows(rows, length, body, source.scratch)
+
+
+def rms_norm(
+    *, rows: Extent, length: Extent, load: Load, store: Store, epsilon: float, lanes: int = 16, dtype: str = "float32"
+) -> None:
+    """`store(row, j, x[j] / sqrt(mean(x^2) + epsilon))`: RMSNorm (arXiv:1910.07467) before its scale."""
+    _check("rms_norm", lanes, dtype)
+    source = RereadRow(length, load, dtype)
+
+    def body(row: Expr) -> None:
+        squares = Accumulator(lanes, dtype, 0.0, _add)
+        square_sum, x = source.reduce(row, squares, _square)
+        mean_square = square_sum / cast(int64(length), dtype)
+        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(mean_square + constant(epsilon, dtype)))
+        each(length, lanes, lambda j: store(row, j, x(j) * scale))
+
+    over_rows(rows, length, body, source.scratch)
+
+
+_REDUCTIONS: dict[str, tuple[float, Combine]] = {
+    "sum": (0.0, _add),
+    "mean": (0.0, _add),
+    "max": (float("-inf"), maximum),
+    "min": (float("inf"), minimum),
+    "prod": (1.0, lambda x, y: x * y),
+}
+
+
+def reduce(
+    *,
+    rows: Extent,
+    length: Extent,
+    load: Load,
+    store: Callable[[Expr, Expr], None],
+    kind: str,
+    lanes: int = 16,
+    dtype: str = "float32",
+) -> None:
+    """`store(row, value)` of each row's "sum", "mean", "max", "min" or "prod"; NaN propagates.
+
+    A row of length 0 gives the neutral element (0, NaN for the mean, -inf, inf, 1).
+    """
+    _check("reduce", lanes, dtype)
+    if kind not in _REDUCTIONS:
+        raise CompileError(f"reduce: unknown kind {kind!r}; known: {', '.join(_REDUCTIONS)}")
+    start, combine = _REDUCTIONS[kind]
+
+    def body(row: Expr) -> None:
+        total = Accumulator(lanes, dtype, start, combine).reduce(length, lambda j: cast(load(row, j), dtype))
+        store(row, total / cast(int64(length), dtype) if kind == "mean" else total)
+
+    over_rows(rows, length, body, lambda: None)

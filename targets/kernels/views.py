@@ -1,0 +1,170 @@
+"""How the ops that move, select or make elements are read at an index: one entry an op in `access.READ`."""
+
+from __future__ import annotations
+
+from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
+from targets.kernels.scalar import cast
+from targets.tvm_api import Expr, int64, tirx
+from tgraph.ir.dims import DimLike, compare
+from tgraph.ir.values import Node, Value
+
+
+@reader("reshape")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return access.load(node.operands[0], index)
+
+
+@reader("squeeze")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return access.load(node.operands[0], index)
+
+
+@reader("unsqueeze")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return access.load(node.operands[0], index)
+
+
+@reader("transpose")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    source = node.inputs[0]
+    positions = access.axes(index, value.shape)
+    moved = {axis: positions[i] for i, axis in enumerate(node.attrs["perm"])}
+    return access.load(source, access.index([moved[a] for a in range(source.type.rank)], source.shape))
+
+
+@reader("expand")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return access.broadcast(node.operands[0], index, value.shape)
+
+
+@reader("slice")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    source = node.inputs[0]
+    positions = access.axes(index, value.shape)
+    for start, axis, step in zip(node.attrs["starts"], node.attrs["axes"], node.attrs["steps"]):
+        scaled = positions[axis] if step == 1 else positions[axis] * int64(step)
+        positions[axis] = scaled if start == 0 else scaled + attribute_dim(access, start)
+    return access.load(source, access.index(positions, source.shape))
+
+
+@reader("split")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    source, axis = node.inputs[0], node.attrs["axis"]
+    positions = access.axes(index, value.shape)
+    for result, size in zip(node.results, node.attrs["sizes"]):
+        if result is value:
+            break
+        positions[axis] = positions[axis] + attribute_dim(access, size)
+    return access.load(source, access.index(positions, source.shape))
+
+
+@reader("concat")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    axis = node.attrs["axis"]
+    positions = access.axes(index, value.shape)
+    at = positions[axis]
+    start: Expr = int64(0)
+    pieces: list[tuple[Expr, Expr]] = []
+    for operand in node.inputs:
+        positions[axis] = at - start
+        stop = start + access.sizes(operand.shape[axis])
+        pieces.append((at < stop, access.load(operand, access.index(list(positions), operand.shape))))
+        start = stop
+    result = pieces[-1][1]
+    for inside, piece in reversed(pieces[:-1]):
+        result = tirx.if_then_else(inside, piece, result)
+    return result
+
+
+@reader("pad")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    source = node.inputs[0]
+    positions = access.axes(index, value.shape)
+    inside: list[Expr] = []
+    for axis, (before, after) in enumerate(zip(node.attrs["before"], node.attrs["after"])):
+        if before != 0:
+            positions[axis] = positions[axis] - attribute_dim(access, before)
+            inside.append(positions[axis] >= int64(0))
+        if after != 0:
+            inside.append(positions[axis] < access.sizes(source.shape[axis]))
+    element = access.load(source, access.index(positions, source.shape))
+    if not inside:
+        return element
+    return tirx.if_then_else(tirx.all(*inside), element, tirx.const(node.attrs["value"], value.dtype.numpy_name))
+
+
+@reader("gather")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    source, indices = node.inputs
+    axis, rank = node.attrs["axis"], indices.type.rank
+    positions = access.axes(index, value.shape)
+    size = access.sizes(source.shape[axis])
+    at = as_index(access.load(indices, access.index(positions[axis:axis + rank], indices.shape)))
+    row = clamped(tirx.if_then_else(at < int64(0), at + size, at), size)
+    return access.load(source, access.index([*positions[:axis], row, *positions[axis + rank:]], source.shape))
+
+
+@reader("embedding")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    indices, table = node.inputs
+    lead, rest = _leading(access, index, indices, value)
+    row = clamped(as_index(access.load(indices, lead)), access.sizes(table.shape[0]))
+    return access.load(table, ((table.shape[0], row), *rest))
+
+
+def _leading(access: Access, index: Index, indices: Value, value: Value) -> tuple[Index, Index]:
+    """The digits that number the indices, and those within a row of the table."""
+    have: DimLike = 1
+    for position, (size, _) in enumerate(index):
+        if compare(have, indices.type.size) == "equal":
+            return index[:position], index[position:]
+        have = have * size
+    positions = access.axes(index, value.shape)
+    rank = indices.type.rank
+    return access.index(positions[:rank], indices.shape), access.index(positions[rank:], value.shape[rank:])
+
+
+def clamped(position: Expr, size: Expr) -> Expr:
+    """A position that is safe to read; one outside was reported by the kernel's check and the result is thrown away."""
+    return tirx.Max(tirx.Min(position, size - int64(1)), int64(0))
+
+
+@reader("one_hot")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    indices = node.inputs[0]
+    positions = access.axes(index, value.shape)
+    at = as_index(access.load(indices, access.index(positions[:-1], indices.shape)))
+    return cast(at == positions[-1], value.dtype.numpy_name)
+
+
+@reader("range")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return cast(access.flat(index) + attribute_dim(access, node.attrs["start"]), value.dtype.numpy_name)
+
+
+@reader("full")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return tirx.const(node.attrs["value"], value.dtype.numpy_name)
+
+
+@reader("dim_size")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    return cast(attribute_dim(access, node.attrs["size"]), value.dtype.numpy_name)
+
+
+@reader("pack_panels")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    weight, width = node.inputs[0], node.attrs["width"]
+    panel, depth, column = access.axes(index, value.shape)
+    row = panel * int64(width) + column
+    rows = access.sizes(weight.shape[0])
+    element = access.load(weight, access.index([clamped(row, rows), depth], weight.shape))
+    return tirx.if_then_else(row < rows, element, tirx.const(0, value.dtype.numpy_name))
+
+
+@reader("unpack_panels")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    panels = node.inputs[0]
+    width = int64(int(panels.shape[2]))  # type: ignore[arg-type]
+    row, depth = access.axes(index, value.shape)
+    return access.load(panels, access.index([tirx.floordiv(row, width), depth, tirx.floormod(row, width)], panels.shape))

@@ -1,0 +1,45 @@
+"""Every name that depends on TVM's version, and how TVM is set up. The rest of `targets` imports TVM from here."""
+
+from __future__ import annotations
+
+import os
+
+# Workers stay unpinned: pinned ones and their unpinned caller were seen to share one core for seconds.
+os.environ.setdefault("TVM_BIND_THREADS", "0")
+
+import tvm  # noqa: E402
+from tvm import relax, tirx  # noqa: E402
+from tvm.ir import Expr, IRModule  # noqa: E402
+from tvm.relax.expr import prim_value  # noqa: E402
+from tvm.script.ir_builder import IRBuilder  # noqa: E402
+from tvm.script.ir_builder import tirx as T  # noqa: E402
+from tvm.tirx import Buffer, PrimFunc  # noqa: E402
+
+__all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "cpu_features", "host_cpu", "int64", "prim_value",
+           "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]
+
+
+def tvm_version() -> str:
+    return str(tvm.__version__)
+
+
+def host_cpu() -> str:
+    """LLVM's name of this machine's CPU, such as "znver3"."""
+    return str(tvm.get_global_func("target.llvm_get_system_cpu")())
+
+
+def valid_cpus() -> list[str]:
+    """The CPU names that this build of LLVM knows for the host's architecture."""
+    target = tvm.target.Target({"kind": "llvm"})
+    return sorted(str(name) for name in tvm.get_global_func("target.llvm_get_cpu_archlist")(target))
+
+
+def cpu_features(mcpu: str) -> frozenset[str]:
+    """LLVM's names of what the instruction set of a CPU has ("avx2", "fma", "avx512f", "neon")."""
+    target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
+    return frozenset(str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(target))
+
+
+def int64(value: int) -> Expr:
+    """A literal index."""
+    return tirx.const(value, "int64")

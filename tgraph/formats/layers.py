@@ -1,0 +1,145 @@
+"""Cells in layers: the order within each layer by barycentres, the places by least squares.
+
+Source: Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical System Structures" (1981).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .layout import Box
+
+LANE = 10.0  # width of a wire that passes a layer
+SPACE = 18.0  # between boxes of one layer
+SWEEPS = 8
+STRAIGHT = (3.0, 1.0, 10.0)  # the pull of a link between two boxes, a box and a lane, two pieces of a lane
+
+
+class Cell:
+    """A place in a layer: a box, or where a wire passes."""
+
+    __slots__ = ("above", "below", "box", "height", "layer", "rank", "width", "x")
+
+    def __init__(self, box: Box | None, layer: int):
+        self.box, self.layer = box, layer
+        self.width = LANE if box is None else box.width
+        self.height = 0.0 if box is None else box.height
+        self.x = 0.0  # of the middle
+        self.rank = 0
+        self.above: list[Link] = []
+        self.below: list[Link] = []
+
+
+@dataclass(eq=False)
+class Link:
+    """A piece of a signal between neighbouring layers; offsets are from the middles of the cells."""
+
+    key: Hashable
+    upper: Cell
+    lower: Cell
+    from_middle: float = 0.0
+    to_middle: float = 0.0
+    pull: float = 0.0  # how much it wants to be straight
+
+    def __post_init__(self) -> None:
+        self.pull = STRAIGHT[(self.upper.box is None) + (self.lower.box is None)]
+
+    @property
+    def shift(self) -> float:
+        """How far right of the upper cell's middle the lower one should be. Boxes with boxes inside stand in a column."""
+        both = self.upper.box is not None and self.lower.box is not None
+        if both and self.upper.box.boxes and self.lower.box.boxes:  # type: ignore[union-attr]
+            return 0.0
+        return self.from_middle - self.to_middle
+
+
+def order(layers: list[list[Cell]]) -> None:
+    """Reorder each layer by the mean place of its neighbours, down and up in turn; the order with fewest crossings stays."""
+    _rank(layers)
+    best, fewest = [list(layer) for layer in layers], _crossings(layers)
+    for sweep in range(SWEEPS):
+        if not fewest:
+            break
+        down = sweep % 2 == 0
+        for layer in layers if down else reversed(layers):
+            wanted = {cell: _barycentre(cell, down) for cell in layer}
+            layer.sort(key=lambda c: (wanted[c], c.rank))
+            for rank, cell in enumerate(layer):
+                cell.rank = rank
+        crossings = _crossings(layers)
+        if crossings < fewest:
+            best, fewest = [list(layer) for layer in layers], crossings
+    layers[:] = best
+    _rank(layers)
+
+
+def _rank(layers: Iterable[list[Cell]]) -> None:
+    for layer in layers:
+        for rank, cell in enumerate(layer):
+            cell.rank = rank
+
+
+def _barycentre(cell: Cell, down: bool) -> float:
+    ranks = ([k.upper.rank + k.from_middle / (k.upper.width + 1) for k in cell.above] if down
+             else [k.lower.rank + k.to_middle / (k.lower.width + 1) for k in cell.below])
+    return sum(ranks) / len(ranks) if ranks else cell.rank
+
+
+def _crossings(layers: Iterable[list[Cell]]) -> int:
+    """How many pairs of links cross."""
+    total = 0
+    for layer in layers:
+        seen: list[float] = []
+        links = [(cell.rank + k.from_middle / (cell.width + 1), k.lower.rank + k.to_middle / (k.lower.width + 1))
+                 for cell in layer for k in cell.below]
+        for _, lower in sorted(links):
+            total += len(seen) - bisect_right(seen, lower)
+            insort(seen, lower)
+    return total
+
+
+def place(layers: list[list[Cell]]) -> None:
+    """Move each cell as near to its neighbours as its layer's order and the space between boxes allow."""
+    for layer in layers:
+        _settle(layer, [0.0] * len(layer), [1.0] * len(layer))
+    for sweep in range(4 * SWEEPS):
+        down, both = sweep % 2 == 0, sweep >= SWEEPS
+        for layer in layers if down else reversed(layers):
+            wanted, weights = [], []
+            for cell in layer:
+                pulled = pull = 0.0
+                for link in cell.above if down or both else ():
+                    pull += link.pull
+                    pulled += link.pull * (link.upper.x + link.shift)
+                for link in cell.below if not down or both else ():
+                    pull += link.pull
+                    pulled += link.pull * (link.lower.x - link.shift)
+                wanted.append(pulled / pull if pull else cell.x)
+                weights.append(pull or 0.01)
+            _settle(layer, wanted, weights)
+
+
+def _settle(layer: Sequence[Cell], wanted: Sequence[float], weights: Sequence[float]) -> None:
+    """Least squares under the minimal distances: isotonic regression, by pooling adjacent violators."""
+    offsets, offset = [], 0.0
+    for i, cell in enumerate(layer):
+        if i:
+            before = layer[i - 1]
+            space = SPACE if before.box is not None or cell.box is not None else 0.0
+            offset += (before.width + cell.width) / 2 + space
+        offsets.append(offset)
+    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for want, weight, shift in zip(wanted, weights, offsets):
+        mean, total, count = want - shift, weight, 1
+        while pools and pools[-1][0] > mean:
+            other, other_weight, others = pools.pop()
+            mean = (mean * total + other * other_weight) / (total + other_weight)
+            total, count = total + other_weight, count + others
+        pools.append((mean, total, count))
+    means = [mean for mean, _, count in pools for _ in range(count)]
+    for cell, mean, shift in zip(layer, means, offsets):
+        cell.x = mean + shift
