@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
 from targets.kernels.access import Access, Index, Sizes, as_index
+from targets.kernels.signature import LOOKUPS, function_symbols, lookups
 from targets.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
-from tgraph.ir.dims import DimLike, symbols
+from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node, Result, Value
+from tgraph.ir.values import Node, Value
 
 SMALL = 32 * 1024  # elements below which waking the other threads costs more than it saves
-LOOKUPS = {"embedding": 0, "gather": 1}  # op -> position of the operand that holds indices
 
 
 @dataclass
@@ -46,49 +46,20 @@ class Frame:
         return self.function.outputs[0]
 
 
-def function_symbols(function: Graph) -> list[str]:
-    """The names of the dims that a function depends on, sorted: its last parameters."""
-    types = [i.type for i in function.inputs] + [r.type for n in function.nodes for r in n.results]
-    names = {s.name for t in types for d in t.shape for s in symbols(d)}
-    for node in function.nodes:
-        for value in node.attrs.values():
-            for item in value if isinstance(value, tuple) else (value,):
-                if hasattr(item, "terms"):
-                    names.update(s.name for s in symbols(item))
-    return sorted(names)
-
-
-def lookups(function: Graph) -> list[Node]:
-    """The nodes that read by an index which may be out of range."""
-    return [n for n in function.nodes if n.op.name in LOOKUPS and not _surely_inside(n)]
-
-
-def _surely_inside(node: Node) -> bool:
-    """Whether the indices are a range that provably ends within the table."""
-    indices, table = node.inputs if LOOKUPS[node.op.name] == 0 else reversed(node.inputs)
-    if not isinstance(indices, Result) or indices.node.op.name != "range":
-        return False
-    from tgraph.ir.dims import bounds
-
-    axis = node.attrs.get("axis", 0)
-    low, _ = bounds(table.shape[axis] - indices.node.attrs["stop"])
-    return low is not None and low >= 0 and indices.node.attrs["start"] == 0
-
-
 def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc:
     """A TIR function of the given name whose statements `body` emits."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
         variables = {symbol: tirx.Var(symbol, "int64") for symbol in function_symbols(function)}
         sizes = Sizes(variables)
-        flat: dict[Value, Buffer] = {}
-        for value in function.inputs:
-            flat[value] = _tensor(value.name, value, sizes)
-        outputs = {output: _tensor(output, value, sizes) for output, value in function.outputs}
+        tensors = [_declare(value.name, value, sizes) for value in function.inputs]
+        results = [_declare(output, value, sizes) for output, value in function.outputs]
         status = T.arg("status", T.buffer((1,), "int32")) if lookups(function) else None
         for symbol, variable in variables.items():
             T.arg(symbol, variable)
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "global_symbol": name})
+        flat = {value: _flat(buffer, value, sizes) for value, buffer in zip(function.inputs, tensors)}
+        outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
         frame = Frame(function, Access(flat, sizes), outputs, status)
         for node in lookups(function):
             _check_lookup(frame, node)
@@ -96,20 +67,23 @@ def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc
     return builder.get()
 
 
-def _tensor(name: str, value: Value, sizes: Sizes) -> Buffer:
-    """A parameter, seen as the flat row of its elements."""
+def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
+    """A tensor parameter."""
     safe = "".join(c if c.isalnum() else "_" for c in name)
     offset = tirx.Var(f"{safe}_offset", "int64")
     shape = [sizes(d) for d in value.shape]
-    buffer = T.arg(safe, T.buffer(shape, value.dtype.numpy_name, elem_offset=offset, offset_factor=1))
-    return T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=offset)
+    return T.arg(safe, T.buffer(shape, value.dtype.numpy_name, elem_offset=offset, offset_factor=1))
+
+
+def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
+    """A tensor parameter seen as the row of its elements."""
+    return T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
 
 
 def _check_lookup(frame: Frame, node: Node) -> None:
     """Set `status` if an index is outside of the table; the caller then asks the interpreter for the exact error."""
     assert frame.status is not None
-    operands = node.inputs
-    indices, table = operands if LOOKUPS[node.op.name] == 0 else (operands[1], operands[0])
+    indices, table = (node.inputs[i] for i in LOOKUPS[node.op.name])
     rows = frame.size(table.shape[node.attrs.get("axis", 0)])
     lowest = int64(0) if node.op.name == "embedding" else int64(0) - rows
     with T.serial(int64(0), frame.size(indices.type.size)) as i:

@@ -95,6 +95,8 @@ def from_json(data: Mapping[str, Any]) -> Graph | Program:
     program = Program(weights)
     for entry in data["graphs"]:
         program.add(_name(entry["name"]), _read_graph(entry, weights, functions))
+    if not len(program):
+        raise FormatError("there is no graph in it")
     return next(iter(program.graphs.values())) if len(program) == 1 else program
 
 

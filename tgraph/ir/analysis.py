@@ -182,14 +182,17 @@ def _local_order(inside: set[Node], results: Iterable[Value], members: Iterable[
     return list(done)
 
 
-def prepared(graph: Graph) -> set[Node]:
-    """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or sizes."""
+def prepared(graph: Graph, but: Collection[str] = ()) -> set[Node]:
+    """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or sizes.
+
+    Ops named in `but`, and what depends on them, stay out of it.
+    """
     found: set[Node] = set()
     for node in graph.nodes:
         leaves = all(isinstance(v, (Parameter, Constant)) or (isinstance(v, Result) and v.node in found)
                      for v in node.inputs)
         static = all(isinstance(d, int) for r in node.results for d in r.shape)
-        if node.inputs and leaves and static:
+        if node.inputs and leaves and static and node.op.name not in but:
             found.add(node)
     return found
 

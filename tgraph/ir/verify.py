@@ -38,8 +38,6 @@ def verify_program(program: Program) -> None:
 
 
 def _verify(graph: Graph, functions: dict[str, Graph], above: tuple[Graph, ...]) -> None:
-    if any(graph is caller for caller in above):
-        raise VerifyError(f"function {graph.name} calls itself")
     nodes = list(graph._nodes)
     _check_names(graph)
     leaves: set[Value] = {*graph.inputs, *graph.parameters.values(), *graph.constants.values()}
@@ -53,6 +51,8 @@ def _verify(graph: Graph, functions: dict[str, Graph], above: tuple[Graph, ...])
         _check_types(graph, node)
         function = node.attrs.get("function")
         if isinstance(function, Graph):
+            if any(function is caller for caller in (*above, graph)):
+                raise VerifyError(f"{_describe(graph, node)}: function {function.name} calls itself")
             known = functions.get(function.name)
             if known is None:
                 functions[function.name] = function

@@ -1,4 +1,4 @@
-"""Moving small blocks between memory and vector registers: contiguous runs of any length, and 8x8 transposition."""
+"""Small blocks between memory and vector registers: scalars and buffers, contiguous runs, 8x8 transposition."""
 
 from __future__ import annotations
 
@@ -10,19 +10,39 @@ from tvm.script.ir_builder import tirx as T
 
 SIDE = 8  # of a transposed block: a 256-bit register of f32
 
-# What unpack-low/high, shuffle-pairs and exchange-128-bit-halves do to two registers of 8 lanes: the classic transposition.
+# Unpack low and high, shuffle pairs, exchange 128-bit halves: the lanes that each step picks from two registers.
 _UNPACK = ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15))
 _PAIRS = ((0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
 _HALVES = ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 
 
+def int64(value: int | Expr) -> Expr:
+    """An extent or an index as an int64 expression."""
+    return tirx.const(value, "int64") if isinstance(value, int) else value
+
+
+def number(value: Expr) -> Expr:
+    """An int64 computed once and kept where TVM's simplifier does not look into it.
+
+    A bound name would be inlined, and nested quotients of run-time extents then cost the simplifier many seconds.
+    """
+    kept = T.alloc_buffer((1,), "int64", scope="global")
+    T.buffer_store(kept, value, [0])
+    return kept[0]
+
+
+def floats(count: int) -> Expr:
+    """An f32 buffer: in registers or on the stack below 1,024 bytes, else a thread's workspace."""
+    return T.alloc_buffer((count,), "float32", scope="global")
+
+
 def run(length: int, body: Callable[[Expr], None], widest: int = 16) -> None:
-    """`body(index)` for index in 0 .. length - 1, by vectors of `widest` lanes and ever shorter ones for what is left."""
+    """`body(index)` for index in 0 .. length - 1, by vectors of `widest` lanes and ever shorter ones for the rest."""
     start, width = 0, widest
     while start < length:
         count = (length - start) // width
         if count:
-            with T.serial(tirx.const(count, "int64")) as group, T.vectorized(width) as v:
+            with T.serial(int64(count)) as group, T.vectorized(width) as v:
                 body(group * width + (tirx.Cast("int64", v) + start))
             start += count * width
         width //= 2

@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr, TensorLoad
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.cpu.lane_blocks import int64
 from targets.kernels.scalar import cast
 from targets.kernels.vector_math import constant
 
@@ -20,11 +21,6 @@ Combine = Callable[[Expr, Expr], Expr]
 # Waking the worker threads costs some microseconds: about the time in which one core does this many elements.
 SERIAL_ELEMENTS = 16384
 CHUNK_ELEMENTS, CHUNK_ROWS = 4096, 64
-
-
-def int64(value: Extent) -> Expr:
-    """An extent as an int64 expression."""
-    return constant(value, "int64") if isinstance(value, int) else value
 
 
 def over_rows(rows: Extent, length: Extent, body: Callable[[Expr], None], scratch: Callable[[], None]) -> None:

@@ -15,7 +15,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import vector_math
-from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, int64, over_rows
+from targets.kernels.cpu.lane_blocks import int64
+from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, over_rows
 from targets.kernels.scalar import cast, maximum, minimum
 from targets.kernels.vector_math import constant
 from tgraph.ir.errors import CompileError

@@ -1,0 +1,97 @@
+"""What comes before kernels are chosen: one form for products, only ops that have a kernel, views where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.dims import DimLike
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
+
+VIEWS = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "unpack_panels"}
+KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel that reads them packed
+CREATED = {"range", "full", "dim_size"}
+
+
+def inline_calls(graph: Graph) -> None:
+    """Put the bodies of all functions in the place of their calls; kernels are cut anew."""
+    while calls := [n for n in graph.nodes if n.op.name == "call"]:
+        for node in calls:
+            for old, new in zip(node.results, graph.inline(node.attrs["function"], node.inputs, node.provenance)):
+                graph.replace(old, new)
+            graph.erase(node)
+
+
+def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
+    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels."""
+    ready = prepared(graph, KERNEL_READS)
+    for node in graph.nodes:
+        if node in ready:
+            continue
+        if node.op.name == "matmul" and node.inputs[1].type.rank == 2 and is_prepared(node.inputs[1], ready):
+            b = Builder(graph, node.provenance)
+            weight = b.transpose(node.inputs[1])
+            ready.add(weight.node)
+            graph.replace(node.result, b.linear(node.inputs[0], weight))
+            graph.erase(node)
+    for node in graph.nodes:
+        if node.op.name != "linear" or node in ready:
+            continue
+        weight = node.inputs[1]
+        if is_prepared(weight, ready):
+            b = Builder(graph, node.provenance)
+            accumulate = "float64" if weight.dtype.name == "f64" else "float32"
+            packed = b.pack_panels(weight, width=panel_width(accumulate))
+            graph.set_operand(node, 1, b.unpack_panels(packed, rows=weight.shape[0]))
+
+
+def decompose(graph: Graph, keep: Callable[[Node], bool]) -> None:
+    """Replace every composite that `keep` does not want by its decomposition, again and again."""
+    ready = prepared(graph, KERNEL_READS)
+    pending = [n for n in graph.nodes if n not in ready]
+    while pending:
+        node = pending.pop()
+        if node.op.decompose is None or keep(node):
+            continue
+        before = set(graph.nodes)
+        b = Builder(graph, node.provenance)
+        made = node.op.decompose(b, *node.operands, **node.attrs)
+        for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
+            graph.replace(old, new)
+        graph.erase(node)
+        pending += [n for n in graph.nodes if n not in before]
+
+
+def split_to_slices(graph: Graph) -> None:
+    """Every part of a `split` as a `slice` of its own, so that each reader may take its part along."""
+    for node in [n for n in graph.nodes if n.op.name == "split"]:
+        b = Builder(graph, node.provenance)
+        axis, x = node.attrs["axis"], node.inputs[0]
+        start: DimLike = 0
+        for result, size in zip(node.results, node.attrs["sizes"]):
+            if result.uses or graph.is_output(result):
+                graph.replace(result, b.slice(x, starts=(start,), stops=(start + size,), axes=(axis,)))
+            start = start + size
+        graph.erase(node)
+
+
+def copy_views(graph: Graph) -> None:
+    """Give every reader of a view, or of numbers made from sizes, a copy of its own: reading through it costs nothing."""
+    ready = prepared(graph, KERNEL_READS)
+    for node in reversed(graph.nodes):
+        if node in ready or node.op.name not in VIEWS | CREATED:
+            continue
+        for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
+            twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)
+            graph.set_operand(user, position, twin)
+
+
+def dead(graph: Graph) -> None:
+    """Drop what no output depends on."""
+    outputs = {id(v) for _, v in graph.outputs}
+    for node in reversed(graph.nodes):
+        if not any(r.uses or id(r) in outputs for r in node.results):
+            graph.erase(node)
+    graph.prune()

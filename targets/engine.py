@@ -1,0 +1,174 @@
+"""Running a compiled kernel graph: inputs in, outputs out, with one arena for all that lies between."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from targets.runner import aligned_empty, runner
+from targets.stages import Stage, plan_stages, size_limits
+from targets.tensors import as_tensor, share
+from tgraph.ir.dims import evaluate
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Input, Parameter, Value
+from tgraph.reference.interpreter import Interpreter
+
+Sizes = Mapping[str, int]
+REMEMBERED = 256  # plans of memory for so many different sizes
+
+
+class BadIndex(Exception):
+    """A kernel met an index outside of its table; the interpreter knows which."""
+
+
+class Engine(Protocol):
+    """What executes a graph for a target."""
+
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]: ...
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None: ...
+
+
+class NumpyEngine:
+    """The target `numpy`: the interpreter, at the precision of the types."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.weights: Mapping[str, np.ndarray] = {}
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        self.weights = prepared
+
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
+        return Interpreter(self.graph, faithful=True, weights=self.weights).run_bound(arrays, dict(sizes))
+
+
+class CpuEngine:
+    """Calls the Relax functions of a library, one a stage, on the runner's thread."""
+
+    def __init__(self, graph: Graph, library: Any):
+        self.graph = graph
+        self.library = library
+        self.stages, self.plan = plan_stages(graph)
+        self.limits = size_limits(graph)
+        self._functions: list[Any] = []
+        self._vm: Any = None
+        self._weights: dict[str, Any] = {}
+        self._prepared: dict[str, np.ndarray] = {}
+        self._places: OrderedDict[tuple[tuple[str, int], ...], tuple[list[int], int]] = OrderedDict()
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
+        self._prepared = dict(prepared)
+        self._weights = {name: as_tensor(array) for name, array in prepared.items()}
+
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
+        """Outputs by name. Raises BadIndex."""
+        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, sizes))
+        return result
+
+    def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> None:
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after."""
+
+        def observed() -> None:
+            self._start()
+            self._vm.set_instrument(instrument)
+            try:
+                self._run(arrays, sizes)
+            finally:
+                self._vm = None  # a fresh machine has no instrument
+                self._functions = []
+
+        runner()(observed)
+
+    def _start(self) -> None:
+        from targets.tvm_api import relax, tvm
+
+        if self._vm is None:
+            # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
+            self._vm = relax.VirtualMachine(self.library, tvm.cpu(), memory_cfg="naive")
+            self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
+
+    def _run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
+        self._start()
+        known = dict(sizes)
+        values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
+        outputs: dict[str, np.ndarray] = {}
+        offsets, arena_bytes = self._place(known)
+        arena = runner().arena(arena_bytes)
+        functions = iter(self._functions)
+        for stage in self.stages:
+            if stage.calls:
+                self._call(stage, next(functions), values, outputs, known, offsets, arena)
+            if stage.host is not None:
+                self._on_host(stage, values, outputs, known, offsets, arena)
+        for name, value in self.graph.outputs:  # what no kernel writes: an input, a weight, or one value under two names
+            if name not in outputs:
+                outputs[name] = self._copy(value, values, outputs)
+        return {name: outputs[name] for name, _ in self.graph.outputs}
+
+    def _call(self, stage: Stage, function: Any, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
+              sizes: dict[str, int], offsets: list[int], arena: Any) -> None:
+        from targets.tvm_api import tvm
+
+        types = dict(self.graph.outputs)
+        for name in stage.outputs:
+            type = types[name].type
+            outputs[name] = aligned_empty(type.evaluate(sizes), type.dtype.numpy)
+        plan = [sizes[s] for s in stage.symbols] + [evaluate(e, sizes) for e in stage.extents]
+        plan += [offsets[number] for number in stage.places]
+        status = np.zeros(1, np.int32) if stage.has_status else None
+        shared = [] if status is None else [tvm.runtime.tensor(status)]
+        function(*[as_tensor(values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
+                 *[_share_output(outputs[name]) for name in stage.outputs], *shared, tvm.runtime.ShapeTuple(plan))
+        if shared and shared[0].numpy()[0]:
+            raise BadIndex
+
+    def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
+                 sizes: dict[str, int], offsets: list[int], arena: Any) -> None:
+        """Run the node between two stages in NumPy; it binds the dims that it decides."""
+        node = stage.host
+        assert node is not None
+        operands = [self._read(v, values, outputs, sizes, offsets, arena) for v in node.inputs]
+        results = Interpreter(self.graph, faithful=True, weights=self._prepared).run_node(node, operands, sizes)
+        values.update(zip(node.results, results))
+
+    def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,
+              offsets: list[int], arena: Any) -> np.ndarray:
+        if value in self.plan.values:
+            start = offsets[self.plan.values.index(value)]
+            raw = arena.numpy()[start:start + evaluate(value.type.nbytes, sizes)]
+            return np.array(raw.view(value.dtype.numpy).reshape(value.type.evaluate(sizes)))
+        return self._copy(value, values, outputs)
+
+    def _copy(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray]) -> np.ndarray:
+        if isinstance(value, Parameter):
+            return np.array(self._prepared[value.name])
+        if value in values or isinstance(value, Input):
+            return np.array(values[value])
+        return np.array(next(outputs[name] for name, v in self.graph.outputs if v is value and name in outputs))
+
+    def _place(self, sizes: Sizes) -> tuple[list[int], int]:
+        """Offsets in the arena for these sizes; those met lately are remembered."""
+        key = tuple(sorted(sizes.items()))
+        found = self._places.get(key)
+        if found is None:
+            bound = {**sizes, **{n: evaluate(limit, sizes) for n, limit in self.limits.items() if n not in sizes}}
+            found = self._places[key] = self.plan.place(bound)
+            if len(self._places) > REMEMBERED:
+                self._places.popitem(last=False)
+        else:
+            self._places.move_to_end(key)
+        return found
+
+
+def _share_output(array: np.ndarray) -> Any:
+    """The memory of an output as a tensor; booleans as the bytes that they are."""
+    if array.dtype.kind == "b":
+        from targets.tvm_api import tvm
+
+        return tvm.runtime.from_dlpack(array.view(np.uint8))._create_view(array.shape, "bool")
+    return share(array)

@@ -1,0 +1,143 @@
+"""A compiled graph: call it, look into it, profile it, save it."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from passes.manager import PassRecord
+from targets.engine import BadIndex, CpuEngine, Engine
+from targets.target import Target
+from tgraph.ir.binding import bind_inputs, name_feeds
+from tgraph.ir.errors import CompileError, TargetError
+from tgraph.ir.graph import Graph
+from tgraph.ir.weights import check_weights
+from tgraph.reference.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from targets.lower import Lowered
+    from targets.profile import Profile
+
+LEVELS_OF_SOURCE = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "asm")
+
+
+class Executable:
+    """A graph compiled for a target. Any batch and length, from any number of threads.
+
+    `graph` is what `compile` was given, `optimized` what the passes made of it, `kernels` the calls that run, `prepare` the graph
+    that makes their weights; `records` says what each pass did.
+    """
+
+    def __init__(self, graph: Graph, optimized: Graph, prepare: Graph, kernels: Graph, target: Target, engine: Engine,
+                 records: Sequence[PassRecord] = (), lowered: Lowered | None = None):
+        self.graph, self.optimized, self.prepare, self.kernels = graph, optimized, prepare, kernels
+        self.target, self.records = target, list(records)
+        self._engine, self._lowered = engine, lowered
+        self._weights: Mapping[str, np.ndarray] = graph.weights
+        self._tuple = self._output_tuple()
+
+    def _output_tuple(self) -> Any:
+        names = [name for name, _ in self.graph.outputs]
+        return namedtuple("Outputs", names, rename=True) if len(names) > 1 else None  # type: ignore[misc]
+
+    # Running
+
+    def __call__(self, *feeds: Any, **named: Any) -> Any:
+        """Run on positional or named feeds: one output gives an array, several a named tuple. Raises InputError."""
+        outputs = self._run(name_feeds(self.graph, feeds, named))
+        values = list(outputs.values())
+        return values[0] if len(values) == 1 else self._tuple(*values)
+
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Run on feeds by name; outputs by name. Raises InputError."""
+        return self._run(name_feeds(self.graph, (), feeds))
+
+    def _run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        arrays, sizes = bind_inputs(self.graph, feeds)
+        try:
+            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes)
+        except BadIndex:
+            # the interpreter finds the index and says where it stands
+            Interpreter(self.graph, weights=self._weights).run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
+            raise CompileError(f"a kernel of {self.graph.name} met an index outside of its table that the reference "
+                               "does not; this is an error of tgraph") from None
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The data of the graph's parameters."""
+        return self._weights
+
+    def load_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+        """Take other values for the parameters, from a mapping or a `.safetensors` file; nothing is compiled again.
+
+        Raises WeightsError that lists all missing, unexpected and misshapen names.
+        """
+        from targets.prepare import evaluate_prepare
+        from tgraph.formats.safetensors import load_safetensors
+
+        source = "weights" if isinstance(weights, Mapping) else str(weights)
+        given = weights if isinstance(weights, Mapping) else load_safetensors(weights)
+        wanted = {name: p.type for name, p in self.graph.parameters.items()}
+        taken = check_weights(given, wanted, self.graph.weights.aliases, source)
+        self._engine.load_prepared(evaluate_prepare(self.prepare, taken))
+        self._weights = taken
+
+    # Looking
+
+    def source(self, what: str = "kernels") -> str:
+        """The program at one of its levels: traced, optimized, kernels, prepare, relax, tir, llvm, asm."""
+        graphs = {"traced": self.graph, "optimized": self.optimized, "kernels": self.kernels, "prepare": self.prepare}
+        if what in graphs:
+            return graphs[what].text(scopes=True) + "\n"
+        if what not in LEVELS_OF_SOURCE:
+            raise TargetError(f"no source {what!r}; there is {', '.join(LEVELS_OF_SOURCE)}")
+        if self._lowered is None or not isinstance(self._engine, CpuEngine):
+            raise TargetError(f"source {what!r} of {self.graph.name} for target {self.target}: it has none "
+                              "(a loaded bundle keeps the library, not what it was made from)" if self.target.kind == "cpu"
+                              else f"target {self.target} has no source {what!r}")
+        if what == "relax":
+            return "\n\n".join(str(self._lowered.module[name]) for name in (s.name for s in self._engine.stages))
+        if what == "tir":
+            return "\n\n".join(str(f) for f in self._lowered.kernels.values())
+        return _inspect(self._engine.library, {"llvm": "ll", "asm": "asm"}[what])
+
+    def profile(self, *feeds: Any, repeats: int = 10, **named: Any) -> Profile:
+        """The time of each kernel call on these feeds (default: generated ones), with the nodes that it stands for."""
+        from targets.profile import profile
+        from tgraph.reference.inputs import generate_inputs
+
+        given = name_feeds(self.graph, feeds, named) if feeds or named else generate_inputs(self.graph)
+        return profile(self, self._engine, given, repeats)
+
+    def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
+        """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""
+        from targets.compile import compile
+
+        return compile(graph, self.target, passes="").run
+
+    def save(self, path: str | Path, *, originals: bool = False) -> None:
+        """Write one file with library, prepared weights, graphs and manifest; `tg.load` reads it.
+
+        originals=True puts the parameters as they were loaded in as well. Raises CompileError without a C compiler.
+        """
+        from targets.bundle import save
+
+        save(self, self._engine, Path(path), originals)
+
+    def __repr__(self) -> str:
+        return f"<executable {self.graph.name} for {self.target}: {len(self.kernels)} calls of {len(self.kernels.functions)} kernels>"
+
+
+def _inspect(library: Any, format: str) -> str:
+    """The text of the machine code module inside a virtual machine's executable."""
+    pending = [library.mod]
+    while pending:
+        module = pending.pop()
+        if module.kind == "llvm":
+            return str(module.inspect_source(format))
+        pending += list(module.imports)
+    raise TargetError("the library holds no LLVM module to look into; it was loaded from a file")

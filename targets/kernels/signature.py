@@ -1,0 +1,40 @@
+"""What a kernel takes besides its tensors: symbolic sizes, and a status word if it looks something up. Needs no TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tgraph.ir.dims import Dim, bounds, symbols
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result
+
+LOOKUPS = {"embedding": (0, 1), "gather": (1, 0)}  # op -> positions of the indices and of the table
+
+
+def function_symbols(function: Graph) -> list[str]:
+    """The names of the dims that a function depends on, sorted."""
+    return sorted({s.name for d in _dims(function) for s in symbols(d)})
+
+
+def _dims(function: Graph) -> Iterator[Dim]:
+    for value in (*function.inputs, *(r for n in function.nodes for r in n.results)):
+        yield from (d for d in value.shape if isinstance(d, Dim))
+    for node in function.nodes:
+        for attribute in node.attrs.values():
+            for item in attribute if isinstance(attribute, tuple) else (attribute,):
+                if isinstance(item, Dim):
+                    yield item
+
+
+def lookups(function: Graph) -> list[Node]:
+    """The nodes that read a table by an index which may be out of range."""
+    return [n for n in function.nodes if n.op.name in LOOKUPS and not _surely_inside(n)]
+
+
+def _surely_inside(node: Node) -> bool:
+    """Whether the indices are a range that provably ends within the table."""
+    indices, table = (node.inputs[i] for i in LOOKUPS[node.op.name])
+    if not isinstance(indices, Result) or indices.node.op.name != "range" or indices.node.attrs["start"] != 0:
+        return False
+    room = bounds(table.shape[node.attrs.get("axis", 0)] - indices.node.attrs["stop"])[0]
+    return room is not None and room >= 0

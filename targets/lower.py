@@ -1,0 +1,125 @@
+"""Kernel graph to a TVM module: each function a TIR kernel, each stage a Relax function that calls them.
+
+The Relax functions are in the low form that TVM's memory planning would end in: kernels write into given tensors. Their
+parameters are the stage's inputs, its weights, one arena of bytes, the outputs that it writes, the status word, and a shape
+`plan` that holds the symbolic sizes and the place of every value in the arena. So the module allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from targets.kernels import frame
+from targets.kernels.cpu.families import family_of
+from targets.kernels.signature import lookups
+from targets.stages import MemoryPlan, Stage, call_sizes
+from targets.target import Target
+from targets.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx, tvm
+from tgraph.ir.dims import DimLike, as_symbol
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Value
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A module, and its kernels by the name of their functions."""
+
+    module: IRModule
+    kernels: dict[str, PrimFunc]
+
+
+def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
+          progress: Progress = lambda _: None) -> Lowered:
+    """Emit every kernel once, and a function for each stage."""
+    builder = relax.BlockBuilder()
+    kernels: dict[str, PrimFunc] = {}
+    symbols: dict[str, relax.Expr] = {}
+    for name, function in graph.functions.items():
+        progress(f"kernel {name}")
+        kernels[name] = emit_kernel(function, target)
+        symbols[name] = builder.add_func(kernels[name], kernel_symbol(name))
+    module = builder.get()
+    for stage in stages:
+        module[stage.name] = _StageLowering(graph, stage, plan, symbols).build()
+    return Lowered(module, kernels)
+
+
+def kernel_symbol(name: str) -> str:
+    """A function's name as a symbol of the library."""
+    return "kernel_" + "".join(c if c.isalnum() else "_" for c in name)
+
+
+def emit_kernel(function: Graph, target: Target) -> PrimFunc:
+    """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
+    emit = family_of(function)
+    return frame.build(function, kernel_symbol(function.name), lambda f: emit(f, target))
+
+
+class _StageLowering:
+    """Builds the Relax function of one stage."""
+
+    def __init__(self, graph: Graph, stage: Stage, plan: MemoryPlan, kernels: dict[str, relax.Expr]):
+        self.graph, self.stage, self.plan, self.kernels = graph, stage, plan, kernels
+        self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
+        self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
+        self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
+        self.bindings: list[relax.VarBinding] = []
+
+    def build(self) -> relax.Function:
+        stage, outputs = self.stage, dict(self.graph.outputs)
+        inputs = {v: relax.Var(getattr(v, "name", f"host{i}"), self._type(v)) for i, v in enumerate(stage.inputs)}
+        weights = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
+        arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
+        written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}
+        status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
+        plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
+        tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
+        for number in stage.places:
+            tensors[self.plan.values[number]] = self._view(arena, number)
+        for node in stage.calls:
+            self._call(node, tensors, status)
+        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, plan]
+        body = relax.SeqExpr([relax.BindingBlock(self.bindings)], relax.Tuple([]))
+        function = relax.Function(parameters, body, relax.TupleType([]), is_pure=False)
+        return function.with_attr("global_symbol", stage.name)
+
+    def _call(self, node: Node, tensors: dict[Value, relax.Expr], status: list[relax.Expr]) -> None:
+        function = node.attrs["function"]
+        arguments = [tensors[v] for v in (*node.inputs, *node.results)]
+        arguments += status if lookups(function) else []
+        arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in call_sizes(self.graph, node)]
+        call = relax.Call(self.kernels[function.name], arguments)
+        self.bindings.append(relax.VarBinding(relax.Var(f"_{len(self.bindings)}", relax.TupleType([])), call))
+
+    def _view(self, arena: relax.Expr, number: int) -> relax.Expr:
+        """A value's place in the arena, as a tensor."""
+        value = self.plan.values[number]
+        shape = relax.ShapeExpr([self._size(d) for d in value.shape])
+        view = relax.op.memory.view(arena, shape, value.dtype.numpy_name, self.offsets[number])
+        variable = relax.Var(f"v{number}", self._type(value))
+        self.bindings.append(relax.VarBinding(variable, view))
+        return variable
+
+    def _size(self, value: DimLike) -> Expr:
+        """A dim as a variable that `plan` brings (calls in this form take variables, no expressions)."""
+        if isinstance(value, int):
+            return int64(value)
+        symbol = as_symbol(value)
+        return self.extents[value] if symbol is None else self.symbols[symbol.name]
+
+    def _type(self, value: Value) -> relax.TensorType:
+        return relax.TensorType([self._size(d) for d in value.shape], value.dtype.numpy_name)
+
+
+def compile_module(module: IRModule, target: Target) -> relax.VMExecutable:
+    """Machine code for a lowered module."""
+    from tvm.target import Target as TVMTarget
+
+    passes = tvm.transform.Sequential([
+        relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol(),
+    ])
+    where = TVMTarget({"kind": "llvm", "mcpu": target.mcpu})
+    return tvm.compile(module, target=where, relax_pipeline=passes)

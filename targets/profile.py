@@ -1,0 +1,105 @@
+"""Where the time of a call goes: one row for each kernel call, with the scopes and nodes that it stands for."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from targets.engine import CpuEngine, Engine
+from tgraph.ir.binding import bind_inputs
+from tgraph.ir.dims import evaluate
+from tgraph.ir.errors import TargetError
+from tgraph.ir.values import Node
+
+if TYPE_CHECKING:
+    from targets.executable import Executable
+
+
+@dataclass(frozen=True)
+class ProfileRow:
+    """One kernel call: median microseconds, floating-point operations, and where it comes from."""
+
+    kernel: str
+    scope: str
+    microseconds: float
+    flops: int
+
+    @property
+    def gflops_per_second(self) -> float:
+        return self.flops / self.microseconds / 1e3 if self.microseconds else 0.0
+
+
+@dataclass
+class Profile:
+    """All calls in order, for one choice of sizes."""
+
+    name: str
+    sizes: dict[str, int]
+    rows: list[ProfileRow] = field(default_factory=list)
+
+    @property
+    def microseconds(self) -> float:
+        """The sum over all calls."""
+        return sum(r.microseconds for r in self.rows)
+
+    def by_kernel(self) -> list[tuple[str, int, float, int]]:
+        """(kernel, calls, microseconds, flops) summed, the longest first."""
+        table: dict[str, tuple[int, float, int]] = {}
+        for row in self.rows:
+            count, total, flops = table.get(row.kernel, (0, 0.0, 0))
+            table[row.kernel] = count + 1, total + row.microseconds, flops + row.flops
+        return sorted(((k, *v) for k, v in table.items()), key=lambda r: -r[2])
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items())
+        lines = [f"{self.name} at {sizes or 'static sizes'}: {self.microseconds / 1e3:.3f} ms in {len(self.rows)} calls",
+                 f"{'kernel':<32} {'calls':>5} {'us':>10} {'share':>6} {'GFLOP/s':>8}"]
+        for kernel, count, total, flops in self.by_kernel():
+            share = total / self.microseconds if self.microseconds else 0.0
+            rate = flops / total / 1e3 if total else 0.0
+            lines.append(f"{kernel:<32} {count:>5} {total:>10.1f} {share:>6.1%} {rate:>8.1f}")
+        return "\n".join(lines)
+
+
+def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], repeats: int) -> Profile:
+    """Run `repeats` times and take the median of each call. Raises TargetError for a target without kernels."""
+    if not isinstance(engine, CpuEngine):
+        raise TargetError(f"target {executable.target} has no kernels to profile")
+    arrays, sizes = bind_inputs(executable.graph, feeds)
+    inputs = [arrays[i.name] for i in executable.graph.inputs]
+    engine.run(inputs, sizes)  # warm up, and check the feeds
+    calls = [n for stage in engine.stages for n in stage.calls]
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(max(repeats, 1)):
+        recorder = _Recorder()
+        engine.observe(inputs, sizes, recorder)
+        for slot, seconds in zip(times, recorder.seconds, strict=True):
+            slot.append(seconds)
+    result = Profile(executable.graph.name, dict(sizes))
+    for node, seconds_of in zip(calls, times):
+        result.rows.append(ProfileRow(node.attrs["function"].name, _scope(node), statistics.median(seconds_of) * 1e6,
+                                      evaluate(node.flops, sizes)))
+    return result
+
+
+class _Recorder:
+    """TVM's instrument: called before and after each call of the virtual machine."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._start = 0.0
+
+    def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> int:
+        if name.startswith("kernel_"):
+            if before:
+                self._start = time.perf_counter()
+            else:
+                self.seconds.append(time.perf_counter() - self._start)
+        return 0
+
+
+def _scope(node: Node) -> str:
+    return node.provenance.scope

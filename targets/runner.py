@@ -1,0 +1,116 @@
+"""The one thread of a process that owns TVM's worker pool and the arena; callers from any thread hand their calls to it.
+
+TVM gives every calling thread a pool of its own, so that eight callers would start eight pools.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from targets.target import default_threads
+from tgraph.ir.errors import TargetError
+
+ALIGNMENT = 64
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An uninitialised array whose data starts at a multiple of 64 bytes, as TVM wants to share memory."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start:start + size].view(dtype).reshape(shape)
+
+
+class _Call:
+    """A function to run on the runner's thread, and where its result goes."""
+
+    __slots__ = ("done", "error", "function", "result")
+
+    def __init__(self, function: Callable[[], Any]):
+        self.function = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+
+class Runner:
+    """Runs functions one after the other on its own thread."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._arena: Any = None
+        self._arena_bytes = 0
+        self.threads = default_threads()
+        self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
+        self._thread.start()
+
+    def __call__(self, function: Callable[[], Any]) -> Any:
+        """Run `function` there and wait for its result; what it raises is raised here."""
+        if threading.current_thread() is self._thread:
+            return function()
+        call = _Call(function)
+        self._calls.put(call)
+        call.done.acquire()
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def set_threads(self, count: int) -> None:
+        """Use so many threads from the next call on."""
+        self(lambda: self._configure(count))
+
+    def arena(self, size: int) -> Any:
+        """A TVM tensor of at least `size` bytes, the same one for all calls; it grows to the largest seen."""
+        if self._arena is None or size > self._arena_bytes:
+            from targets.tensors import share
+
+            self._arena_bytes = max(size, 4096)
+            self._arena = None  # let go of the old one first
+            self._arena = share(aligned_empty((self._arena_bytes,), np.dtype(np.uint8)))
+        return self._arena
+
+    def _configure(self, count: int) -> None:
+        from targets.tvm_api import tvm
+
+        self.threads = count
+        tvm.get_global_func("runtime.config_threadpool")(1, count)
+
+    def _work(self) -> None:
+        configured = False
+        while True:
+            call = self._calls.get()
+            try:
+                if not configured:
+                    self._configure(self.threads)
+                    configured = True
+                call.result = call.function()
+            except BaseException as error:  # noqa: BLE001  (belongs to the caller)
+                call.error = error
+            call.function = None  # type: ignore[assignment]
+            call.done.release()
+
+
+_runner: Runner | None = None
+_lock = threading.Lock()
+
+
+def runner() -> Runner:
+    """The process's runner, started on first use."""
+    global _runner
+    with _lock:
+        if _runner is None or not _runner._thread.is_alive():  # a forked child has no threads of its parent's
+            _runner = Runner()
+        return _runner
+
+
+def set_num_threads(count: int) -> None:
+    """Use so many threads for all compiled graphs of this process. Default: all cores that it may use."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise TargetError(f"the number of threads is a positive integer, got {count!r}")
+    runner().set_threads(count)

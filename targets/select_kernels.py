@@ -1,0 +1,132 @@
+"""The last graph pass: groups of nodes become calls of kernels, `call $linear_gelu(...)`.
+
+First every anchor (a product, attention, a normalisation, a reduction) takes along what follows it element by element and what
+its family can read on the fly; then what is left over is fused into pointwise kernels. Equal groups share a function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.outline import Functions, outline
+from targets import canonical
+from targets.kernels.access import READ
+from targets.kernels.cpu.families import FAMILIES
+from targets.kernels.cpu.families.linear import panel_width
+from targets.kernels.scalar import SCALAR
+from targets.stages import HOST
+from targets.target import Target
+from tgraph.ir.analysis import is_convex, prepared
+from tgraph.ir.errors import CompileError
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+LONGEST = 12  # nodes that an anchor takes along after itself
+MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One graph on its way into kernels; `taken` are the nodes that belong to one, `ready` the prepare part."""
+
+    graph: Graph
+    ready: set[Node]
+    taken: set[Node]
+
+    def kernel(self, anchor: Node) -> set[Node]:
+        """The nodes that go into the anchor's kernel."""
+        group = {anchor}
+        family = anchor.op.name
+        views_only = family in ("linear", "matmul", "attention")
+        for value in anchor.inputs:
+            self._take_producers(value, group, views_only)
+        self._take_followers(anchor, group, views=family == "attention")
+        return group
+
+    def pointwise(self, root: Node) -> set[Node]:
+        """The nodes that go into one loop with `root`, the last of them."""
+        group = {root}
+        for value in root.inputs:
+            self._take_producers(value, group, views_only=False)
+        return group
+
+    def _free(self, node: Node) -> bool:
+        return node not in self.taken and node not in self.ready and node.op.name not in HOST
+
+    def _take_producers(self, value: Value, group: set[Node], views_only: bool) -> None:
+        if not isinstance(value, Result) or value.node in group or not self._free(value.node):
+            return
+        node = value.node
+        readable = node.op.name in canonical.VIEWS | canonical.CREATED if views_only else (
+            node.op.elementwise or node.op.name in READ)
+        alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
+        if readable and alone and node.op.name not in FAMILIES:
+            group.add(node)
+            for operand in node.inputs:
+                self._take_producers(operand, group, views_only)
+
+    def _take_followers(self, anchor: Node, group: set[Node], views: bool) -> None:
+        value: Value = anchor.result
+        for _ in range(LONGEST):
+            users = value.users
+            if len(users) != 1 or self.graph.is_output(value) or not self._free(users[0]):
+                return
+            user = users[0]
+            elementwise = user.op.elementwise and user.result.shape == value.shape
+            if not elementwise and not (views and user.op.name in MOVED):
+                return
+            if not is_convex(self.graph, {*group, user}):
+                return
+            group.add(user)
+            for operand in user.inputs:
+                if operand is not value:
+                    self._take_producers(operand, group, views_only=True)
+            value = user.result
+
+
+def select_kernels(graph: Graph, target: Target) -> Graph:
+    """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
+    result = graph.copy()
+    canonical.inline_calls(result)
+    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    canonical.decompose(result, _has_kernel)
+    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    canonical.split_to_slices(result)
+    canonical.dead(result)
+    canonical.copy_views(result)
+    grouping = Grouping(result, prepared(result, canonical.KERNEL_READS), set())
+    groups: list[set[Node]] = []
+    for node in result.nodes:
+        if node.op.name in FAMILIES and node not in grouping.ready:
+            groups.append(grouping.kernel(node))
+            grouping.taken.update(groups[-1])
+    for node in reversed(result.nodes):
+        if node not in grouping.taken and node not in grouping.ready and node.op.name not in HOST:
+            if not (node.op.elementwise or node.op.name in READ):
+                raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
+                                   f"give it one with @{node.op.name}.decomposition")
+            groups.append(grouping.pointwise(node))
+            grouping.taken.update(groups[-1])
+    functions: Functions = {}
+    for group in groups:
+        outline(result, group, _name(result, group), functions)
+    result.prune()
+    return result
+
+
+def _has_kernel(node: Node) -> bool:
+    name = node.op.name
+    if name == "linear":
+        weight = node.inputs[1]
+        return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
+    if name == "attention":  # computed in f32
+        return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[3], int) for v in node.inputs[:3])
+    return name in FAMILIES or name in READ or (node.op.elementwise and name in SCALAR)
+
+
+def _name(graph: Graph, group: set[Node]) -> str:
+    """The ops that compute something, in order: `linear_gelu_add`."""
+    silent = canonical.VIEWS | canonical.CREATED | {"cast", "concat"}
+    names = [n.op.name for n in graph.nodes if n in group]
+    shown = [n for n in names if n not in silent] or names
+    return "_".join(dict.fromkeys(shown[:5])) + ("_etc" if len(shown) > 5 else "")

@@ -1,0 +1,110 @@
+"""JSON: complete, and strict about what it reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from random_graphs import constants, graphs
+
+from tgraph.formats import read
+from tgraph.formats.json import from_json, to_json
+from tgraph.ir.errors import FormatError
+from tgraph.ir.graph import Graph
+from tgraph.ir.parser import parse
+from tgraph.ir.program import Program
+from tgraph.ir.verify import verify
+
+
+@given(graphs())
+def test_json_round_trip(graph: Graph) -> None:
+    again = from_json(json.loads(json.dumps(to_json(graph), allow_nan=False)))
+    assert isinstance(again, Graph) and again == graph
+    assert again.text(scopes=True, locations=True) == graph.text(scopes=True, locations=True)
+    assert [n.provenance for n in again.nodes] == [n.provenance for n in graph.nodes]
+    verify(again)
+
+
+@given(constants())
+def test_json_round_trip_of_constants(array: np.ndarray) -> None:
+    graph = Graph()
+    graph.set_outputs([("y", graph.constant(array))])
+    again = from_json(json.loads(json.dumps(to_json(graph), allow_nan=False)))
+    assert again.outputs[0][1].data.tobytes() == array.tobytes() and again == graph
+
+
+def test_json_files(tmp_path: Path, model: Graph, two_graphs: Program) -> None:
+    model.dump(tmp_path / "model.json", indent=1)
+    again = read(tmp_path / "model.json")
+    assert again == model and again.inputs[1].type.value_range == (0, 20) and again.symbols["B"].max == 64
+    assert again.weights.aliases == {"tied.w": "w"}
+    two_graphs.dump(tmp_path / "program.json")
+    assert read(tmp_path / "program.json") == two_graphs
+    content = json.loads((tmp_path / "model.json").read_text())
+    assert content["format"] == "tgraph" and [g["name"] for g in content["functions"]] == ["scale"]
+    attributes = [n["attributes"] for n in content["graphs"][0]["nodes"]]
+    assert {"function": {"function": "scale"}} in attributes and {"axis": -2} in attributes
+
+
+CALL = """\
+function $scale(%x: f32[N, 4]) -> (y: f32[N, 4]) {
+  param @gain: f32[4] aliases [@other]
+  %0 = mul(%x, @gain) : f32[N, 4]
+  return (y: %0)
+}
+
+graph model(%x: f32[B, 4], %ids: i64[B].range(0, 20)) -> (y: f32[B, 4]) where B <= 64 {
+  const #0: f32[4] = [1.0, nan, inf, -0.5]
+  %0 = call $scale(%x) : f32[B, 4]
+  %1 = add(%0, #0) : f32[B, 4]
+  %2 = softmax(%1, axis=-2) : f32[B, 4]  in head at model.py:3
+  return (y: %2)
+}"""
+
+
+@given(st.data())
+def test_damaged_json_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    tree = json.loads(json.dumps(to_json(parse(CALL))))
+    place, key = tree, None
+    for _ in range(data.draw(st.integers(1, 7))):
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        if not keys:
+            break
+        holder, key = place, data.draw(st.sampled_from(keys))
+        place = holder[key]
+        if not isinstance(place, (dict, list)):
+            break
+    holder[key] = data.draw(st.sampled_from([None, 0, 99, -1, True, "", "B B", "f33", [], {}, [[]], {"dim": "("}, 1e300]))
+    file = tmp_path_factory.getbasetemp() / "damaged.json"
+    file.write_text(json.dumps(tree))
+    try:
+        again = read(file)
+    except FormatError as error:
+        assert "no graph in JSON" in str(error)
+    else:
+        assert isinstance(again, (Graph, Program)) and str(again) != ""
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": "tgraph", "version": 99}', "[" * 100_000, "\ufeff{}"])
+def test_what_is_no_graph_in_json(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(content, encoding="utf-8")
+    with pytest.raises(FormatError, match=r"bad\.json is no graph in JSON"):
+        read(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FormatError, match=r"bad\.json is no graph in JSON"):
+        read(tmp_path / "bad.json")
+
+
+def test_json_checks_the_bytes_of_constants(model: Graph) -> None:
+    tree = to_json(model)
+    large = next(c for c in tree["graphs"][0]["constants"] if "base64" in c)
+    large["sha256"] = "0" * 64
+    with pytest.raises(FormatError, match="the elements of constant 0000.* are others"):
+        from_json(tree)
+    graph = parse(f"graph g() -> (y: f32[20]) {{\n  const #0: f32[20] = sha256:{'0' * 64}\n  return (y: #0)\n}}")
+    with pytest.raises(FormatError, match="has no data"):
+        to_json(graph)

@@ -1,0 +1,118 @@
+"""What a caller feeds: names, element types, ranks, and the sizes that follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tgraph.ir.binding import bind_inputs, check_constraints, name_feeds
+from tgraph.ir.dims import dim
+from tgraph.ir.dtypes import bf16, bool_, f32, i64, u8
+from tgraph.ir.errors import InputError
+from tgraph.ir.graph import Graph
+from tgraph.ir.types import TensorType
+
+B, S = dim("B"), dim("S", min=1, max=512)
+
+
+@pytest.fixture
+def graph() -> Graph:
+    g = Graph("encode")
+    g.input("x", f32[B, S, 4])
+    g.input("mask", bool_[B, S])
+    return g
+
+
+def feeds(batch: int = 2, length: int = 3, mask: tuple[int, ...] = (2, 3)) -> dict[str, np.ndarray]:
+    return {"x": np.zeros((batch, length, 4), np.float32), "mask": np.ones(mask, bool)}
+
+
+def test_sizes(graph: Graph) -> None:
+    arrays, sizes = bind_inputs(graph, feeds())
+    assert sizes == {"B": 2, "S": 3} and list(arrays) == ["x", "mask"]
+    assert bind_inputs(graph, feeds(0, 1, (0, 1)))[1] == {"B": 0, "S": 1}
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (feeds(mask=(2, 4)), "dim S of x is 3, S of mask is 4"),
+    (feeds(length=0, mask=(2, 0)), r"dim S is 0, but must be within 1 \.\. 512"),
+    (feeds() | {"x": np.zeros((2, 3, 5), np.float32)}, r"x must be f32\[B, S, 4\]: axis 2 must be 4, got shape \[2, 3, 5\]"),
+    (feeds() | {"x": np.zeros((2, 3, 4))}, r"input 'x' must be f32, got float64 \(the graph takes f32\[B, S, 4\]\)"),
+    (feeds() | {"x": np.zeros((2, 3), np.float32)}, r"input 'x' must have rank 3 .* got shape \[2, 3\]"),
+    (feeds() | {"mask": np.ones((2, 3), np.int8)}, "input 'mask' must be bool, got int8"),
+    (feeds() | {"x": [[1.0], [1.0, 2.0]]}, r"input 'x' is f32\[B, S, 4\], got list that is no array"),
+    (feeds() | {"x": object()}, "input 'x' must be f32, got object"),
+])
+def test_what_does_not_fit(graph: Graph, given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        bind_inputs(graph, given)
+
+
+def test_names(graph: Graph) -> None:
+    x, mask = feeds().values()
+    assert list(name_feeds(graph, (x,), {"mask": mask})) == ["x", "mask"]
+    for positional, named, message in (((x, mask, x), {}, "takes 2 inputs, got 3"), ((x,), {"x": x}, "got input 'x' twice"),
+                                       ((), {"y": x}, "has no input 'y'"), ((), {}, "misses input x, mask")):
+        with pytest.raises(InputError, match=rf"encode\(x: f32\[B, S, 4\], mask: bool\[B, S\]\) {message}"):
+            name_feeds(graph, positional, named)
+
+
+def test_python_numbers_adapt() -> None:
+    graph = Graph()
+    for name, dtype in (("f", f32), ("b", bf16), ("i", i64), ("u", u8), ("m", bool_)):
+        graph.input(name, TensorType(dtype))
+    arrays, _ = bind_inputs(graph, {"f": 1, "b": 0.5, "i": 3, "u": 255, "m": True})
+    assert [a.dtype for a in arrays.values()] == [i.dtype.numpy for i in graph.inputs]
+    good = {"f": 1.5, "b": 0.5, "i": 3, "u": 255, "m": True}
+    for name, value, message in (("i", 0.5, "got the Python float 0.5"), ("u", 256, "which cannot hold 256"),
+                                 ("u", -1, "which cannot hold -1"), ("m", 1, "got the Python int 1"), ("i", 2**63, "cannot hold")):
+        with pytest.raises(InputError, match=rf"input '{name}' is {graph.inputs['fbium'.index(name)].type}, .*{message}"):
+            bind_inputs(graph, good | {name: value})
+
+
+class Capsule:
+    """An array of another library, which speaks DLPack."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def __dlpack__(self, **options: object) -> object:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+
+def test_dlpack(graph: Graph) -> None:
+    given = feeds()
+    arrays, _ = bind_inputs(graph, given | {"x": Capsule(given["x"])})
+    assert np.shares_memory(arrays["x"], given["x"])
+
+
+def test_expressions_over_dims_are_checked_in_any_order() -> None:
+    for order in ((0, 1), (1, 0)):
+        graph = Graph()
+        inputs = [("x", f32[2 * S + 1]), ("y", f32[S])]
+        for i in order:
+            graph.input(*inputs[i])
+        assert bind_inputs(graph, {"x": np.zeros(7, np.float32), "y": np.zeros(3, np.float32)})[1] == {"S": 3}
+        with pytest.raises(InputError, match=r"x must be f32\[2\*S\+1\]: axis 0 must be 2\*S\+1 = 7, got shape \[8\]"):
+            bind_inputs(graph, {"x": np.zeros(8, np.float32), "y": np.zeros(3, np.float32)})
+
+
+def test_equalities_between_dims() -> None:
+    graph = Graph()
+    graph.input("x", f32[B])
+    graph.input("y", f32[dim("T")])
+    graph.constrain(B, dim("T"))
+    x = np.zeros(3, np.float32)
+    assert bind_inputs(graph, {"x": x, "y": x})[1] == {"B": 3, "T": 3}
+    with pytest.raises(InputError, match="B of x is 3, T of y is 2, but they must be equal"):
+        bind_inputs(graph, {"x": x, "y": x[:2]})
+    check_constraints([(B, dim("N") + 1)], {"B": 3})  # N is known to a node only
+    with pytest.raises(InputError, match=r"B is 3, 2\*N is 8"):
+        check_constraints([(B, 2 * dim("N"))], {"B": 3, "N": 4})
+    low = Graph()
+    low.input("x", f32[dim("M", min=2)])
+    with pytest.raises(InputError, match="dim M is 1, but must be at least 2"):
+        bind_inputs(low, {"x": x[:1]})
