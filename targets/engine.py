@@ -57,12 +57,12 @@ class CpuEngine:
         self._functions: list[Any] = []
         self._vm: Any = None
         self._weights: dict[str, Any] = {}
-        self._prepared: dict[str, np.ndarray] = {}
+        self.prepared: dict[str, np.ndarray] = {}
         self._places: OrderedDict[tuple[tuple[str, int], ...], tuple[list[int], int]] = OrderedDict()
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
-        self._prepared = dict(prepared)
+        self.prepared = dict(prepared)
         self._weights = {name: as_tensor(array) for name, array in prepared.items()}
 
     def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
@@ -133,7 +133,7 @@ class CpuEngine:
         node = stage.host
         assert node is not None
         operands = [self._read(v, values, outputs, sizes, offsets, arena) for v in node.inputs]
-        results = Interpreter(self.graph, faithful=True, weights=self._prepared).run_node(node, operands, sizes)
+        results = Interpreter(self.graph, faithful=True, weights=self.prepared).run_node(node, operands, sizes)
         values.update(zip(node.results, results))
 
     def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,
@@ -146,7 +146,7 @@ class CpuEngine:
 
     def _copy(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray]) -> np.ndarray:
         if isinstance(value, Parameter):
-            return np.array(self._prepared[value.name])
+            return np.array(self.prepared[value.name])
         if value in values or isinstance(value, Input):
             return np.array(values[value])
         return np.array(next(outputs[name] for name, v in self.graph.outputs if v is value and name in outputs))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .ir.dims import DimLike
+from .ir.dims import Dim, DimLike, bounds
 from .ir.dtypes import DType
 from .ir.errors import TraceError
 from .ir.registry import Op, get_op
@@ -219,6 +219,9 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
                 raise TraceError("only one index may be a tensor; use tg.gather for the others")
             gathered = axis, i
         else:
+            if isinstance(x.shape[axis], Dim) and isinstance(i, int) and not (0 <= i < (bounds(x.shape[axis])[0] or 0)):
+                # whether there is such an element shows at run time: gather checks it
+                return _index(apply("gather", x, np.int64(i), axis=axis), _without(index, axis, x.rank))
             starts.append(i), stops.append(i + 1 if i != -1 else None), steps.append(1), axes.append(axis)
             squeezed.append(axis)
         axis, position = axis + 1, position + 1
@@ -235,3 +238,14 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
     return x if isinstance(x, Tensor) else apply("reshape", x, shape=x.shape)
 
 
+def _without(index: tuple[Any, ...], axis: int, rank: int) -> tuple[Any, ...]:
+    """The index that is left when the integer for one axis has been applied."""
+    at = 0
+    for position, i in enumerate(index):
+        if i is Ellipsis:
+            at += rank - builtins.sum(j is not None and j is not Ellipsis for j in index)
+        elif i is not None:
+            if at == axis:
+                return (*index[:position], *index[position + 1:])
+            at += 1
+    return index
