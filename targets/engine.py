@@ -167,7 +167,7 @@ class CpuEngine:
 
 def _share_output(array: np.ndarray) -> Any:
     """The memory of an output as a tensor; booleans as the bytes that they are."""
-    if array.dtype.kind == "b":
+    if array.dtype.kind == "b" and array.size:
         from targets.tvm_api import tvm
 
         return tvm.runtime.from_dlpack(array.view(np.uint8))._create_view(array.shape, "bool")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from targets.kernels.signature import function_symbols, lookups
 from tgraph.ir.analysis import is_prepared, liveness, prepared
 from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate
 from tgraph.ir.graph import Graph, unify_shapes
-from tgraph.ir.values import Constant, Node, Parameter, Result, Value
+from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
 ALIGNMENT = 64
 HOST = {"unpack"}  # ops that the interpreter runs between stages: their results decide the sizes of what follows
@@ -125,7 +126,7 @@ def plan_stages(graph: Graph) -> tuple[list[Stage], MemoryPlan]:
 def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
     output_names = {v: name for name, v in graph.outputs}
     numbers = {v: i for i, v in enumerate(plan.values)}
-    tensors: dict[Value, None] = {}
+    tensors: dict[Any, None] = {}
     dims: dict[DimLike, None] = {}
     for node in stage.calls:
         function = node.attrs["function"]
@@ -136,12 +137,12 @@ def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
+        elif isinstance(value, Input) or value.node.op.name in HOST:
+            stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
-        elif value in numbers:
-            stage.places.append(numbers[value])
         else:
-            stage.inputs.append(value)
+            stage.places.append(numbers[value])
     for size in dims:
         symbol = as_symbol(size)
         if symbol is not None:

@@ -13,6 +13,8 @@ ALIGNMENT = 64
 
 def share(array: np.ndarray) -> Any:
     """A TVM tensor over the array's own memory, which must be dense, writable and start at a multiple of 64 bytes."""
+    if not array.size:  # nothing to share, and NumPy does not align it
+        return tvm.runtime.empty(array.shape, array.dtype.name)
     if array.dtype.name == "bfloat16":  # DLPack of NumPy has no bf16
         raw: Any = tvm.runtime.from_dlpack(array.view(np.uint16))
         return raw._create_view(array.shape, "bfloat16")

@@ -27,6 +27,7 @@ from .ir.verify import verify
 from .module import Module
 from .tensor import Parameter, Tensor
 from .trace import trace
+from .version import VERSION
 
 if TYPE_CHECKING:
     import passes as passes
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from .formats import read as read
     from .reference import check as check
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
@@ -64,17 +65,19 @@ __all__ = [
 
 
 def _sibling(package: str) -> Any:
-    """Our own `passes` or `targets`. Raises ImportError if another package of that name comes first on sys.path."""
-    import importlib
+    """Our own `passes` or `targets`. Raises ImportError if another package of such a name comes first on sys.path."""
+    import importlib.util
     import os
 
-    module = importlib.import_module(package)
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    found = os.path.dirname(os.path.abspath(module.__file__ or "")) if getattr(module, "__file__", None) else "<namespace>"
-    if found != os.path.join(home, package):
-        raise ImportError(f"tgraph needs its own package {package!r} ({os.path.join(home, package)}), but another of that "
-                          f"name comes first on sys.path: {found}; rename it, or start Python elsewhere")
-    return module
+    for name in ("passes", "targets"):  # targets imports passes
+        spec = importlib.util.find_spec(name)
+        places = [] if spec is None else list(spec.submodule_search_locations or [spec.origin or "?"])
+        if os.path.join(home, name) not in map(os.path.abspath, places[:1]):
+            raise ImportError(f"tgraph needs its own package {name!r} ({os.path.join(home, name)}), but another of that "
+                              f"name comes first on sys.path: {places[0] if places else 'none is found'}; rename it, or "
+                              "start Python elsewhere")
+    return importlib.import_module(package)
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,12 @@ def user_location() -> Location | None:
     return None
 
 
+def model_error(message: str) -> TraceError:
+    """An error about how a model is put together, with the user's line."""
+    location = user_location()
+    return TraceError(message + (f"\n  at {location.file}:{location.line}" if location else ""))
+
+
 class Tracer:
     """Adds the nodes of one trace to one graph; knows the paths of the modules and parameters at hand."""
 

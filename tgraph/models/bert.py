@@ -12,6 +12,7 @@ from ..formats.safetensors import load_safetensors
 from ..ir.dtypes import f32
 from ..nn.attention import merge_heads, split_heads
 from ..tensor import Parameter, Tensor, apply, constant
+from ..trace import model_error
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"{self.num_attention_heads} heads do not divide the hidden size {self.hidden_size}")
+            raise model_error(f"BertConfig: {self.num_attention_heads} heads do not divide the hidden size {self.hidden_size}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:

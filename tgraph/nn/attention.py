@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..ir.errors import TraceError
 from ..module import Module
 from ..tensor import Tensor, apply
+from ..trace import model_error
 from .basic import Linear
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     """[B, S, heads * D] to [B, heads, S, D]. Raises TraceError if the heads do not divide the last axis."""
     batch, length, width = x.shape
     if isinstance(width, int) and width % heads:
-        raise TraceError(f"{heads} heads do not divide the hidden size {width}")
+        raise model_error(f"split_heads({x!r}, {heads}): {heads} heads do not divide the hidden size {width}")
     return x.reshape(batch, length, heads, width // heads).transpose(0, 2, 1, 3)
 
 
@@ -37,9 +37,10 @@ class MultiHeadAttention(Module):
                  rotary: RotaryPositions | None = None):
         kv_heads = heads if kv_heads is None else kv_heads
         if heads < 1 or dim % heads:
-            raise ValueError(f"{heads} heads do not divide the hidden size {dim}")
+            raise model_error(f"MultiHeadAttention(dim={dim}, heads={heads}): {heads} heads do not divide the hidden size {dim}")
         if kv_heads < 1 or heads % kv_heads:
-            raise ValueError(f"{kv_heads} key heads do not divide {heads} query heads")
+            raise model_error(f"MultiHeadAttention(dim={dim}, heads={heads}, kv_heads={kv_heads}): "
+                              f"{kv_heads} key heads do not divide {heads} query heads")
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
         self.query = Linear(dim, dim, bias)
         self.key = Linear(dim, kv_heads * self.head_dim, bias)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..module import Module
 from ..tensor import Tensor, apply
+from ..trace import model_error
 from .basic import Linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -20,9 +21,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def get_activation(name: str) -> Callable[[Tensor], Tensor]:
-    """An activation function by name. Raises ValueError that lists the known ones."""
+    """An activation function by name. Raises TraceError that lists the known ones."""
     if name not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}")
+        raise model_error(f"unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..ir.dtypes import f32
 from ..module import Module
 from ..tensor import Parameter, Tensor, apply, normal
+from ..trace import model_error
 
 
 class LearnedPositions(Module):
@@ -25,7 +26,7 @@ class SinusoidalPositions(Module):
 
     def __init__(self, max_length: int, dim: int):
         if dim % 2:
-            raise ValueError(f"sinusoidal positions need an even hidden size, got {dim}")
+            raise model_error(f"sinusoidal positions need an even hidden size, got {dim}")
         angles = np.arange(max_length)[:, None] / 10000.0 ** (np.arange(0, dim, 2) / dim)
         self.table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(max_length, dim).astype(np.float32)
 
@@ -39,7 +40,7 @@ class RotaryPositions(Module):
 
     def __init__(self, head_dim: int, max_length: int = 4096, base: float = 10000.0):
         if head_dim % 2:
-            raise ValueError(f"rotary positions need an even head_dim, got {head_dim}")
+            raise model_error(f"rotary positions need an even head_dim, got {head_dim}")
         angles = np.arange(max_length)[:, None] / base ** (np.arange(0, head_dim, 2) / head_dim)
         self.cos, self.sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 

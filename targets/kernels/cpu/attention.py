@@ -71,7 +71,7 @@ def attention(
         spec = AttentionSpec(
             b=number(outer // all_heads), h=number(outer % all_heads), group=group, queries=queries, keys=keys,
             head_dim=head_dim, value_dim=value_dim, load_q=load_q, load_k=load_k, load_v=load_v, store=store,
-            scale=scale, causal=causal, offset=int64(0) if offset is None else offset, mask=mask, bias=bias,
+            scale=scale, causal=causal, offset=number(int64(0) if offset is None else offset), mask=mask, bias=bias,
             empty_row=empty_row, key_padding=key_padding,
         )  # fmt: skip
         AttentionTask(spec, tile, split.most, first, panels).emit()

@@ -53,7 +53,7 @@ class AttentionTile:
 
 @dataclass(frozen=True)
 class PanelBuffers:
-    """What a panel works on, f32: the task's q, out [panels, dim, 16] and state [panels, 3, 16]; the block's k, v, p."""
+    """What a panel works on, f32: the task's q, out [panels, dim, 16] and state [panels, 3, 16]; the block's k, v, p"""
 
     q: Expr
     out: Expr

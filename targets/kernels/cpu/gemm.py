@@ -33,6 +33,11 @@ class GemmTile:
         return cls(rows, 2 * lanes, lanes, 384, 120, 12)
 
 
+import os
+PF = int(os.environ.get('PF', '0'))
+GROUP = int(os.environ.get('GROUP', '16'))
+
+
 def opaque(value):
     cell = T.alloc_buffer((1,), "int64")
     T.buffer_store(cell, value, [0])
@@ -52,12 +57,12 @@ class _Gemm:
         self.n_panels = -(-n // self.nr)
         self.k_blocks = max(1, -(-k // tile.k_block))
         per = -(-k // self.k_blocks)
-        self.k_block = -(-per // self.lanes) * self.lanes
+        self.k_block = -(-per // GROUP) * GROUP
         self.k_blocks = max(1, -(-k // self.k_block))
         self.block_panels = max(1, tile.m_block // self.mr)
         self.chunk = tile.n_block
-        self.stride = self.k_block + self.lanes
-        self.variants = sorted({v for v in (1, 2, 4, 6, 8, self.mr) if v <= self.mr})
+        self.group = GROUP
+        self.variants = sorted({v for v in (1, 2, 4, 6, 8, 10, self.mr) if v <= self.mr})
 
     def emit(self):
         m_panels = opaque(ceildiv(self.m, self.mr))
@@ -67,7 +72,7 @@ class _Gemm:
             column_worker = opaque(tirx.truncmod(worker, columns_split))
             row_first, row_count = share(m_panels, rows_split, row_worker)
             column_first, column_count = share(i64(self.n_panels), columns_split, column_worker)
-            self.packed = T.alloc_buffer((self.block_panels * self.mr * self.stride,), self.accumulate)
+            self.packed = T.alloc_buffer((self.block_panels * self.mr * self.k_block,), self.accumulate)
             tiles = self.chunk * self.block_panels if self.k_blocks > 1 else 1
             self.partial = T.alloc_buffer((tiles * self.mr * self.nr,), self.accumulate)
             T.evaluate(tirx.isnullptr(self.packed.data))
@@ -85,18 +90,20 @@ class _Gemm:
     def block(self, row0, rows, panel0, panel_count, ko):
         k0 = ko * self.k_block
         depth = opaque(tirx.min(i64(self.k_block), self.k - k0)) if self.k % self.k_block else i64(self.k_block)
-        full = opaque(tirx.truncdiv(rows, i64(self.mr)) * self.mr)
-        self.pack(row0, full + self.rounded(rows - full), k0, depth)
-        with T.serial(panel_count) as jj, T.serial(ceildiv(rows, self.mr)) as p:
-            left = opaque(rows - p * self.mr)
+        tiles = opaque(ceildiv(rows, self.mr))
+        height = opaque(self.rounded(ceildiv(rows, tiles)))
+        full = opaque(tirx.truncdiv(rows, height) * height)
+        self.pack(row0, full + self.rounded(rows - full), height, k0, depth)
+        with T.serial(panel_count) as jj, T.serial(ceildiv(rows, height)) as p:
+            left = opaque(tirx.min(rows - p * height, height))
             tile = i64(0) if self.k_blocks == 1 else opaque((jj * self.block_panels + p) * (self.mr * self.nr))
             weights = opaque(((panel0 + jj) * self.k + k0) * self.nr)
-            self.dispatch(left, lambda v: self.micro(v, opaque(p * (self.mr * self.stride)), weights, tile, ko, depth))
+            self.dispatch(left, lambda v: self.micro(v, opaque(p * (self.mr * self.k_block)), weights, tile, ko, depth))
             if self.k_blocks == 1:
-                self.epilogue(row0 + p * self.mr, tirx.min(left, i64(self.mr)), panel0 + jj, tile)
+                self.epilogue(row0 + p * height, left, panel0 + jj, tile)
             else:
                 with T.If(ko == self.k_blocks - 1), T.Then():
-                    self.epilogue(row0 + p * self.mr, tirx.min(left, i64(self.mr)), panel0 + jj, tile)
+                    self.epilogue(row0 + p * height, left, panel0 + jj, tile)
 
     def rounded(self, tail):
         value = i64(0)
@@ -117,16 +124,19 @@ class _Gemm:
                     chain(rest)
         chain(sorted(self.variants, reverse=True))
 
-    def pack(self, row0, rows, k0, depth):
+    def pack(self, row0, rows, height, k0, depth):
         with T.serial(rows) as i:
             row = opaque(tirx.min(row0 + i, self.m - 1))
-            with T.serial(tirx.truncdiv(depth, i64(self.lanes))) as kv, T.vectorized(self.lanes) as lane:
-                kk = kv * self.lanes + tirx.Cast("int64", lane)
-                T.buffer_store(self.packed, cast(self.load(row, k0 + kk), self.accumulate), [i * self.stride + kk])
-            if self.k % self.lanes:
-                with T.serial(tirx.truncmod(depth, i64(self.lanes))) as kt:
-                    kk = tirx.truncdiv(depth, i64(self.lanes)) * self.lanes + kt
-                    T.buffer_store(self.packed, cast(self.load(row, k0 + kk), self.accumulate), [i * self.stride + kk])
+            base = opaque(tirx.truncdiv(i, height) * (self.mr * self.k_block) + tirx.truncmod(i, height) * self.group)
+            with T.serial(tirx.truncdiv(depth, i64(self.group))) as kv:
+                for part in range(self.group // self.lanes):
+                    with T.vectorized(self.lanes) as lane:
+                        kk = part * self.lanes + tirx.Cast("int64", lane)
+                        T.buffer_store(self.packed, cast(self.load(row, k0 + kv * self.group + kk), self.accumulate), [base + kv * (self.mr * self.group) + kk])
+            if self.k % self.group:
+                kv = opaque(tirx.truncdiv(depth, i64(self.group)))
+                with T.serial(tirx.truncmod(depth, i64(self.group))) as kk:
+                    T.buffer_store(self.packed, cast(self.load(row, k0 + kv * self.group + kk), self.accumulate), [base + kv * (self.mr * self.group) + kk])
 
     def micro(self, rows, a0, weights, tile, ko, depth):
         vectors = self.nr // self.lanes
@@ -150,9 +160,18 @@ class _Gemm:
                     each(lambda i, v, lane: zero)
                 with T.Else():
                     each(partial)
-        with T.serial(depth) as kk:
-            each(lambda i, v, lane: acc[v][i, lane] + self.packed[a0 + i * self.stride + kk]
-                 * cast(self.panels[weights + kk * self.nr + v * self.lanes + lane], self.accumulate))
+        def steps(kg, count):
+            with T.serial(count) as kk:
+                if PF:
+                    for line in range(self.nr * 4 // 64):
+                        at = weights + (kg * self.group + kk) * self.nr + PF // 4 + line * 16
+                        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.panels[at]), tirx.const(0,"int32"), tirx.const(3,"int32"), tirx.const(1,"int32")))
+                each(lambda i, v, lane: acc[v][i, lane] + self.packed[a0 + kg * (self.mr * self.group) + i * self.group + kk]
+                     * cast(self.panels[weights + (kg * self.group + kk) * self.nr + v * self.lanes + lane], self.accumulate))
+        with T.serial(tirx.truncdiv(depth, i64(self.group))) as kg:
+            steps(kg, i64(self.group))
+        if self.k % self.group:
+            steps(tirx.truncdiv(depth, i64(self.group)), tirx.truncmod(depth, i64(self.group)))
         with T.unroll(rows) as i:
             for v in range(vectors):
                 with T.vectorized(self.lanes) as lane:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from targets.kernels.cpu.attention import attention
+from targets.kernels.cpu.attention import AttentionTile, attention
 from targets.kernels.cpu.families.anchor import epilogue, find_anchor
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
@@ -46,6 +46,7 @@ def emit(frame: Frame, target: Target) -> None:
         mask=None if mask is None or mask_shape is None else spread(mask, mask_shape),
         bias=None if bias is None or bias_shape is None else lambda *at: cast(spread(bias, bias_shape)(*at), "float32"),
         empty_row=node.attrs["empty_row"],
-        key_padding=mask_shape is not None and mask_shape[1] == 1 and mask_shape[2] == 1)
+        key_padding=mask_shape is not None and mask_shape[1] == 1 and mask_shape[2] == 1,
+        tile=AttentionTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes))
 
 

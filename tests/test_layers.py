@@ -1,0 +1,88 @@
+"""Imports go down only: ir <- ops <- {trace, reference, formats} <- nn <- models <- passes <- targets <- cli."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# (prefix of a module's name, its layer); the longest prefix counts
+LAYERS = {
+    "tgraph.version": 0, "tgraph.ir": 0, "tgraph.ops": 1,
+    "tgraph.tensor": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
+    "tgraph.nn": 3, "tgraph.models": 4, "passes": 5, "targets": 6, "tgraph.cli": 7, "tgraph.__main__": 7,
+}
+# The one upward look: a file of theirs that defines an op must find ours, so the table loads them on first use.
+LAZY = {("tgraph.ir.registry", "tgraph.ops"), ("tgraph.ir.graph", "tgraph.formats"), ("tgraph.ir.program", "tgraph.formats")}
+
+
+def layer(module: str) -> int | None:
+    """The layer of one of our modules; None for the facade, which shows all of them lazily, and for foreign ones."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        found = LAYERS.get(".".join(parts[:length]))
+        if found is not None:
+            return found
+    return None
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in ("tgraph", "passes", "targets"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(module: str, path: Path, source: str) -> Iterator[tuple[str, int]]:
+    """All modules that a file imports, at any depth, but for type checking only."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(source)
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            skipped.update(inner for part in node.body for inner in ast.walk(part))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield (full if layer(full) is not None and layer(full) != layer(base) else base), node.lineno
+
+
+def upward(module: str, path: Path, source: str) -> list[str]:
+    own = layer(module)
+    found = []
+    for target, line in imports(module, path, source):
+        other = layer(target)
+        if own is not None and other is not None and other > own and (module, target) not in LAZY:
+            found.append(f"{path.name}:{line}: {module} (layer {own}) imports {target} (layer {other})")
+    return found
+
+
+@pytest.mark.parametrize(("module", "path"), [pytest.param(m, p, id=m) for m, p in modules()])
+def test_imports_go_down(module: str, path: Path) -> None:
+    assert upward(module, path, path.read_text(encoding="utf-8")) == []
+
+
+def test_an_upward_import_is_found() -> None:
+    path = ROOT / "tgraph" / "ir" / "graph.py"
+    assert upward("tgraph.ir.graph", path, "def f():\n    from ..nn import Linear\n") != []
+    assert upward("passes.dce", ROOT / "passes" / "dce.py", "import targets.compile\n") != []
+    assert upward("tgraph.ops.call", ROOT / "tgraph" / "ops" / "call.py", "from ..trace import trace\n") != []
+
+
+def test_the_language_needs_no_tvm() -> None:
+    for module, path in modules():
+        if module.startswith(("tgraph", "passes")) and not module.startswith("tgraph.cli"):
+            names = [name for name, _ in imports(module, path, path.read_text(encoding="utf-8"))]
+            assert not [n for n in names if n.split(".")[0] in ("tvm", "tvm_ffi")], module
