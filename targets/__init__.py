@@ -1,11 +1,17 @@
 """Graph to machine: targets, kernels, lowering through TVM's Relax, and the executables that come out."""
 
+from typing import TYPE_CHECKING, Any
+
 from .compile import compile
 from .executable import Executable
 from .runner import set_num_threads
 from .target import KINDS, Target
 
-__all__ = ["KINDS", "Executable", "Target", "compile", "load", "set_num_threads"]
+if TYPE_CHECKING:
+    from .kernels.cpu.families import kernel as kernel
+    from .kernels.scalar import scalar_kernel as scalar_kernel
+
+__all__ = ["KINDS", "Executable", "Target", "compile", "kernel", "load", "scalar_kernel", "set_num_threads"]
 
 
 def load(path: object) -> Executable:
@@ -13,3 +19,16 @@ def load(path: object) -> Executable:
     from .bundle import load as load_bundle
 
     return load_bundle(path)  # type: ignore[arg-type]
+
+
+def __getattr__(name: str) -> Any:
+    """The decorators of kernels, which need TVM, on first use."""
+    if name == "kernel":
+        from .kernels.cpu.families import kernel
+
+        return kernel
+    if name == "scalar_kernel":
+        from .kernels.scalar import scalar_kernel
+
+        return scalar_kernel
+    raise AttributeError(f"module 'targets' has no attribute {name!r}")

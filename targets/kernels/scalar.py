@@ -300,3 +300,13 @@ def scalar(op: str, *operands: Expr, **attributes: Any) -> Expr:
     if op not in SCALAR:
         raise CompileError(f"{op}: no scalar expression; an elementwise kernel cannot contain it")
     return SCALAR[op](*operands, **attributes)
+
+
+def scalar_kernel(op: str) -> Callable[[Expression], Expression]:
+    """Register the expression of an elementwise op: `f(*operand expressions, **attributes)`, in TIR."""
+
+    def register(expression: Expression) -> Expression:
+        SCALAR[op] = expression
+        return expression
+
+    return register

@@ -1,228 +1,188 @@
-"""Matrix product with packed weights, C = A W^T: register tiles over packed row blocks, one kernel for all row counts.
+"""Matrix product with packed weights, C = A W^T: one kernel for every number of rows.
 
-After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): a slice of a
-weight panel stays in the first cache while the rows of a block of A, copied to the second cache, pass over it.
+After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): blocks of A are
+copied into the second cache, and a tile of sums stays in registers over a long run of k. An element's sum runs over k
+in one order, whatever the number of rows and workers, so that both leave its bits as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tvm import tirx
+from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, GemmTile, TileLoop
+from targets.kernels.cpu.workers import ceil_divide, divide, i64, keep_whole, named, remainder, share, worker_grid
 from targets.kernels.scalar import cast
 
+__all__ = ["GemmTile", "gemm"]
 
-@dataclass(frozen=True)
-class GemmTile:
-    rows: int
-    columns: int
-    lanes: int
-    k_block: int
-    m_block: int
-    n_block: int
+Load = Callable[[Expr, Expr], Expr]
+Store = Callable[[Expr, Expr, Expr], None]
 
-    @classmethod
-    def for_target(cls, vector_bits, vector_registers, l1_bytes, l2_bytes, dtype="float32"):
-        size = 8 if dtype == "float64" else 4
-        lanes = vector_bits // (8 * size)
-        rows = min(12, (vector_registers - 4) // 2)
-        return cls(rows, 2 * lanes, lanes, 384, 120, 12)
+CHUNK_COLUMNS = 384  # where k takes several blocks, the sums of a block of A with so many columns are kept between them
 
 
-import os
-PF = int(os.environ.get('PF', '0'))
-GROUP = int(os.environ.get('GROUP', '16'))
+def gemm(
+    *,
+    m: Expr | int,
+    n: int,
+    k: int,
+    load: Load,
+    panels: Any,
+    store: Store,
+    tile: GemmTile,
+    dtype: str = "float32",
+    accumulate: str | None = None,
+) -> None:
+    """Emits C[i, j] = sum over k of A[i, k] W[j, k], for i < m (int64, 0 allowed) and j < n.
+
+    `load(i, k)` is A[i, k], read for k in vectors; it may have any floating dtype. `panels` is a flat buffer of weights
+    packed as [ceil(n / tile.columns), k, tile.columns], zero-padded, of `dtype` or narrower. `store(i, j, sum)` emits
+    the store of one element, within a vectorized loop over j; it is run once an element, for j < n only. Sums are kept
+    in `accumulate`: by default `dtype`, or f32 for half precisions.
+    """
+    sums = accumulate or ("float32" if SIZE[dtype] < 4 else dtype)
+    if n > 0:
+        _Product(m if isinstance(m, Expr) else i64(m), n, k, load, panels, store, tile, sums).emit()
+    else:
+        T.evaluate(i64(0))
 
 
-def opaque(value):
-    cell = T.alloc_buffer((1,), "int64")
-    T.buffer_store(cell, value, [0])
-    return T.bind(cell[0])
-
-
-def i64(value):
-    return tirx.const(value, "int64")
-
-
-class _Gemm:
-    def __init__(self, m, n, k, load, panels, store, tile, accumulate):
+class _Product:
+    def __init__(
+        self, m: Expr, n: int, k: int, load: Load, panels: Any, store: Store, tile: GemmTile, accumulate: str
+    ) -> None:
         self.m, self.n, self.k = m, n, k
         self.load, self.panels, self.store = load, panels, store
-        self.mr, self.nr, self.lanes = tile.rows, tile.columns, tile.lanes
-        self.accumulate = accumulate
-        self.n_panels = -(-n // self.nr)
-        self.k_blocks = max(1, -(-k // tile.k_block))
-        per = -(-k // self.k_blocks)
-        self.k_block = -(-per // GROUP) * GROUP
+        self.tile, self.accumulate = tile, accumulate
+        self.line = CACHE_LINE // SIZE[accumulate]
+        self.n_panels = -(-n // tile.columns)
+        # blocks of k as equal as whole lines allow
+        blocks = max(1, -(-k // tile.k_block))
+        self.k_block = max(1, -(-k // (blocks * self.line))) * self.line
         self.k_blocks = max(1, -(-k // self.k_block))
-        self.block_panels = max(1, tile.m_block // self.mr)
-        self.chunk = tile.n_block
-        self.group = GROUP
-        self.variants = sorted({v for v in (1, 2, 4, 6, 8, 10, self.mr) if v <= self.mr})
+        self.tiles_high = max(1, tile.m_block // tile.rows)
+        self.chunk = max(1, CHUNK_COLUMNS // tile.columns) if self.k_blocks > 1 else self.n_panels
 
-    def emit(self):
-        m_panels = opaque(ceildiv(self.m, self.mr))
-        rows_split, columns_split = worker_grid(m_panels, self.n_panels)
-        with T.parallel(rows_split * columns_split) as worker:
-            row_worker = opaque(tirx.truncdiv(worker, columns_split))
-            column_worker = opaque(tirx.truncmod(worker, columns_split))
-            row_first, row_count = share(m_panels, rows_split, row_worker)
-            column_first, column_count = share(i64(self.n_panels), columns_split, column_worker)
-            self.packed = T.alloc_buffer((self.block_panels * self.mr * self.k_block,), self.accumulate)
-            tiles = self.chunk * self.block_panels if self.k_blocks > 1 else 1
-            self.partial = T.alloc_buffer((tiles * self.mr * self.nr,), self.accumulate)
-            T.evaluate(tirx.isnullptr(self.packed.data))
-            T.evaluate(tirx.isnullptr(self.partial.data))
-            row_blocks = opaque(ceildiv(row_count, self.block_panels))
-            column_chunks = opaque(ceildiv(column_count, self.chunk))
-            with T.serial(row_blocks) as rb, T.serial(column_chunks) as cc:
-                p0, pn = share(row_count, row_blocks, rb)
-                j0, jn = share(column_count, column_chunks, cc)
-                row0 = opaque((row_first + p0) * self.mr)
-                rows = opaque(tirx.min(self.m - row0, pn * self.mr))
-                with T.serial(i64(self.k_blocks)) as ko:
-                    self.block(row0, rows, column_first + j0, jn, ko)
+    def emit(self) -> None:
+        tile = self.tile
+        m_tiles = named(ceil_divide(self.m, tile.rows))
+        row_parts, column_parts = worker_grid(m_tiles, self.n_panels)
+        with T.parallel(row_parts * column_parts) as worker:
+            first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
+            first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
+            packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
+            kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
+            sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
+            keep_whole(packed)
+            keep_whole(sums)
+            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate)
+            blocks, chunks = named(ceil_divide(tiles, self.tiles_high)), named(ceil_divide(panels, self.chunk))
+            with T.serial(blocks) as block, T.serial(chunks) as chunk:
+                tile_offset, tiles_here = share(tiles, blocks, block)
+                panel_offset, panels_here = share(panels, chunks, chunk)
+                row = named((first_tile + tile_offset) * tile.rows)
+                rows = named(tirx.min(self.m - row, tiles_here * tile.rows))
+                with T.serial(i64(self.k_blocks)) as k_block:
+                    self._block(row, rows, first_panel + panel_offset, panels_here, k_block)
 
-    def block(self, row0, rows, panel0, panel_count, ko):
-        k0 = ko * self.k_block
-        depth = opaque(tirx.min(i64(self.k_block), self.k - k0)) if self.k % self.k_block else i64(self.k_block)
-        tiles = opaque(ceildiv(rows, self.mr))
-        height = opaque(self.rounded(ceildiv(rows, tiles)))
-        full = opaque(tirx.truncdiv(rows, height) * height)
-        self.pack(row0, full + self.rounded(rows - full), height, k0, depth)
-        with T.serial(panel_count) as jj, T.serial(ceildiv(rows, height)) as p:
-            left = opaque(tirx.min(rows - p * height, height))
-            tile = i64(0) if self.k_blocks == 1 else opaque((jj * self.block_panels + p) * (self.mr * self.nr))
-            weights = opaque(((panel0 + jj) * self.k + k0) * self.nr)
-            self.dispatch(left, lambda v: self.micro(v, opaque(p * (self.mr * self.k_block)), weights, tile, ko, depth))
+    def _block(self, row: Expr, rows: Expr, panel: Expr, panels: Expr, k_block: Any) -> None:
+        """One block of A against a chunk of weight panels, over one block of k."""
+        tile = self.tile
+        k = k_block * self.k_block
+        depth = i64(self.k_block)
+        if self.k % self.k_block or self.k == 0:
+            depth = named(tirx.min(depth, self.k - k))
+        # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
+        height = named(self._rounded(ceil_divide(rows, ceil_divide(rows, tile.rows))))
+        whole = named(divide(rows, height) * height)
+        self._pack(row, named(whole + self._rounded(rows - whole)), height, k, depth)
+        with T.serial(panels) as p, T.serial(ceil_divide(rows, height)) as t:
+            here = named(tirx.min(rows - t * height, height))
+            sums = i64(0)
+            if self.k_blocks > 1:
+                sums = named((p * self.tiles_high + t) * (tile.rows * tile.columns))
+            a = named(t * (tile.rows * self.k_block))
+            weights = named(((panel + p) * self.k + k) * tile.columns)
+            resume = k_block > 0 if self.k_blocks > 1 else None
+            ragged = self.k % self.line != 0
+            self._by_height(here, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged))
             if self.k_blocks == 1:
-                self.epilogue(row0 + p * height, left, panel0 + jj, tile)
+                self._finish(row + t * height, here, panel + p, sums)
             else:
-                with T.If(ko == self.k_blocks - 1), T.Then():
-                    self.epilogue(row0 + p * height, left, panel0 + jj, tile)
+                with T.If(k_block == self.k_blocks - 1), T.Then():
+                    self._finish(row + t * height, here, panel + p, sums)
 
-    def rounded(self, tail):
-        value = i64(0)
-        for low, v in reversed(list(zip([0, *self.variants], self.variants))):
-            value = tirx.Select(tail <= v, i64(v), value) if v != self.mr else i64(v)
-        return tirx.Select(tail <= 0, i64(0), value)
+    def _rounded(self, rows: Expr) -> Expr:
+        """The height of the tile that takes `rows` rows; 0 for 0."""
+        result: Expr = i64(self.tile.rows)
+        for height in reversed(self.tile.heights[:-1]):
+            result = tirx.Select(rows <= height, i64(height), result)
+        return tirx.Select(rows <= 0, i64(0), result)
 
-    def dispatch(self, left, body):
-        def chain(choices):
-            v, *rest = choices
-            if not rest:
-                body(v)
+    def _by_height(self, rows: Expr, emit: Callable[[int], None]) -> None:
+        """`emit` for the lowest tile that takes `rows` rows, the highest tile asked for first."""
+
+        def choose(heights: list[int]) -> None:
+            if len(heights) == 1:
+                emit(heights[0])
                 return
-            with T.If(left > rest[0]):
+            with T.If(rows > heights[-2]):
                 with T.Then():
-                    body(v)
+                    emit(heights[-1])
                 with T.Else():
-                    chain(rest)
-        chain(sorted(self.variants, reverse=True))
+                    choose(heights[:-1])
 
-    def pack(self, row0, rows, height, k0, depth):
+        choose(self.tile.heights)
+
+    def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
+        """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""
+        tile, packed = self.tile, self.loop.packed
         with T.serial(rows) as i:
-            row = opaque(tirx.min(row0 + i, self.m - 1))
-            base = opaque(tirx.truncdiv(i, height) * (self.mr * self.k_block) + tirx.truncmod(i, height) * self.group)
-            with T.serial(tirx.truncdiv(depth, i64(self.group))) as kv:
-                for part in range(self.group // self.lanes):
-                    with T.vectorized(self.lanes) as lane:
-                        kk = part * self.lanes + tirx.Cast("int64", lane)
-                        T.buffer_store(self.packed, cast(self.load(row, k0 + kv * self.group + kk), self.accumulate), [base + kv * (self.mr * self.group) + kk])
-            if self.k % self.group:
-                kv = opaque(tirx.truncdiv(depth, i64(self.group)))
-                with T.serial(tirx.truncmod(depth, i64(self.group))) as kk:
-                    T.buffer_store(self.packed, cast(self.load(row, k0 + kv * self.group + kk), self.accumulate), [base + kv * (self.mr * self.group) + kk])
+            source = named(tirx.min(row + i, self.m - 1))
+            target = named(
+                divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line
+            )
 
-    def micro(self, rows, a0, weights, tile, ko, depth):
-        vectors = self.nr // self.lanes
-        acc = [T.alloc_buffer((rows, self.lanes), self.accumulate) for _ in range(vectors)]
+            def copy(line: Expr, step: Expr) -> None:
+                value = cast(self.load(source, k + line * self.line + step), self.accumulate)
+                T.buffer_store(packed, value, [target + line * (tile.rows * self.line) + step])
 
-        def each(value):
-            with T.unroll(rows) as i:
-                for v in range(vectors):
-                    with T.vectorized(self.lanes) as lane:
-                        T.buffer_store(acc[v], value(i, v, lane), [i, lane])
+            lines = named(divide(depth, self.line))
+            with T.serial(lines) as line:
+                for part in range(0, self.line, tile.lanes):
+                    with T.vectorized(tile.lanes) as lane:
+                        copy(line, part + tirx.Cast("int64", lane))
+            if self.k % self.line:
+                with T.serial(remainder(depth, self.line)) as step:
+                    copy(lines, step)
 
-        def partial(i, v, lane):
-            return self.partial[tile + i * self.nr + v * self.lanes + lane]
-
-        zero = tirx.const(0, self.accumulate)
-        if self.k_blocks == 1:
-            each(lambda i, v, lane: zero)
-        else:
-            with T.If(ko == 0):
-                with T.Then():
-                    each(lambda i, v, lane: zero)
-                with T.Else():
-                    each(partial)
-        def steps(kg, count):
-            with T.serial(count) as kk:
-                if PF:
-                    for line in range(self.nr * 4 // 64):
-                        at = weights + (kg * self.group + kk) * self.nr + PF // 4 + line * 16
-                        T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(self.panels[at]), tirx.const(0,"int32"), tirx.const(3,"int32"), tirx.const(1,"int32")))
-                each(lambda i, v, lane: acc[v][i, lane] + self.packed[a0 + kg * (self.mr * self.group) + i * self.group + kk]
-                     * cast(self.panels[weights + (kg * self.group + kk) * self.nr + v * self.lanes + lane], self.accumulate))
-        with T.serial(tirx.truncdiv(depth, i64(self.group))) as kg:
-            steps(kg, i64(self.group))
-        if self.k % self.group:
-            steps(tirx.truncdiv(depth, i64(self.group)), tirx.truncmod(depth, i64(self.group)))
-        with T.unroll(rows) as i:
-            for v in range(vectors):
-                with T.vectorized(self.lanes) as lane:
-                    T.buffer_store(self.partial, acc[v][i, lane], [tile + i * self.nr + v * self.lanes + lane])
-
-    def epilogue(self, row0, rows, panel, tile):
-        tail = self.n % self.nr
+    def _finish(self, row: Expr, rows: Expr, panel: Expr, sums: Expr) -> None:
+        """Hands the complete sums of one tile to `store`, the weights' padding left out."""
+        columns, lanes, tail = self.tile.columns, self.tile.lanes, self.n % self.tile.columns
         with T.serial(rows) as i:
-            def vector(offset, lanes):
-                with T.vectorized(lanes) as lane:
-                    column = offset + tirx.Cast("int64", lane)
-                    self.store(row0 + i, panel * self.nr + column, self.partial[tile + i * self.nr + column])
-            def columns(count):
-                with T.serial(i64(count // self.lanes)) as v:
-                    vector(v * self.lanes, self.lanes)
-                if count % self.lanes:
-                    vector(i64(count // self.lanes * self.lanes), count % self.lanes)
-            if not tail:
-                columns(self.nr)
+
+            def vector(first: Expr, count: int) -> None:
+                with T.vectorized(count) as lane:
+                    j = first + tirx.Cast("int64", lane)
+                    self.store(row + i, panel * columns + j, self.loop.sums[sums + i * columns + j])
+
+            def vectors(count: int) -> None:
+                if count >= lanes:
+                    with T.serial(i64(count // lanes)) as v:
+                        vector(v * lanes, lanes)
+                if count % lanes:
+                    vector(i64(count // lanes * lanes), count % lanes)
+
+            if tail == 0:
+                vectors(columns)
             else:
                 with T.If(panel == self.n_panels - 1):
                     with T.Then():
-                        columns(tail)
+                        vectors(tail)
                     with T.Else():
-                        columns(self.nr)
-
-
-def ceildiv(a, b):
-    return tirx.truncdiv(a + (b - 1), b if isinstance(b, tirx.Expr) else i64(b))
-
-
-def share(total, parts, index):
-    first = opaque(tirx.truncdiv(total * index, parts))
-    return first, opaque(tirx.truncdiv(total * (index + 1), parts) - first)
-
-
-def worker_grid(m_panels, n_panels):
-    workers = opaque(tirx.Cast("int64", tirx.call_packed("runtime.NumThreads")))
-    best = T.alloc_buffer((3,), "int64")
-    T.buffer_store(best, i64(1 << 60), [0])
-    T.buffer_store(best, i64(0), [1])
-    T.buffer_store(best, i64(1), [2])
-    with T.serial(tirx.min(workers, m_panels)) as r:
-        columns = opaque(tirx.min(tirx.truncdiv(workers, r + 1), i64(n_panels)))
-        cost = opaque(ceildiv(m_panels, r + 1) * ceildiv(i64(n_panels), columns))
-        with T.If(cost < best[0]), T.Then():
-            T.buffer_store(best, cost, [0])
-            T.buffer_store(best, r + 1, [1])
-            T.buffer_store(best, columns, [2])
-    return opaque(best[1]), opaque(best[2])
-
-
-def gemm(*, m, n, k, load, panels, store, tile, dtype="float32", accumulate=None):
-    _Gemm(m, n, k, load, panels, store, tile, accumulate or dtype).emit()
+                        vectors(columns)

