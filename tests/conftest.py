@@ -1,8 +1,14 @@
-"""Settings of all tests. No deadline for a hypothesis example: how long one takes is a property of the machine."""
+"""Settings of all tests, and where they find what they share (`random_graphs`)."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from hypothesis import settings
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+# No deadline for a hypothesis example: how long one takes is a property of the machine.
 settings.register_profile("tgraph", deadline=None, max_examples=60)
 settings.load_profile("tgraph")

@@ -19,8 +19,10 @@ B, S = dim("B"), dim("S", min=1, max=512)
 SYMBOLS = (dim("B"), dim("S"), dim("T"))
 
 names = st.one_of(
-    st.sampled_from(["x", "hidden", "layer.0.weight", "0", "0.bias", "in", "at", "where", "return", "param", "graph", "f32",
-                     "sha256", "none", "a-b", "a b", 'say "hi"', "back\\slash", "line\nbreak", "tab\t", "\u00fc\u540d", "", ".", "x."]),
+    st.sampled_from(["x", "hidden", "layer.0.weight", "0", "0.bias", "in", "at", "where", "return", "param", "graph",
+                     "f32",
+                     "sha256", "none", "a-b", "a b", 'say "hi"', "back\\slash", "line\nbreak", "tab\t",
+                     "\u00fc\u540d", "", ".", "x."]),
     st.text(max_size=6),
 )
 
@@ -65,7 +67,7 @@ def constants(draw: Any, dtype: Any = None) -> np.ndarray:
 
 @st.composite
 def graphs(draw: Any, *, functions: bool = True, name: str = "main") -> Graph:
-    """A valid graph of up to a dozen nodes with all kinds of leaves, several results, functions, scopes and dead nodes."""
+    """A valid graph of up to a dozen nodes: leaves of all kinds, several results, functions, scopes, dead nodes."""
     graph = Graph(name)
     input_names = draw(st.lists(names, min_size=1, max_size=3, unique=True))
     values = [graph.input(n, TensorType(f32, SHAPE)) for n in input_names]
@@ -73,7 +75,8 @@ def graphs(draw: Any, *, functions: bool = True, name: str = "main") -> Graph:
     called = [draw(graphs(functions=False, name=f"f{i}")) for i in range(draw(st.integers(0, 2)))] if functions else []
     for _ in range(draw(st.integers(0, 9))):
         b = Builder(graph, draw(provenances))
-        kind = draw(st.sampled_from(["relu", "add", "parameter", "scalar", "constant", "split", "layer_norm", "reshape", "call"]))
+        kind = draw(st.sampled_from(["relu", "add", "parameter", "scalar", "constant", "split", "layer_norm",
+                                     "reshape", "call"]))
         x, y = draw(st.sampled_from(values)), draw(st.sampled_from(values))
         if kind == "relu":
             values.append(b.relu(x))

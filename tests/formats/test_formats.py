@@ -18,7 +18,8 @@ from tgraph.ir.program import Program
 
 def test_suffixes_and_options(tmp_path: Path, model: Graph) -> None:
     assert {".tg", ".json", ".dot", ".svg"} <= FORMATS.keys() and all(f.summary for f in FORMATS.values())
-    for name, message in (("model.xyz", r"no format for this suffix; known: .*\.json"), ("model", "no format for this suffix")):
+    for name, message in (("model.xyz", r"no format for this suffix; known: .*\.json"),
+                          ("model", "no format for this suffix")):
         with pytest.raises(FormatError, match=message):
             write(model, tmp_path / name)
     with pytest.raises(FormatError, match=r"cannot read .*model.dot"):
@@ -64,7 +65,8 @@ def test_a_failed_write_leaves_the_file_as_it_was(suffix: str, tmp_path: Path, m
 def test_dot(model: Graph) -> None:
     text = to_dot(model)
     assert text.startswith('digraph "model" {') and text.endswith("}\n") and text.count("{") == text.count("}")
-    for part in ('label="x: f32[B, 4]"', 'label="w: f32[4, 4]"', '"cluster_head"', '$scale', r"softmax\naxis=-2", 'label="y"'):
+    for part in ('label="x: f32[B, 4]"', 'label="w: f32[4, 4]"', '"cluster_head"', '$scale', r"softmax\naxis=-2",
+                 'label="y"'):
         assert part in text, part
     bare = to_dot(model, parameters=False)
     assert 'label="w: f32[4, 4]"' not in bare and len(bare) < len(text)

@@ -78,7 +78,8 @@ def test_damaged_json_is_refused(tmp_path_factory: pytest.TempPathFactory, data:
         place = holder[key]
         if not isinstance(place, (dict, list)):
             break
-    holder[key] = data.draw(st.sampled_from([None, 0, 99, -1, True, "", "B B", "f33", [], {}, [[]], {"dim": "("}, 1e300]))
+    holder[key] = data.draw(st.sampled_from([None, 0, 99, -1, True, "", "B B", "f33", [], {}, [[]], {"dim": "("},
+                                             1e300]))
     file = tmp_path_factory.getbasetemp() / "damaged.json"
     file.write_text(json.dumps(tree))
     try:
@@ -89,7 +90,8 @@ def test_damaged_json_is_refused(tmp_path_factory: pytest.TempPathFactory, data:
         assert isinstance(again, (Graph, Program)) and str(again) != ""
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": "tgraph", "version": 99}', "[" * 100_000, "\ufeff{}"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": "tgraph", "version": 99}', "[" * 100_000,
+                                     "\ufeff{}"])
 def test_what_is_no_graph_in_json(content: str, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text(content, encoding="utf-8")
     with pytest.raises(FormatError, match=r"bad\.json is no graph in JSON"):
@@ -103,7 +105,7 @@ def test_json_checks_the_bytes_of_constants(model: Graph) -> None:
     tree = to_json(model)
     large = next(c for c in tree["graphs"][0]["constants"] if "base64" in c)
     large["sha256"] = "0" * 64
-    with pytest.raises(FormatError, match="the elements of constant 0000.* are others"):
+    with pytest.raises(FormatError, match=r"the elements of constant 0000.* are others"):
         from_json(tree)
     graph = parse(f"graph g() -> (y: f32[20]) {{\n  const #0: f32[20] = sha256:{'0' * 64}\n  return (y: #0)\n}}")
     with pytest.raises(FormatError, match="has no data"):

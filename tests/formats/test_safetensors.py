@@ -17,12 +17,13 @@ from random_graphs import constants
 from tgraph.formats import load_safetensors, save_safetensors
 from tgraph.ir.errors import FormatError
 
-
 ARRAYS = {
     "f32": np.arange(6, dtype=np.float32).reshape(2, 3), "f64": np.array(1.5), "f16": np.ones(3, np.float16),
-    "i64": np.arange(3), "i32": np.arange(3, dtype=np.int32), "i8": np.array([-1, 2], np.int8), "u8": np.arange(5, dtype=np.uint8),
+    "i64": np.arange(3), "i32": np.arange(3, dtype=np.int32), "i8": np.array([-1, 2], np.int8),
+    "u8": np.arange(5, dtype=np.uint8),
     "bool": np.array([True, False]), "empty": np.zeros((0, 3), np.float32), "strided": np.arange(12.0)[::3],
-    "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T, "big endian": np.arange(3, dtype=">i4"), "\u540d": np.ones(1),
+    "transposed": np.arange(6, dtype=np.float32).reshape(2, 3).T, "big endian": np.arange(3, dtype=">i4"),
+    "\u540d": np.ones(1),
 }
 
 
@@ -91,12 +92,14 @@ def header(text: str, data: bytes = b"") -> bytes:
     (header('{"w": 3}'), "entry for tensor 'w' is damaged"), (header('{"w": {}}'), "entry for tensor 'w' is damaged"),
     (header('{"w": {"dtype": "F32", "shape": 3, "data_offsets": [0, 4]}}', b"1234"), "entry for tensor 'w' is damaged"),
     (header('{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}', b"1234"), "entry for tensor 'w' is damaged"),
-    (header('{"w": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}', b"1234"), "tensor 'w' has dtype F99; known: F64"),
+    (header('{"w": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}', b"1234"),
+     "tensor 'w' has dtype F99; known: F64"),
     (header('{"w": {"dtype": [], "shape": [1], "data_offsets": [0, 4]}}', b"1234"), r"tensor 'w' has dtype \[\]"),
     (header('{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"123"), "lies outside of the file"),
     (header('{"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', b"1234"), "lies outside of the file"),
     (header('{"w": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}', b"1234"), "lies outside of the file"),
-    (header('{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234"), r"w' \(F32\[2\]\) needs 8 bytes, the file gives 4"),
+    (header('{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}', b"1234"),
+     r"w' \(F32\[2\]\) needs 8 bytes, the file gives 4"),
 ])
 def test_damaged_safetensors(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "bad.safetensors"

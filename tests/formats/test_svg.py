@@ -83,7 +83,8 @@ def test_pictures_of_random_graphs(graph: Graph, parameters: bool) -> None:
     assert [s for s in shown if isinstance(s, Input)] == graph.inputs
     assert [(s.name, s.value) for s in shown if isinstance(s, Output)] == graph.outputs
     notes = {s.value for s in shown if isinstance(s, Note)}
-    read = {v for n in graph.nodes for v in n.inputs if isinstance(v, Parameter) or (isinstance(v, Constant) and v.type.rank)}
+    read = {v for n in graph.nodes for v in n.inputs if isinstance(v, Parameter)
+            or (isinstance(v, Constant) and v.type.rank)}
     assert notes - {v for _, v in graph.outputs} <= (read if parameters else set())
     assert not parameters or read <= notes
     document = ElementTree.fromstring(to_svg(graph, parameters=parameters))
@@ -135,9 +136,11 @@ def test_wires_are_continuous_across_the_borders_of_scopes() -> None:
             for wire in level.wires:
                 if wire.key in box.entries and abs(wire.y3 - box.y) < 0.01 and box.x < wire.x1 < box.x + box.width:
                     assert abs(wire.x1 - box.x - box.entries[wire.key]) < 0.01
-                    assert any(w.key is wire.key and w.y0 == 0 and abs(w.x0 - box.entries[wire.key]) < 0.01 for w in box.wires)
+                    assert any(w.key is wire.key and w.y0 == 0 and abs(w.x0 - box.entries[wire.key]) < 0.01
+                               for w in box.wires)
             for key, place in box.exits.items():
-                assert any(w.key is key and abs(w.y3 - box.height) < 0.01 and abs(w.x1 - place) < 0.01 for w in box.wires)
+                assert any(w.key is key and abs(w.y3 - box.height) < 0.01 and abs(w.x1 - place) < 0.01
+                           for w in box.wires)
                 assert any(w.key is key and abs(w.x0 - box.x - place) < 0.01 for w in level.wires)
             check(box, x + box.x, y + box.y)
 
@@ -180,10 +183,11 @@ graph "a <b> & \\"c\\"\\u0000"(%"<x>&\\u0001\\ud800": f32[B, 4]) -> ("]]>": f32[
     document = ElementTree.fromstring(text)
     assert document.find(f"{SVG}title").text == 'graph a <b> & "c"\ufffd' and "<script" not in text
     tips = {e.get("class"): e.find(f"{SVG}title").text for e in document.iter(f"{SVG}g") if e.get("class")}
-    assert tips["parameter"] == "parameter <w>: f32[4]" and tips["constant"] == "constant constant f32[4]".replace("constant ", "", 1)
+    assert tips["parameter"] == "parameter <w>: f32[4]" and tips["constant"] == "constant f32[4] = [1.0, 2.0, 3.0, 4.0]"
     assert tips["input"] == "input <x>&\ufffd\ufffd: f32[B, 4]" and tips["output"] == "output ]]>: f32[B, 4]"
     everything = "\n".join(e.text or "" for e in document.iter())
-    for part in ("softmax", "axis=-2", "f32[B, 4]", "  axis = -2", "in a.<script>alert(1)</script>", "at my & model.py:3"):
+    for part in ("softmax", "axis=-2", "f32[B, 4]", "  axis = -2", "in a.<script>alert(1)</script>",
+                 "at my & model.py:3"):
         assert part in everything, part
 
 
@@ -191,7 +195,8 @@ def test_notes_may_be_left_out(tmp_path: Path) -> None:
     graph = scattered(20, 1, 4)
     graph.dump(tmp_path / "with.svg")
     graph.dump(tmp_path / "without.svg", parameters=False)
-    classes = [re.findall('class="(parameter|node)"', (tmp_path / name).read_text()) for name in ("with.svg", "without.svg")]
+    classes = [re.findall('class="(parameter|node)"', (tmp_path / name).read_text())
+               for name in ("with.svg", "without.svg")]
     assert classes[0].count("parameter") == 3 and classes[1].count("parameter") == 0
     assert classes[0].count("node") == classes[1].count("node") == 20
 
@@ -206,7 +211,8 @@ def test_graphs_without_nodes(text: str) -> None:
     root = nest(graph, _measure)
     assert_tidy(root)
     assert ElementTree.fromstring(to_svg(graph)).get("width") == f"{root.width:.0f}"
-    assert len(root.boxes) == len(graph.inputs) + len(graph.outputs) + sum(isinstance(v, (Parameter, Constant)) for _, v in graph.outputs)
+    assert len(root.boxes) == len(graph.inputs) + len(graph.outputs) + sum(isinstance(v, (Parameter, Constant))
+                                                                           for _, v in graph.outputs)
 
 
 @given(st.lists(st.tuples(st.floats(5, 80), st.floats(-500, 500), st.floats(0.1, 9)), min_size=1, max_size=12))

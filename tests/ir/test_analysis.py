@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import graphs
 
-from tgraph.ir.analysis import (critical_path, dominators, extract, is_convex, liveness, post_dominators, to_networkx,
-                                topological_order)
+from tgraph.ir.analysis import (
+    critical_path,
+    dominators,
+    extract,
+    is_convex,
+    liveness,
+    post_dominators,
+    to_networkx,
+    topological_order,
+)
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import dim
 from tgraph.ir.dtypes import f32
@@ -129,7 +137,8 @@ def test_critical_path_is_the_costliest_chain(graph: Graph, data: st.DataObject)
 def test_convexity(diamond: Graph) -> None:
     relu, mul, exp, add = diamond.nodes
     assert is_convex(diamond, []) and is_convex(diamond, diamond.nodes) and is_convex(diamond, [mul, exp])
-    assert is_convex(diamond, [relu, mul]) and not is_convex(diamond, [relu, add]) and not is_convex(diamond, [relu, mul, add])
+    assert is_convex(diamond, [relu, mul]) and not is_convex(diamond, [relu, add]) and not is_convex(diamond,
+                                                                                                     [relu, mul, add])
 
 
 @given(graphs(), st.data())
@@ -165,7 +174,8 @@ def test_equal_parts_of_a_graph_give_equal_functions() -> None:
     for name in ("first", "second"):
         h = b.relu(b.mul(x, graph.parameter(name, f32[4])))
         x = b.add(b.mul(h, 0.5), x)
-        parts.append([h.node, x.node, next(v.node for v in x.node.inputs if isinstance(v, Result) and v.node.op.name == "mul")])
+        parts.append([h.node, x.node, next(v.node for v in x.node.inputs if isinstance(v, Result)
+                                           and v.node.op.name == "mul")])
     graph.set_outputs([("y", x)])
     first, second = (extract(graph, part, "part") for part in parts)
     assert first[0] == second[0] and first[0].parameters == {}
@@ -179,3 +189,16 @@ graph part(%x0: f32[B, 4], %x1: f32[B, 4]) -> (y0: f32[B, 4]) {
     assert [type(v).__name__ for v in first[1]] == ["Result", "Input"] and first[2] == [parts[0][1].result]
     with pytest.raises(GraphError, match="it needs nodes of graph part"):
         extract(first[0], parts[0], "other")
+
+
+def test_the_outputs_of_a_part_do_not_depend_on_who_reads_them_first() -> None:
+    texts = []
+    for swapped in (False, True):
+        graph = Graph()
+        b, x = Builder(graph), graph.input("x", f32[B, 4])
+        relu, exp = b.relu(x), b.exp(x)
+        graph.set_outputs([("a", exp), ("b", relu)] if swapped else [("a", relu), ("b", exp)])
+        part, arguments, results = extract(graph, [relu.node, exp.node], "part")
+        assert arguments == [x] and set(results) == {relu, exp}
+        texts.append(str(part))
+    assert texts[0] == texts[1]

@@ -36,7 +36,8 @@ def test_sizes(graph: Graph) -> None:
 @pytest.mark.parametrize(("given", "message"), [
     (feeds(mask=(2, 4)), "dim S of x is 3, S of mask is 4"),
     (feeds(length=0, mask=(2, 0)), r"dim S is 0, but must be within 1 \.\. 512"),
-    (feeds() | {"x": np.zeros((2, 3, 5), np.float32)}, r"x must be f32\[B, S, 4\]: axis 2 must be 4, got shape \[2, 3, 5\]"),
+    (feeds() | {"x": np.zeros((2, 3, 5), np.float32)},
+     r"x must be f32\[B, S, 4\]: axis 2 must be 4, got shape \[2, 3, 5\]"),
     (feeds() | {"x": np.zeros((2, 3, 4))}, r"input 'x' must be f32, got float64 \(the graph takes f32\[B, S, 4\]\)"),
     (feeds() | {"x": np.zeros((2, 3), np.float32)}, r"input 'x' must have rank 3 .* got shape \[2, 3\]"),
     (feeds() | {"mask": np.ones((2, 3), np.int8)}, "input 'mask' must be bool, got int8"),
@@ -51,7 +52,8 @@ def test_what_does_not_fit(graph: Graph, given: dict[str, object], message: str)
 def test_names(graph: Graph) -> None:
     x, mask = feeds().values()
     assert list(name_feeds(graph, (x,), {"mask": mask})) == ["x", "mask"]
-    for positional, named, message in (((x, mask, x), {}, "takes 2 inputs, got 3"), ((x,), {"x": x}, "got input 'x' twice"),
+    for positional, named, message in (((x, mask, x), {}, "takes 2 inputs, got 3"),
+                                       ((x,), {"x": x}, "got input 'x' twice"),
                                        ((), {"y": x}, "has no input 'y'"), ((), {}, "misses input x, mask")):
         with pytest.raises(InputError, match=rf"encode\(x: f32\[B, S, 4\], mask: bool\[B, S\]\) {message}"):
             name_feeds(graph, positional, named)
@@ -65,8 +67,10 @@ def test_python_numbers_adapt() -> None:
     assert [a.dtype for a in arrays.values()] == [i.dtype.numpy for i in graph.inputs]
     good = {"f": 1.5, "b": 0.5, "i": 3, "u": 255, "m": True}
     for name, value, message in (("i", 0.5, "got the Python float 0.5"), ("u", 256, "which cannot hold 256"),
-                                 ("u", -1, "which cannot hold -1"), ("m", 1, "got the Python int 1"), ("i", 2**63, "cannot hold")):
-        with pytest.raises(InputError, match=rf"input '{name}' is {graph.inputs['fbium'.index(name)].type}, .*{message}"):
+                                 ("u", -1, "which cannot hold -1"), ("m", 1, "got the Python int 1"),
+                                 ("i", 2**63, "cannot hold")):
+        with pytest.raises(InputError,
+                           match=rf"input '{name}' is {graph.inputs['fbium'.index(name)].type}, .*{message}"):
             bind_inputs(graph, good | {name: value})
 
 

@@ -55,7 +55,8 @@ def test_use_lists_survive_random_changes(graph: Graph, data: st.DataObject) -> 
             assert not old.uses and not graph.is_output(old)
         elif step == "set" and nodes:
             node = data.draw(st.sampled_from(nodes))
-            place = next((i for i, v in enumerate(node.operands) if v is not None and v.type == TensorType(f32, SHAPE)), None)
+            place = next((i for i, v in enumerate(node.operands) if v is not None
+                          and v.type == TensorType(f32, SHAPE)), None)
             if place is not None:
                 graph.set_operand(node, place, data.draw(st.sampled_from(graph.inputs)))
         elif step == "erase":
@@ -121,8 +122,9 @@ def test_equality_is_up_to_names_of_values_scopes_and_places(diamond: Graph) -> 
     for i in range(4):
         renamed = renamed.replace(f"%{i}", f"%value_{i}")
     other = parse(renamed.replace("  return", "  in scope at model.py:3\n  return"))
-    assert other == diamond and other.fingerprint == diamond.fingerprint and not (other != diamond)
-    for old, new in (("relu", "abs"), ("%x", "%z"), ("@w", "@v"), ("y:", "z:"), ("add(%1, %2)", "add(%2, %1)"), ("[B, 4]", "[S, 4]"),
+    assert other == diamond and other.fingerprint == diamond.fingerprint and (other != diamond) is False
+    for old, new in (("relu", "abs"), ("%x", "%z"), ("@w", "@v"), ("y:", "z:"), ("add(%1, %2)", "add(%2, %1)"),
+                     ("[B, 4]", "[S, 4]"),
                      ("graph main", "graph other")):
         changed = parse(text.replace(old, new))
         assert changed != diamond and changed.fingerprint != diamond.fingerprint, (old, new)
@@ -145,7 +147,8 @@ def test_replace_keeps_and_refuses(diamond: Graph) -> None:
     diamond.replace(add.result, add.result)
     diamond.replace(add.result, exp.result)
     assert diamond.outputs == [("y", exp.result)]
-    for other in (Builder(diamond).cast(mul.result, dtype=f64), Builder(diamond).reshape(mul.result, shape=(4 * dim("B"),)),
+    for other in (Builder(diamond).cast(mul.result, dtype=f64),
+                  Builder(diamond).reshape(mul.result, shape=(4 * dim("B"),)),
                   Builder(diamond).expand(diamond.constant(1.0, f32), shape=(B, 5))):
         with pytest.raises(GraphError, match=r"cannot replace a value of type f32\[B, 4\]"):
             diamond.replace(mul.result, other)
@@ -252,7 +255,8 @@ def test_a_refused_node_leaves_no_trace(diamond: Graph) -> None:
 def test_no_operands_and_attributes_crash_a_rule(name: str, data: st.DataObject) -> None:
     graph, op = Graph(), get_op(name)
     types = st.sampled_from([f32[B, S, 4], i64[B, S], bool_[B, S], f32[4], TensorType(f32), f32[0, 3]])
-    odd = st.sampled_from([-1, 0, 3, 10**20, True, None, "x", "", 0.5, float("nan"), (), (1, "a"), (0, 1, 2), B, (B, -1), f32, graph])
+    odd = st.sampled_from([-1, 0, 3, 10**20, True, None, "x", "", 0.5, float("nan"), (), (1, "a"), (0, 1, 2), B,
+                           (B, -1), f32, graph])
     count = data.draw(st.integers(0, 3)) if op.variadic else len(op.operands)
     operands = [graph.input(f"x{i}", data.draw(types)) for i in range(count)]
     try:

@@ -138,7 +138,8 @@ BREAKS: list[tuple[Callable[[Graph], None], str]] = [
     (a_constraint_on_an_unknown_dim, "requires B == T, but no input or node has a dim T"),
     (a_wrong_type, r"the rule gives f32\[B, 4\], the graph says f32\[B, 5\]"),
     (a_wrong_element_type, r"add.*: the rule gives f32\[B, 4\], the graph says f64\[B, 4\]"),
-    (operands_that_do_not_fit, r"mul\(f32\[B, 4\], f32\[5\]\) in graph main: shapes \[B, 4\] and \[5\] do not broadcast"),
+    (operands_that_do_not_fit,
+     r"mul\(f32\[B, 4\], f32\[5\]\) in graph main: shapes \[B, 4\] and \[5\] do not broadcast"),
     (an_attribute_that_the_op_lacks, "relu.*unexpected keyword argument 'axis'"),
     (an_equality_that_nothing_checks, "needs B == S, which the graph neither knows nor checks"),
 ]
@@ -178,7 +179,8 @@ def test_a_function_has_one_body() -> None:
     with pytest.raises(VerifyError, match="two different functions are named 'f'"):
         verify(graph)
     same = parse(CALLS)
-    same.set_outputs([("y", same.insert(get_op("call"), [same.outputs[0][1]], {"function": parse(CALLS).functions["f"]}))])
+    same.set_outputs([("y", same.insert(get_op("call"), [same.outputs[0][1]],
+                                        {"function": parse(CALLS).functions["f"]}))])
     verify(same)
 
 

@@ -55,7 +55,8 @@ ARRAYS = {"w": np.zeros(2, np.float32), "v": np.zeros(3, np.float32), "u": np.ze
 def test_loading_lists_every_problem() -> None:
     assert check_weights(ARRAYS, WANTED, {}).keys() == WANTED.keys()
     with pytest.raises(WeightsError) as caught:
-        check_weights({"w": np.zeros(2), "v": np.zeros((3, 1), np.float32), "x": 0, "y": 0}, WANTED, {}, "model.safetensors")
+        check_weights({"w": np.zeros(2), "v": np.zeros((3, 1), np.float32), "x": 0, "y": 0}, WANTED, {},
+                      "model.safetensors")
     assert str(caught.value).split("\n") == [
         "model.safetensors do not fit the graph", "  missing: u", "  unexpected: x, y",
         "  misshapen: w is float64[2], the graph has f32[2], v is float32[3, 1], the graph has f32[3]"]

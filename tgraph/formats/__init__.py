@@ -1,4 +1,4 @@
-"""Files: `write(graph, "layer.svg")` and `read("layer.tg")`, by suffix. A format of one's own registers with `@format`."""
+"""Files: `write(graph, "layer.svg")` and `read("layer.tg")`, by suffix. Further ones register with `@format`."""
 
 from . import dot, json, svg, tg  # noqa: F401  (each registers its suffix)
 from .registry import FORMATS, Format, format, read, write

@@ -58,7 +58,7 @@ class _Builder:
     def level(self, nodes: Sequence[Node], prefix: tuple[str, ...], top: bool = True) -> Box:
         """The box around some nodes that are all in the scope `prefix`."""
         boxes: list[Box] = [self.box(i) for i in self.graph.inputs] if top else []
-        producer: dict[Value, Box] = {i: b for i, b in zip(self.graph.inputs, boxes)}
+        producer: dict[Value, Box] = dict(zip(self.graph.inputs, boxes))
         box_of: dict[Node, Box] = {}
         direct: list[tuple[Node, Box]] = []
         for part in _parts(nodes, {n: self.paths[n][len(prefix):len(prefix) + 1] or n for n in nodes}):
@@ -110,7 +110,8 @@ class _Builder:
 
     def _noted(self, value: Value) -> bool:
         """Whether a leaf gets a note beside each scope that reads it; scalars are written into the node."""
-        return self.parameters and (isinstance(value, Parameter) or (isinstance(value, Constant) and value.type.rank > 0))
+        large = isinstance(value, Constant) and value.type.rank > 0
+        return self.parameters and (large or isinstance(value, Parameter))
 
     def _around(self, boxes: list[Box], signals: list[Signal], scope: Scope, top: bool) -> Box:
         level = arrange(boxes, signals)

@@ -34,7 +34,8 @@ def to_dot(graph: Graph, *, parameters: bool = True) -> str:
     for i, input in enumerate(graph.inputs):
         ids[input] = f"i{i}"
         lines.append(f'  i{i} [shape=oval, fillcolor="#dbeafe", label={quote(f"{input.name}: {input.type}")}];')
-    shown = [v for n in nodes for v in n.inputs if isinstance(v, Parameter) or (isinstance(v, Constant) and v.type.rank)]
+    shown = [v for n in nodes for v in n.inputs
+             if isinstance(v, Parameter) or (isinstance(v, Constant) and v.type.rank)]
     for i, leaf in enumerate(dict.fromkeys(shown) if parameters else ()):
         ids[leaf] = f"p{i}"
         lines.append(f'  p{i} [shape=note, fillcolor="#fef3c7", label={quote(value_label(leaf))}];')

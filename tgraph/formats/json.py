@@ -14,9 +14,9 @@
                         "locations": [["model.py", 31]], "results": [{"id": 3, "type": "f32[B, S, 768]"}]}, ...],
              "outputs": [{"name": "hidden", "value": 3}, ...]}
 
-Types and dims are written as in the text form. Ids number the values of one graph. A constant of more than 16 elements has
-"base64" (its bytes, little-endian) in place of "elements"; floats that JSON lacks are the strings "inf", "-inf", "nan".
-Attributes are JSON values, or {"dtype": "f32"}, {"dim": "B*S"}, {"float": "inf"}, {"function": "name"}.
+Types and dims are written as in the text form. Ids number the values of one graph. A constant of more than 16
+elements has "base64" (its bytes, little-endian) in place of "elements"; floats that JSON lacks are the strings "inf",
+"-inf", "nan". Attributes are JSON values, or {"dtype": "f32"}, {"dim": "B*S"}, {"float": "inf"}, {"function": "name"}.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[s
     for item in entry["nodes"]:
         operands = [None if i is None else values[i] for i in item["operands"]]
         attrs = {k: _read_attribute(v, symbols, functions) for k, v in item["attributes"].items()}
-        provenance = Provenance(tuple(map(_name, item["scopes"])), tuple(Location(_name(f), int(n)) for f, n in item["locations"]))
+        locations = tuple(Location(_name(file), int(line)) for file, line in item["locations"])
+        provenance = Provenance(tuple(map(_name, item["scopes"])), locations)
         results = graph.insert(get_op(item["op"]), operands, attrs, provenance)
         results = results if isinstance(results, tuple) else (results,)
         known = Constraints(graph.constraints)

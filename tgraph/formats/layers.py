@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LANE = 10.0  # width of a wire that passes a layer
 SPACE = 18.0  # between boxes of one layer
 SWEEPS = 8
+PATIENCE = 100_000  # cells to look at in all sweeps: a level with very many lanes gets fewer sweeps
 STRAIGHT = (3.0, 1.0, 10.0)  # the pull of a link between two boxes, a box and a lane, two pieces of a lane
 
 
@@ -50,7 +51,7 @@ class Link:
 
     @property
     def shift(self) -> float:
-        """How far right of the upper cell's middle the lower one should be. Boxes with boxes inside stand in a column."""
+        """How far right of the upper cell's middle the lower one should be. Scopes stand in a column."""
         both = self.upper.box is not None and self.lower.box is not None
         if both and self.upper.box.boxes and self.lower.box.boxes:  # type: ignore[union-attr]
             return 0.0
@@ -58,10 +59,10 @@ class Link:
 
 
 def order(layers: list[list[Cell]]) -> None:
-    """Reorder each layer by the mean place of its neighbours, down and up in turn; the order with fewest crossings stays."""
+    """Reorder each layer by the mean place of its neighbours, down and up in turn; keep what crosses least."""
     _rank(layers)
     best, fewest = [list(layer) for layer in layers], _crossings(layers)
-    for sweep in range(SWEEPS):
+    for sweep in range(_sweeps(layers)):
         if not fewest:
             break
         down = sweep % 2 == 0
@@ -75,6 +76,10 @@ def order(layers: list[list[Cell]]) -> None:
             best, fewest = [list(layer) for layer in layers], crossings
     layers[:] = best
     _rank(layers)
+
+
+def _sweeps(layers: Iterable[list[Cell]]) -> int:
+    return max(1, min(SWEEPS, PATIENCE // max(1, sum(map(len, layers)))))
 
 
 def _rank(layers: Iterable[list[Cell]]) -> None:
@@ -106,8 +111,9 @@ def place(layers: list[list[Cell]]) -> None:
     """Move each cell as near to its neighbours as its layer's order and the space between boxes allow."""
     for layer in layers:
         _settle(layer, [0.0] * len(layer), [1.0] * len(layer))
-    for sweep in range(4 * SWEEPS):
-        down, both = sweep % 2 == 0, sweep >= SWEEPS
+    sweeps = _sweeps(layers)
+    for sweep in range(4 * sweeps):
+        down, both = sweep % 2 == 0, sweep >= sweeps
         for layer in layers if down else reversed(layers):
             wanted, weights = [], []
             for cell in layer:

@@ -169,7 +169,8 @@ def _wires(layers: Sequence[Sequence[Cell]], tops: Sequence[float], bottoms: Seq
                 y0 = tops[upper.layer] if upper.box is None else upper.box.y + upper.box.height
                 y3 = tops[lower.layer] if lower.box is None else lower.box.y
                 arrow = lower.box is not None and link.key not in lower.box.entries
-                wires.append(Wire(link.key, starts[link], y0, bottoms[upper.layer], stops[link], tops[lower.layer], y3, arrow))
+                y1, y2 = bottoms[upper.layer], tops[lower.layer]
+                wires.append(Wire(link.key, starts[link], y0, y1, stops[link], y2, y3, arrow))
     return wires
 
 

@@ -1,4 +1,4 @@
-"""The safetensors format: a JSON header, then raw little-endian tensors. Files are mapped, so a tensor costs nothing until read.
+"""The safetensors format: a JSON header, then raw little-endian tensors. Files are mapped, not read.
 
 Source: the format's description at https://github.com/huggingface/safetensors (README, "Format").
 """
@@ -100,7 +100,8 @@ def _check_entry(path: Path, name: str, entry: Any, size: int) -> None:
     for n in shape:
         wanted *= n
     if stop - start != wanted:
-        raise FormatError(f"{path}: tensor {name!r} ({dtype}{shape}) needs {wanted} bytes, the file gives {stop - start}")
+        raise FormatError(f"{path}: tensor {name!r} ({dtype}{shape}) needs {wanted} bytes, "
+                          f"the file gives {stop - start}")
 
 
 def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray],

@@ -1,4 +1,4 @@
-"""A picture of a graph as SVG, laid out by tgraph itself: boxes by scope, signals from top to bottom, details as tooltips."""
+"""A picture of a graph as SVG, laid out by tgraph itself: boxes by scope, signals from top to bottom."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from ..ir.graph import Graph
+from ..ir.names import elements
+from ..ir.printer import SHOWN_ELEMENTS
 from ..ir.values import Input, Node, Parameter, Result, Value
 from .clusters import TITLE, Note, Output, Scope, nest
 from .labels import node_label, node_tooltip, plain, value_label
@@ -20,7 +22,8 @@ _SIZES = {"op": 13.0, "text": 11.0, "note": 10.5, "scope": 12.0}  # font sizes b
 _LONGEST = 46  # characters of a line; the tooltip has all of them
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 _STYLE = """
-  text { font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace; fill: #334155; text-anchor: middle }
+  text { font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", monospace }
+  text { fill: #334155; text-anchor: middle }
   .op { font-size: 13px; font-weight: bold; fill: #0f172a }
   .text { font-size: 11px }
   .note { font-size: 10.5px }
@@ -90,7 +93,8 @@ def _draw(box: Box, x: float, y: float, depth: int, lines: list[str]) -> None:
 def _leaf(box: Box, x: float, y: float) -> str:
     texts = []
     for i, (style, line) in enumerate(_lines(box.shows)):
-        texts.append(f'<text class="{style}" x="{x + box.width / 2:.1f}" y="{y + 16 + i * _LINE:.1f}">{_text(line)}</text>')
+        middle, base = x + box.width / 2, y + 16 + i * _LINE
+        texts.append(f'<text class="{style}" x="{middle:.1f}" y="{base:.1f}">{_text(line)}</text>')
     corner = {"input": 14, "output": 14, "parameter": 2, "constant": 2}.get(_kind(box.shows), 6)
     return (f'<g class="{_kind(box.shows)}"><title>{_text(_tooltip(box.shows))}</title>'
             f'<rect {_frame(x, y, box)} rx="{corner}"/>{"".join(texts)}</g>')
@@ -155,7 +159,11 @@ def _tooltip(thing: object) -> str:
     if isinstance(thing, Output):
         return f"output {thing.name}: {plain(thing.value.type)}"
     if isinstance(thing, Note):
-        return f"{_kind(thing)} {value_label(thing.value)}"
+        value, label = thing.value, value_label(thing.value)
+        if isinstance(value, Parameter):
+            return f"parameter {label}"
+        shown = value.data is not None and value.data.size <= SHOWN_ELEMENTS
+        return f"{label} = {elements(value.data, value.dtype)}" if shown else label  # type: ignore[arg-type]
     assert isinstance(thing, Input)
     return f"input {thing.name}: {thing.type}"
 

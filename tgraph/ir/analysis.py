@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .dims import evaluate, symbols
 from .errors import GraphError
 from .graph import Graph
+from .names import attribute
 from .values import Constant, Node, Parameter, Result, Value
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def liveness(graph: Graph, order: Sequence[Node] | None = None) -> dict[Value, t
     result that nothing reads ends where it starts.
     """
     nodes = graph.nodes if order is None else list(order)
-    intervals: dict[Value, tuple[int, int]] = {v: (-1, -1) for v in graph.inputs}
+    intervals: dict[Value, tuple[int, int]] = dict.fromkeys(graph.inputs, (-1, -1))
     for position, node in enumerate(nodes):
         for value in node.inputs:
             intervals[value] = intervals.get(value, (-1, -1))[0], position
@@ -132,8 +134,9 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     """A convex set of nodes as a graph of its own, with the values to feed it and the values that it replaces.
 
     Inputs `x0, x1, ...` stand for the outside values in the order of first use; constants of rank 0 move in. Outputs
-    `y0, y1, ...` are what is read outside, or for a set that nothing reads, all results. Names and order depend on the set's
-    own shape only, so equal sets give equal graphs. Symbolic dims keep their names.
+    `y0, y1, ...` are what is read outside, or for a set that nothing reads, all results. Names and order depend on the
+    set's own shape only, so equal sets give equal graphs (but for outputs that the same nodes compute from different
+    outside values, which are taken in the graph's order). Symbolic dims keep their names.
 
     Raises GraphError if the set is empty, not convex, or not of this graph.
     """
@@ -148,6 +151,8 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     produced = [r for n in members for r in n.results]
     results: list[Value] = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
     results = results or [r for r in produced if not r.uses]
+    keys = _local_keys(inside, members)
+    results.sort(key=lambda r: (keys[r.node], r.index) if isinstance(r, Result) else ("", 0))
     new = Graph(name, graph.weights)
     arguments: list[Value] = []
     mapping: dict[Value, Value] = {}
@@ -165,6 +170,23 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     known = set(new.symbols)
     new.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
     return new, arguments, results
+
+
+def _local_keys(inside: set[Node], members: Iterable[Node]) -> dict[Node, str]:
+    """A digest of what each node computes from values outside of the set, whatever those are."""
+    keys: dict[Node, str] = {}
+    for node in members:
+        operands = []
+        for value in node.operands:
+            if isinstance(value, Result) and value.node in inside:
+                operands.append(f"{keys[value.node]}.{value.index}")
+            elif isinstance(value, Constant) and value.type.rank == 0:
+                operands.append(f"{value.type} {value.digest}")
+            else:
+                operands.append("none" if value is None else str(value.type))
+        attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
+        keys[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()
+    return keys
 
 
 def _local_order(inside: set[Node], results: Iterable[Value], members: Iterable[Node]) -> list[Node]:

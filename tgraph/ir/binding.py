@@ -43,7 +43,8 @@ def as_array(value: Any, input: Input) -> np.ndarray:
     """
     want = input.type
     if isinstance(value, (bool, int, float)):
-        if (isinstance(value, float) and not want.dtype.is_float) or (want.dtype.is_bool and not isinstance(value, bool)):
+        is_float, is_bool = isinstance(value, float), isinstance(value, bool)
+        if (is_float and not want.dtype.is_float) or (want.dtype.is_bool and not is_bool):
             raise InputError(f"input {input.name!r} is {want}, got the Python {type(value).__name__} {value!r}")
         try:
             value = np.asarray(value, want.dtype.numpy)
@@ -59,7 +60,8 @@ def as_array(value: Any, input: Input) -> np.ndarray:
         raise InputError(f"input {input.name!r} must be {want.dtype}, got {value.dtype} (the graph takes {want})")
     if value.ndim != want.rank:
         raise InputError(f"input {input.name!r} must have rank {want.rank} ({want}), got shape {list(value.shape)}")
-    return value
+    array: np.ndarray = value
+    return array
 
 
 def bind_inputs(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Sizes]:

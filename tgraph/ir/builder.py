@@ -1,4 +1,4 @@
-"""A plain way to add nodes to a graph from Python: `b.softmax(x, axis=-1)`; decompositions and passes are written in it."""
+"""A plain way to add nodes to a graph: `b.softmax(x, axis=-1)`. Decompositions and passes are written in it."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ class Quotient:
         return f"{_wrap(self.numerator)}//{_wrap(self.denominator)}"
 
 
-Atom = Union[Symbol, Quotient]
+Atom = Symbol | Quotient
 
 
 class Dim:
     """An integer polynomial over symbols; immutable, hashable, in normal form. Never a plain constant."""
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("_hash", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]):
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(sorted(terms.items(), key=_term_key))

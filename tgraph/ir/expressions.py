@@ -111,10 +111,8 @@ class ExpressionParser:
         with self.nested(), self.at(token):
             total = self._product()
             while self.is_next("+", "-"):
-                if self.advance().text == "+":
-                    total = total + self._product()
-                else:
-                    total = total - self._product()
+                sign = 1 if self.advance().text == "+" else -1
+                total = total + sign * self._product()
             return total
 
     def _product(self) -> DimLike:
@@ -275,13 +273,17 @@ _CONSTANTS: Mapping[str, Any] = {
 def parse_type(text: str, symbols: Mapping[str, Symbol] | None = None) -> TensorType:
     """A type alone, with bounds for its dims from `symbols`. Raises ParseError."""
     parser = _alone(text, symbols)
-    return _all(parser, parser.type())
+    result = parser.type()
+    _end(parser)
+    return result
 
 
 def parse_dim(text: str, symbols: Mapping[str, Symbol] | None = None) -> DimLike:
     """A dim expression alone. Raises ParseError."""
     parser = _alone(text, symbols)
-    return _all(parser, parser.dim())
+    result = parser.dim()
+    _end(parser)
+    return result
 
 
 def _alone(text: str, symbols: Mapping[str, Symbol] | None) -> ExpressionParser:
@@ -290,7 +292,6 @@ def _alone(text: str, symbols: Mapping[str, Symbol] | None) -> ExpressionParser:
     return parser
 
 
-def _all(parser: ExpressionParser, result: Any) -> Any:
+def _end(parser: ExpressionParser) -> None:
     if parser.token.kind != "end":
         raise parser.expected("the end of the text")
-    return result

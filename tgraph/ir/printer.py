@@ -1,4 +1,4 @@
-"""Graph to text: one line a node, types on the right, the same bytes for the same graph. docs/text-format.md has the grammar."""
+"""Graph to text: one line a node, types on the right, the same bytes for the same graph (docs/text-format.md)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class _Printer:
                 self.constants[constant] = len(self.constants)
 
     def lines(self, keyword: str, name: str) -> Iterator[str]:
-        inputs = ", ".join(f"%{word(i.name)}: {self.type(i.type, ranges=self.options.ranges)}" for i in self.graph.inputs)
+        ranges = self.options.ranges
+        inputs = ", ".join(f"%{word(i.name)}: {self.type(i.type, ranges)}" for i in self.graph.inputs)
         outputs = ", ".join(f"{word(n)}: {self.type(v.type)}" for n, v in self.graph.outputs)
         yield f"{keyword}{name}({inputs}) -> ({outputs}){self.where()} {{"
         aliases: dict[str, list[str]] = {}
@@ -139,7 +140,7 @@ class _Printer:
 
 
 def canonical_leaves(graph: Graph) -> tuple[list[Parameter], list[Constant]]:
-    """Parameters and constants in the order of first use; unused parameters follow by name, unused constants are left out."""
+    """Parameters and constants in the order of first use; unused parameters follow by name, unused constants go."""
     read = dict.fromkeys([*(v for n in graph.nodes for v in n.inputs), *(v for _, v in graph.outputs)])
     unused = sorted((p for p in graph.parameters.values() if p not in read), key=lambda p: p.name)
     return [v for v in read if isinstance(v, Parameter)] + unused, [v for v in read if isinstance(v, Constant)]

@@ -79,7 +79,7 @@ class Constant(Value):
 class Result(Value):
     """One output of a node."""
 
-    __slots__ = ("node", "index")
+    __slots__ = ("index", "node")
 
     def __init__(self, node: Node, index: int, type: TensorType):
         super().__init__(type)
@@ -92,7 +92,7 @@ class Result(Value):
 class Node:
     """One application of an op. Read it freely; change it only through its Graph."""
 
-    __slots__ = ("op", "operands", "attrs", "results", "provenance")
+    __slots__ = ("attrs", "op", "operands", "provenance", "results")
 
     def __init__(self, op: Op, operands: Sequence[Value | None], attrs: dict[str, Attribute],
                  types: Sequence[TensorType], provenance: Provenance):

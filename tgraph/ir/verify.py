@@ -1,4 +1,4 @@
-"""Check the invariants of a graph: structure, use-lists, dominance, types, names. A pass that keeps them broke nothing here."""
+"""Check the invariants of a graph: structure, use-lists, dominance, types, names."""
 
 from __future__ import annotations
 

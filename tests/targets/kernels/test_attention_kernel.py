@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 tvm = pytest.importorskip("tvm")
 
@@ -219,6 +221,22 @@ def test_masks_of_queries_with_empty_rows(kernels, name, sq, sk):
 def test_everything_at_once(kernels, offset):
     mask = np.random.default_rng(9).random((2, 6, 33, 61)) < 0.3
     run(kernels, "everything", sq=33, sk=61, mask=mask, offset=offset)
+
+
+@given(
+    b=st.integers(1, 3),
+    sq=st.integers(1, 70),
+    sk=st.integers(1, 90),
+    offset=st.integers(-80, 80),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_sizes_masks_and_offsets(kernels, b, sq, sk, offset, seed):
+    rng = np.random.default_rng(seed)
+    run(kernels, "causal_shifted", b=b, h=1 + seed % 5, sq=sq, sk=sk, offset=offset)
+    run(kernels, "keys_causal", b=b, h=2, sq=sq, sk=sk, mask=rng.random((b, sk)) < rng.random())
+    mask = rng.random((b, 4, sq, sk)) < rng.random()
+    run(kernels, "everything", b=b, h=4, sq=sq, sk=sk, mask=mask, offset=offset)
 
 
 def test_excluded_scores_do_not_leak(kernels):
