@@ -30,9 +30,11 @@ class FuseQKV(Pass):
         ready = prepared(graph)
         groups: dict[tuple[Value, bool], list[Node]] = {}
         for node in graph.nodes:
-            if node.op.name == "linear" and node.operands[0] is not None and not is_prepared(node.operands[0], ready):
-                if all(is_prepared(v, ready) for v in node.inputs[1:]):
-                    groups.setdefault((node.operands[0], node.operands[2] is None), []).append(node)
+            if node.op.name != "linear":
+                continue
+            x, *weights = node.inputs
+            if not is_prepared(x, ready) and all(is_prepared(w, ready) for w in weights):
+                groups.setdefault((x, node.operands[2] is None), []).append(node)
         for (x, _), nodes in groups.items():
             if len(nodes) >= max(self.at_least, 2):
                 self._join(graph, x, nodes)

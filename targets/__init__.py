@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .compile import compile
+from .compiler import compile
 from .executable import Executable
 from .runner import set_num_threads
 from .target import KINDS, Target

@@ -115,7 +115,7 @@ class Executable:
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
         """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""
-        from targets.compile import compile
+        from targets.compiler import compile
 
         return compile(graph, self.target, passes="").run
 
@@ -129,7 +129,8 @@ class Executable:
         save(self, self._engine, Path(path), originals)
 
     def __repr__(self) -> str:
-        return f"<executable {self.graph.name} for {self.target}: {len(self.kernels)} calls of {len(self.kernels.functions)} kernels>"
+        calls = f"{len(self.kernels)} calls of {len(self.kernels.functions)} kernels"
+        return f"<executable {self.graph.name} for {self.target}: {calls}>"
 
 
 def _inspect(library: Any, format: str) -> str:

@@ -90,7 +90,7 @@ class Runner:
                     self._configure(self.threads)
                     configured = True
                 call.result = call.function()
-            except BaseException as error:  # noqa: BLE001  (belongs to the caller)
+            except BaseException as error:
                 call.error = error
             call.function = None  # type: ignore[assignment]
             call.done.release()

@@ -7,13 +7,13 @@ import os
 # Workers stay unpinned: pinned ones and their unpinned caller were seen to share one core for seconds.
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
-import tvm  # noqa: E402
-from tvm import relax, tirx  # noqa: E402
-from tvm.ir import Expr, IRModule  # noqa: E402
-from tvm.relax.expr import prim_value  # noqa: E402
-from tvm.script.ir_builder import IRBuilder  # noqa: E402
-from tvm.script.ir_builder import tirx as T  # noqa: E402
-from tvm.tirx import Buffer, PrimFunc  # noqa: E402
+import tvm
+from tvm import relax, tirx
+from tvm.ir import Expr, IRModule
+from tvm.relax.expr import prim_value
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+from tvm.tirx import Buffer, PrimFunc
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "cpu_features", "host_cpu", "int64", "prim_value",
            "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]

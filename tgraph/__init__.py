@@ -15,8 +15,19 @@ from typing import TYPE_CHECKING, Any
 from .ir.dims import Dim, dim, dims
 from .ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
 from .ir.errors import (
-    CompileError, FormatError, GraphError, InputError, OpError, ParseError, PassError, RuleError, TargetError,
-    TGraphError, TraceError, VerifyError, WeightsError,
+    CompileError,
+    FormatError,
+    GraphError,
+    InputError,
+    OpError,
+    ParseError,
+    PassError,
+    RuleError,
+    TargetError,
+    TGraphError,
+    TraceError,
+    VerifyError,
+    WeightsError,
 )
 from .ir.graph import Graph
 from .ir.parser import parse, parse_program

@@ -147,7 +147,7 @@ class Operators:
 class Tensor(Operators):
     """A value of the graph under construction."""
 
-    __slots__ = ("value", "tracer")
+    __slots__ = ("tracer", "value")
 
     def __init__(self, value: Value, tracer: TracerLike):
         self.value, self.tracer = value, tracer
@@ -199,7 +199,9 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
         raise TraceError(f"too many indices for {x!r}: {taken} for rank {x.rank}")
     if Ellipsis not in [i for i in index if not isinstance(i, Operators)]:
         index = (*index, Ellipsis)
-    starts, stops, steps, axes, squeezed, added = [], [], [], [], [], []
+    cuts: list[tuple[int, Any, Any, int]] = []  # axis, start, stop, step
+    squeezed: list[int] = []
+    added: list[int] = []
     gathered: tuple[int, Any] | None = None
     axis = position = 0  # of the operand, of the result before squeezing
     for i in index:
@@ -213,7 +215,7 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
         if isinstance(i, slice):
             if i != slice(None):
                 step = 1 if i.step is None else i.step
-                starts.append(i.start), stops.append(i.stop), steps.append(step), axes.append(axis)
+                cuts.append((axis, i.start, i.stop, step))
         elif isinstance(i, Operators) or isinstance(i, np.ndarray):
             if gathered:
                 raise TraceError("only one index may be a tensor; use tg.gather for the others")
@@ -222,13 +224,14 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
             if isinstance(x.shape[axis], Dim) and isinstance(i, int) and not (0 <= i < (bounds(x.shape[axis])[0] or 0)):
                 # whether there is such an element shows at run time: gather checks it
                 return _index(apply("gather", x, np.int64(i), axis=axis), _without(index, axis, x.rank))
-            starts.append(i), stops.append(i + 1 if i != -1 else None), steps.append(1), axes.append(axis)
+            cuts.append((axis, i, i + 1 if i != -1 else None, 1))
             squeezed.append(axis)
         axis, position = axis + 1, position + 1
     if gathered and (squeezed or added):
         raise TraceError("a tensor index cannot be mixed with integers or None; use tg.gather")
-    if axes:
-        x = apply("slice", x, starts=tuple(starts), stops=tuple(stops), axes=tuple(axes), steps=tuple(steps))
+    if cuts:
+        axes, starts, stops, steps = zip(*cuts)
+        x = apply("slice", x, starts=starts, stops=stops, axes=axes, steps=steps)
     if gathered:
         x = apply("gather", x, gathered[1], axis=gathered[0])
     if squeezed:

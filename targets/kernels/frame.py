@@ -58,7 +58,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc
         for symbol, variable in variables.items():
             T.arg(symbol, variable)
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "global_symbol": name})
-        flat = {value: _flat(buffer, value, sizes) for value, buffer in zip(function.inputs, tensors)}
+        flat: dict[Value, Buffer] = {v: _flat(buffer, v, sizes) for v, buffer in zip(function.inputs, tensors)}
         outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
         frame = Frame(function, Access(flat, sizes), outputs, status)
         for node in lookups(function):

@@ -82,8 +82,8 @@ def _all_but_sign(bits: str) -> int:
 
 def _to_bfloat16(x: Expr) -> Expr:
     """f32 -> bf16, to nearest even. TVM's own cast repeats its operand, and a repeated `let` does not vectorise."""
-    u32 = lambda value: constant(value, "uint32")  # noqa: E731
-    odd = lambda b: (b >> u32(16)) & u32(1)  # noqa: E731
+    u32 = lambda value: constant(value, "uint32")
+    odd = lambda b: (b >> u32(16)) & u32(1)
     rounded = let(tirx.reinterpret("uint32", x), lambda b: (b + u32(0x7FFF) + odd(b)) >> u32(16))
     bits = tirx.Select(is_nan(x), u32(0x7FC0), rounded)
     return tirx.reinterpret("bfloat16", tirx.Cast("uint16", bits))
@@ -115,7 +115,7 @@ def _gelu(x: Expr, approximate: str = "none") -> Expr:
     if dtype_of(x) != "float64":
         return vm.gelu_tanh(x) if approximate == "tanh" else vm.gelu(x)
     if approximate == "tanh":
-        inner = lambda v: _f64(math.sqrt(2 / math.pi)) * (v + _f64(0.044715) * v * v * v)  # noqa: E731
+        inner = lambda v: _f64(math.sqrt(2 / math.pi)) * (v + _f64(0.044715) * v * v * v)
         return let(x, lambda v: _f64(0.5) * v * (_f64(1.0) + tirx.tanh(inner(v))))
     return let(x, lambda v: _f64(0.5) * v * (_f64(1.0) + tirx.erf(v * _f64(math.sqrt(0.5)))))
 
@@ -174,7 +174,7 @@ def maximum(x: Expr, y: Expr) -> Expr:
     """The larger operand; NaN if either is NaN."""
     if dtype_of(x) not in FLOATS:
         return tirx.Max(x, y)
-    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a > b, a, b))  # noqa: E731
+    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a > b, a, b))
     return let(x, lambda a: let(y, lambda b: pick(a, b)))
 
 
@@ -182,7 +182,7 @@ def minimum(x: Expr, y: Expr) -> Expr:
     """The smaller operand; NaN if either is NaN."""
     if dtype_of(x) not in FLOATS:
         return tirx.Min(x, y)
-    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a < b, a, b))  # noqa: E731
+    pick = lambda a, b: tirx.Select(is_nan(a), a, tirx.Select(a < b, a, b))
     return let(x, lambda a: let(y, lambda b: pick(a, b)))
 
 
@@ -291,7 +291,7 @@ SCALAR: dict[str, Expression] = {
     "isnan": is_nan,
     "isinf": lambda x: _is_inf(cast(x, "float32") if dtype_of(x) in HALVES else x),
     "where": _where,
-    "cast": lambda x, dtype: cast(x, getattr(dtype, "numpy_name", dtype)),  # a DType, or TVM's name of one
+    "cast": lambda x, dtype: cast(x, str(getattr(dtype, "numpy_name", dtype))),  # a DType, or TVM's name of one
 }
 
 

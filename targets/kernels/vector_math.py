@@ -114,13 +114,13 @@ def log(x: Expr) -> Expr:
 
 
 def _log_bits(b: Expr, shift: Expr) -> Expr:
-    i32 = lambda value: tirx.const(value, "int32")  # noqa: E731
+    i32 = lambda value: tirx.const(value, "int32")
     exponent = (b - i32(0x3F3504F3)) >> i32(23)  # 0x3F3504F3 is sqrt(1/2): mantissas lie in [sqrt(1/2), sqrt(2))
 
     def with_exponent(e: Expr) -> Expr:
         f = _bits(b - (e << i32(23)), "float32") - f32(1.0)
         k = tirx.Cast("float32", e) + shift
-        combine = lambda f, k: k * f32(_LN2_HIGH) + (f + (f * f * horner(f, _LOG) + k * f32(_LN2_LOW)))  # noqa: E731
+        combine = lambda f, k: k * f32(_LN2_HIGH) + (f + (f * f * horner(f, _LOG) + k * f32(_LN2_LOW)))
         return let(f, lambda f: let(k, lambda k: combine(f, k)))
 
     return let(exponent, with_exponent)
@@ -184,8 +184,8 @@ def quick_gelu(x: Expr) -> Expr:
 
 def softplus(x: Expr) -> Expr:
     """log(1 + e^x) as max(x, 0) + log(1 + e^-|x|), which cannot overflow."""
-    positive = lambda v: tirx.Select(v < f32(0.0), f32(0.0), v)  # noqa: E731
-    magnitude = lambda v: tirx.Select(v < f32(0.0), v, f32(0.0) - v)  # noqa: E731
+    positive = lambda v: tirx.Select(v < f32(0.0), f32(0.0), v)
+    magnitude = lambda v: tirx.Select(v < f32(0.0), v, f32(0.0) - v)
     return let(x, lambda v: positive(v) + _log1p_unit(exp_nonpositive(magnitude(v))))
 
 
@@ -212,7 +212,7 @@ def cos(x: Expr) -> Expr:
 
 
 def _sin_quadrant(x: Expr, quadrant: int) -> Expr:
-    f64 = lambda value: tirx.const(value, "float64")  # noqa: E731
+    f64 = lambda value: tirx.const(value, "float64")
     magic = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, left in the low bits
 
     def reduced(wide: Expr, t: Expr) -> Expr:
@@ -224,7 +224,7 @@ def _sin_quadrant(x: Expr, quadrant: int) -> Expr:
     def select(r: Expr, q: Expr) -> Expr:
         sine = let(r * r, lambda z: r + r * z * horner(z, _SIN))
         cosine = let(r * r, lambda z: f32(1.0) - z * f32(0.5) + z * z * horner(z, _COS))
-        i32 = lambda value: tirx.const(value, "int32")  # noqa: E731
+        i32 = lambda value: tirx.const(value, "int32")
         magnitude = tirx.Select((q & i32(1)) == i32(0), sine, cosine)
         return let(magnitude, lambda m: tirx.Select((q & i32(2)) == i32(0), m, f32(0.0) - m))
 
@@ -258,7 +258,7 @@ def _log64(x: Expr) -> Expr:
 
     def series(m: Expr, e: Expr) -> Expr:
         ratio = let(m, lambda m: (m - _f64(1.0)) / (m + _f64(1.0)))
-        tail = lambda s: let(s * s, lambda z: s * z * horner(z, _LOG64, _f64))  # noqa: E731
+        tail = lambda s: let(s * s, lambda z: s * z * horner(z, _LOG64, _f64))
         return tirx.Cast("float64", e) * _f64(math.log(2.0)) + let(ratio, lambda s: s + s + tail(s))
 
     return let(_bits(x, "int64"), parts)
@@ -299,8 +299,8 @@ def _pow(x: Expr, y: Expr) -> Expr:
     half = y * f32(0.5)
     is_integer, is_even = tirx.floor(y) == y, tirx.floor(half) == half
     fractional = lambda m: tirx.Select(x < f32(-3.4028235e38), m, f32(math.nan))  # noqa: E731; only -inf has one
-    signed = lambda m: tirx.Select(is_integer, tirx.Select(is_even, m, zero - m), fractional(m))  # noqa: E731
+    signed = lambda m: tirx.Select(is_integer, tirx.Select(is_even, m, zero - m), fractional(m))
     positive = let(magnitude, of_magnitude)
     one_to_any = tirx.any(y == zero, x == f32(1.0))
-    negative = lambda m: tirx.Select(x < zero, tirx.Select(one_to_any, m, signed(m)), m)  # noqa: E731
+    negative = lambda m: tirx.Select(x < zero, tirx.Select(one_to_any, m, signed(m)), m)
     return let(positive, negative)

@@ -1,0 +1,69 @@
+"""The command line: `tgraph demo`, `dump`, `opt`, `compile`, ... One file a command; heavy imports wait for the command to run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tgraph.ir.errors import TGraphError
+from tgraph.version import VERSION
+
+COMMANDS = {  # in the order of the help text; each module of this package has one `command`
+    "demo": "demo", "dump": "dump", "opt": "opt", "compile": "compile", "run": "run", "check": "check", "profile": "profile",
+    "bench": "bench", "ops": "ops", "passes": "passes", "targets": "targets",
+}
+
+
+class Application(click.Group):
+    """Finds commands by module, and turns tgraph's errors into one red line and exit status 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"tgraph.cli.{COMMANDS[name]}").command
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # `tgraph ops | head`: click ends quietly
+        except (TGraphError, ImportError, OSError) as error:
+            if ctx.params.get("debug"):
+                raise
+            from tgraph.cli.console import report_error
+
+            report_error(error)
+            ctx.exit(2)
+
+
+@click.command(cls=Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Import a Python file first: the ops, passes, formats and kernels that it registers are then known. Repeatable.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(VERSION, prog_name="tgraph", message="%(prog)s %(version)s")
+def main(plugins: tuple[Path, ...], debug: bool) -> None:
+    """A small language and compiler for attention and Transformer models, on Apache TVM.
+
+    FILE is a graph (.tg, .json, - for standard input) or a compiled bundle (.tgc). MODEL is built in (minilm, bert-base,
+    bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
+
+    \b
+    Examples:
+      $ tgraph demo
+      $ tgraph dump bert-tiny -o bert.svg
+      $ tgraph opt layer.tg -p fold-constants,fuse-qkv --timing
+    """
+    os.environ.setdefault("TVM_BIND_THREADS", "0")
+    if plugins:
+        from tgraph.cli.user_files import import_file
+
+        for path in plugins:
+            import_file(path)

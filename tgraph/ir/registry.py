@@ -22,7 +22,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -151,6 +151,14 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+
+
+@overload
+def op(infer: Callable[..., Any]) -> Op: ...
+
+
+@overload
+def op(*, name: str | None = None, elementwise: bool = False) -> Callable[[Callable[..., Any]], Op]: ...
 
 
 def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, elementwise: bool = False) -> Any:

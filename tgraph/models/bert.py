@@ -43,7 +43,7 @@ class BertOutput(NamedTuple):
     """What `Bert` returns: the last layer's states [B, S, H], and the pooled first token [B, H]."""
 
     hidden: Tensor
-    pooled: Tensor | None
+    pooled: Any
 
 
 class BertEmbeddings(nn.Module):
@@ -157,7 +157,8 @@ class Bert(nn.Module):
         self.encoder = BertEncoder(config)
         self.pooler = BertPooler(config) if pooler else None
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> BertOutput:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> BertOutput:
         """input_ids i64 [B, S]; mask bool [B, S], True for tokens, False for padding; token_type_ids i64 [B, S]."""
         hidden = self.encoder(self.embeddings(input_ids, token_type_ids), mask)
         return BertOutput(hidden, None if self.pooler is None else self.pooler(hidden))
@@ -204,7 +205,8 @@ class BertForMaskedLM(nn.Module):
         self.bert = Bert(config, pooler=False)
         self.cls = BertPreTrainingHeads(config, self.bert.embeddings.word_embeddings.weight, next_sentence=False)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.predictions is not None
         return {"logits": self.cls.predictions(self.bert(input_ids, mask, token_type_ids).hidden)}
 
@@ -217,7 +219,8 @@ class BertForNextSentencePrediction(nn.Module):
         self.bert = Bert(config)
         self.cls = BertPreTrainingHeads(config, None, next_sentence=True)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.seq_relationship is not None
         return {"logits": self.cls.seq_relationship(self.bert(input_ids, mask, token_type_ids).pooled)}
 
@@ -230,7 +233,8 @@ class BertForPreTraining(nn.Module):
         self.bert = Bert(config)
         self.cls = BertPreTrainingHeads(config, self.bert.embeddings.word_embeddings.weight, next_sentence=True)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.predictions is not None and self.cls.seq_relationship is not None
         output = self.bert(input_ids, mask, token_type_ids)
         return {"prediction_logits": self.cls.predictions(output.hidden),
@@ -245,7 +249,8 @@ class BertForSequenceClassification(nn.Module):
         self.bert = Bert(config)
         self.classifier = nn.Linear(config.hidden_size, labels)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         return {"logits": self.classifier(self.bert(input_ids, mask, token_type_ids).pooled)}
 
 
@@ -257,7 +262,8 @@ class BertForTokenClassification(nn.Module):
         self.bert = Bert(config, pooler=False)
         self.classifier = nn.Linear(config.hidden_size, labels)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         return {"logits": self.classifier(self.bert(input_ids, mask, token_type_ids).hidden)}
 
 
@@ -269,7 +275,8 @@ class BertForQuestionAnswering(nn.Module):
         self.bert = Bert(config, pooler=False)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
 
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None, token_type_ids: Tensor | None = None) -> dict[str, Any]:
+    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
+                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
         scores = self.qa_outputs(self.bert(input_ids, mask, token_type_ids).hidden)
         return {"start_logits": scores[..., 0], "end_logits": scores[..., 1]}
 

@@ -1,6 +1,20 @@
 """The built-in ops, one file a family. Importing this package registers them all."""
 
 from . import (  # noqa: F401
-    activation, attention, call, cast, create, einsum, elementwise, index, linear, logic, normalization, packing, padding,
-    reduction, shape, slicing,
+    activation,
+    attention,
+    call,
+    cast,
+    create,
+    einsum,
+    elementwise,
+    index,
+    linear,
+    logic,
+    normalization,
+    packing,
+    padding,
+    reduction,
+    shape,
+    slicing,
 )

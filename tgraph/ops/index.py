@@ -8,7 +8,7 @@ from ..ir.dims import DimLike
 from ..ir.dtypes import DType, f32
 from ..ir.errors import InputError, RuleError
 from ..ir.registry import attribute_dtype, op
-from ..ir.rules import axis_from_end, axis_index, require_integer
+from ..ir.rules import axis_index, require_integer
 from ..ir.types import TensorType
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def _(x, *, sizes, axis):  # type: ignore[no-untyped-def]
 
 
 @op
-def slice(x: TensorType, *, starts: tuple[DimLike | None, ...], stops: tuple[DimLike | None, ...],
+def slice(x: TensorType, *, starts: tuple[Any, ...], stops: tuple[Any, ...],
           axes: tuple[int, ...], steps: tuple[int, ...] | None = None) -> TensorType:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices.
 

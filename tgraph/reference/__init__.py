@@ -1,6 +1,6 @@
 """The meaning of graphs in NumPy, and the comparison of compiled graphs with it."""
 
-from .check import Report, check
+from .checker import Report, check
 from .inputs import choose_sizes, generate_inputs
 from .interpreter import Interpreter, run
 from .tolerance import TOLERANCES, compare

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.dims import as_symbol, evaluate
+from ..ir.dims import DimLike, as_symbol, evaluate
 from ..ir.errors import InputError
 from ..ir.graph import Graph
 from ..ir.values import Input, Node, Value
@@ -93,12 +93,13 @@ def _index_range(value: Value, sizes: Sizes) -> tuple[int, int] | None:
 _MOVES = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather"}
 
 
-def _table(node: Node, position: int) -> object:
+def _table(node: Node, position: int) -> DimLike | None:
     """The size of the axis that operand `position` of `node` indexes, if it is an index."""
     operand = node.op.operands[min(position, len(node.op.operands) - 1)].name
     if operand != "indices" or node.op.name == "unpack":
         return None
     if node.op.name == "one_hot":
-        return node.attrs["depth"]
+        depth: DimLike = node.attrs["depth"]
+        return depth
     source = node.inputs[0] if position else node.inputs[1]
     return source.shape[node.attrs.get("axis", 0)]

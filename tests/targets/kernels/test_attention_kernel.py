@@ -75,7 +75,7 @@ def fused_kernel(heads: int, head_dim: int):
         mask = T.arg("mask", T.buffer((b, s), "bool"))
         y = T.arg("y", T.buffer((b, s, width), "float32"))
         T.func_attr({"tirx.noalias": True})
-        part = lambda n: lambda b, h, i, d: x[b, i, n * width + h * head_dim + d]  # noqa: E731
+        part = lambda n: lambda b, h, i, d: x[b, i, n * width + h * head_dim + d]
         attention(
             batch=b, heads=heads, group=1, query_length=s, key_length=s, head_dim=head_dim, value_dim=head_dim,
             load_q=part(0), load_k=part(1), load_v=part(2), scale=SCALE,

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from tvm import tirx  # noqa: E402
-from tvm.script.ir_builder import IRBuilder  # noqa: E402
-from tvm.script.ir_builder import tirx as T  # noqa: E402
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
 
-from targets.kernels.scalar import SCALAR, scalar  # noqa: E402
-from tgraph.ir.errors import CompileError  # noqa: E402
+from targets.kernels.scalar import SCALAR, scalar
+from tgraph.ir.errors import CompileError
 
 LANES = 8
 np_erf = np.vectorize(math.erf, otypes=[float])

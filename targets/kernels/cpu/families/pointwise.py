@@ -30,7 +30,12 @@ def _output(frame: Frame, name: str, value: Value) -> None:
         def chunk_body(c: Expr) -> None:
             start = c * int64(chunk)
             length = tirx.Min(int64(chunk), frame.size(total) - start)
-            vector_loop(length, lambda j: frame.write(name, ((total, start + j),), frame.access.load(value, ((total, start + j),))))
+
+            def store(j: Expr) -> None:
+                index: Index = ((total, start + j),)
+                frame.write(name, index, frame.access.load(value, index))
+
+            vector_loop(length, store)
 
         parallel_loop(frame.size(chunks), frame.size(total), chunk_body)
         return

@@ -50,9 +50,10 @@ def emit_argmax(frame: Frame, target: Target) -> None:
         T.buffer_store(where, zero, [zero])
         with T.serial(zero, frame.size(length)) as j:
             element = T.bind(cast(frame.access.load(node.inputs[0], digits(j)), dtype))
-            larger = tirx.any(j == zero, element > best[zero])
+            larger = element > best[zero]
             if is_float:
-                larger = tirx.any(j == zero, tirx.all(tirx.Not(is_nan(best[zero])), tirx.any(element > best[zero], is_nan(element))))
+                larger = tirx.all(tirx.Not(is_nan(best[zero])), tirx.any(larger, is_nan(element)))
+            larger = tirx.any(j == zero, larger)
             with T.If(larger), T.Then():
                 T.buffer_store(best, element, [zero])
                 T.buffer_store(where, j, [zero])

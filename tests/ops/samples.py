@@ -1,0 +1,12 @@
+"""All samples: what the tests of the ops, of the reference and of every target run on."""
+
+from __future__ import annotations
+
+from tests.ops.sample import Sample
+from tests.ops.samples_pointwise import POINTWISE
+from tests.ops.samples_product import PRODUCTS
+from tests.ops.samples_reduction import REDUCTIONS
+from tests.ops.samples_shape import SHAPES
+
+FAMILIES: dict[str, list[Sample]] = {"pointwise": POINTWISE, "shape": SHAPES, "reduction": REDUCTIONS, "product": PRODUCTS}
+SAMPLES: list[Sample] = [s for family in FAMILIES.values() for s in family]

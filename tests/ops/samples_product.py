@@ -1,0 +1,206 @@
+"""Samples of products: matmul, linear, einsum, panels, attention with all its masks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import tgraph as tg
+from tests.ops.sample import FLOATS, NUMBERS, Sample, integers, values
+
+B, S, T = tg.dims("B S T")
+RNG = np.random.default_rng(7)
+WEIGHT, BIAS = RNG.standard_normal((70, 33)).astype(np.float32), RNG.standard_normal(70).astype(np.float32)
+SMALL = integers(0, 3)
+
+
+def products() -> list[Sample]:
+    many = lambda x, y: np.einsum("...ik,...kj->...ij", x, y)
+    pairs = {
+        "plain": (tg.f32[S, 17], tg.f32[17, 35]), "batch": (tg.f32[B, 3, S, 4], tg.f32[B, 3, 4, T]),
+        "left_batch": (tg.f32[B, S, 4], tg.f32[4, 18]), "right_batch": (tg.f32[S, 4], tg.f32[B, 4, 5]),
+        "cross": (tg.f32[B, 1, S, 4], tg.f32[3, 4, T]), "symbolic_inner": (tg.f32[B, 3, S], tg.f32[B, S, 2]),
+        "vectors": (tg.f32[1, S], tg.f32[S, 1]), "tall": (tg.f32[130, 8], tg.f32[8, 50]),
+    }
+    found = [Sample("matmul", k, tg.matmul, {"x": x, "y": y}, many) for k, (x, y) in pairs.items()]
+    found += [
+        Sample("matmul", "no_rows", tg.matmul, {"x": tg.f32[B, S], "y": tg.f32[S, T]}, lambda x, y: np.zeros((0, 3)), {},
+               {"B": 0, "S": 4, "T": 3}),
+        Sample("matmul", "no_inner", tg.matmul, {"x": tg.f32[B, S], "y": tg.f32[S, T]}, lambda x, y: np.zeros((2, 3)), {},
+               {"B": 2, "S": 0, "T": 3}),
+        Sample("matmul", "transposed", lambda x, y: x @ tg.transpose(y, perm=(0, 2, 1)) * 0.5 + 1.0,
+               {"x": tg.f32[B, S, 4], "y": tg.f32[B, T, 4]}, lambda x, y: np.einsum("bsk,btk->bst", x, y) / 2 + 1),
+        Sample("matmul", "known_right", lambda x: x @ WEIGHT.T.copy(), {"x": tg.f32[B, S, 33]}, lambda x: np.inner(x, WEIGHT)),
+        Sample("matmul", "known_left", lambda x: tg.matmul(WEIGHT, x), {"x": tg.f32[33, S]}, lambda x: np.inner(WEIGHT, x.T)),
+        Sample("matmul", "same_twice", lambda x: x @ x, {"x": tg.f32[S, S]}, lambda x: np.linalg.matrix_power(x, 2)),
+        Sample("linear", "known", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[B, S, 33]},
+               lambda x: np.tensordot(x, WEIGHT, (-1, 1)) + BIAS),
+        Sample("linear", "known_no_bias", lambda x: tg.linear(x, WEIGHT), {"x": tg.f32[S, 33]}, lambda x: np.inner(x, WEIGHT)),
+        Sample("linear", "known_vector", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[33]}, lambda x: np.inner(WEIGHT, x) + BIAS),
+        Sample("linear", "epilogue", lambda x, r: tg.gelu(tg.linear(x, WEIGHT, BIAS)) + r, {"x": tg.f32[B, S, 33], "r": tg.f32[B, S, 70]},
+               lambda x, r: gelu(np.inner(x, WEIGHT) + BIAS) + r),
+        Sample("linear", "of_sum", lambda x, y: tg.linear(x + y, WEIGHT), {"x": tg.f32[S, 33], "y": tg.f32[S, 33]},
+               lambda x, y: np.inner(x, WEIGHT) + np.inner(y, WEIGHT)),
+        Sample("linear", "of_slice", lambda x: tg.linear(x[:, 0], WEIGHT), {"x": tg.f32[B, S, 33]}, lambda x: np.inner(x[:, 0], WEIGHT)),
+        Sample("linear", "no_rows", lambda x: tg.linear(x, WEIGHT), {"x": tg.f32[B, S, 33]}, lambda x: np.zeros((0, 4, 70)), {},
+               {"B": 0, "S": 4}),
+        Sample("linear", "fed_weight", tg.linear, {"x": tg.f32[B, S, 9], "w": tg.f32[5, 9], "b": tg.f32[5]},
+               lambda x, w, b: np.einsum("bsi,oi->bso", x, w) + b),
+        Sample("linear", "fed_vector", tg.linear, {"x": tg.f32[9], "w": tg.f32[5, 9], "b": tg.f32[5]}, lambda x, w, b: w @ x + b),
+        Sample("linear", "one_column", lambda x: tg.linear(x, WEIGHT[:1]), {"x": tg.f32[S, 33]}, lambda x: np.inner(x, WEIGHT[:1])),
+        Sample("linear", "deep", lambda x: tg.linear(x, DEEP), {"x": tg.f32[S, 800]}, lambda x: np.inner(x, DEEP)),
+        Sample("linear", "many_rows", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[300, 33]}, lambda x: np.inner(x, WEIGHT) + BIAS),
+        Sample("pack_panels", "tail", lambda w: tg.pack_panels(w, width=4), {"w": tg.f32[10, 3]},
+               lambda w: np.stack([np.vstack([w, np.zeros((2, 3))])[i:i + 4].T for i in (0, 4, 8)])),
+        Sample("unpack_panels", "tail", lambda p: tg.unpack_panels(p, rows=10), {"p": tg.f32[3, 5, 4]},
+               lambda p: np.concatenate([p[0].T, p[1].T, p[2].T])[:10]),
+        Sample("unpack_panels", "back", lambda w: tg.unpack_panels(tg.pack_panels(w, width=4), rows=10), {"w": tg.f32[10, 3]},
+               lambda w: w),
+    ]
+    for d in NUMBERS:
+        make = {} if d.is_float else {"x": SMALL, "y": SMALL}
+        found.append(Sample("matmul", d.name, tg.matmul, {"x": d[3, 7], "y": d[7, 5]}, many, make))
+        found.append(Sample("pack_panels", d.name, lambda w: tg.pack_panels(w, width=2), {"w": d[3, 2]},
+                            lambda w: np.array([w[:2].T.tolist(), [[v, 0] for v in w[2].tolist()]])))
+        table = RNG.integers(0, 3, (6, 7)).astype(d.numpy)
+        if d is not tg.f32:
+            found.append(Sample("linear", d.name, lambda x, w=table: tg.linear(x, w), {"x": d[3, 7]},
+                                lambda x, w=table: np.einsum("ij,oj->io", x, w.astype(x.dtype)), {} if d.is_float else {"x": SMALL}))
+    return found
+
+
+DEEP = RNG.standard_normal((20, 800)).astype(np.float32) / 20
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * np.vectorize(math.erfc)(-x / math.sqrt(2)) / 2
+
+
+def sums() -> list[Sample]:
+    equations: dict[str, tuple[str, list[tg.TensorType]]] = {
+        "scores": ("bhqd,bhkd->bhqk", [tg.f32[B, 2, S, 4], tg.f32[B, 2, T, 4]]), "trace_rows": ("ij->i", [tg.f32[B, S]]),
+        "implicit": ("ij,jk", [tg.f32[B, S], tg.f32[S, 4]]), "outer": ("i,j->ij", [tg.f32[B], tg.f32[S]]),
+        "dot": ("i,i->", [tg.f32[S], tg.f32[S]]), "transpose": ("ijk->kij", [tg.f32[B, S, 3]]),
+        "batch_vector": ("bij,bj->bi", [tg.f32[B, S, 4], tg.f32[B, 4]]), "three": ("ij,jk,kl->il", [tg.f32[B, 3], tg.f32[3, 4], tg.f32[4, S]]),
+        "all": ("ij->", [tg.f32[B, S]]), "merge_heads": ("bhsd,hdo->bso", [tg.f32[B, 2, S, 4], tg.f32[2, 4, 6]]),
+        "elementwise": ("ij,ij->ji", [tg.f32[B, S], tg.f32[B, S]]), "summed_alone": ("ij,k->k", [tg.f32[B, S], tg.f32[3]]),
+    }
+    found = []
+    for name, (equation, types) in equations.items():
+        specs = dict(zip("xyz", types))
+        found.append(Sample("einsum", name, lambda *xs, e=equation: tg.einsum(*xs, equation=e), specs,
+                            lambda *xs, e=equation: slow_einsum(e, xs)))
+    found += [Sample("einsum", d.name, lambda x, y: tg.einsum(x, y, equation="ij,jk->ki"), {"x": d[3, 4], "y": d[4, 2]},
+                     lambda x, y: (x @ y).T, {} if d.is_float else {"x": SMALL, "y": SMALL}) for d in NUMBERS]
+    return found
+
+
+def slow_einsum(equation: str, operands: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Every product of elements, one by one."""
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    if not arrow:
+        result = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    sizes = {c: n for t, x in zip(terms, operands) for c, n in zip(t, x.shape)}
+    total = np.zeros([sizes[c] for c in result])
+    for position in np.ndindex(*sizes.values()):
+        at = dict(zip(sizes, position))
+        total[tuple(at[c] for c in result)] += math.prod(x[tuple(at[c] for c in t)] for t, x in zip(terms, operands))
+    return total
+
+
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, allowed: Any = None, bias: Any = None, scale: float | None = None,
+           empty: float | None = 0.0) -> np.ndarray:
+    """Attention one query at a time, over the keys that it may see; `empty` fills a query without any (None: mean of v)."""
+    batch, heads, queries, _ = q.shape
+    keys, group = k.shape[2], heads // k.shape[1]
+    full = (batch, heads, queries, keys)
+    allowed = np.broadcast_to(True if allowed is None else allowed, full)
+    bias = np.broadcast_to(0.0 if bias is None else bias, full)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    result = np.zeros((batch, heads, queries, v.shape[3]))
+    for b, h, i in np.ndindex(batch, heads, queries):
+        seen = np.flatnonzero(allowed[b, h, i])
+        keys_of, values_of = k[b, h // group], v[b, h // group]
+        if not len(seen):
+            result[b, h, i] = values_of.mean(axis=0) if empty is None else empty
+            continue
+        scores = np.array([q[b, h, i] @ keys_of[j] * scale + bias[b, h, i, j] for j in seen])
+        weights = np.exp(scores - np.logaddexp.reduce(scores))
+        result[b, h, i] = weights @ values_of[seen]
+    return result
+
+
+def qkv(heads: int = 2, kv_heads: int = 2, d: int = 8, dv: int = 8, dtype: tg.DType = tg.f32, queries: Any = S,
+        keys: Any = T) -> dict[str, tg.TensorType]:
+    return {"q": dtype[B, heads, queries, d], "k": dtype[B, kv_heads, keys, d], "v": dtype[B, kv_heads, keys, dv]}
+
+
+LENGTHS = {"B": 2, "S": 5, "T": 19}
+EMPTY_MASK = values(*[False] * 19, *[True, False, True])  # the first row of [B, T] has no key
+
+
+def causal(queries: int, keys: int, offset: int = 0) -> np.ndarray:
+    return np.tril(np.ones((queries, keys), bool), offset)
+
+
+def attentions() -> list[Sample]:
+    def make(variant: str, specs: dict[str, tg.TensorType], expect: Any, feed: Any = None, sizes: Any = None, **attrs: Any) -> Sample:
+        names = list(specs)
+        build = lambda *xs, a=attrs: tg.attention(**dict(zip(names, xs)), **a)
+        return Sample("attention", variant, build, specs, expect, feed or {}, sizes or LENGTHS)
+
+    mask2, mask3 = {"mask": tg.bool_[B, T]}, {"mask": tg.bool_[B, S, T]}
+    found = [
+        make("plain", qkv(), attend),
+        make("scale", qkv(d=4, dv=6), lambda q, k, v: attend(q, k, v, scale=0.3), scale=0.3),
+        make("odd_sizes", qkv(heads=1, kv_heads=1, d=5, dv=3), attend),
+        make("grouped", qkv(heads=6, kv_heads=2), attend),
+        make("one_key_head", qkv(heads=4, kv_heads=1), attend),
+        make("long", qkv(queries=33, keys=130, d=16, dv=16), attend),
+        make("one_query", qkv(queries=1), attend),
+        make("no_query", qkv(queries=S), lambda q, k, v: np.zeros((2, 2, 0, 8)), sizes={"B": 2, "S": 0, "T": 4}),
+        make("no_batch", qkv(), lambda q, k, v: np.zeros((0, 2, 5, 8)), sizes={"B": 0, "S": 5, "T": 4}),
+        make("no_key", qkv(), lambda q, k, v: np.zeros((2, 2, 5, 8)), sizes={"B": 2, "S": 5, "T": 0}),
+        make("mask_keys", qkv() | mask2, lambda q, k, v, m: attend(q, k, v, m[:, None, None])),
+        make("mask_pairs", qkv() | mask3, lambda q, k, v, m: attend(q, k, v, m[:, None])),
+        make("mask_rank4", qkv() | {"mask": tg.bool_[B, 2, S, T]}, attend),
+        make("mask_rank4_head", qkv() | {"mask": tg.bool_[1, 2, 1, T]}, attend),
+        make("mask_rank4_query", qkv() | {"mask": tg.bool_[B, 1, S, 1]}, attend),
+        make("mask_one_batch", qkv() | {"mask": tg.bool_[1, T]}, lambda q, k, v, m: attend(q, k, v, m)),
+        make("bias", qkv() | {"bias": tg.f32[B, 2, S, T]}, lambda q, k, v, b: attend(q, k, v, bias=b)),
+        make("bias_shared", qkv() | {"bias": tg.f32[2, S, T]}, lambda q, k, v, b: attend(q, k, v, bias=b)),
+        make("bias_pairs", qkv() | {"bias": tg.f32[S, T]}, lambda q, k, v, b: attend(q, k, v, bias=b)),
+        make("bias_number", qkv() | {"bias": tg.f32[()]}, lambda q, k, v, b: attend(q, k, v)),
+        make("bias_and_mask", qkv() | mask2 | {"bias": tg.f32[1, 2, 1, T]}, lambda q, k, v, m, b: attend(q, k, v, m[:, None, None], b)),
+        make("causal", qkv(queries=T), lambda q, k, v: attend(q, k, v, causal(19, 19)), causal=True),
+        make("causal_cross", qkv(), lambda q, k, v: attend(q, k, v, causal(5, 19)), causal=True),
+        make("causal_offset", qkv() | {"offset": tg.i64[()]}, lambda q, k, v, o: attend(q, k, v, causal(5, 19, 14)),
+             {"offset": values(14)}, causal=True),
+        make("causal_behind", qkv() | {"offset": tg.i32[()]}, lambda q, k, v, o: attend(q, k, v, causal(5, 19, -2)),
+             {"offset": values(-2)}, causal=True),
+        make("causal_mask", qkv(queries=T) | mask2, lambda q, k, v, m: attend(q, k, v, causal(19, 19) & m[:, None, None]),
+             causal=True),
+        make("causal_grouped", qkv(heads=4, queries=T), lambda q, k, v: attend(q, k, v, causal(19, 19)), causal=True),
+    ]
+    for mode, fill in (("zero", 0.0), ("uniform", None), ("nan", math.nan)):
+        found += [
+            make(f"empty_{mode}", qkv() | mask2, lambda q, k, v, m, f=fill: attend(q, k, v, m[:, None, None], empty=f),
+                 {"mask": EMPTY_MASK}, empty_row=mode),
+            make(f"empty_{mode}_pairs", qkv() | mask3, lambda q, k, v, m, f=fill: attend(q, k, v, m[:, None], empty=f),
+                 {"mask": EMPTY_MASK}, empty_row=mode),
+            make(f"empty_{mode}_causal", qkv() | {"offset": tg.i64[()]},
+                 lambda q, k, v, o, f=fill: attend(q, k, v, causal(5, 19, -2), empty=f), {"offset": values(-2)}, causal=True, empty_row=mode),
+        ]
+    found += [make(d.name, qkv(dtype=d) | mask2, lambda q, k, v, m: attend(q, k, v, m[:, None, None])) for d in FLOATS]
+    heads = lambda x: x.reshape(x.shape[0], x.shape[1], 2, 4).transpose(0, 2, 1, 3)
+    found.append(Sample("attention", "through_views",
+                        lambda q, k, v: tg.attention(heads(q), heads(k), heads(v)).transpose(0, 2, 1, 3).reshape(q.shape),
+                        {"q": tg.f32[B, S, 8], "k": tg.f32[B, T, 8], "v": tg.f32[B, T, 8]},
+                        lambda q, k, v: attend(heads(q), heads(k), heads(v)).transpose(0, 2, 1, 3).reshape(q.shape), {}, LENGTHS))
+    return found
+
+
+PRODUCTS = [*products(), *sums(), *attentions()]

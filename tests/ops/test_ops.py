@@ -1,0 +1,148 @@
+"""The table of ops: complete definitions, NumPy meaning equal to the formula, decompositions equal to their op."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+import tgraph.ops  # noqa: F401  (defines the built-in ops)
+from tests.ops.sample import FLOATS, Sample
+from tests.ops.samples import SAMPLES
+from tgraph.ir.builder import Builder
+from tgraph.ir.dims import evaluate
+from tgraph.ir.registry import OPS, Op
+from tgraph.reference.interpreter import Interpreter
+from tgraph.reference.tolerance import compare
+
+BUILT_IN = {name: op for name, op in OPS.items() if op.infer.__module__.startswith("tgraph.ops")}
+every_op = pytest.mark.parametrize("op", BUILT_IN.values(), ids=BUILT_IN)
+every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
+# One rounding of a result, and of the few values between: the unit in the last place of each type, times four.
+ROUNDING = {"f64": 1e-12, "f32": 4 * 2.0**-23, "f16": 4 * 2.0**-11, "bf16": 4 * 2.0**-8}
+
+
+@every_op
+def test_an_op_is_completely_defined(op: Op) -> None:
+    assert callable(op.infer)
+    first = op.doc.split("\n")[0]
+    assert first.endswith(".") and 8 < len(first) < 120, first
+    assert op.summary == first
+    if op.name != "call":  # the interpreter runs the body of a call
+        assert callable(op.numpy)
+        assert any(s.op == op.name for s in SAMPLES), "no sample"
+
+
+@every_op
+def test_an_op_is_a_function_of_the_package(op: Op) -> None:
+    function = getattr(tg, op.name)
+    assert function.__name__ == op.name
+    assert function.__doc__ == op.doc
+    with pytest.raises(tg.TraceError, match=op.name):
+        function()
+
+
+def test_sample_names_are_unique() -> None:
+    names = [s.name for s in SAMPLES]
+    assert len(names) == len(set(names))
+
+
+@every_sample
+def test_reference_is_the_formula(sample: Sample) -> None:
+    graph = sample.graph()
+    assert sample.op in {n.op.name for n in graph.nodes}
+    outputs = Interpreter(graph).run(sample.feeds())
+    expected = sample.expected()
+    assert len(outputs) == len(expected)
+    for (name, value), array in zip(graph.outputs, expected):
+        assert outputs[name].dtype == (np.float64 if value.dtype.is_float else value.dtype.numpy)
+        comparison = compare(outputs[name], array, 1e-11 if value.dtype.is_float else 0.0)
+        assert comparison.ok, f"{name}: error {comparison.error:.1e}\n{outputs[name]}\nexpected\n{array}"
+
+
+@every_sample
+def test_faithful_reference_rounds_to_its_types(sample: Sample) -> None:
+    graph = sample.graph()
+    outputs = Interpreter(graph, faithful=True).run(sample.feeds())
+    for (name, value), array in zip(graph.outputs, sample.expected()):
+        assert outputs[name].dtype == value.dtype.numpy
+        # what the graph computes with f16 or bf16 anywhere is as exact as that
+        allowed = max((ROUNDING[v.dtype.name] for v in (*graph.inputs, value) if v.dtype.is_float), default=0.0)
+        with np.errstate(all="ignore"):
+            rounded = array.astype(value.dtype.numpy).astype(np.float64) if value.dtype.is_float else array
+        comparison = compare(outputs[name], rounded, allowed * 8 if value.dtype.is_float else 0.0)
+        assert comparison.ok, f"{name}: error {comparison.error:.1e}\n{outputs[name]}\nexpected\n{rounded}"
+
+
+@every_sample
+def test_cost_evaluates(sample: Sample) -> None:
+    graph = sample.graph()
+    sizes = dict(sample.sizes) | {name: 3 for name in graph.symbols if name not in sample.sizes}
+    for node in graph.nodes:
+        assert evaluate(node.flops, sizes) >= 0
+    if OPS[sample.op].elementwise or sample.op in ("matmul", "linear", "attention", "softmax"):
+        node = next(n for n in graph.nodes if n.op.name == sample.op)
+        elements = evaluate(node.results[0].type.size, sizes)
+        assert evaluate(node.flops, sizes) >= (0 if "no_inner" in sample.variant or "no_key" in sample.variant else elements)
+
+
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if OPS[s.op].composite], ids=lambda s: s.name)
+def test_a_composite_is_its_decomposition(sample: Sample) -> None:
+    whole, parts = sample.graph(), sample.graph()
+    for node in parts.nodes:
+        if node.op.name != sample.op:
+            continue
+        made = node.op.decompose(Builder(parts), *node.operands, **node.attrs)
+        for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
+            assert new.type == old.type
+            parts.replace(old, new)
+        parts.erase(node)
+    tg.verify(parts)
+    assert sample.op not in {n.op.name for n in parts.nodes}
+    feeds = sample.feeds()
+    expected, outputs = Interpreter(whole).run(feeds), Interpreter(parts).run(feeds)
+    for name, value in whole.outputs:
+        assert compare(outputs[name], expected[name], 1e-11 if value.dtype.is_float else 0.0).ok, name
+
+
+@every_sample
+def test_canonical_attributes_stay_as_they_are(sample: Sample) -> None:
+    graph = sample.graph()
+    for node in graph.nodes:
+        again = node.op.bind_attributes(node.attrs)
+        assert again == dict(node.attrs)
+        if node.op.canonical is not None:
+            assert {**again, **node.op.canonical([v and v.type for v in node.operands], again)} == again
+    assert tg.parse(str(graph)) == graph
+
+
+@pytest.mark.parametrize("op", [o for o in BUILT_IN.values() if any(a in ("axis", "axes") for a in o.attributes)],
+                         ids=lambda o: o.name)
+def test_axes_have_one_spelling(op: Op) -> None:
+    """A positive and a negative axis give one graph."""
+    if op.name in ("squeeze", "unsqueeze", "slice", "split", "concat", "gather") or "axis" not in op.attributes:
+        pytest.fail("written out below") if op.name not in WRITTEN else None
+        spellings = WRITTEN[op.name]
+    else:
+        spellings = (lambda x: getattr(tg, op.name)(x, axis=1), lambda x: getattr(tg, op.name)(x, axis=-2))
+    first, second = (tg.trace(lambda x, f=f: f(x), name="g", x=tg.f32[2, 1, 4]) for f in spellings)
+    assert str(first) == str(second)
+
+
+WRITTEN = {
+    "squeeze": (lambda x: tg.squeeze(x, axes=(1,)), lambda x: tg.squeeze(x, axes=-2)),
+    "unsqueeze": (lambda x: tg.unsqueeze(x, axes=(1,)), lambda x: tg.unsqueeze(x, axes=(-3,))),
+    "slice": (lambda x: x[..., 1:3], lambda x: tg.slice(x, starts=(-3,), stops=(-1,), axes=(2,))),
+    "split": (lambda x: tg.split(x, sizes=2, axis=2)[0], lambda x: tg.split(x, sizes=(2, 2), axis=-1)[0]),
+    "concat": (lambda x: tg.concat(x, x, axis=1), lambda x: tg.concat(x, x, axis=-2)),
+    "gather": (lambda x: tg.gather(x, np.array([0]), axis=1), lambda x: tg.gather(x, np.array([0]), axis=-2)),
+    **{n: (lambda x, n=n: getattr(tg, n)(x, axes=(0, 1)), lambda x, n=n: getattr(tg, n)(x, axes=(-2, -3)))
+       for n in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")},
+}
+
+
+def test_samples_cover_the_element_types() -> None:
+    """The ops that take every float have a sample of each."""
+    for name in ("exp", "gelu", "softmax", "layer_norm", "matmul", "linear", "attention", "add", "where"):
+        taken = {t.dtype.name for s in SAMPLES if s.op == name for t in s.specs.values()}
+        assert {d.name for d in FLOATS} <= taken, name

@@ -1,0 +1,52 @@
+"""`tgraph check`: the compiled model against the NumPy reference."""
+
+from __future__ import annotations
+
+import click
+
+from tgraph.cli.options import (
+    Dims,
+    check_dims,
+    dim_option,
+    level_option,
+    passes_option,
+    seed_option,
+    target_option,
+    threads_option,
+)
+from tgraph.ir.errors import CompileError
+
+
+@click.command("check")
+@click.argument("source", metavar="FILE|MODEL")
+@dim_option
+@seed_option
+@click.option("--tol", type=float, metavar="ERROR", help="Largest allowed max|y - r| / max(1, max|r|) [default: by element type].")
+@level_option
+@passes_option
+@target_option
+@threads_option
+def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, pipeline: str | None, target: str,
+            threads: int | None) -> None:
+    """Compare with the NumPy reference in float64, on generated inputs; each --dim is a trial of its own.
+
+    Names the first node that diverges. Exit status 1 if there is a difference above the tolerance.
+
+    \b
+    Examples:
+      $ tgraph check bert-tiny
+      $ tgraph check bert-tiny --dim B=1,S=1 --dim B=3,S=33 --level O1
+    """
+    import tgraph as tg
+    from tgraph.cli.console import console
+    from tgraph.cli.models import is_bundle, load_executable
+
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads)[0]
+    if is_bundle(source) and (missing := [n for n in exe.graph.parameters if n not in exe.weights]):
+        raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it with "
+                           "tgraph compile --originals")
+    check_dims(exe.graph.symbols, dims)
+    report = tg.check(exe, sizes=dims, seed=seed, tol=tol)
+    console().print(str(report), style="green" if report else "bold red", markup=False, soft_wrap=True)
+    if not report:
+        raise SystemExit(1)

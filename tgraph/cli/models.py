@@ -1,0 +1,137 @@
+"""What FILE and MODEL on the command line mean: built-in models, a user's Python file, graphs and bundles in files."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tgraph.cli.options import set_threads
+from tgraph.cli.progress import Steps, compiling
+from tgraph.cli.user_files import import_file
+from tgraph.ir.errors import TGraphError
+from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
+
+if TYPE_CHECKING:
+    from targets import Executable
+    from tgraph.models.sentence import SentenceEncoder
+
+TOKENS = 30522  # BERT's vocabulary
+
+
+def minilm(model: SentenceEncoder | None = None) -> Graph:
+    """all-MiniLM-L6-v2 with its weights: token numbers and mask to unit sentence vectors."""
+    import tgraph as tg
+    from tgraph.models.sentence import load_minilm
+
+    batch, length = tg.dim("B"), tg.dim("S", max=512)
+    return tg.trace(model or load_minilm()[0], input_ids=tg.i64[batch, length].range(0, TOKENS), mask=tg.bool_[batch, length])
+
+
+def _bert(**sizes: int) -> Graph:
+    import tgraph as tg
+    from tgraph.models.bert import Bert, BertConfig
+
+    batch, length = tg.dim("B"), tg.dim("S", max=512)
+    return tg.trace(Bert(BertConfig(**sizes)), input_ids=tg.i64[batch, length].range(0, TOKENS), mask=tg.bool_[batch, length])
+
+
+def bert_base() -> Graph:
+    """BERT-base (12 layers, hidden size 768), random weights."""
+    return _bert()
+
+
+def bert_tiny() -> Graph:
+    """A BERT of 2 layers and hidden size 128, random weights."""
+    return _bert(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)
+
+
+def transformer() -> Graph:
+    """The base Transformer of arXiv:1706.03762 over 8000 tokens, random weights."""
+    import tgraph as tg
+    from tgraph.models.transformer import Transformer
+
+    batch, source, target = tg.dim("B"), tg.dim("S", max=512), tg.dim("T", max=512)
+    return tg.trace(Transformer(8000, 8000), source=tg.i64[batch, source].range(0, 8000),
+                    target=tg.i64[batch, target].range(0, 8000), source_mask=tg.bool_[batch, source])
+
+
+BUILT_IN: dict[str, Callable[[], Graph]] = {
+    "minilm": minilm, "bert-base": bert_base, "bert-tiny": bert_tiny, "transformer": transformer,
+}
+
+
+def load_graph(text: str) -> Graph:
+    """The graph that FILE or MODEL names. Raises TGraphError or OSError that says what is known."""
+    if text in BUILT_IN:
+        return BUILT_IN[text]()
+    if ".py:" in text:
+        file, _, name = text.rpartition(":")
+        return _user_graph(Path(file), name)
+    import tgraph as tg
+
+    if text == "-":
+        return _single(tg.parse_program(sys.stdin.read(), file="<stdin>"), "<stdin>")
+    if is_bundle(text):
+        return tg.load(text).graph
+    if not Path(text).suffix and not Path(text).exists():
+        near = difflib.get_close_matches(text, BUILT_IN, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"built in are {', '.join(BUILT_IN)}"
+        raise TGraphError(f"no file and no model is called {text!r}; {hint} A model of yours is FILE.py:NAME")
+    return _single(tg.read(text), text)
+
+
+def load_executable(text: str, *, target: str = "cpu", level: str = "O3", pipeline: str | None = None,
+                    threads: int | None = None) -> tuple[Executable, Steps | None]:
+    """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved."""
+    import tgraph as tg
+
+    set_threads(threads)
+    if is_bundle(text):
+        return tg.load(text), None
+    graph = load_graph(text)
+    with compiling(f"compiling {graph.name}") as steps:
+        return tg.compile(graph, target, level=level, passes=pipeline, progress=steps), steps
+
+
+def is_bundle(text: str) -> bool:
+    """Whether the name is that of a compiled bundle."""
+    return text.lower().endswith(".tgc")
+
+
+def _single(found: Any, text: str) -> Graph:
+    if isinstance(found, Program):
+        return found.main
+    if isinstance(found, Graph):
+        return found
+    raise TGraphError(f"{text} holds {type(found).__name__}, not a graph")
+
+
+def _user_graph(path: Path, name: str) -> Graph:
+    """A graph by name from a Python file; a function or module is traced with its `specs`, or the file's."""
+    import tgraph as tg
+
+    module = import_file(path)
+    if not hasattr(module, name):
+        names = [n for n, v in vars(module).items() if (not n.startswith("_") and getattr(v, "__module__", "") == module.__name__)
+                 or isinstance(v, (Graph, Program))]
+        raise TGraphError(f"{path} defines no {name!r}; it defines {', '.join(names) or 'nothing'}")
+    found = getattr(module, name)
+    if isinstance(found, (Graph, Program)):
+        return _single(found, f"{path}:{name}")
+    specs = getattr(found, "specs", None) or getattr(module, "specs", None)
+    if inspect.isclass(found) and issubclass(found, tg.Module):
+        try:
+            found = found()
+        except TypeError as error:
+            raise TGraphError(f"{path}:{name} is a class that needs arguments ({error}); name an instance of it") from None
+    if not callable(found):
+        raise TGraphError(f"{path}:{name} is {type(found).__name__}; expected a traced graph, a function or a module")
+    if not specs:
+        raise TGraphError(f"{path}:{name} has no specs, so its inputs are not known; write specs = {{\"x\": tg.f32[B, 768]}} in "
+                          f"the file, or {name}.specs = ...")
+    return tg.trace(found, **specs) if isinstance(specs, Mapping) else tg.trace(found, *specs)

@@ -1,0 +1,71 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+Dims = tuple[dict[str, int], ...]
+
+
+def parse_dims(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Dims:
+    """`--dim B=2,S=7 --dim B=1` as one dict an option."""
+    trials = []
+    for text in texts:
+        sizes: dict[str, int] = {}
+        for item in text.split(","):
+            name, equals, size = item.strip().partition("=")
+            if not equals or not name or not size.strip().isdecimal():
+                raise click.BadParameter(f"expected NAME=SIZE like B=2, got {item.strip()!r}", ctx, parameter)
+            sizes[name.strip()] = int(size)
+        trials.append(sizes)
+    return tuple(trials)
+
+
+def merged(dims: Dims) -> dict[str, int]:
+    """All options together, the last one winning."""
+    return {name: size for trial in dims for name, size in trial.items()}
+
+
+def check_dims(known: Mapping[str, Any], dims: Dims) -> None:
+    """Raises UsageError for a dim that the graph does not have."""
+    for name in merged(dims):
+        if name not in known:
+            raise click.UsageError(f"the graph has no dim {name!r}; its dims: {', '.join(known) or 'none'}")
+
+
+def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--target", default="cpu", show_default=True, metavar="TARGET",
+                        help="What to compile for: cpu (this machine), cpu:NAME, numpy; see `tgraph targets`.")(function)
+
+
+def level_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--level", default="O3", show_default=True, metavar="LEVEL", help="Pipeline of passes, O0 to O3.")(function)
+
+
+def passes_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("-p", "--passes", "pipeline", metavar="PIPELINE",
+                        help='Passes in place of the level\'s, as in "fold-constants,fuse-qkv{at_least=3}".')(function)
+
+
+def threads_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads [default: all cores].")(function)
+
+
+def dim_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--dim", "dims", multiple=True, metavar="NAME=SIZE[,...]", callback=parse_dims,
+                        help="Size of a symbolic dim, as in B=2,S=7. Repeatable.")(function)
+
+
+def seed_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--seed", type=int, default=0, show_default=True, help="Seed of generated inputs.")(function)
+
+
+def set_threads(count: int | None) -> None:
+    """Give tgraph so many threads, if asked for."""
+    if count is not None:
+        import tgraph as tg
+
+        tg.set_num_threads(count)

@@ -1,0 +1,63 @@
+"""What compiling is doing at the moment: a bar on a terminal, and the times of its phases afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tgraph.cli.console import console, show_seconds
+
+PHASES = ("passes", "select kernels", "kernels", "machine code", "prepare weights")
+
+
+class Steps:
+    """Called with the name of each step as it begins; `seconds` has the time of each phase."""
+
+    def __init__(self, progress: Progress, title: str):
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self.kernels = 0
+        self._phase = ""
+        self._since = self._start = time.perf_counter()
+        self._title = title
+        self._task = progress.add_task(title, total=len(PHASES))
+
+    def __call__(self, step: str) -> None:
+        self.kernels += step.startswith("kernel ")
+        phase = "kernels" if step.startswith("kernel ") else step
+        self._end_phase()
+        self._phase = phase
+        self.progress.update(self._task, description=f"{self._title}: {step}",
+                             completed=PHASES.index(phase) if phase in PHASES else len(self.seconds))
+
+    def _end_phase(self) -> None:
+        now = time.perf_counter()
+        if self._phase:
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self._since, self._phase = now, ""
+
+    def finish(self) -> None:
+        """End the last phase."""
+        self._end_phase()
+        self.progress.update(self._task, completed=len(PHASES))
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{phase} {show_seconds(seconds)}" for phase, seconds in self.seconds.items())
+        return f"{show_seconds(self.total)} ({parts})"
+
+
+@contextmanager
+def compiling(title: str, *, quiet: bool = False) -> Iterator[Steps]:
+    """A progress display on standard error while compiling: `with compiling("...") as steps: tg.compile(..., progress=steps)`."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=quiet) as progress:
+        steps = Steps(progress, title)
+        yield steps
+        steps.finish()

@@ -1,0 +1,46 @@
+"""`tgraph targets`: what can be compiled for, and what this machine is."""
+
+from __future__ import annotations
+
+import click
+
+SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16", "avxvnni",
+                  "amx-bf16", "amx-int8", "neon", "dotprod", "bf16", "i8mm", "sve")
+
+
+@click.command("targets")
+@click.option("--cpus", is_flag=True, help="List the names of all CPUs that LLVM knows here.")
+def command(cpus: bool) -> None:
+    """List the kinds of targets, and describe this machine's CPU as tgraph sees it.
+
+    \b
+    Examples:
+      $ tgraph targets
+      $ tgraph targets --cpus
+    """
+    import tgraph as tg
+    from targets.target import default_threads
+    from tgraph.cli.console import console, table
+
+    out = console()
+    if cpus:
+        from targets.tvm_api import valid_cpus
+
+        for name in valid_cpus():
+            click.echo(f"cpu:{name}")
+        return
+    out.print(table("Targets", ("target", ""), list(tg.targets.KINDS.items())), "")
+    host = tg.targets.Target.parse("cpu")
+    features = [f for f in SHOWN_FEATURES if host.has(f)]
+    out.print(table("This machine", ("", ""), [
+        ("target", str(host)),
+        ("vectors", f"{host.vector_registers} registers of {host.vector_bits} bits: {host.vector_bits // 32} floats (f32) each"),
+        ("caches", f"L1 {_binary(host.l1_bytes)}, L2 {_binary(host.l2_bytes)} a core, L3 {_binary(host.l3_bytes)} shared"),
+        ("features", f"{', '.join(features)} (of {len(host.features)})"),
+        ("threads", str(default_threads())),
+    ]))
+
+
+def _binary(count: int) -> str:
+    """`32 KiB`."""
+    return f"{count // 2**20} MiB" if count >= 2**20 else f"{count // 1024} KiB"
