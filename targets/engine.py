@@ -10,7 +10,7 @@ import numpy as np
 
 from targets.runner import aligned_empty, runner
 from targets.stages import Stage, plan_stages, size_limits
-from targets.tensors import as_tensor, share
+from targets.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Input, Parameter, Value
@@ -57,6 +57,7 @@ class CpuEngine:
         self._functions: list[Any] = []
         self._vm: Any = None
         self._weights: dict[str, Any] = {}
+        self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
         self.prepared: dict[str, np.ndarray] = {}
         self._places: OrderedDict[tuple[tuple[str, int], ...], tuple[list[int], int]] = OrderedDict()
 
@@ -122,10 +123,21 @@ class CpuEngine:
         plan += [offsets[number] for number in stage.places]
         status = np.zeros(1, np.int32) if stage.has_status else None
         shared = [] if status is None else [tvm.runtime.tensor(status)]
-        function(*[as_tensor(values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
-                 *[_share_output(outputs[name]) for name in stage.outputs], *shared, tvm.runtime.ShapeTuple(plan))
+        function(*[self._feed(v, values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
+                 *[share(outputs[name]) for name in stage.outputs], *shared, tvm.runtime.ShapeTuple(plan))
         if shared and shared[0].numpy()[0]:
             raise BadIndex
+
+    def _feed(self, value: Value, array: np.ndarray) -> Any:
+        """An input as a tensor: its own memory if TVM can share it, else a copy in memory that is kept for the next call."""
+        if shareable(array):
+            return share(array)
+        staging = self._staging.get(value)
+        if staging is None or staging.nbytes < array.nbytes:
+            staging = self._staging[value] = aligned_empty((array.nbytes,), np.dtype(np.uint8))
+        copy = staging[:array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return share(copy)
 
     def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
                  sizes: dict[str, int], offsets: list[int], arena: Any) -> None:
@@ -164,11 +176,3 @@ class CpuEngine:
             self._places.move_to_end(key)
         return found
 
-
-def _share_output(array: np.ndarray) -> Any:
-    """The memory of an output as a tensor; booleans as the bytes that they are."""
-    if array.dtype.kind == "b" and array.size:
-        from targets.tvm_api import tvm
-
-        return tvm.runtime.from_dlpack(array.view(np.uint8))._create_view(array.shape, "bool")
-    return share(array)

@@ -70,7 +70,8 @@ class _StageLowering:
 
     def build(self) -> relax.Function:
         stage, outputs = self.stage, dict(self.graph.outputs)
-        inputs: dict[Value, relax.Expr] = {v: relax.Var(getattr(v, "name", f"host{i}"), self._type(v)) for i, v in enumerate(stage.inputs)}
+        inputs: dict[Value, relax.Expr] = {
+            v: relax.Var(getattr(v, "name", f"host{i}"), self._type(v)) for i, v in enumerate(stage.inputs)}
         weights: dict[Value, relax.Expr] = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
         arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
         written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}

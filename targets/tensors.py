@@ -9,21 +9,23 @@ import numpy as np
 from targets.tvm_api import tvm
 
 ALIGNMENT = 64
+_AS_INTEGERS = {"bool": np.uint8, "bfloat16": np.uint16}  # element types that NumPy's DLPack, or its reader, does not take
+
+
+def shareable(array: np.ndarray) -> bool:
+    """Whether TVM can use the array's own memory: dense, writable, at a multiple of 64 bytes."""
+    return bool(array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0)
 
 
 def share(array: np.ndarray) -> Any:
-    """A TVM tensor over the array's own memory, which must be dense, writable and start at a multiple of 64 bytes."""
+    """A TVM tensor over the memory of a `shareable` array."""
     if not array.size:  # nothing to share, and NumPy does not align it
         return tvm.runtime.empty(array.shape, array.dtype.name)
-    if array.dtype.name == "bfloat16":  # DLPack of NumPy has no bf16
-        raw: Any = tvm.runtime.from_dlpack(array.view(np.uint16))
-        return raw._create_view(array.shape, "bfloat16")
+    if array.dtype.name in _AS_INTEGERS:
+        return tvm.runtime.from_dlpack(array.view(_AS_INTEGERS[array.dtype.name]))._create_view(array.shape, array.dtype.name)
     return tvm.runtime.from_dlpack(array)
 
 
 def as_tensor(array: np.ndarray) -> Any:
     """A TVM tensor with the array's content: shared if possible, else copied."""
-    array = np.ascontiguousarray(array)
-    if array.size and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0 and array.dtype.kind in "iuf":
-        return share(array)
-    return tvm.runtime.tensor(array)
+    return share(array) if shareable(array) else tvm.runtime.tensor(np.ascontiguousarray(array))

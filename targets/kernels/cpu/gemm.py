@@ -15,7 +15,17 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, GemmTile, TileLoop
-from targets.kernels.cpu.workers import ceil_divide, divide, i64, keep_whole, named, remainder, share, worker_grid
+from targets.kernels.cpu.workers import (
+    ceil_divide,
+    divide,
+    i64,
+    keep_whole,
+    named,
+    remainder,
+    share,
+    worker_count,
+    worker_grid,
+)
 from targets.kernels.scalar import cast
 
 __all__ = ["GemmTile", "gemm"]
@@ -71,7 +81,7 @@ class _Product:
     def emit(self) -> None:
         tile = self.tile
         m_tiles = named(ceil_divide(self.m, tile.rows))
-        row_parts, column_parts = worker_grid(m_tiles, self.n_panels)
+        row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
         with T.parallel(row_parts * column_parts) as worker:
             first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
             first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))

@@ -55,12 +55,11 @@ def worker_count() -> Any:
     return named(tirx.Cast("int64", tirx.call_packed("runtime.NumThreads")))
 
 
-def worker_grid(rows: Expr, columns: int) -> tuple[Any, Any]:
+def worker_grid(workers: Expr, rows: Expr, columns: int) -> tuple[Any, Any]:
     """The grid (r, c), r * c <= workers, that makes the largest share of a `rows` x `columns` grid of tiles smallest.
 
     Among equals, the one with the fewest row parts, which copies least of A. `rows` may be 0, `columns` may not.
     """
-    workers = worker_count()
     best = T.alloc_buffer((3,), "int64")  # tiles of the largest share, row parts, column parts
     for index, value in enumerate((1 << 60, 0, 1)):
         T.buffer_store(best, i64(value), [index])
