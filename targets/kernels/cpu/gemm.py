@@ -154,9 +154,7 @@ class _Product:
         tile, packed = self.tile, self.loop.packed
         with T.serial(rows) as i:
             source = named(tirx.min(row + i, self.m - 1))
-            target = named(
-                divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line
-            )
+            target = named(divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line)
 
             def copy(line: Expr, step: Expr) -> None:
                 value = cast(self.load(source, k + line * self.line + step), self.accumulate)

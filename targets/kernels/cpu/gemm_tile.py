@@ -21,7 +21,7 @@ PREFETCH_ROWS = 6  # tiles lower than this have no spare load slots for it
 
 @dataclass(frozen=True)
 class GemmTile:
-    """Blocking of a product: a tile of `rows` x `columns` sums in registers, blocks of `k_block` x `m_block` of A in L2.
+    """Blocking of a product: `rows` x `columns` sums in registers, `m_block` x `k_block` elements of A in L2.
 
     `columns` is two vectors, and the width of a weight panel. A tile's sums are held as two buffers, each of which must
     stay under 1,024 bytes (TVM keeps no larger one in registers).
@@ -78,7 +78,9 @@ class TileLoop:
         """Elements of A per row before the next row follows."""
         return CACHE_LINE // SIZE[self.accumulate]
 
-    def emit(self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool) -> None:
+    def emit(
+        self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool
+    ) -> None:
         """Adds `depth` steps of k to a tile of `rows` rows and writes it to `sums`.
 
         `a`, `weights`, `sums` are where the tile's A, weights and sums begin. Where `resume` (None: never) is true the
