@@ -1,9 +1,8 @@
-"""The command line: `tgraph demo`, `dump`, `opt`, `compile`, ... One file a command; heavy imports wait for the command to run."""
+"""The command line: `tgraph demo`, `dump`, `opt`, ... One file a command; heavy imports wait for the command to run."""
 
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import click
 from tgraph.ir.errors import TGraphError
 from tgraph.version import VERSION
 
-COMMANDS = {  # in the order of the help text; each module of this package has one `command`
-    "demo": "demo", "dump": "dump", "opt": "opt", "compile": "compile", "run": "run", "check": "check", "profile": "profile",
-    "bench": "bench", "ops": "ops", "passes": "passes", "targets": "targets",
-}
+# in the order of the help text; each is a module of this package with a `command`
+COMMANDS = ("demo", "dump", "opt", "compile", "run", "check", "profile", "bench", "ops", "passes", "targets")
 
 
 class Application(click.Group):
@@ -27,7 +24,7 @@ class Application(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"tgraph.cli.{COMMANDS[name]}").command
+        found: click.Command = importlib.import_module(f"tgraph.cli.{name}").command
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -45,15 +42,17 @@ class Application(click.Group):
 
 
 @click.command(cls=Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Import a Python file first: the ops, passes, formats and kernels that it registers are then known. Repeatable.")
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Import a Python file first: the ops, passes, formats and kernels that it registers are then known. "
+                   "Repeatable.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(VERSION, prog_name="tgraph", message="%(prog)s %(version)s")
 def main(plugins: tuple[Path, ...], debug: bool) -> None:
     """A small language and compiler for attention and Transformer models, on Apache TVM.
 
-    FILE is a graph (.tg, .json, - for standard input) or a compiled bundle (.tgc). MODEL is built in (minilm, bert-base,
-    bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
+    FILE is a graph (.tg, .json, - for standard input) or a compiled bundle (.tgc). MODEL is built in (minilm,
+    bert-base, bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
 
     \b
     Examples:
@@ -61,7 +60,6 @@ def main(plugins: tuple[Path, ...], debug: bool) -> None:
       $ tgraph dump bert-tiny -o bert.svg
       $ tgraph opt layer.tg -p fold-constants,fuse-qkv --timing
     """
-    os.environ.setdefault("TVM_BIND_THREADS", "0")
     if plugins:
         from tgraph.cli.user_files import import_file
 

@@ -21,7 +21,8 @@ from tgraph.ir.errors import CompileError
 @click.argument("source", metavar="FILE|MODEL")
 @dim_option
 @seed_option
-@click.option("--tol", type=float, metavar="ERROR", help="Largest allowed max|y - r| / max(1, max|r|) [default: by element type].")
+@click.option("--tol", type=float, metavar="ERROR",
+              help="Largest allowed max|y - r| / max(1, max|r|) [default: by element type].")
 @level_option
 @passes_option
 @target_option
@@ -35,7 +36,7 @@ def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, p
     \b
     Examples:
       $ tgraph check bert-tiny
-      $ tgraph check bert-tiny --dim B=1,S=1 --dim B=3,S=33 --level O1
+      $ tgraph check tiny.tgc --dim B=1,S=1 --dim B=3,S=33
     """
     import tgraph as tg
     from tgraph.cli.console import console
@@ -43,8 +44,8 @@ def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, p
 
     exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads)[0]
     if is_bundle(source) and (missing := [n for n in exe.graph.parameters if n not in exe.weights]):
-        raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it with "
-                           "tgraph compile --originals")
+        raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it "
+                           "with tgraph compile --originals")
     check_dims(exe.graph.symbols, dims)
     report = tg.check(exe, sizes=dims, seed=seed, tol=tol)
     console().print(str(report), style="green" if report else "bold red", markup=False, soft_wrap=True)

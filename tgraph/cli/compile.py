@@ -22,8 +22,8 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
 
     \b
     Examples:
-      $ tgraph compile bert-tiny -o tiny.tgc
-      $ tgraph compile bert-tiny -o tiny.tgc --target cpu:x86-64-v3 --originals
+      $ tgraph compile bert-tiny -o tiny.tgc --originals
+      $ tgraph compile bert-tiny -o tiny-v3.tgc --target cpu:x86-64-v3
       $ tgraph run tiny.tgc --random --dim B=2,S=16
     """
     import time

@@ -27,7 +27,7 @@ class GraphHighlighter(RegexHighlighter):
     highlights = [
         r"(?P<keyword>^(graph|function)\b|^  (param|const|return)\b|\bwhere\b)",
         r"(?P<type>\b(f16|bf16|f32|f64|i8|u8|i32|i64|bool)\b(\[[^\]]*\])?)",
-        r"= (?P<op>\w+)(?=[ (])", r"(?P<value>%[\w.]+)", r"(?P<parameter>@[\w.]+)", r"(?P<function>\$[\w.]+)",
+        r"(?<= )= (?P<op>[a-z]\w*)(?=[ (])", r"(?P<value>%[\w.]+)", r"(?P<parameter>@[\w.]+)", r"(?P<function>\$[\w.]+)",
         r"(?P<scope>  (in|at) .*$)",
     ]
 

@@ -18,7 +18,7 @@ LEVELS = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "
 @click.argument("source", metavar="FILE|MODEL")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix (.tg .json .dot .svg ...) [default: print the text form].")
-@click.option("--level", type=click.Choice(LEVELS), default="traced", show_default=True,
+@click.option("--level", "stage", type=click.Choice(LEVELS), default="traced", show_default=True,
               help="How far down: the graph as given, after the passes, as kernel calls, what is made of the weights beforehand, "
                    "or what TVM and LLVM make of it.")
 @click.option("-p", "--passes", "pipeline", default="O3", show_default=True, metavar="PIPELINE",
@@ -27,7 +27,7 @@ LEVELS = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "
 @click.option("--locations", is_flag=True, help="Show the line of Python that each node comes from.")
 @click.option("--weights/--no-weights", default=True, show_default=True, help="Write the parameters' data beside a .tg file.")
 @target_option
-def command(source: str, output: Path | None, level: str, pipeline: str, scopes: bool, locations: bool, weights: bool,
+def command(source: str, output: Path | None, stage: str, pipeline: str, scopes: bool, locations: bool, weights: bool,
             target: str) -> None:
     """Print or write a graph.
 
@@ -41,7 +41,7 @@ def command(source: str, output: Path | None, level: str, pipeline: str, scopes:
     """
     from tgraph.cli.console import console, print_graph, show_bytes
 
-    found = at_level(source, level, pipeline, target)
+    found = at_level(source, stage, pipeline, target)
     if output is None:
         print_graph(found.text(scopes=scopes, locations=locations) if isinstance(found, Graph) else found)
         return
@@ -61,7 +61,7 @@ def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str
     if is_bundle(source) or level in ("relax", "tir", "llvm", "asm"):
         exe = load_executable(source, target=target, pipeline=pipeline)[0]
         graphs = {"traced": exe.graph, "optimized": exe.optimized, "kernels": exe.kernels, "prepare": exe.prepare}
-        return graphs.get(level) or exe.source(level)
+        return graphs[level] if level in graphs else exe.source(level)
     graph = load_graph(source)
     if level == "traced":
         return graph

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+from click.core import ParameterSource
+
 from tgraph.cli.options import set_threads
 from tgraph.cli.progress import Steps, compiling
 from tgraph.cli.user_files import import_file
@@ -32,22 +35,20 @@ def minilm(model: SentenceEncoder | None = None) -> Graph:
     return tg.trace(model or load_minilm()[0], input_ids=tg.i64[batch, length].range(0, TOKENS), mask=tg.bool_[batch, length])
 
 
-def _bert(**sizes: int) -> Graph:
+BERTS: dict[str, dict[str, Any]] = {  # what differs from BERT-base
+    "bert-base": {},
+    "bert-tiny": {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512},
+}
+
+
+def bert(name: str) -> Graph:
+    """A BERT with pooler, random weights."""
     import tgraph as tg
     from tgraph.models.bert import Bert, BertConfig
 
     batch, length = tg.dim("B"), tg.dim("S", max=512)
-    return tg.trace(Bert(BertConfig(**sizes)), input_ids=tg.i64[batch, length].range(0, TOKENS), mask=tg.bool_[batch, length])
-
-
-def bert_base() -> Graph:
-    """BERT-base (12 layers, hidden size 768), random weights."""
-    return _bert()
-
-
-def bert_tiny() -> Graph:
-    """A BERT of 2 layers and hidden size 128, random weights."""
-    return _bert(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512)
+    model = Bert(BertConfig(**BERTS[name]))
+    return tg.trace(model, input_ids=tg.i64[batch, length].range(0, TOKENS), mask=tg.bool_[batch, length])
 
 
 def transformer() -> Graph:
@@ -61,7 +62,7 @@ def transformer() -> Graph:
 
 
 BUILT_IN: dict[str, Callable[[], Graph]] = {
-    "minilm": minilm, "bert-base": bert_base, "bert-tiny": bert_tiny, "transformer": transformer,
+    "minilm": minilm, "bert-base": lambda: bert("bert-base"), "bert-tiny": lambda: bert("bert-tiny"), "transformer": transformer,
 }
 
 
@@ -92,10 +93,19 @@ def load_executable(text: str, *, target: str = "cpu", level: str = "O3", pipeli
 
     set_threads(threads)
     if is_bundle(text):
+        _no_options_for_bundle(text)
         return tg.load(text), None
     graph = load_graph(text)
     with compiling(f"compiling {graph.name}") as steps:
         return tg.compile(graph, target, level=level, passes=pipeline, progress=steps), steps
+
+
+def _no_options_for_bundle(text: str) -> None:
+    """Raises UsageError if the command line says how to compile what is compiled already."""
+    context = click.get_current_context(silent=True)
+    for name, option in (("target", "--target"), ("level", "--level"), ("pipeline", "--passes")):
+        if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} says how to compile, and {text} is compiled already")
 
 
 def is_bundle(text: str) -> bool:

@@ -59,7 +59,8 @@ def decomposed(op: Op) -> Graph | None:
     types, attrs = example(op)
     graph = Graph(op.name)
     b = Builder(graph)
-    values = [None if t is None else graph.input(o.name, t) for o, t in zip(op.operands, types)]
+    names = [f"x{i}" for i in range(len(types))] if op.variadic else [o.name for o in op.operands]
+    values = [graph.input(name, t) for name, t in zip(names, types)]
     try:
         applied = b.apply(op, values, attrs)
         node = (applied[0] if isinstance(applied, tuple) else applied).node

@@ -46,7 +46,8 @@ def command(source: str, pipeline: str | None, level: str | None, print_after_al
     names = {p.pass_name() for p in passes}
     for name in after:
         if name not in names:
-            raise click.UsageError(f"--print-after {name}: no such pass in this pipeline, but {', '.join(sorted(names)) or 'none'}")
+            raise click.UsageError(f"--print-after {name}: no such pass in this pipeline; it has "
+                                   f"{', '.join(sorted(names)) or 'none'}")
 
     def show(step: Pass, graph: Graph, record: PassRecord) -> None:
         if print_after_all or step.pass_name() in after:

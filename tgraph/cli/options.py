@@ -42,7 +42,8 @@ def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def level_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--level", default="O3", show_default=True, metavar="LEVEL", help="Pipeline of passes, O0 to O3.")(function)
+    return click.option("--level", default="O3", show_default=True, metavar="LEVEL",
+                        help="Pipeline of passes, O0 to O3.")(function)
 
 
 def passes_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,7 +29,8 @@ def command(name: str | None) -> None:
         out.print(f"[bold]{name}[/bold]  {cls.effect}\n")
         out.print(inspect.getdoc(cls) or "", markup=False)
         out.print(f"\noptions: {', '.join(options(cls)) or 'none'}", markup=False)
-        used = [level for level, pipeline in tg.passes.LEVELS.items() if any(type(p) is cls for p in tg.passes.parse_pipeline(pipeline))]
+        used = [level for level, pipeline in tg.passes.LEVELS.items()
+                if any(type(p) is cls for p in tg.passes.parse_pipeline(pipeline))]
         out.print(f"levels: {', '.join(used) or 'none'}")
         return
     rows = [(key, cls.effect, ", ".join(options(cls)), (inspect.getdoc(cls) or "").split("\n")[0])

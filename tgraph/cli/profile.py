@@ -29,7 +29,8 @@ GROUPS = ("kernel", "layer", "scope", "call")
 @click.command("profile")
 @click.argument("source", metavar="FILE|MODEL")
 @dim_option
-@click.option("--repeats", type=click.IntRange(min=1), default=10, show_default=True, help="Runs; each call's time is the median.")
+@click.option("--repeats", type=click.IntRange(min=1), default=10, show_default=True,
+              help="Runs; each call's time is the median.")
 @click.option("--by", type=click.Choice(GROUPS), default="kernel", show_default=True,
               help="Sum by kernel, by layer (encoder.layer.3), by module, or list every call.")
 @click.option("--by-layer", is_flag=True, help="The same as --by layer.")
@@ -44,8 +45,8 @@ def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed
 
     \b
     Examples:
-      $ tgraph profile bert-tiny --dim B=1,S=128
-      $ tgraph profile bert-tiny --dim B=8,S=128 --by-layer --repeats 20
+      $ tgraph profile tiny.tgc --dim B=1,S=128
+      $ tgraph profile tiny.tgc --dim B=8,S=128 --by-layer --repeats 20
     """
     from rich.table import Table
 

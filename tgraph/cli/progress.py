@@ -54,10 +54,11 @@ class Steps:
 
 
 @contextmanager
-def compiling(title: str, *, quiet: bool = False) -> Iterator[Steps]:
-    """A progress display on standard error while compiling: `with compiling("...") as steps: tg.compile(..., progress=steps)`."""
+def compiling(title: str) -> Iterator[Steps]:
+    """A display on standard error, if that is a terminal: `with compiling("...") as steps: tg.compile(..., progress=steps)`."""
+    out = console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=quiet) as progress:
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         steps = Steps(progress, title)
         yield steps
         steps.finish()

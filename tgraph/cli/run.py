@@ -44,9 +44,9 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
 
     \b
     Examples:
-      $ tgraph run bert-tiny --random --dim B=2,S=7 -o outputs.npz
+      $ tgraph run tiny.tgc --random --dim B=2,S=7 -o outputs.npz
       $ tgraph run tiny.tgc --input input_ids=ids.npy --input mask=mask.npy
-      $ tgraph run tiny.tgc --input input_ids=ids.npy --random --target numpy
+      $ tgraph run bert-tiny --input input_ids=ids.npy --random --target numpy
     """
     from tgraph.cli.console import console, show_seconds, table
     from tgraph.cli.models import load_executable
@@ -89,7 +89,8 @@ def complete_feeds(graph: Graph, given: Mapping[str, np.ndarray], random: bool, 
     check_dims(graph.symbols, dims)
     missing = [i.name for i in graph.inputs if i.name not in given]
     if missing and not random:
-        raise InputError(f"{graph.name}: no array for input {', '.join(missing)}; give --input {missing[0]}=FILE.npy, or --random")
+        raise InputError(f"{graph.name}: no array for input {', '.join(missing)}; give --input {missing[0]}=FILE.npy, "
+                         "or --random")
     if not missing:
         return dict(given)
     sizes: dict[str, int] = merged(dims)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16", "avxvnni",
-                  "amx-bf16", "amx-int8", "neon", "dotprod", "bf16", "i8mm", "sve")
+SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16",
+                  "avxvnni", "amx-bf16", "amx-int8", "neon", "dotprod", "bf16", "i8mm", "sve")
 
 
 @click.command("targets")

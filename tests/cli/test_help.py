@@ -1,0 +1,64 @@
+"""Every --help shows examples, and those that are quick do what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tgraph.cli import COMMANDS, main
+
+SLOW = ("demo", "bench")  # have tests of their own
+
+
+def examples(name: str) -> list[str]:
+    """The lines that a command's help shows behind a $."""
+    shown = CliRunner().invoke(main, [name, "--help"]).output
+    return re.findall(r"^ +\$ (.*)$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_examples(name: str) -> None:
+    lines = examples(name)
+    assert any(line.startswith(f"tgraph {name}") for line in lines)
+    for line in lines:  # every word of them is known to the parser
+        for part in line.split("|"):
+            _, command_name, *arguments = shlex.split(part)
+            command = main.get_command(click.Context(main), command_name)  # type: ignore[attr-defined]
+            assert command is not None
+            command.make_context(command_name, arguments)
+
+
+def test_group_help_lists_all_commands() -> None:
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert all(re.search(rf"^  {name} ", shown, re.MULTILINE) for name in COMMANDS)
+    assert "$ tgraph demo" in shown
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one example leaves what the next one reads."""
+    path = tmp_path_factory.mktemp("examples")
+    np.save(path / "ids.npy", np.arange(14).reshape(2, 7))
+    np.save(path / "mask.npy", np.ones((2, 7), bool))
+    return path
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
+def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    if name in ("run", "check", "profile") and not Path("tiny.tgc").exists():
+        assert CliRunner().invoke(main, ["compile", "bert-tiny", "-o", "tiny.tgc", "--originals"]).exit_code == 0
+    for line in examples(name):
+        output: str | None = None
+        for part in line.split("|"):
+            result = CliRunner().invoke(main, shlex.split(part)[1:], input=output)
+            assert result.exit_code == 0, (line, result.output)
+            output = result.stdout
+        for written in re.findall(r"-o (\S+)", line):
+            assert Path(written).stat().st_size > 0

@@ -1,0 +1,78 @@
+"""`tgraph bench`: side by side with other runtimes, each in a process of its own, in turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tgraph.cli.options import Dims, dim_option, level_option
+
+PEERS = {"onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino"}  # module -> what pip installs
+SHAPES = "1x16,1x128,8x128,1x512"
+
+
+@click.command("bench")
+@click.argument("model", metavar="MODEL")
+@click.option("--shapes", default=SHAPES, show_default=True, metavar="BxS,...", help="Batches and lengths (dims B and S).")
+@dim_option
+@click.option("--against", default=",".join(PEERS), show_default=True, metavar="PEER,...",
+              help='Other runtimes; "none" for none.')
+@click.option("--threads", type=click.IntRange(min=1), metavar="N",
+              help="Threads for each contender [default: all cores].")
+@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
+              help="Turns of each contender.")
+@level_option
+@click.option("-o", "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write all times.")
+def command(model: str, shapes: str, dims: Dims, against: str, threads: int | None, rounds: int, level: str,
+            output: Path | None) -> None:
+    """Time a model against other runtimes with the same weights and inputs.
+
+    In each round every contender runs a few calls while the others are idle. Peers are known for the BERT models
+    (minilm, bert-base, bert-tiny); other models are timed alone, at sizes given with --dim for dims that are not B or S.
+
+    \b
+    Examples:
+      $ tgraph bench bert-tiny --shapes 1x16,8x128 --rounds 3 --threads 2
+      $ tgraph bench bert-base --against onnxruntime
+      $ tgraph bench transformer --dim T=16 --shapes 1x32 --rounds 3
+    """
+    from tgraph.cli.bench.machine import cores
+    from tgraph.cli.bench.report import measure_all
+
+    points = parse_shapes(shapes)
+    peers = [] if against == "none" else [name.strip() for name in against.split(",") if name.strip()]
+    for name in peers:
+        if name not in PEERS:
+            raise click.UsageError(f"unknown peer {name!r}; known are {', '.join(PEERS)}")
+    measure_all(model, points, dims, peers, threads or cores(), rounds, level, output)
+
+
+def parse_shapes(text: str) -> list[dict[str, int]]:
+    """`1x16,8x128` as sizes of B and S."""
+    points = []
+    for item in text.split(","):
+        batch, x, length = item.strip().partition("x")
+        if not x or not batch.isdecimal() or not length.isdecimal() or not int(batch) * int(length):
+            raise click.UsageError(f"--shapes: expected BATCHxLENGTH like 8x128, got {item.strip()!r}")
+        points.append({"B": int(batch), "S": int(length)})
+    return points
+
+
+def bert_of(model: str) -> dict[str, Any] | None:
+    """Config, prefix of weights' names and head of a built-in BERT, for the builders of peers; None for other models."""
+    import dataclasses
+    import json
+
+    from tgraph.cli.models import BERTS
+    from tgraph.models.bert import BertConfig
+
+    if model in BERTS:
+        return {"config": dataclasses.asdict(BertConfig(**BERTS[model])), "prefix": "", "head": "hidden"}
+    if model == "minilm":
+        from tgraph.models.sentence import minilm_folder
+
+        config = BertConfig.from_dict(json.loads((minilm_folder() / "config.json").read_text(encoding="utf-8")))
+        return {"config": dataclasses.asdict(config), "prefix": "bert.", "head": "sentence"}
+    return None

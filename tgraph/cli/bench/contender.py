@@ -1,0 +1,82 @@
+"""A contender, as the harness sees it: a process that stays alive and runs only when it is its turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tgraph.ir.errors import TGraphError
+
+
+class ContenderError(TGraphError):
+    """A contender could not load or run the model."""
+
+
+class Contender:
+    """Starts the worker of one runtime; `ask` sends a command and waits for the answer.
+
+    busy: other programs are running. OpenMP's threads, which wait for each other in a loop, would then wait for whole time
+    slices of the system, and PyTorch take a hundred times as long as on a quiet machine; so they are told to sleep.
+    """
+
+    def __init__(self, name: str, folder: Path, threads: int, busy: bool = False):
+        self.name, self.note = name, ""
+        self.log = folder / f"{name}.log"
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+                       "TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": "0"}
+        if busy:
+            environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)  # the same packages as here
+        with open(self.log, "wb") as log:
+            self._process = subprocess.Popen([sys.executable, "-m", "tgraph.cli.bench.worker", name], stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Raises ContenderError with what the worker says, or with the end of its log if it died."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            tail = self.log.read_text(errors="replace").strip().split("\n")[-3:]
+            raise ContenderError(f"{self.name} died: {' / '.join(tail)}")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise ContenderError(f"{self.name}: {reply['error']}")
+        return reply
+
+    def load(self, job: Mapping[str, Any]) -> None:
+        """Load the model; `note` then says version and options."""
+        self.note = self.ask(do="load", job=dict(job))["note"]
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time used so far by all threads; None where Linux's /proc is not there."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            try:
+                self._process.stdin.write('{"do": "quit"}\n')
+                self._process.stdin.close()
+            except OSError:
+                pass  # it is gone already
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

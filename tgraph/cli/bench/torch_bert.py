@@ -1,0 +1,66 @@
+"""BERT in PyTorch's functions, as its documentation would have it written for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tgraph.cli.bench.onnx_bert import HIDDEN
+
+
+class TorchBert:
+    """`(input_ids i64 [B, S], mask bool [B, S])` to a tuple of outputs. config, weights, prefix, head as in `bert_onnx`."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], prefix: str = "", head: str = HIDDEN):
+        import torch
+
+        self.config, self.head = config, head
+        self.weights = {n[len(prefix):]: torch.from_numpy(np.array(weights[n])) for n in weights if n.startswith(prefix)}
+        for number in range(config["num_hidden_layers"]):  # one product for the three projections, as optimised code has it
+            path = f"encoder.layer.{number}.attention.self"
+            for kind in ("weight", "bias"):
+                parts = [self.weights.pop(f"{path}.{name}.{kind}") for name in ("query", "key", "value")]
+                self.weights[f"{path}.qkv.{kind}"] = torch.cat(parts)
+
+    def __call__(self, input_ids: Any, mask: Any) -> tuple[Any, ...]:
+        import torch
+
+        with torch.inference_mode():
+            hidden = self._encode(input_ids, mask)
+            if self.head == HIDDEN:
+                return hidden, torch.tanh(self._linear("pooler.dense", hidden[:, 0]))
+            keep = mask.unsqueeze(-1).to(hidden.dtype)
+            mean = (hidden * keep).sum(1) / keep.sum(1).clamp(min=1e-9)
+            return (torch.nn.functional.normalize(mean, dim=-1),)
+
+    def _encode(self, input_ids: Any, mask: Any) -> Any:
+        from torch.nn import functional
+
+        w, heads = self.weights, self.config["num_attention_heads"]
+        batch, length = input_ids.shape
+        x = functional.embedding(input_ids, w["embeddings.word_embeddings.weight"])
+        x = x + w["embeddings.token_type_embeddings.weight"][0] + w["embeddings.position_embeddings.weight"][:length]
+        x = self._norm("embeddings.LayerNorm", x)
+        allowed = mask[:, None, None, :]
+        for number in range(self.config["num_hidden_layers"]):
+            path = f"encoder.layer.{number}"
+            qkv = self._linear(f"{path}.attention.self.qkv", x).view(batch, length, 3, heads, -1).permute(2, 0, 3, 1, 4)
+            attended = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=allowed)
+            merged = attended.transpose(1, 2).reshape(batch, length, -1)
+            x = self._norm(f"{path}.attention.output.LayerNorm", self._linear(f"{path}.attention.output.dense", merged) + x)
+            wide = functional.gelu(self._linear(f"{path}.intermediate.dense", x))
+            x = self._norm(f"{path}.output.LayerNorm", self._linear(f"{path}.output.dense", wide) + x)
+        return x
+
+    def _linear(self, name: str, x: Any) -> Any:
+        from torch.nn import functional
+
+        return functional.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def _norm(self, name: str, x: Any) -> Any:
+        from torch.nn import functional
+
+        return functional.layer_norm(x, x.shape[-1:], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"],
+                                     self.config["layer_norm_eps"])
