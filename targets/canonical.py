@@ -25,12 +25,13 @@ def inline_calls(graph: Graph) -> None:
 
 
 def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
-    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels."""
+    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels; floats only."""
     ready = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
         if node in ready:
             continue
-        if node.op.name == "matmul" and node.inputs[1].type.rank == 2 and is_prepared(node.inputs[1], ready):
+        if (node.op.name == "matmul" and node.inputs[1].dtype.is_float and node.inputs[1].type.rank == 2
+                and is_prepared(node.inputs[1], ready)):
             b = Builder(graph, node.provenance)
             weight = b.transpose(node.inputs[1])
             ready.add(weight.node)
@@ -40,7 +41,7 @@ def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
         if node.op.name != "linear" or node in ready:
             continue
         weight = node.inputs[1]
-        if is_prepared(weight, ready):
+        if weight.dtype.is_float and is_prepared(weight, ready):
             b = Builder(graph, node.provenance)
             accumulate = "float64" if weight.dtype.name == "f64" else "float32"
             packed = b.pack_panels(weight, width=panel_width(accumulate))

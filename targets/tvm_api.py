@@ -19,6 +19,12 @@ __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "cpu_feat
            "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]
 
 
+# LLVM lists advice on how to schedule beside the instruction sets
+TUNING = ("fast-", "slow-", "false-deps-", "prefer-", "avoid-", "tuning", "branchfusion", "macrofusion", "sbb-dep-breaking",
+          "idivl-to-divb", "idivq-to-divl", "vzeroupper", "nopl", "no-bypass-delay", "ermsb", "fsrm", "allow-light-256-bit",
+          "pad-short-functions", "faster-", "lea-", "use-", "soft-float", "64bit-mode", "adx-tuning", "inline-asm-")
+
+
 def tvm_version() -> str:
     return str(tvm.__version__)
 
@@ -37,7 +43,8 @@ def valid_cpus() -> list[str]:
 def cpu_features(mcpu: str) -> frozenset[str]:
     """LLVM's names of what the instruction set of a CPU has ("avx2", "fma", "avx512f", "neon")."""
     target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
-    return frozenset(str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(target))
+    names = (str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(target))
+    return frozenset(name for name in names if not name.startswith(TUNING) and name not in TUNING)
 
 
 def int64(value: int) -> Expr:

@@ -84,8 +84,8 @@ class Access:
         """The digits of a number, one an axis."""
         digits: list[Digit] = []
         for position, size in reversed(list(enumerate(shape))):
-            if size == 1:
-                digits.append((1, int64(0)))
+            if size in (0, 1):  # of 0 nothing is ever read
+                digits.append((size, int64(0)))
             elif all(d == 1 for d in shape[:position]):
                 digits.append((size, flat))
                 flat = int64(0)
@@ -124,6 +124,8 @@ class Access:
         """Whether to take one more digit, and not one more axis, to make both products equal."""
         if compare(have * digit, wanted) == "equal" or not more_axes:
             return True
+        if have == 0:
+            return False
         if isinstance(have, int) and isinstance(wanted, int):
             return have < wanted
         if isinstance(have, int) and have == 1:

@@ -45,6 +45,13 @@ def cast(x: Expr, dtype: str) -> Expr:
     return tirx.Cast(dtype, x)
 
 
+def literal(value: bool | int | float, dtype: str) -> Expr:
+    """A number as a literal of `dtype`. A bare bf16 one does not survive TVM's legalisation of bf16 vectors."""
+    if dtype == "bfloat16":
+        return cast(constant(value, "float32"), dtype)
+    return constant(bool(value) if dtype == "bool" else value, dtype)
+
+
 def _to_integer(x: Expr, dtype: str) -> Expr:
     """Drops the fraction; saturates at the ends of the type, NaN gives 0. The bare conversion is undefined there."""
     bits = int(dtype.lstrip("uint"))
@@ -195,16 +202,22 @@ def _abs(x: Expr) -> Expr:
     zero = constant(0, dtype_of(x))
     if dtype_of(x) in FLOATS:
         return tirx.abs(x)
+    if dtype_of(x).startswith("u"):  # and TVM aborts on the test "v < 0" of an unsigned v
+        return x
     return let(x, lambda v: tirx.Select(v < zero, zero - v, v))
 
 
 def _neg(x: Expr) -> Expr:
+    if dtype_of(x).startswith("u"):
+        return constant(0, dtype_of(x)) - x
     # -1 * x and not 0 - x: the latter turns 0.0 into 0.0 instead of -0.0
     return x * constant(-1, dtype_of(x))
 
 
 def _sign(x: Expr) -> Expr:
     dtype = dtype_of(x)
+    if dtype.startswith("u"):
+        return tirx.Select(x > constant(0, dtype), constant(1, dtype), constant(0, dtype))
     zero, one, minus = (constant(v, dtype) for v in (0, 1, -1))
     return let(x, lambda v: tirx.Select(v > zero, one, tirx.Select(v < zero, minus, v)))
 
@@ -234,6 +247,11 @@ def _only_floats(expression: Expression) -> Expression:
 
 def _xor(x: Expr, y: Expr) -> Expr:
     return tirx.NE(cast(x, "int32"), cast(y, "int32"))
+
+
+def _compared(expression: Expression) -> Expression:
+    """Booleans compare as the numbers 0 and 1: TVM has no code for comparing bits."""
+    return lambda x, y: expression(*(cast(v, "int32") if dtype_of(v) == "bool" else v for v in (x, y)))
 
 
 def _is_inf(x: Expr) -> Expr:
@@ -278,12 +296,12 @@ SCALAR: dict[str, Expression] = {
     "silu": _by_width(vm.silu, lambda x: let(x, lambda v: v * _sigmoid64(v))),
     "quick_gelu": _by_width(vm.quick_gelu, lambda x: let(x, lambda v: v * _sigmoid64(v * _f64(1.702)))),
     # comparison and logic
-    "equal": lambda x, y: tirx.EQ(x, y),
-    "not_equal": not_equal,
-    "less": lambda x, y: tirx.LT(x, y),
-    "less_or_equal": lambda x, y: tirx.LE(x, y),
-    "greater": lambda x, y: tirx.GT(x, y),
-    "greater_or_equal": lambda x, y: tirx.GE(x, y),
+    "equal": _compared(lambda x, y: tirx.EQ(x, y)),
+    "not_equal": _compared(not_equal),
+    "less": _compared(lambda x, y: tirx.LT(x, y)),
+    "less_or_equal": _compared(lambda x, y: tirx.LE(x, y)),
+    "greater": _compared(lambda x, y: tirx.GT(x, y)),
+    "greater_or_equal": _compared(lambda x, y: tirx.GE(x, y)),
     "logical_and": lambda x, y: tirx.And(x, y),
     "logical_or": lambda x, y: tirx.Or(x, y),
     "logical_xor": _xor,

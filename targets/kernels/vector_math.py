@@ -282,25 +282,29 @@ def pow(x: Expr, y: Expr) -> Expr:
 
 
 def _pow(x: Expr, y: Expr) -> Expr:
+    """Every branch of a Select is a name or a literal: TVM's simplifier takes a minute over the same thing nested."""
     inf, zero, one = f32(math.inf), f32(0.0), f32(1.0)
-    magnitude = tirx.Select(x < zero, zero - x, x)
-
-    def of_magnitude(a: Expr) -> Expr:
-        log_a = tirx.Select(a == zero, _f64(-math.inf), _log64(tirx.Cast("float64", a)))
-        log_a = tirx.Select(a < inf, log_a, tirx.Cast("float64", a))  # +inf and NaN are their own logarithm
-        product = let(tirx.Cast("float64", y) * log_a, clamped)
-        # 1^y and x^0 are 1 even where the other operand is NaN or infinite (then the product is NaN)
-        return tirx.Select(tirx.any(a == one, y == zero), one, tirx.Cast("float32", product))
-
-    def clamped(p: Expr) -> Expr:
-        low, high = _f64(-200.0), _f64(200.0)  # far outside what f32 holds: the final cast gives 0 or inf
-        return _exp64(tirx.Select(p > high, high, tirx.Select(p < low, low, p)))
-
     half = y * f32(0.5)
-    is_integer, is_even = tirx.floor(y) == y, tirx.floor(half) == half
-    fractional = lambda m: tirx.Select(x < f32(-3.4028235e38), m, f32(math.nan))  # noqa: E731; only -inf has one
-    signed = lambda m: tirx.Select(is_integer, tirx.Select(is_even, m, zero - m), fractional(m))
-    positive = let(magnitude, of_magnitude)
-    one_to_any = tirx.any(y == zero, x == f32(1.0))
-    negative = lambda m: tirx.Select(x < zero, tirx.Select(one_to_any, m, signed(m)), m)
-    return let(positive, negative)
+
+    def logarithm(a: Expr, then: Callable[[Expr], Expr]) -> Expr:
+        wide = tirx.Cast("float64", a)
+        return let(_log64(wide), lambda v: let(  # +inf and NaN are their own logarithm
+            tirx.Select(tirx.EQ(a, zero), _f64(-math.inf), v), lambda v: let(tirx.Select(a < inf, v, wide), then)))
+
+    def exponential(p: Expr, then: Callable[[Expr], Expr]) -> Expr:
+        low, high = _f64(-200.0), _f64(200.0)  # far outside what f32 holds: the final cast gives 0 or inf
+        return let(tirx.Select(p > high, high, p), lambda p: let(tirx.Select(p < low, low, p), lambda p: let(_exp64(p), then)))
+
+    def signed(a: Expr, e: Expr) -> Expr:
+        """The result from that for |x|."""
+        # 1^y and x^0 are 1 even where the other operand is NaN or infinite (then e is NaN)
+        to_one = tirx.any(tirx.EQ(a, one), tirx.EQ(y, zero))
+        odd = lambda m: tirx.Select(tirx.EQ(tirx.floor(half), half), m, zero - m)  # noqa: E731
+        fractional = lambda m: tirx.Select(tirx.EQ(a, inf), m, f32(math.nan))  # noqa: E731; only -inf has one
+        return let(tirx.Select(to_one, one, tirx.Cast("float32", e)), lambda m: let(odd(m), lambda o: let(
+            fractional(m), lambda f: let(tirx.Select(tirx.EQ(tirx.floor(y), y), o, f), lambda n: let(
+                tirx.Select(x < zero, n, m), lambda r: r)))))
+
+    magnitude = tirx.Select(x < zero, zero - x, x)
+    return let(magnitude, lambda a: logarithm(a, lambda v: let(
+        tirx.Cast("float64", y) * v, lambda p: exponential(p, lambda e: signed(a, e)))))

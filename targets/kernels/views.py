@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
-from targets.kernels.scalar import cast
+from targets.kernels.scalar import cast, literal
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike, compare
 from tgraph.ir.values import Node, Value
@@ -90,7 +90,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     element = access.load(source, access.index(positions, source.shape))
     if not inside:
         return element
-    return tirx.if_then_else(tirx.all(*inside), element, tirx.const(node.attrs["value"], value.dtype.numpy_name))
+    return tirx.if_then_else(tirx.all(*inside), element, literal(node.attrs["value"], value.dtype.numpy_name))
 
 
 @reader("gather")
@@ -134,7 +134,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     indices = node.inputs[0]
     positions = access.axes(index, value.shape)
     at = as_index(access.load(indices, access.index(positions[:-1], indices.shape)))
-    return cast(at == positions[-1], value.dtype.numpy_name)
+    return cast(tirx.EQ(at, positions[-1]), value.dtype.numpy_name)
 
 
 @reader("range")
@@ -144,7 +144,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
 
 @reader("full")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return tirx.const(node.attrs["value"], value.dtype.numpy_name)
+    return literal(node.attrs["value"], value.dtype.numpy_name)
 
 
 @reader("dim_size")
