@@ -12,3 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 # No deadline for a hypothesis example: how long one takes is a property of the machine.
 settings.register_profile("tgraph", deadline=None, max_examples=60)
 settings.load_profile("tgraph")
+
+
+def pytest_addoption(parser: object) -> None:
+    parser.addoption("--update-golden", action="store_true",  # type: ignore[attr-defined]
+                     help="write what the passes give now into the golden files; read the diff before you commit it")

@@ -1,0 +1,217 @@
+"""Rules of rewriting, written in the language itself: one function is the pattern, another what takes its place.
+
+    rule("x sigmoid(x) = silu(x)", lambda x: x * tg.sigmoid(x), lambda x: tg.silu(x))
+
+A parameter of the pattern is a wildcard, and its default says of what kind: none, any value; `weight()`, one known before any
+input; `scalar()`, a constant of one value; `attribute()`, an attribute. The replacement takes those it needs by name. Numbers
+match constants of that value, commutative ops match in both orders, an attribute that a pattern does not name must have its
+default. `either(a, b)` matches one of several spellings, `maybe(f, x)` matches f(x) or x.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tgraph.ir.errors import PassError
+from tgraph.ir.registry import Op
+from tgraph.tensor import Operators, current_tracer
+
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor"})
+
+
+@dataclass(frozen=True)
+class Wild:
+    """Any value; the same name must mean the same value everywhere. With `prepared`, one known before any input."""
+
+    name: str
+    prepared: bool = False
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A constant all of whose elements are one number, which is bound as a Python number."""
+
+    name: str
+    check: Callable[[float], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A constant all of whose elements are this number."""
+
+    value: float | int | bool
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute's value, bound by name; the same name must mean the same value everywhere."""
+
+    name: str
+    check: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Apply:
+    """One result of an op applied to patterns; `attrs` may hold `Attribute`s, also inside tuples."""
+
+    op: Op
+    operands: tuple[Pattern | None, ...]
+    attrs: tuple[tuple[str, Any], ...]
+    result: int = 0
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of several patterns, tried in order."""
+
+    choices: tuple[Pattern, ...]
+
+
+Pattern = Wild | Scalar | Number | Apply | Either
+
+
+class PatternTensor(Operators):
+    """What a pattern function handles: Python operators on it make patterns."""
+
+    def __init__(self, pattern: Pattern):
+        self.pattern = pattern
+
+    def __repr__(self) -> str:
+        return f"pattern {self.pattern}"
+
+
+class _PatternTracer:
+    """Records ops as patterns. There are no types yet: what a rule means for a type is checked when it is applied."""
+
+    def apply(self, op: Op, operands: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        names = {o.name for o in op.operands}
+        given = {k: v for k, v in named.items() if k in names}
+        attrs = {k: v for k, v in named.items() if k not in names}
+        bound = op.bind_operands([as_pattern(o) for o in operands], {k: as_pattern(v) for k, v in given.items()})
+        complete = op.bind_attributes(attrs)
+        return PatternTensor(Apply(op, tuple(bound), tuple(complete.items())))
+
+    def scope(self, module: Any) -> Any:
+        raise PassError("a pattern is made of ops, not of modules")
+
+
+def as_pattern(value: Any) -> Pattern | None:
+    """The pattern of what a pattern function passes to an op."""
+    if value is None:
+        return None
+    if isinstance(value, PatternTensor):
+        return value.pattern
+    if isinstance(value, (bool, int, float)):
+        return Number(value)
+    if isinstance(value, (Wild, Scalar, Number, Apply, Either)):
+        return value
+    raise PassError(f"a pattern is made of its parameters, ops and numbers, not of {type(value).__name__} ({value!r})")
+
+
+# What a pattern function's parameters default to
+
+@dataclass(frozen=True)
+class weight:  # noqa: N801  (reads as a word in a signature)
+    """A wildcard for a value that is known before any input."""
+
+
+@dataclass(frozen=True)
+class scalar:  # noqa: N801
+    """A wildcard for a constant of one value, bound as a number; `check` may refuse it."""
+
+    check: Callable[[float], bool] | None = None
+
+
+@dataclass(frozen=True)
+class attribute:  # noqa: N801
+    """A wildcard for an attribute; `check` may refuse it."""
+
+    check: Callable[[Any], bool] | None = None
+
+
+def either(*choices: Any) -> PatternTensor:
+    """One of several spellings, tried in order."""
+    return PatternTensor(Either(tuple(p for c in choices if (p := as_pattern(c)) is not None)))
+
+
+def maybe(function: Callable[[Any], Any], x: Any) -> PatternTensor:
+    """`function(x)` or just `x`."""
+    return either(function(x), x)
+
+
+def result(of: Any, index: int) -> PatternTensor:
+    """One of several results of an op: `result(tg.split(x, sizes=sizes), 1)`."""
+    pattern = as_pattern(of)
+    if not isinstance(pattern, Apply):
+        raise PassError("result() takes an op's application")
+    return PatternTensor(Apply(pattern.op, pattern.operands, pattern.attrs, index))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern and what takes its place.
+
+    `name` is the equation. `where(match)` may refuse a match: it gives the reason as a text, or None to agree. A value
+    inside the match that something else reads, or that is an output, makes the match fail, unless `shared` allows that it is
+    computed in both places.
+    """
+
+    name: str
+    pattern: Apply | Either
+    replacement: Callable[..., Any]
+    where: Callable[[Any], str | None] | None = None
+    shared: bool = False
+    parameters: tuple[str, ...] = field(default=())
+
+    @property
+    def roots(self) -> frozenset[str]:
+        """The ops that the last node of a match can have."""
+        return frozenset(_roots(self.pattern))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def rule(name: str, pattern: Callable[..., Any], replacement: Callable[..., Any], *,
+         where: Callable[[Any], str | None] | None = None, shared: bool = False) -> Rule:
+    """A rule from two functions in the language; see the module's docstring."""
+    kinds: dict[str, Any] = {}
+    for parameter in inspect.signature(pattern).parameters.values():
+        kinds[parameter.name] = _wildcard(name, parameter)
+    token = current_tracer.set(_PatternTracer())
+    try:
+        made = as_pattern(pattern(**kinds))
+    finally:
+        current_tracer.reset(token)
+    if not isinstance(made, (Apply, Either)) or not _roots(made):
+        raise PassError(f"rule {name!r}: the pattern must end in an op")
+    wanted = tuple(inspect.signature(replacement).parameters)
+    unknown = [p for p in wanted if p not in kinds and p != "match"]
+    if unknown:
+        raise PassError(f"rule {name!r}: the replacement wants {', '.join(unknown)}, which the pattern does not bind")
+    return Rule(name, made, replacement, where, shared, wanted)
+
+
+def _wildcard(name: str, parameter: inspect.Parameter) -> Any:
+    kind = parameter.default
+    if kind is parameter.empty:
+        return PatternTensor(Wild(parameter.name))
+    if isinstance(kind, weight):
+        return PatternTensor(Wild(parameter.name, prepared=True))
+    if isinstance(kind, scalar):
+        return PatternTensor(Scalar(parameter.name, kind.check))
+    if isinstance(kind, attribute):
+        return Attribute(parameter.name, kind.check)
+    raise PassError(f"rule {name!r}: parameter {parameter.name} defaults to {kind!r}; "
+                    "it may have no default, or weight(), scalar() or attribute()")
+
+
+def _roots(pattern: Pattern) -> Sequence[str]:
+    if isinstance(pattern, Apply):
+        return [pattern.op.name]
+    if isinstance(pattern, Either):
+        return [r for c in pattern.choices for r in _roots(c)]
+    return []
