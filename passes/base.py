@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import difflib
 import inspect
@@ -15,7 +16,7 @@ from tgraph.ir.graph import Graph
 Effect = Literal["exact", "rounds", "changes-meaning"]
 
 
-class Pass:
+class Pass(abc.ABC):
     """Rewrites a graph in place; `passes.optimize` hands it a copy. The docstring says what it does, as an equation.
 
     `name` follows from the class (FuseQKV: fuse-qkv); its file has the same name.
@@ -28,9 +29,9 @@ class Pass:
         """As on the command line."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
+    @abc.abstractmethod
     def apply(self, graph: Graph) -> None:
         """Rewrite the graph."""
-        raise NotImplementedError(f"pass {self.pass_name()} has no apply()")
 
     def __str__(self) -> str:
         """As in a pipeline: the name, and in braces the options that differ from their defaults."""

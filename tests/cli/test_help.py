@@ -62,3 +62,13 @@ def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
             output = result.stdout
         for written in re.findall(r"-o (\S+)", line):
             assert Path(written).stat().st_size > 0
+
+
+def test_the_page_of_ops_is_current() -> None:
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    made = subprocess.run([sys.executable, "-m", "tgraph", "ops", "--markdown"], capture_output=True, text=True, cwd=root)
+    assert made.stdout == (root / "docs" / "ops.md").read_text(encoding="utf-8"), "run: tgraph ops --markdown > docs/ops.md"
