@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,15 @@ REMEMBERED = 256  # plans of memory for so many different sizes
 
 class BadIndex(Exception):
     """A kernel met an index outside of its table; the interpreter knows which."""
+
+
+@dataclass
+class Layout:
+    """Offsets in the arena for one choice of sizes, and for each stage its `plan` and what it writes."""
+
+    offsets: list[int]
+    arena_bytes: int
+    stages: dict[str, tuple[Any, list[tuple[str, Any, Any]]]] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -57,9 +67,10 @@ class CpuEngine:
         self._functions: list[Any] = []
         self._vm: Any = None
         self._weights: dict[str, Any] = {}
+        self._status = aligned_empty((1,), np.dtype(np.int32))
         self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
         self.prepared: dict[str, np.ndarray] = {}
-        self._places: OrderedDict[tuple[tuple[str, int], ...], tuple[list[int], int]] = OrderedDict()
+        self._layouts: OrderedDict[tuple[tuple[str, int], ...], Layout] = OrderedDict()
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
@@ -98,35 +109,50 @@ class CpuEngine:
         known = dict(sizes)
         values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
         outputs: dict[str, np.ndarray] = {}
-        offsets, arena_bytes = self._place(known)
-        arena = runner().arena(arena_bytes)
+        layout = self._layout(known)
+        arena = runner().arena(layout.arena_bytes)
         functions = iter(self._functions)
         for stage in self.stages:
             if stage.calls:
-                self._call(stage, next(functions), values, outputs, known, offsets, arena)
+                self._call(stage, next(functions), values, outputs, known, layout, arena)
             if stage.host is not None:
-                self._on_host(stage, values, outputs, known, offsets, arena)
+                self._on_host(stage, values, outputs, known, layout, arena)
         for name, value in self.graph.outputs:  # what no kernel writes: an input, a weight, or one value under two names
             if name not in outputs:
                 outputs[name] = self._copy(value, values, outputs)
         return {name: outputs[name] for name, _ in self.graph.outputs}
 
     def _call(self, stage: Stage, function: Any, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
-              sizes: dict[str, int], offsets: list[int], arena: Any) -> None:
+              sizes: dict[str, int], layout: Layout, arena: Any) -> None:
+        plan, results = self._stage_layout(stage, sizes, layout)
+        for name, shape, dtype in results:
+            outputs[name] = aligned_empty(shape, dtype)
+        status: list[Any] = []
+        if stage.has_status:
+            self._status[0] = 0
+            status = [share(self._status)]
+        function(*[self._feed(v, values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
+                 *[share(outputs[name]) for name in stage.outputs], *status, plan)
+        if status and self._status[0]:
+            raise BadIndex
+
+    def _stage_layout(self, stage: Stage, sizes: Sizes, layout: Layout) -> tuple[Any, list[tuple[str, Any, Any]]]:
+        """The `plan` argument of a stage, and name, shape and element type of the outputs that it writes.
+
+        Remembered where all sizes are known from the inputs.
+        """
+        if stage.name in layout.stages:
+            return layout.stages[stage.name]
         from targets.tvm_api import tvm
 
-        types = dict(self.graph.outputs)
-        for name in stage.outputs:
-            type = types[name].type
-            outputs[name] = aligned_empty(type.evaluate(sizes), type.dtype.numpy)
         plan = [sizes[s] for s in stage.symbols] + [evaluate(e, sizes) for e in stage.extents]
-        plan += [offsets[number] for number in stage.places]
-        status = np.zeros(1, np.int32) if stage.has_status else None
-        shared = [] if status is None else [tvm.runtime.tensor(status)]
-        function(*[self._feed(v, values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
-                 *[share(outputs[name]) for name in stage.outputs], *shared, tvm.runtime.ShapeTuple(plan))
-        if shared and shared[0].numpy()[0]:
-            raise BadIndex
+        plan += [layout.offsets[number] for number in stage.places]
+        types = {name: value.type for name, value in self.graph.outputs}
+        results = [(n, types[n].evaluate(sizes), types[n].dtype.numpy) for n in stage.outputs]
+        made = tvm.runtime.ShapeTuple(plan), results
+        if not self.limits:
+            layout.stages[stage.name] = made
+        return made
 
     def _feed(self, value: Value, array: np.ndarray) -> Any:
         """An input as a tensor: its own memory if TVM can share it, else a copy in memory that is kept for the next call."""
@@ -140,18 +166,18 @@ class CpuEngine:
         return share(copy)
 
     def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
-                 sizes: dict[str, int], offsets: list[int], arena: Any) -> None:
+                 sizes: dict[str, int], layout: Layout, arena: Any) -> None:
         """Run the node between two stages in NumPy; it binds the dims that it decides."""
         node = stage.host
         assert node is not None
-        operands = [self._read(v, values, outputs, sizes, offsets, arena) for v in node.inputs]
+        operands = [self._read(v, values, outputs, sizes, layout, arena) for v in node.inputs]
         results = Interpreter(self.graph, faithful=True, weights=self.prepared).run_node(node, operands, sizes)
         values.update(zip(node.results, results))
 
     def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,
-              offsets: list[int], arena: Any) -> np.ndarray:
+              layout: Layout, arena: Any) -> np.ndarray:
         if value in self.plan.values:
-            start = offsets[self.plan.values.index(value)]
+            start = layout.offsets[self.plan.values.index(value)]
             raw = arena.numpy()[start:start + evaluate(value.type.nbytes, sizes)]
             return np.array(raw.view(value.dtype.numpy).reshape(value.type.evaluate(sizes)))
         return self._copy(value, values, outputs)
@@ -163,16 +189,15 @@ class CpuEngine:
             return np.array(values[value])
         return np.array(next(outputs[name] for name, v in self.graph.outputs if v is value and name in outputs))
 
-    def _place(self, sizes: Sizes) -> tuple[list[int], int]:
-        """Offsets in the arena for these sizes; those met lately are remembered."""
+    def _layout(self, sizes: Sizes) -> Layout:
+        """Where everything lies for these sizes; those met lately are remembered."""
         key = tuple(sorted(sizes.items()))
-        found = self._places.get(key)
+        found = self._layouts.get(key)
         if found is None:
             bound = {**sizes, **{n: evaluate(limit, sizes) for n, limit in self.limits.items() if n not in sizes}}
-            found = self._places[key] = self.plan.place(bound)
-            if len(self._places) > REMEMBERED:
-                self._places.popitem(last=False)
+            found = self._layouts[key] = Layout(*self.plan.place(bound))
+            if len(self._layouts) > REMEMBERED:
+                self._layouts.popitem(last=False)
         else:
-            self._places.move_to_end(key)
+            self._layouts.move_to_end(key)
         return found
-

@@ -21,8 +21,9 @@ def share(array: np.ndarray) -> Any:
     """A TVM tensor over the memory of a `shareable` array."""
     if not array.size:  # nothing to share, and NumPy does not align it
         return tvm.runtime.empty(array.shape, array.dtype.name)
-    if array.dtype.name in _AS_INTEGERS:
-        return tvm.runtime.from_dlpack(array.view(_AS_INTEGERS[array.dtype.name]))._create_view(array.shape, array.dtype.name)
+    if array.dtype.kind not in "iuf":
+        integers = array.view(_AS_INTEGERS[array.dtype.name])
+        return tvm.runtime.from_dlpack(integers)._create_view(array.shape, array.dtype.name)
     return tvm.runtime.from_dlpack(array)
 
 

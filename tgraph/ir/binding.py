@@ -20,19 +20,22 @@ Sizes = dict[str, int]
 def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
     """Feeds by input name. Raises InputError for too many, unknown, doubled or missing ones."""
     names = [i.name for i in graph.inputs]
-    signature = f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in graph.inputs)})"
+
+    def signature() -> str:
+        return f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in graph.inputs)})"
+
     if len(positional) > len(names):
-        raise InputError(f"{signature} takes {len(names)} inputs, got {len(positional)}")
+        raise InputError(f"{signature()} takes {len(names)} inputs, got {len(positional)}")
     feeds = dict(zip(names, positional))
     for name, value in named.items():
         if name not in names:
-            raise InputError(f"{signature} has no input {name!r}")
+            raise InputError(f"{signature()} has no input {name!r}")
         if name in feeds:
-            raise InputError(f"{signature} got input {name!r} twice")
+            raise InputError(f"{signature()} got input {name!r} twice")
         feeds[name] = value
     missing = [name for name in names if name not in feeds]
     if missing:
-        raise InputError(f"{signature} misses input {', '.join(missing)}")
+        raise InputError(f"{signature()} misses input {', '.join(missing)}")
     return feeds
 
 
