@@ -96,7 +96,7 @@ class Tracer:
             values = [self._value(o, types) for o in operands]
             attrs = {k: self._value(v, types) if isinstance(v, (Tensor, Parameter)) else v for k, v in named.items()}
             results = Builder(self.graph, provenance).apply(op, values, attrs)
-        except (RuleError, GraphError) as error:
+        except (RuleError, GraphError, OverflowError) as error:  # overflow: a Python number that its type cannot hold
             shown = [o.type if isinstance(o, (Tensor, Parameter)) else o for o in operands]
             raise OpError(op.name, shown, str(error), provenance) from None
         return tuple(Tensor(v, self) for v in results) if isinstance(results, tuple) else Tensor(results, self)

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from targets.kernels.scalar import SCALAR, cast
+from targets.kernels.scalar import EXACT, SCALAR, cast, held, hold, literal
 from targets.kernels.vector_math import let
 from targets.tvm_api import Buffer, Expr, int64, tirx
 from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
+from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Constant, Node, Result, Value
 
@@ -145,10 +146,10 @@ class Access:
         if value in self.bound:
             return self.bound[value](index)
         if value in self.buffers:
-            return tirx.BufferLoad(self.buffers[value], [self.flat(index)])
+            return cast(tirx.BufferLoad(self.buffers[value], [self.flat(index)]), held(value.dtype.numpy_name))
         if isinstance(value, Constant):
             assert value.data is not None and value.type.rank == 0
-            return tirx.const(value.data.item(), value.dtype.numpy_name)
+            return literal(value.data.item(), value.dtype.numpy_name)
         assert isinstance(value, Result)
         node = value.node
         if node.op.elementwise:
@@ -162,9 +163,12 @@ class Access:
         scalar = SCALAR[node.op.name]
         different = list(dict.fromkeys(node.inputs))
         operands = [self.broadcast(v, index, shape) for v in different]
+        attrs = {k: held(v.numpy_name) if isinstance(v, DType) else v for k, v in node.attrs.items()}
         if len(different) == 1 and len(node.inputs) > 1:  # x * x: evaluate x once
-            return let(operands[0], lambda v: scalar(*[v] * len(node.inputs), **node.attrs))
-        return scalar(*[operands[different.index(v)] for v in node.inputs], **node.attrs)
+            result = let(operands[0], lambda v: scalar(*[v] * len(node.inputs), **attrs))
+        else:
+            result = scalar(*[operands[different.index(v)] for v in node.inputs], **attrs)
+        return result if node.op.name in EXACT else hold(result, node.results[0].dtype.numpy_name)
 
     def broadcast(self, value: Value | None, index: Index, shape: Shape) -> Expr:
         """`value` where it is read by an op whose result of `shape` is at `index`."""

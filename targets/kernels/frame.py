@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
 from targets.kernels.access import Access, Index, Sizes, as_index
+from targets.kernels.scalar import to_store
 from targets.kernels.signature import LOOKUPS, function_symbols, lookups
 from targets.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
 from tgraph.ir.dims import DimLike
@@ -36,7 +37,8 @@ class Frame:
 
     def write(self, name: str, index: Index, value: Expr) -> None:
         """Store one element of an output."""
-        T.buffer_store(self.outputs[name], value, [self.access.flat(index)])
+        at = self.access.flat(index)
+        T.buffer_store(self.outputs[name], to_store(value, self.outputs[name].dtype, at), [at])
 
     @property
     def output(self) -> tuple[str, Value]:

@@ -14,11 +14,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 
 from targets.kernels import vector_math as vm
 from targets.kernels.vector_math import constant, dtype_of, let
+from tgraph.ir.dtypes import bf16
 from tgraph.ir.errors import CompileError
 
 Expression = Callable[..., Expr]
@@ -45,11 +47,36 @@ def cast(x: Expr, dtype: str) -> Expr:
     return tirx.Cast(dtype, x)
 
 
+# How kernels hold values: bf16 as f32, rounded to bf16 after each op. TVM's legalisation of bf16 fails on vectors of
+# literals and of values that all lanes share, on selections between vectors, and sometimes crashes.
+
+
+def held(dtype: str) -> str:
+    """The element type that expressions of `dtype` have inside of a kernel."""
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def hold(x: Expr, dtype: str) -> Expr:
+    """Any expression as a value of `dtype`."""
+    if dtype != "bfloat16":
+        return cast(x, dtype)
+    return let(cast(x, "float32"), lambda v: tirx.reinterpret("float32", _bfloat16_bits(v)))
+
+
 def literal(value: bool | int | float, dtype: str) -> Expr:
-    """A number as a literal of `dtype`. A bare bf16 one does not survive TVM's legalisation of bf16 vectors."""
+    """A number as a value of `dtype`."""
     if dtype == "bfloat16":
-        return cast(constant(value, "float32"), dtype)
-    return constant(bool(value) if dtype == "bool" else value, dtype)
+        value = float(np.array(value, bf16.numpy))
+    return constant(bool(value) if dtype == "bool" else value, held(dtype))
+
+
+def to_store(x: Expr, dtype: str, at: Expr) -> Expr:
+    """A value as it is written to element `at` of a buffer."""
+    if dtype != "bfloat16":
+        return x
+    varying = tirx.Cast("uint16", at) & constant(0, "uint16")  # so that no two lanes are seen to share a bf16 value
+    bits = tirx.Cast("uint16", tirx.reinterpret("uint32", x) >> constant(16, "uint32"))
+    return tirx.reinterpret(dtype, bits | varying)
 
 
 def _to_integer(x: Expr, dtype: str) -> Expr:
@@ -89,11 +116,15 @@ def _all_but_sign(bits: str) -> int:
 
 def _to_bfloat16(x: Expr) -> Expr:
     """f32 -> bf16, to nearest even. TVM's own cast repeats its operand, and a repeated `let` does not vectorise."""
-    u32 = lambda value: constant(value, "uint32")
-    odd = lambda b: (b >> u32(16)) & u32(1)
-    rounded = let(tirx.reinterpret("uint32", x), lambda b: (b + u32(0x7FFF) + odd(b)) >> u32(16))
-    bits = tirx.Select(is_nan(x), u32(0x7FC0), rounded)
-    return tirx.reinterpret("bfloat16", tirx.Cast("uint16", bits))
+    return tirx.reinterpret("bfloat16", tirx.Cast("uint16", _bfloat16_bits(x) >> constant(16, "uint32")))
+
+
+def _bfloat16_bits(x: Expr) -> Expr:
+    """The bits of a named f32 rounded to bf16, to nearest even."""
+    u32 = lambda value: constant(value, "uint32")  # noqa: E731
+    odd = lambda b: (b >> u32(16)) & u32(1)  # noqa: E731
+    rounded = let(tirx.reinterpret("uint32", x), lambda b: (b + u32(0x7FFF) + odd(b)) & u32(0xFFFF0000))
+    return tirx.Select(is_nan(x), u32(0x7FC00000), rounded)
 
 
 def _floating(expression: Expression) -> Expression:
@@ -311,6 +342,10 @@ SCALAR: dict[str, Expression] = {
     "where": _where,
     "cast": lambda x, dtype: cast(x, str(getattr(dtype, "numpy_name", dtype))),  # a DType, or TVM's name of one
 }
+
+
+# ops whose result on values of a type is one of that type, so that nothing is left to round
+EXACT = {"where", "minimum", "maximum", "neg", "abs", "sign", "relu", "floor", "ceil", "round"}
 
 
 def scalar(op: str, *operands: Expr, **attributes: Any) -> Expr:

@@ -250,30 +250,29 @@ def _i64(value: int) -> Expr:
 
 
 def _log64(x: Expr) -> Expr:
-    """log of a positive, finite f64, error below 1e-15 relative to max(|log x|, 1)."""
+    """log of a positive, finite f64, error below 1e-15 relative to max(|log x|, 1). Something finite for all others."""
+    bits = _bits(x, "int64")
+    exponent = (bits - _i64(0x3FE6A09E667F3BCD)) >> _i64(52)
+    mantissa = _bits(bits - (exponent << _i64(52)), "float64")
 
-    def parts(b: Expr) -> Expr:
-        exponent = (b - _i64(0x3FE6A09E667F3BCD)) >> _i64(52)
-        return let(exponent, lambda e: series(_bits(b - (e << _i64(52)), "float64"), tirx.Cast("int32", e)))
+    def series(s: Expr) -> Expr:
+        square = s * s
+        tail = s * square * horner(square, _LOG64, _f64)
+        return tirx.Cast("float64", tirx.Cast("int32", exponent)) * _f64(math.log(2.0)) + (s + s + tail)
 
-    def series(m: Expr, e: Expr) -> Expr:
-        ratio = let(m, lambda m: (m - _f64(1.0)) / (m + _f64(1.0)))
-        tail = lambda s: let(s * s, lambda z: s * z * horner(z, _LOG64, _f64))
-        return tirx.Cast("float64", e) * _f64(math.log(2.0)) + let(ratio, lambda s: s + s + tail(s))
-
-    return let(_bits(x, "int64"), parts)
+    return let((mantissa - _f64(1.0)) / (mantissa + _f64(1.0)), series)
 
 
 def _exp64(x: Expr) -> Expr:
-    """e^x in f64 for |x| <= 200; relative error 1e-13."""
+    """e^x in f64 for a name x with |x| <= 200; relative error 1e-13."""
     magic = 6755399441055744.0 + 1023.0
 
-    def scaled(t: Expr, x: Expr) -> Expr:
+    def scaled(t: Expr) -> Expr:
         power = _bits(_bits(t, "int64") << _i64(52), "float64")
-        reduced = x - (t - _f64(magic)) * _f64(math.log(2.0))
-        return let(reduced, lambda r: _f64(1.0) + r + r * r * horner(r, _EXP64, _f64)) * power
+        r = x - (t - _f64(magic)) * _f64(math.log(2.0))
+        return (_f64(1.0) + r + r * r * horner(r, _EXP64, _f64)) * power
 
-    return let(x, lambda x: let(x * _f64(_LOG2E) + _f64(magic), lambda t: scaled(t, x)))
+    return let(x * _f64(_LOG2E) + _f64(magic), scaled)  # t is a name: TVM takes x + c - c for x
 
 
 def pow(x: Expr, y: Expr) -> Expr:
@@ -282,29 +281,19 @@ def pow(x: Expr, y: Expr) -> Expr:
 
 
 def _pow(x: Expr, y: Expr) -> Expr:
-    """Every branch of a Select is a name or a literal: TVM's simplifier takes a minute over the same thing nested."""
+    """Few names within names and no large branches: TVM's simplifier visits both several times a level, minutes in all."""
     inf, zero, one = f32(math.inf), f32(0.0), f32(1.0)
-    half = y * f32(0.5)
-
-    def logarithm(a: Expr, then: Callable[[Expr], Expr]) -> Expr:
-        wide = tirx.Cast("float64", a)
-        return let(_log64(wide), lambda v: let(  # +inf and NaN are their own logarithm
-            tirx.Select(tirx.EQ(a, zero), _f64(-math.inf), v), lambda v: let(tirx.Select(a < inf, v, wide), then)))
-
-    def exponential(p: Expr, then: Callable[[Expr], Expr]) -> Expr:
-        low, high = _f64(-200.0), _f64(200.0)  # far outside what f32 holds: the final cast gives 0 or inf
-        return let(tirx.Select(p > high, high, p), lambda p: let(tirx.Select(p < low, low, p), lambda p: let(_exp64(p), then)))
-
-    def signed(a: Expr, e: Expr) -> Expr:
-        """The result from that for |x|."""
-        # 1^y and x^0 are 1 even where the other operand is NaN or infinite (then e is NaN)
-        to_one = tirx.any(tirx.EQ(a, one), tirx.EQ(y, zero))
-        odd = lambda m: tirx.Select(tirx.EQ(tirx.floor(half), half), m, zero - m)  # noqa: E731
-        fractional = lambda m: tirx.Select(tirx.EQ(a, inf), m, f32(math.nan))  # noqa: E731; only -inf has one
-        return let(tirx.Select(to_one, one, tirx.Cast("float32", e)), lambda m: let(odd(m), lambda o: let(
-            fractional(m), lambda f: let(tirx.Select(tirx.EQ(tirx.floor(y), y), o, f), lambda n: let(
-                tirx.Select(x < zero, n, m), lambda r: r)))))
-
     magnitude = tirx.Select(x < zero, zero - x, x)
-    return let(magnitude, lambda a: logarithm(a, lambda v: let(
-        tirx.Cast("float64", y) * v, lambda p: exponential(p, lambda e: signed(a, e)))))
+    # added to something finite: the logarithm of 0 is -inf, +inf and NaN are their own
+    special = tirx.Select(tirx.EQ(magnitude, zero), f32(-math.inf), tirx.Select(magnitude < inf, zero, magnitude))
+    logarithm = _log64(tirx.Cast("float64", magnitude)) + tirx.Cast("float64", special)
+    low, high = _f64(-200.0), _f64(200.0)  # far outside what f32 holds: the final cast gives 0 or inf
+    clamped = lambda p: tirx.Select(p > high, high, tirx.Select(p < low, low, p))  # noqa: E731
+    power = let(tirx.Cast("float64", y) * logarithm, lambda p: let(clamped(p), _exp64))
+    # 1^y and x^0 are 1 even where the other operand is NaN or infinite (then the power is NaN)
+    to_one = tirx.any(tirx.EQ(magnitude, one), tirx.EQ(y, zero))
+    half = y * f32(0.5)
+    parity = tirx.Select(tirx.EQ(tirx.floor(half), half), one, f32(-1.0))
+    fractional = tirx.Select(tirx.EQ(x, f32(-math.inf)), one, f32(math.nan))  # only -inf has such a power
+    sign = tirx.Select(x < zero, tirx.Select(tirx.EQ(tirx.floor(y), y), parity, fractional), one)
+    return tirx.Select(to_one, one, tirx.Cast("float32", power)) * sign

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
-from targets.kernels.scalar import cast, literal
+from targets.kernels.scalar import hold, literal
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike, compare
 from tgraph.ir.values import Node, Value
@@ -134,12 +134,12 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     indices = node.inputs[0]
     positions = access.axes(index, value.shape)
     at = as_index(access.load(indices, access.index(positions[:-1], indices.shape)))
-    return cast(tirx.EQ(at, positions[-1]), value.dtype.numpy_name)
+    return hold(tirx.EQ(at, positions[-1]), value.dtype.numpy_name)
 
 
 @reader("range")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return cast(access.flat(index) + attribute_dim(access, node.attrs["start"]), value.dtype.numpy_name)
+    return hold(access.flat(index) + attribute_dim(access, node.attrs["start"]), value.dtype.numpy_name)
 
 
 @reader("full")
@@ -149,7 +149,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
 
 @reader("dim_size")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return cast(attribute_dim(access, node.attrs["size"]), value.dtype.numpy_name)
+    return hold(attribute_dim(access, node.attrs["size"]), value.dtype.numpy_name)
 
 
 @reader("pack_panels")
@@ -159,7 +159,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     row = panel * int64(width) + column
     rows = access.sizes(weight.shape[0])
     element = access.load(weight, access.index([clamped(row, rows), depth], weight.shape))
-    return tirx.if_then_else(row < rows, element, tirx.const(0, value.dtype.numpy_name))
+    return tirx.if_then_else(row < rows, element, literal(0, value.dtype.numpy_name))
 
 
 @reader("unpack_panels")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 import tgraph as tg
-from tgraph.ir.dims import as_symbol, dim, evaluate, symbols
+from tgraph.ir.dims import dim, evaluate, symbols
+from tgraph.ir.dtypes import dtype_of
 
 Make = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 FLOATS = (tg.f16, tg.bf16, tg.f32, tg.f64)
@@ -25,7 +26,8 @@ class Sample:
     """`build` makes outputs from traced tensors, `expect` the same from arrays (floats as float64, integers as they are).
 
     `make` overrides, by name of the input, what it is fed; `build` takes symbolic sizes from the shapes of its
-    tensors, so that `rename` can give a sample dims of its own.
+    tensors, so that `renamed` can give a sample dims of its own. `loss` is the condition of the problem: how many times
+    an error of rounding an operand grows.
     """
 
     op: str
@@ -35,6 +37,7 @@ class Sample:
     expect: Callable[..., Any]
     make: Mapping[str, Make] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=lambda: SIZES)
+    loss: float = 1.0
 
     @property
     def name(self) -> str:
@@ -52,7 +55,7 @@ class Sample:
 
     def expected(self) -> list[np.ndarray]:
         """What the formula gives for `feeds`."""
-        wide = [a.astype(np.float64) if tg.ir.dtypes.dtype_of(a).is_float else a for a in self.feeds().values()]
+        wide = [a.astype(np.float64) if dtype_of(a).is_float else a for a in self.feeds().values()]
         with np.errstate(all="ignore"):
             return [np.asarray(r) for r in as_tuple(self.expect(*wide))]
 
@@ -92,12 +95,3 @@ def uniform(low: float, high: float) -> Make:
 def integers(low: int, high: int) -> Make:
     """Integers low .. high-1."""
     return lambda g, shape: g.integers(low, high, shape)
-
-
-def dtypes_of(samples: Sequence[Sample], op: str) -> set[str]:
-    """The element types that the samples of one op take."""
-    return {t.dtype.name for s in samples if s.op == op for t in s.specs.values()}
-
-
-def is_symbolic(type: tg.TensorType) -> bool:
-    return any(as_symbol(d) is not None for d in type.shape)

@@ -23,7 +23,7 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return x * logistic(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
 
-SPECIAL = values(-math.inf, -2.5, -1.5, -0.5, -0.0, 0.0, 0.5, 1.5, 2.5, 100.0, math.inf, math.nan)
+SPECIAL = values(-math.inf, -2.5, -1.5, -0.5, -0.0, 0.0, 0.5, 1.5, 2.5, 50.0, math.inf, math.nan)
 POSITIVE = uniform(0.05, 9)
 WIDE = uniform(-30, 30)
 # op: (element types, formula, ordinary feeds, whether the formula holds at infinities and NaN too)
@@ -127,7 +127,7 @@ def binary() -> list[Sample]:
 
 def special_formula(name: str, formula: Any) -> Any:
     """Where the formula says too little about NaN, infinities and division by 0, IEEE 754 and NumPy do."""
-    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": np.floor_divide,
+    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": lambda x, y: np.floor(x / y),
              "mod": np.mod, "less_or_equal": np.less_equal, "greater_or_equal": np.greater_equal}
     return names.get(name, formula)
 
@@ -143,6 +143,13 @@ def broadcasts() -> list[Sample]:
     }
     found = [Sample("add", f"broadcast_{k}", tg.add, {"x": x, "y": y}, lambda x, y: np.subtract(x, np.negative(y)))
              for k, (x, y) in pairs.items()]
+    for d in FLOATS:  # one value for all lanes of a vector, and literals, in every precision
+        found += [
+            Sample("mul", f"column_{d.name}", tg.mul, {"x": d[3, 20], "y": d[3, 1]}, lambda x, y: np.einsum("ij,i->ij", x, y[:, 0])),
+            Sample("mul", f"number_{d.name}", lambda x: (x * 2.0 - 0.5) * 4.0, {"x": d[3, 20]}, lambda x: 8 * x - 2),
+            Sample("where", f"number_{d.name}", lambda x: tg.where(x > 0.0, x, 0.5) * 2.0, {"x": d[3, 20]},
+                   lambda x: 2 * np.select([x > 0], [x], 0.5)),
+        ]
     found.append(Sample("mul", "same_twice", lambda x: tg.mul(x, x), {"x": tg.f32[B, S]}, np.square))
     found.append(Sample("sub", "empty_batch", tg.sub, {"x": tg.f32[B, S], "y": tg.f32[B, S]}, np.subtract,
                         sizes={"B": 0, "S": 3}))

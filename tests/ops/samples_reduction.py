@@ -84,6 +84,7 @@ def running() -> list[Sample]:
                lambda x: np.argsort(-x, axis=1, kind="stable")[:, 0]),
         Sample("argmax", "nan", tg.argmax, {"x": tg.f32[2, 4]}, lambda x: np.array([2, 0]),
                {"x": values(1.0, 5.0, math.nan, math.nan, math.inf, -1.0, 3.0, 2.0)}),
+        Sample("argmax", "nothing", tg.argmax, {"x": tg.f32[B, S]}, lambda x: np.zeros(2), {}, EMPTY),
         Sample("cumsum", "last", tg.cumsum, {"x": tg.f32[B, S]}, lambda x: x @ np.triu(np.ones((5, 5)))),
         Sample("cumsum", "exclusive", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[B, S]},
                lambda x: x @ np.triu(np.ones((5, 5)), 1)),
@@ -139,7 +140,7 @@ def norms() -> list[Sample]:
                lambda x, b: normal(x) + b),
         Sample("layer_norm", "parameters", lambda x: tg.layer_norm(x, WEIGHT, BIAS, epsilon=1e-12), row,
                lambda x: normal(x, 1e-12) * WEIGHT + BIAS),
-        Sample("layer_norm", "large_mean", tg.layer_norm, row, normal, {"x": lambda g, s: g.standard_normal(s) + 1000}),
+        Sample("layer_norm", "large_mean", tg.layer_norm, row, normal, {"x": lambda g, s: g.standard_normal(s) + 1000}, loss=300),
         Sample("layer_norm", "of_sum", lambda x, y: tg.layer_norm(x + y) * 2.0, {"x": tg.f32[B, S, 8], "y": tg.f32[B, S, 8]},
                lambda x, y: 2 * normal(x + y)),
         Sample("layer_norm", "symbolic_width", tg.layer_norm, {"x": tg.f32[B, S]}, normal),
@@ -153,6 +154,19 @@ def norms() -> list[Sample]:
         Sample("zero_padding", "same_rank", tg.zero_padding, {"x": tg.f32[B, S], "m": tg.bool_[B, S]}, lambda x, m: x * m),
         Sample("zero_padding", "nan_out", tg.zero_padding, {"x": tg.f32[2, 2], "m": tg.bool_[2, 2]},
                lambda x, m: np.array([[1.0, 0], [1.0, 0]]), {"x": values(1.0, math.nan), "m": values(True, False)}),
+        Sample("pad_rows", "batch", tg.pad_rows, {"x": tg.f32[S, 4], "p": tg.i64[B, T]},
+               lambda x, p: np.vstack([x, np.zeros(4)])[p], {"p": values(0, -1, 4, 2, 3, -1)}),
+        Sample("pad_rows", "any_negative", tg.pad_rows, {"x": tg.f32[S], "p": tg.i32[T]},
+               lambda x, p: np.array([x[2], 0, 0]), {"p": values(2, -7, -1)}),
+        Sample("pad_rows", "no_rows", tg.pad_rows, {"x": tg.f32[0, 2], "p": tg.i64[B, T]}, lambda x, p: np.zeros((2, 3, 2)),
+               {"p": values(-1)}),
+        Sample("pad_rows", "heads", lambda x, p: tg.pad_rows(x * 2.0, p).transpose(0, 2, 1, 3),
+               {"x": tg.f32[S, 2, 3], "p": tg.i64[B, T]},
+               lambda x, p: 2 * np.concatenate([x, np.zeros((1, 2, 3))])[p].swapaxes(1, 2), {"p": values(4, 3, 2, -1, 0, -1)}),
+        Sample("pad_rows", "undoes_unpack", lambda m, x: tg.pad_rows(
+            tg.gather(x.reshape(-1, 3), tg.unpack(m, name="N5")[0]),
+            tg.where(m, tg.cumsum(m.reshape(-1).astype(tg.i64)).reshape(*m.shape) - 1, -1)),
+               {"m": tg.bool_[B, S], "x": tg.f32[B, S, 3]}, lambda m, x: np.einsum("bsh,bs->bsh", x, m)),
         Sample("unpack", "mask", lambda m: tg.unpack(m, name="N1"), {"m": tg.bool_[B, S]},
                lambda m: (np.arange(m.size)[m.ravel()], np.array([0, 2, 5])), {"m": values(1, 0, 1, 0, 0, 1, 1, 0, 0, 1)}),
         Sample("unpack", "none", lambda m: tg.unpack(m, name="N2"), {"m": tg.bool_[B, S]},
@@ -172,6 +186,8 @@ def norms() -> list[Sample]:
     for d in EVERY:
         found.append(Sample("zero_padding", d.name, tg.zero_padding, {"x": d[3, 2], "m": tg.bool_[3]},
                             lambda x, m: np.where(np.repeat(m[:, None], 2, 1), x, 0)))
+        found.append(Sample("pad_rows", d.name, tg.pad_rows, {"x": d[3, 2], "p": tg.i64[4]},
+                            lambda x, p: np.vstack([x, 0 * x[:1]])[p], {"p": values(2, -1, 0, 1)}))
     return found
 
 

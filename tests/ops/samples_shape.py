@@ -49,6 +49,10 @@ def views() -> list[Sample]:
         sample("unsqueeze", "ends", lambda x: tg.unsqueeze(x, axes=(0, -1)), {"x": tg.f32[B, S]}, lambda x: x[None, :, :, None]),
         sample("unsqueeze", "one", lambda x: tg.unsqueeze(x, axes=1), {"x": tg.f32[B, S]}, lambda x: x[:, None]),
     ]
+    for d in (tg.f16, tg.bf16, tg.i8, tg.bool_):
+        found.append(sample("expand", d.name, lambda x: tg.expand(x, shape=(3, 20)), {"x": d[3, 1]}, lambda x: np.repeat(x, 20, 1)))
+        found.append(sample("expand", f"number_{d.name}", lambda x: tg.expand(x, shape=(2, 20)), {"x": d[()]},
+                            lambda x: np.full((2, 20), x)))
     for d in EVERY:  # a kernel that only moves must keep every type as it is
         found.append(sample("transpose", d.name, tg.transpose, {"x": d[3, 7]}, lambda x: np.einsum("ab->ba", x)))
     return found
@@ -64,7 +68,10 @@ def pieces() -> list[Sample]:
         "symbolic": (tg.f32[B, L, 2], lambda x: x[:, 1:4]), "symbolic_rest": (tg.f32[L, 2], lambda x: x[3:]),
         "symbolic_last": (tg.f32[B, L], lambda x: x[..., :-1]), "integer": (tg.f32[B, 3, 4], lambda x: x[:, 1]),
         "last": (tg.f32[B, 3, 4], lambda x: x[..., -1]), "new_axes": (tg.f32[B, 3, 4], lambda x: x[None, :, 0, None]),
-        "first_token": (tg.f32[B, S, 4], lambda x: x[:, 0]), "last_token": (tg.f32[B, S, 4], lambda x: x[:, -1]),
+        "before_the_start": (tg.f32[4], lambda x: x[-9::-1]), "back_to_start": (tg.f32[4], lambda x: x[2::-2]),
+        "back_from_beyond": (tg.f32[4], lambda x: x[9:-9:-3]), "back_nothing": (tg.f32[4], lambda x: x[1:2:-1]),
+        "back_of_empty": (tg.f32[0, 2], lambda x: x[::-1]), "symbolic_back": (tg.f32[L, S], lambda x: x[::-1, ::-1]),
+        "symbolic_back_to": (tg.f32[L], lambda x: x[3:0:-2]),
         "none_first": (tg.f32[3, 4], lambda x: x[0, None, ..., 1:2]),
     }
     found = [sample("slice", k, f, {"x": t}, f) for k, (t, f) in cuts.items()]  # indexing is NumPy's own
@@ -121,6 +128,8 @@ def lookups() -> list[Sample]:
                {"i": rows}),
         sample("gather", "wide_index", lambda x, i: x[..., i, 1:3], {"x": tg.f32[B, 6, 4], "i": tg.i64[2]},
                lambda x, i: x[:, i][:, :, 1:3], {"i": rows}),
+        sample("gather", "first_token", lambda x: x[:, 0], {"x": tg.f32[B, S, 4]}, lambda x: x[:, 0]),
+        sample("gather", "last_token", lambda x: x[:, -1], {"x": tg.f32[B, S, 4]}, lambda x: x[:, -1]),
         sample("embedding", "tokens", tg.embedding, {"i": tg.i64[B, S], "t": tg.f32[6, 4]}, lambda i, t: t[i], {"i": rows}),
         sample("embedding", "table_known", lambda i: tg.embedding(i, TABLE), {"i": tg.i64[B, S]}, lambda i: TABLE[i], {"i": rows}),
         sample("embedding", "rank1_table", tg.embedding, {"i": tg.i64[S], "t": tg.f32[6]}, lambda i, t: t[i], {"i": rows}),

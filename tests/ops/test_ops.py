@@ -26,7 +26,7 @@ ROUNDING = {"f64": 1e-12, "f32": 4 * 2.0**-23, "f16": 4 * 2.0**-11, "bf16": 4 * 
 def test_an_op_is_completely_defined(op: Op) -> None:
     assert callable(op.infer)
     first = op.doc.split("\n")[0]
-    assert first.endswith(".") and 8 < len(first) < 120, first
+    assert first.endswith(".") and 8 <= len(first) < 120, first
     assert op.summary == first
     if op.name != "call":  # the interpreter runs the body of a call
         assert callable(op.numpy)
@@ -70,7 +70,7 @@ def test_faithful_reference_rounds_to_its_types(sample: Sample) -> None:
         allowed = max((ROUNDING[v.dtype.name] for v in (*graph.inputs, value) if v.dtype.is_float), default=0.0)
         with np.errstate(all="ignore"):
             rounded = array.astype(value.dtype.numpy).astype(np.float64) if value.dtype.is_float else array
-        comparison = compare(outputs[name], rounded, allowed * 8 if value.dtype.is_float else 0.0)
+        comparison = compare(outputs[name], rounded, allowed * 8 * sample.loss if value.dtype.is_float else 0.0)
         assert comparison.ok, f"{name}: error {comparison.error:.1e}\n{outputs[name]}\nexpected\n{rounded}"
 
 
@@ -101,8 +101,10 @@ def test_a_composite_is_its_decomposition(sample: Sample) -> None:
     assert sample.op not in {n.op.name for n in parts.nodes}
     feeds = sample.feeds()
     expected, outputs = Interpreter(whole).run(feeds), Interpreter(parts).run(feeds)
+    # nothing is rounded but the literals of the decomposition (0.044715, 1 / sqrt(d)), which have the operands' type
+    shortest = max((ROUNDING[i.dtype.name] for i in whole.inputs if i.dtype.is_float), default=0.0)
     for name, value in whole.outputs:
-        assert compare(outputs[name], expected[name], 1e-11 if value.dtype.is_float else 0.0).ok, name
+        assert compare(outputs[name], expected[name], shortest if value.dtype.is_float else 0.0).ok, name
 
 
 @every_sample
@@ -116,29 +118,32 @@ def test_canonical_attributes_stay_as_they_are(sample: Sample) -> None:
     assert tg.parse(str(graph)) == graph
 
 
-@pytest.mark.parametrize("op", [o for o in BUILT_IN.values() if any(a in ("axis", "axes") for a in o.attributes)],
-                         ids=lambda o: o.name)
-def test_axes_have_one_spelling(op: Op) -> None:
-    """A positive and a negative axis give one graph."""
-    if op.name in ("squeeze", "unsqueeze", "slice", "split", "concat", "gather") or "axis" not in op.attributes:
-        pytest.fail("written out below") if op.name not in WRITTEN else None
-        spellings = WRITTEN[op.name]
-    else:
-        spellings = (lambda x: getattr(tg, op.name)(x, axis=1), lambda x: getattr(tg, op.name)(x, axis=-2))
-    first, second = (tg.trace(lambda x, f=f: f(x), name="g", x=tg.f32[2, 1, 4]) for f in spellings)
-    assert str(first) == str(second)
-
-
-WRITTEN = {
+REDUCTIONS = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+SPELLINGS = {  # for x: f32[2, 1, 4]
+    **{n: (lambda x, n=n: getattr(tg, n)(x, axis=1), lambda x, n=n: getattr(tg, n)(x, axis=-2))
+       for n in ("softmax", "log_softmax", "argmax", "cumsum")},
+    **{n: (lambda x, n=n: getattr(tg, n)(x, axes=(0, 1)), lambda x, n=n: getattr(tg, n)(x, axes=(-2, -3))) for n in REDUCTIONS},
     "squeeze": (lambda x: tg.squeeze(x, axes=(1,)), lambda x: tg.squeeze(x, axes=-2)),
     "unsqueeze": (lambda x: tg.unsqueeze(x, axes=(1,)), lambda x: tg.unsqueeze(x, axes=(-3,))),
     "slice": (lambda x: x[..., 1:3], lambda x: tg.slice(x, starts=(-3,), stops=(-1,), axes=(2,))),
     "split": (lambda x: tg.split(x, sizes=2, axis=2)[0], lambda x: tg.split(x, sizes=(2, 2), axis=-1)[0]),
     "concat": (lambda x: tg.concat(x, x, axis=1), lambda x: tg.concat(x, x, axis=-2)),
     "gather": (lambda x: tg.gather(x, np.array([0]), axis=1), lambda x: tg.gather(x, np.array([0]), axis=-2)),
-    **{n: (lambda x, n=n: getattr(tg, n)(x, axes=(0, 1)), lambda x, n=n: getattr(tg, n)(x, axes=(-2, -3)))
-       for n in ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")},
+    "transpose": (lambda x: tg.transpose(x, perm=(2, 0, 1)), lambda x: tg.transpose(x, perm=(-1, 0, -2))),
+    "reshape": (lambda x: tg.reshape(x, shape=(-1, 2)), lambda x: tg.reshape(x, shape=(4, 2))),
+    "attention": (lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3), lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3, scale=0.5)),
+    "einsum": (lambda x: tg.einsum(x, equation="abc -> cab"), lambda x: tg.einsum(x, equation="abc->cab")),
 }
+
+
+def test_all_ops_with_several_spellings_are_listed() -> None:
+    assert set(SPELLINGS) == {name for name, op in BUILT_IN.items() if op.canonical is not None}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_attributes_have_one_spelling(name: str) -> None:
+    first, second = (tg.trace(f, name="g", x=tg.f32[2, 1, 4]) for f in SPELLINGS[name])
+    assert str(first) == str(second)
 
 
 def test_samples_cover_the_element_types() -> None:

@@ -96,7 +96,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
         return {"scale": 1.0 / math.sqrt(head_dim)}
     if scale is None and head_dim is not None:
         raise RuleError(f"scale has no default for head_dim {head_dim}; give scale=")
-    return {"scale": scale if scale is None else float(scale)}
+    return {"scale": float(scale) if isinstance(scale, int) and not isinstance(scale, bool) else scale}
 
 
 @attention.reference

@@ -9,6 +9,7 @@ from ..ir.dtypes import DType, f32, i64
 from ..ir.errors import RuleError
 from ..ir.registry import attribute_dtype, op
 from ..ir.types import TensorType
+from .numbers import require_number
 from .shape import require_shape
 
 
@@ -29,9 +30,8 @@ def _(*, stop, start, dtype):  # type: ignore[no-untyped-def]
 @op
 def full(*, shape: tuple[DimLike, ...], value: float, dtype: DType = f32) -> TensorType:
     """A tensor of one value. ONNX ConstantOfShape."""
-    if not isinstance(value, (bool, int, float)):
-        raise RuleError(f"value is a number, got {value!r}")
-    return TensorType(attribute_dtype(dtype, "dtype"), require_shape(shape))
+    require_number(value, attribute_dtype(dtype, "dtype"), "value")
+    return TensorType(dtype, require_shape(shape))
 
 
 @full.reference

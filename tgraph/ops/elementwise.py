@@ -11,6 +11,7 @@ from ..ir.errors import RuleError
 from ..ir.registry import Op, op
 from ..ir.rules import broadcast, require_float, same_dtype
 from ..ir.types import TensorType
+from .numbers import require_number
 
 
 def _numeric(*types: TensorType) -> None:
@@ -53,6 +54,10 @@ def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(np.sign(x) * np.sign(y) < 0, -quotient, quotient), dtype=x.dtype)
 
 
+def _floor_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.floor(np.divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y))
+
+
 def _erf(x: np.ndarray) -> np.ndarray:
     return np.asarray(np.vectorize(_MATH_ERF, otypes=[x.dtype])(x)) if x.size else x
 
@@ -69,7 +74,7 @@ binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add)
 binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract)
 binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply)
 binary("div", "Quotient: x / y; integers round towards zero.\n\nBroadcasts; ONNX Div.", _divide)
-binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's //.", np.floor_divide)
+binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's // for integers.", _floor_divide)
 binary("mod", "Remainder with the sign of y: x - y floor(x / y).\n\nBroadcasts; Python's %, ONNX Mod.", np.mod)
 binary("pow", "Power: x^y.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t))
 binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum)
@@ -98,8 +103,10 @@ def clip(x: TensorType, *, min: float | None = None, max: float | None = None) -
     """Limit to an interval: min(max(x, low), high); a bound that is none does not limit. ONNX Clip."""
     _numeric(x)
     for bound in (min, max):
-        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, (int, float))):
+        if isinstance(bound, bool) or bound != bound:
             raise RuleError(f"bounds are numbers or none, got {bound!r}")
+        if bound is not None:
+            require_number(bound, x.dtype, "a bound")
     if min is not None and max is not None and min > max:
         raise RuleError(f"empty interval: min {min} > max {max}")
     return x

@@ -29,8 +29,8 @@ _comparison("less_or_equal", "Whether x <= y.\n\nBroadcasts; ONNX LessOrEqual.",
 _comparison("greater", "Whether x > y.\n\nBroadcasts; ONNX Greater.", np.greater)
 _comparison("greater_or_equal", "Whether x >= y.\n\nBroadcasts; ONNX GreaterOrEqual.", np.greater_equal)
 
-binary("logical_and", "x and y.\n\nBroadcasts; ONNX And.", np.logical_and, check=require_bool)
-binary("logical_or", "x or y.\n\nBroadcasts; ONNX Or.", np.logical_or, check=require_bool)
+binary("logical_and", "Conjunction: x and y.\n\nBroadcasts; ONNX And.", np.logical_and, check=require_bool)
+binary("logical_or", "Disjunction: x or y, or both.\n\nBroadcasts; ONNX Or.", np.logical_or, check=require_bool)
 binary("logical_xor", "Either x or y, not both.\n\nBroadcasts; ONNX Xor.", np.logical_xor, check=require_bool)
 
 

@@ -8,8 +8,9 @@ from ..ir.dims import dim
 from ..ir.dtypes import i64
 from ..ir.errors import RuleError
 from ..ir.registry import op
-from ..ir.rules import require_bool, same
+from ..ir.rules import require_bool, require_integer, require_rank, same
 from ..ir.types import TensorType
+from .index import check_indices
 
 
 @op
@@ -60,3 +61,37 @@ def unpack(mask: TensorType, *, name: str = "N") -> tuple[TensorType, TensorType
 def _(mask, *, name):  # type: ignore[no-untyped-def]
     offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
     return np.flatnonzero(mask).astype(np.int64), offsets.astype(np.int64)
+
+
+@op
+def pad_rows(x: TensorType, positions: TensorType) -> TensorType:
+    """Rows put back into a padded batch: y[b, s, ...] = x[positions[b, s], ...], zeros where positions[b, s] is negative.
+
+    x [N, ...], positions integers of any shape below N; a position outside raises InputError at run time. With positions that
+    number the True elements of a mask (-1 elsewhere) it undoes taking the rows that `unpack(mask)` lists.
+    """
+    require_integer(positions, "positions")
+    if positions.dtype.kind == "uint":
+        raise RuleError(f"positions must be able to be negative, got {positions}")
+    require_rank(x, 1, "x")
+    return x.with_shape((*positions.shape, *x.shape[1:]))
+
+
+@pad_rows.reference
+def _(x, positions):  # type: ignore[no-untyped-def]
+    check_indices(np.maximum(positions, -1), -1, x.shape[0] - 1, "pad_rows", f"x has {x.shape[0]} rows")
+    y = np.zeros((*positions.shape, *x.shape[1:]), x.dtype)
+    y[positions >= 0] = x[positions[positions >= 0]]
+    return y
+
+
+@pad_rows.cost
+def _(operands, results, attrs):  # type: ignore[no-untyped-def]
+    return results[0].size
+
+
+@pad_rows.decomposition
+def _(b, x, positions):  # type: ignore[no-untyped-def]
+    # one more row, of zeros: the last one, which is where -1 leads
+    zeros = b.full(shape=(1, *x.shape[1:]), value=False if x.dtype.is_bool else 0, dtype=x.dtype)
+    return b.gather(b.concat(x, zeros, axis=0), b.maximum(positions, -1), axis=0)

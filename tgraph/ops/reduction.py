@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,11 @@ def _sum(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
+def _mean(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
+    count = math.prod(x.shape[a] for a in (range(x.ndim) if axis is None else axis))
+    return np.asarray(_sum(x, axis, keepdims) / x.dtype.type(count))  # NaN over nothing; np.mean would warn
+
+
 def _prod(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
     return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
@@ -70,7 +76,7 @@ def _smallest(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
 _AXES = "\n\naxes: one or several, None for all; keepdims keeps them as 1. "
 
 _reduction("reduce_sum", f"Sum over axes; 0 over nothing.{_AXES}ONNX ReduceSum.", _sum, _numeric)
-_reduction("reduce_mean", f"Mean over axes: sum / count.{_AXES}ONNX ReduceMean.", np.mean, lambda t: require_float(t))
+_reduction("reduce_mean", f"Mean over axes: sum / count; NaN over nothing.{_AXES}ONNX ReduceMean.", _mean, lambda t: require_float(t))
 _reduction("reduce_max", f"Largest over axes; NaN if one is; the type's lowest over nothing.{_AXES}ONNX ReduceMax.",
            _largest, _numeric)
 _reduction("reduce_min", f"Smallest over axes; NaN if one is; the type's highest over nothing.{_AXES}ONNX ReduceMin.",
@@ -80,7 +86,7 @@ _reduction("reduce_prod", f"Product over axes; 1 over nothing.{_AXES}ONNX Reduce
 
 @op
 def argmax(x: TensorType, *, axis: int = -1, keepdims: bool = False) -> TensorType:
-    """Index of the first largest element along an axis, as i64. ONNX ArgMax."""
+    """Index of the first largest element along an axis, as i64; NaN is the largest, and over nothing it is 0. ONNX ArgMax."""
     _numeric(x)
     return TensorType(i64, reduced_shape(x, (axis_index(axis, x.rank),), keepdims))
 
@@ -92,6 +98,8 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 
 @argmax.reference
 def _(x, *, axis, keepdims):  # type: ignore[no-untyped-def]
+    if not x.shape[axis]:
+        return np.zeros(np.sum(x, axis=axis, keepdims=keepdims).shape, np.int64)
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 

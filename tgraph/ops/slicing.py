@@ -12,6 +12,7 @@ from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import axis_from_end, axis_index, same, same_dtype
 from ..ir.types import TensorType
+from .numbers import require_number
 
 
 @op
@@ -91,6 +92,7 @@ def slice(x: TensorType, *, starts: tuple[Any, ...], stops: tuple[Any, ...],
     """
     shape = list(x.shape)
     for axis, start, stop, step in zip(axes, starts, stops, steps or ()):
+        stop = -1 if stop is None else stop  # canonical: only a negative step leads off the start
         shape[axis] = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
     return x.with_shape(tuple(shape))
 
@@ -131,7 +133,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
     if not all(isinstance(g, (tuple, list)) for g in given) or len({len(g) for g in given}) != 1:
         raise RuleError("starts, stops and axes are tuples of one length")
     steps = attrs["steps"] or (1,) * len(given[0])
-    found: dict[int, tuple[DimLike, DimLike, int]] = {}
+    found: dict[int, tuple[DimLike, DimLike | None, int]] = {}
     for start, stop, axis, step in zip(*given, steps, strict=True):
         if not isinstance(step, int) or step == 0:
             raise RuleError(f"a step is an integer other than 0, got {step!r}")
@@ -147,10 +149,14 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
                     raise RuleError(f"cannot tell whether {first} <= {last}; give the dims bounds with tg.dim(..., min=, max=)")
                 last = first
         else:
-            first = _position(start, size, 0, size - 1, size - 1)
+            first = _position(start, size, -1, size - 1, size - 1)
             last = -1 if stop is None else _position(stop, size, -1, size - 1, -1)
-            if isinstance(first, int) and isinstance(last, int):
-                last = builtins.min(first, last)
+            if last == -1 and first != -1:
+                last = None  # a -1 in the attribute would be read as the last element
+            elif _at_most(first, last):
+                first = last = 0
+            elif _at_most(last, first) is None:
+                raise RuleError(f"cannot tell whether {last} <= {first}; give the dims bounds with tg.dim(..., min=, max=)")
         found[at] = first, last, step
     order = sorted(found)
     return {"starts": tuple(found[a][0] for a in order), "stops": tuple(found[a][1] for a in order),
@@ -161,7 +167,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 def _(x, *, starts, stops, axes, steps):  # type: ignore[no-untyped-def]
     index = [builtins.slice(None)] * x.ndim
     for start, stop, axis, step in zip(starts, stops, axes, steps):
-        index[axis] = builtins.slice(start, None if stop < 0 else stop, step)
+        index[axis] = builtins.slice(start, stop, step)
     return x[tuple(index)]
 
 
@@ -173,6 +179,7 @@ def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...
             raise RuleError(f"before and after have one size an axis ({x.rank}), got {sizes!r}")
         if any(isinstance(s, int) and s < 0 for s in sizes):
             raise RuleError(f"sizes to pad with are not negative, got {list(sizes)}")
+    require_number(value, x.dtype, "value")
     return x.with_shape(tuple(b + d + a for b, d, a in zip(before, x.shape, after)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from targets.kernels.access import Access, Index
 from targets.kernels.frame import Frame
-from targets.kernels.scalar import cast
+from targets.kernels.scalar import hold
 from targets.tvm_api import Expr
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Node, Result, Value
@@ -32,7 +32,7 @@ def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
     name, output = frame.output
 
     def store(index: Index, value: Expr) -> None:
-        frame.access.bind(anchor.result, lambda _: cast(value, anchor.result.dtype.numpy_name))
+        frame.access.bind(anchor.result, lambda _: hold(value, anchor.result.dtype.numpy_name))
         at = forward(frame.access, anchor.result, index, output)
         frame.write(name, at, frame.access.load(output, at))
 
