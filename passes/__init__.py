@@ -1,9 +1,36 @@
 """Graph to graph: the passes, one file each, and how pipelines of them run. `optimize(graph, "O2")` gives a new graph."""
 
-from . import cse, dce, fold_constants, fuse_bias_activation, fuse_qkv, fuse_silu, fuse_softmax  # noqa: F401  (each registers its pass)
+from . import (  # noqa: F401  (each registers its pass)
+    canonicalize,
+    cse,
+    dce,
+    decompose,
+    eliminate_transposes,
+    finite_mask,
+    fold_constants,
+    fuse_attention,
+    fuse_bias_activation,
+    fuse_embeddings,
+    fuse_gelu,
+    fuse_layer_norm,
+    fuse_qkv,
+    fuse_rms_norm,
+    fuse_silu,
+    fuse_skip_norm,
+    fuse_softmax,
+    mixed_precision,
+    remove_dead_outputs,
+    remove_padding,
+    simplify,
+    specialize_shapes,
+)
 from .base import PASSES, Effect, Pass, register_pass
-from .manager import PassRecord, optimize, run_pipeline
+from .bisection import Culprit, bisect
+from .instruments import Deltas, DumpFolder, Explain, Print
+from .manager import Instrument, PassManager, PassRecord, VerifyEach, optimize, run_pipeline
 from .pipelines import LEVELS, parse_pipeline
+from .validation import ValidateEach
 
-__all__ = ["LEVELS", "PASSES", "Effect", "Pass", "PassRecord", "optimize", "parse_pipeline", "register_pass",
+__all__ = ["LEVELS", "PASSES", "Culprit", "Deltas", "DumpFolder", "Effect", "Explain", "Instrument", "Pass", "PassManager",
+           "PassRecord", "Print", "ValidateEach", "VerifyEach", "bisect", "optimize", "parse_pipeline", "register_pass",
            "run_pipeline"]

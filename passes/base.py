@@ -7,6 +7,8 @@ import dataclasses
 import difflib
 import inspect
 import re
+import typing
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tgraph.ir.errors import PassError
@@ -28,6 +30,19 @@ class Pass(abc.ABC):
     def pass_name(cls) -> str:
         """As on the command line."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str]) -> Pass:
+        """A pass from the options of a pipeline, which are its fields. Override it for options of another kind.
+
+        Raises PassError for an option that there is not, or a value that is none.
+        """
+        fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        types = typing.get_type_hints(cls)
+        for key in options:
+            if key not in fields:
+                raise PassError(f"pass {cls.pass_name()}: no option {key!r}; options: {', '.join(fields) or 'none'}")
+        return cls(**{key: _value(cls.pass_name(), key, value, types[key]) for key, value in options.items()})
 
     @abc.abstractmethod
     def apply(self, graph: Graph) -> None:
@@ -64,6 +79,18 @@ def find_pass(name: str) -> type[Pass]:
     return PASSES[name]
 
 
+
+def _value(name: str, key: str, text: str, type: Any) -> Any:
+    if type is bool:
+        if text not in ("true", "false"):
+            raise PassError(f"pass {name}: option {key} is true or false, got {text!r}")
+        return text == "true"
+    if type in (int, float):
+        try:
+            return type(text)
+        except ValueError:
+            raise PassError(f"pass {name}: option {key} is {type.__name__}, got {text!r}") from None
+    return text
 
 
 def _text(value: Any) -> str:

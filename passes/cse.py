@@ -9,6 +9,7 @@ from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node
 
 from .base import Pass, register_pass
+from .rewriting import current_report
 
 
 @register_pass
@@ -19,6 +20,7 @@ class Cse(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
+        report = current_report()
         seen: dict[object, Node] = {}
         for node in graph.nodes:
             attributes = tuple((name, type(value).__name__, value) for name, value in node.attrs.items())
@@ -29,3 +31,4 @@ class Cse(Pass):
                 graph.replace(old, new)
             first.provenance = Provenance.merge((first.provenance, node.provenance))
             graph.erase(node)
+            report.rewrote("f(x), f(x) = one f(x)", [node], first.results)

@@ -9,6 +9,7 @@ from tgraph.ir.values import Constant, Node
 from tgraph.reference.interpreter import Interpreter
 
 from .base import Pass, register_pass
+from .rewriting import current_report
 
 
 @register_pass
@@ -28,9 +29,11 @@ class FoldConstants(Pass):
             if not self._foldable(node):
                 continue
             operands = [None if v is None else interpreter.leaf(v, {}) for v in node.operands]
-            for result, array in zip(node.results, interpreter.run_node(node, operands, {})):
-                graph.replace(result, graph.constant(array, result.dtype))
+            values = [graph.constant(a, r.dtype) for a, r in zip(interpreter.run_node(node, operands, {}), node.results)]
+            for result, value in zip(node.results, values):
+                graph.replace(result, value)
             graph.erase(node)
+            current_report().rewrote("f(constants) = constant", [node], values)
         graph.prune()
 
     def _foldable(self, node: Node) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tgraph.ir.analysis import is_prepared, prepared
+import numpy as np
+
+from passes.products import Projection, erase_all, missed, projection
+from passes.rewriting import current_report
+from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
-from tgraph.ir.values import Node, Value
+from tgraph.ir.values import Value
 
 from .base import Pass, register_pass
+
+RULE = "x W1^T, ..., x Wn^T = split(x concat(W1, ..., Wn)^T)"
 
 
 @register_pass
@@ -19,32 +25,62 @@ from .base import Pass, register_pass
 class FuseQKV(Pass):
     """x Wq^T, x Wk^T, x Wv^T = split(x concat(Wq, Wk, Wv)^T), with the biases likewise.
 
-    Joins all `linear` nodes that read one value with weights known before any input, `at_least` of them. The joined weight
-    is made by ordinary nodes of the prepare part; the parameters keep their names and shapes.
+    Joins the products of one value with weights known before any input, `at_least` of them: query, key and value; key
+    and value of cross-attention; gate and up of a gated feed-forward network. The widths may differ; a product without
+    a bias gets zeros if another one has a bias. A joined product has at most `widest` columns (0: no limit). The joined
+    weight is made by ordinary nodes of the prepare part; the parameters keep their names and shapes.
     """
 
     effect = "rounds"
     at_least: int = 2
+    widest: int = 0
 
     def apply(self, graph: Graph) -> None:
         ready = prepared(graph)
-        groups: dict[tuple[Value, bool], list[Node]] = {}
+        groups: dict[Value, list[Projection]] = {}
         for node in graph.nodes:
-            if node.op.name != "linear":
+            if node.op.name not in ("linear", "matmul") or node in ready:
                 continue
-            x, *weights = node.inputs
-            if not is_prepared(x, ready) and all(is_prepared(w, ready) for w in weights):
-                groups.setdefault((x, node.operands[2] is None), []).append(node)
-        for (x, _), nodes in groups.items():
-            if len(nodes) >= max(self.at_least, 2):
-                self._join(graph, x, nodes)
+            found = projection(graph, node, ready)
+            if isinstance(found, str):
+                missed(RULE, node, found)
+            else:
+                groups.setdefault(found.x, []).append(found)
+        for together in groups.values():
+            for members in self._parts(together):
+                if len(members) >= max(self.at_least, 2):
+                    current_report().rewrote(RULE, [n for m in members for n in m.nodes], _join(graph, members))
+                else:
+                    within = f" within {self.widest} columns" if self.widest else ""
+                    missed(RULE, members[0].nodes[0],
+                           f"{len(members)} products read its input, of {max(self.at_least, 2)} asked for{within}")
 
-    @staticmethod
-    def _join(graph: Graph, x: Value, nodes: Sequence[Node]) -> None:
-        b = Builder(graph, Provenance.merge(n.provenance for n in nodes))
-        weight = b.concat(*[n.operands[1] for n in nodes], axis=0)
-        bias = None if nodes[0].operands[2] is None else b.concat(*[n.operands[2] for n in nodes], axis=0)
-        sizes = tuple(n.result.shape[-1] for n in nodes)
-        for node, part in zip(nodes, b.split(b.linear(x, weight, bias), sizes=sizes, axis=-1)):
-            graph.replace(node.result, part)
-            graph.erase(node)
+    def _parts(self, together: Sequence[Projection]) -> Iterator[list[Projection]]:
+        """The projections of one value in runs of at most `widest` columns."""
+        run: list[Projection] = []
+        for member in together:
+            if run and self.widest and sum(_width(m) for m in (*run, member)) > self.widest:
+                yield run
+                run = []
+            run.append(member)
+        yield run
+
+
+def _width(member: Projection) -> int:
+    width = member.result.shape[-1]
+    assert isinstance(width, int)  # prepared weights have static shapes
+    return width
+
+
+def _join(graph: Graph, members: Sequence[Projection]) -> Sequence[Value]:
+    b = Builder(graph, Provenance.merge(m.provenance for m in members))
+    weight = b.concat(*[m.weight_rows(b) for m in members], axis=0)
+    bias = None
+    if any(m.bias is not None for m in members):
+        zeros = [b.constant(np.zeros(_width(m), m.x.dtype.numpy)) if m.bias is None else m.bias for m in members]
+        bias = b.concat(*zeros, axis=0)
+    parts: tuple[Value, ...] = b.split(b.linear(members[0].x, weight, bias), sizes=tuple(map(_width, members)), axis=-1)
+    for member, part in zip(members, parts):
+        graph.replace(member.result, part)
+        erase_all(graph, member.nodes)
+    return parts

@@ -1,10 +1,10 @@
-"""Running a pipeline on a copy of a graph, with what one wants to see along the way."""
+"""Running a pipeline on a copy of a graph, watched by instruments: `PassManager("O3", [Timing()]).run(graph)`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -12,58 +12,134 @@ from tgraph.ir.verify import verify
 
 from .base import Pass
 from .pipelines import parse_pipeline
+from .rewriting import Report, reporting
+from .snapshot import snapshot
 
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did. `seconds` is its own time, without verification."""
+    """What one pass did. `seconds` is its own time, without what instruments take; `rewrites` counts them by rule."""
 
     name: str
     seconds: float
     nodes_before: int
     nodes_after: int
     changed: bool
+    rewrites: Mapping[str, int] = field(default_factory=dict)
+    attempts: int = 0
 
     def __str__(self) -> str:
         change = f"{self.nodes_before} -> {self.nodes_after} nodes" if self.changed else "no change"
         return f"{self.name:<40} {self.seconds * 1e3:8.1f} ms  {change}"
 
 
+class Instrument:
+    """Sees a pipeline run. Override what you want to see; raise PassError to stop. No method may change the graph."""
+
+    def start(self, graph: Graph) -> None:
+        """Before the first pass."""
+
+    def before(self, step: Pass, graph: Graph) -> None:
+        """Before each pass."""
+
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+        """After each pass; `report` has the nearest misses too."""
+
+
+class PassManager:
+    """A pipeline with instruments; after `run`, `records` has one entry a pass.
+
+    Instruments are asked in order before and after each pass, so put those that check (`VerifyEach`) before those that
+    print if a broken graph shall not be printed.
+    """
+
+    def __init__(self, pipeline: str | Sequence[Pass] = "O2", instruments: Sequence[Instrument] = ()):
+        self.passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
+        self.instruments = list(instruments)
+        self.records: list[PassRecord] = []
+
+    def __str__(self) -> str:
+        """The pipeline as text, which parses back."""
+        return ",".join(map(str, self.passes))
+
+    def run(self, graph: Graph) -> Graph:
+        """A new graph; the given one never changes. Raises PassError if a pass fails, or an instrument objects."""
+        result = graph.copy()
+        self.records = []
+        content = snapshot(result)
+        for instrument in self.instruments:
+            instrument.start(result)
+        for step in self.passes:
+            for instrument in self.instruments:
+                instrument.before(step, result)
+            nodes_before = len(result)
+            report, seconds = apply_pass(step, result)
+            now = snapshot(result)
+            record = PassRecord(str(step), seconds, nodes_before, len(result), now != content, dict(report.rewrites),
+                                report.attempts)
+            content = now
+            self.records.append(record)
+            for instrument in self.instruments:
+                instrument.after(step, result, record, report)
+        return result
+
+
+def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[Report, float]:
+    """Run one pass on the graph itself; its report and its seconds. Raises PassError if it fails.
+
+    With a `limit`, rewriting.LimitReached comes through when the pass has made so many rewrites.
+    """
+    report = Report(limit=limit)
+    start = time.perf_counter()
+    try:
+        with reporting(report):
+            step.apply(graph)
+    except TGraphError as error:
+        raise PassError(f"pass {step} failed on graph {graph.name}: {error}") from error
+    return report, time.perf_counter() - start
+
+
+class VerifyEach(Instrument):
+    """Verifies the graph after each pass."""
+
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+        verify_after(step, graph)
+
+
+def verify_after(step: Pass, graph: Graph) -> None:
+    """Raises PassError that names the pass if the graph is not valid."""
+    try:
+        verify(graph)
+    except TGraphError as error:
+        raise PassError(f"pass {step} broke graph {graph.name}: {error}") from error
+
+
 Observer = Callable[[Pass, Graph, PassRecord], None]  # called after each pass
 
 
-def optimize(graph: Graph, pipeline: str | Sequence[Pass] = "O2", *, verify_each: bool = False) -> Graph:
+@dataclass
+class Observing(Instrument):
+    """Calls a function after each pass."""
+
+    observer: Observer
+
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+        self.observer(step, graph, record)
+
+
+def optimize(graph: Graph, pipeline: str | Sequence[Pass] = "O2", *, verify_each: bool = False,
+             instruments: Sequence[Instrument] = ()) -> Graph:
     """A new graph, rewritten by a level ("O0" .. "O3"), a pipeline text or a list of passes; `graph` never changes.
 
-    Raises PassError for an unknown pass or option, or if `verify_each` finds that a pass broke the graph.
+    Raises PassError for an unknown pass or option, if `verify_each` finds that a pass broke the graph, or if one of the
+    instruments objects.
     """
-    return run_pipeline(graph, pipeline, verify_each=verify_each)[0]
+    return PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *instruments]).run(graph)
 
 
 def run_pipeline(graph: Graph, pipeline: str | Sequence[Pass], *, verify_each: bool = False,
                  observer: Observer | None = None) -> tuple[Graph, list[PassRecord]]:
     """`optimize`, with a record of each pass; `observer` sees the graph after each one."""
-    passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
-    result = graph.copy()
-    records = []
-    for step in passes:
-        before, nodes_before = result.fingerprint, len(result)
-        start = time.perf_counter()
-        try:
-            step.apply(result)
-        except TGraphError as error:
-            raise PassError(f"pass {step} failed on graph {graph.name}: {error}") from error
-        seconds = time.perf_counter() - start
-        if verify_each:
-            _verify(step, result)
-        records.append(PassRecord(str(step), seconds, nodes_before, len(result), result.fingerprint != before))
-        if observer is not None:
-            observer(step, result, records[-1])
-    return result, records
+    manager = PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *([Observing(observer)] if observer else [])])
+    return manager.run(graph), manager.records
 
-
-def _verify(step: Pass, graph: Graph) -> None:
-    try:
-        verify(graph)
-    except TGraphError as error:
-        raise PassError(f"pass {step} broke graph {graph.name}: {error}") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from passes.patterns import COMMUTATIVE, Apply, Attribute, Either, Number, Pattern, Rule, Scalar, Wild
 from tgraph.ir.analysis import is_prepared
+from tgraph.ir.dtypes import DType, f32
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node, Result, Value
 
@@ -117,6 +118,9 @@ class Matcher:
         if len(pattern.operands) != len(node.operands):
             self._miss(rule, root, len(state.nodes), node, f"{node.op.name} has {len(node.operands)} operands")
             return
+        if node.op.elementwise and (wide := _widening(node)) is not None:
+            self._miss(rule, root, len(state.nodes), node, f"the constant {wide} gives {node.op.name} its shape")
+            return
         covered = state.nodes if node in state.nodes else (*state.nodes, node)
         assert names is not None
         orders: list[Sequence[Value | None]] = [node.operands]
@@ -137,7 +141,7 @@ class Matcher:
               names: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         if isinstance(pattern, Number):
             number = splat(value)
-            fits = number is not None and _close(number, pattern.value)
+            fits = number is not None and _close(number, pattern.value, value.dtype)
             return (None if fits else f"expected the constant {pattern.value}, found {_what(value)}"), names
         if isinstance(pattern, Scalar):
             number = splat(value)
@@ -166,6 +170,16 @@ class _State:
     nodes: tuple[Node, ...]
 
 
+def _widening(node: Node) -> Constant | None:
+    """A constant whose shape the result has and no other operand: a number in its place would lose that shape."""
+    for value in node.inputs:
+        if isinstance(value, Constant) and value.type.rank:
+            others = [v for v in node.inputs if v is not value]
+            if others and not any(v.shape == node.results[0].shape for v in others):
+                return value
+    return None
+
+
 def splat(value: Value | None) -> Any:
     """The number that all elements of a constant are, or None."""
     if not isinstance(value, Constant) or value.data is None or not value.data.size:
@@ -174,11 +188,15 @@ def splat(value: Value | None) -> Any:
     return first.item() if bool(np.all(value.data == first)) else None
 
 
-def _close(found: Any, wanted: float | int | bool) -> bool:
+def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
-    # a constant of the graph is rounded to its type, half precision at the worst
-    return bool(found == wanted or abs(found - wanted) <= 1e-6 * abs(wanted))
+    # 1 and 0.5 mean themselves; sqrt(2) is rounded to its type, and often to the digits that somebody typed
+    single = f32 if dtype.bits == 64 else dtype
+    if not dtype.is_float or float(np.asarray(wanted).astype(single.numpy)) == wanted:
+        return bool(found == wanted)
+    allowed = {"f16": 2**-10, "bf16": 2**-7}.get(dtype.name, 1e-6)
+    return bool(abs(found - wanted) <= allowed * abs(wanted))
 
 
 def _attribute(wanted: Any, found: Any, names: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tgraph.ir.analysis import extract
+from tgraph.ir.analysis import arranged, extract
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.registry import get_op
@@ -19,7 +19,7 @@ def outline(graph: Graph, nodes: Iterable[Node], name: str, functions: Functions
     Equal functions are shared through `functions`, which is added to; a name that stands for another one gets a number.
     The call stands for the scopes and source lines of all its nodes.
     """
-    members = [n for n in graph.nodes if n in set(nodes)]
+    members = arranged(graph, nodes)
     function, arguments, results = extract(graph, members, name)
     function = share(function, functions)
     provenance = Provenance.merge(n.provenance for n in members)

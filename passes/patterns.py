@@ -5,7 +5,8 @@
 A parameter of the pattern is a wildcard, and its default says of what kind: none, any value; `weight()`, one known before any
 input; `scalar()`, a constant of one value; `attribute()`, an attribute. The replacement takes those it needs by name. Numbers
 match constants of that value, commutative ops match in both orders, an attribute that a pattern does not name must have its
-default. `either(a, b)` matches one of several spellings, `maybe(f, x)` matches f(x) or x.
+default. `either(a, b)` matches one of several spellings, `maybe(f, x)` matches f(x) or x; a name that the spelling found
+does not have is None in the replacement. A replacement that takes `match` gets the whole `Match`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tgraph.ir.errors import PassError
+from tgraph.ir.graph import Graph
 from tgraph.ir.registry import Op
+from tgraph.ir.values import Node, Value
 from tgraph.tensor import Operators, current_tracer
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor"})
@@ -173,6 +176,27 @@ class Rule:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True)
+class NodeRule:
+    """A rule in plain code, for what no pattern says (any number of operands, sums of sizes).
+
+    `function(graph, node)` is called on nodes of the ops `roots`. It gives the values that take the place of the node's
+    results, or as a text the reason why not. It adds nodes with a `Builder`, and only if it succeeds.
+    """
+
+    name: str
+    roots: frozenset[str]
+    function: Callable[[Graph, Node], Sequence[Value] | str]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def node_rule(name: str, *roots: str) -> Callable[[Callable[[Graph, Node], Sequence[Value] | str]], NodeRule]:
+    """A decorator that makes a function a `NodeRule`."""
+    return lambda function: NodeRule(name, frozenset(roots), function)
 
 
 def rule(name: str, pattern: Callable[..., Any], replacement: Callable[..., Any], *,

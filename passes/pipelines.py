@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
-from typing import Any
 
 from tgraph.ir.errors import PassError
 
@@ -37,27 +34,14 @@ def parse_pipeline(text: str) -> list[Pass]:
     return passes
 
 
-def _create(name: str, options: str) -> Pass:
+def _create(name: str, text: str) -> Pass:
     cls = find_pass(name)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    types = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for item in filter(None, (part.strip() for part in options.split(","))):
+    options: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or key not in fields:
-            raise PassError(f"pass {name}: no option {item!r}; options: {', '.join(fields) or 'none'}")
-        values[key] = _value(name, key, value, types[key])
-    return cls(**values)
-
-
-def _value(name: str, key: str, text: str, type: Any) -> Any:
-    if type is bool:
-        if text not in ("true", "false"):
-            raise PassError(f"pass {name}: option {key} is true or false, got {text!r}")
-        return text == "true"
-    if type in (int, float):
-        try:
-            return type(text)
-        except ValueError:
-            raise PassError(f"pass {name}: option {key} is {type.__name__}, got {text!r}") from None
-    return text
+        if not equals or not key:
+            raise PassError(f"pass {name}: expected key=value, got {item!r}")
+        if key in options:
+            raise PassError(f"pass {name}: option {key!r} is given twice")
+        options[key] = value
+    return cls.from_options(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import Any, ClassVar
 
 from passes.base import Pass
 from passes.matching import Match, Matcher, Miss
-from passes.patterns import Rule
-from tgraph.ir.analysis import prepared
+from passes.patterns import NodeRule, Rule
+from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
+from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Node, Result, Value
 from tgraph.tensor import Tensor, current_tracer
 from tgraph.trace import Tracer
@@ -23,21 +25,42 @@ from tgraph.trace import Tracer
 REWRITES_PER_NODE = 20  # more of them, and the rules undo each other
 
 
+class LimitReached(Exception):
+    """The rewrite that a report was to stop at is done."""
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One rewrite: the rule, the nodes that it matched (the last one first) and the values that took their place."""
+
+    rule: str
+    old: tuple[Node, ...] = ()
+    new: tuple[Value, ...] = ()
+
+
 @dataclass
 class Report:
-    """What rules did in one graph: attempts to match, rewrites by rule, and the nearest miss of each rule."""
+    """What a pass did in one graph: attempts to match, rewrites by rule, and the nearest miss of each rule.
+
+    With a `limit` the pass is stopped (by LimitReached) right after that many rewrites; `last` is the latest of them.
+    """
 
     attempts: int = 0
     rewrites: dict[str, int] = field(default_factory=dict)
     misses: dict[str, Miss] = field(default_factory=dict)
+    limit: int | None = None
+    last: Rewrite | None = None
 
     @property
     def total(self) -> int:
         return sum(self.rewrites.values())
 
-    def rewrote(self, name: str) -> None:
-        """Count one rewrite; plain-code passes call it too."""
-        self.rewrites[name] = self.rewrites.get(name, 0) + 1
+    def rewrote(self, rule: str, old: Sequence[Node] = (), new: Sequence[Value] = ()) -> None:
+        """Count one rewrite. Plain-code passes call it too, when the rewrite is complete: the graph may be looked at now."""
+        self.rewrites[rule] = self.rewrites.get(rule, 0) + 1
+        self.last = Rewrite(rule, tuple(old), tuple(new))
+        if self.limit is not None and self.total >= self.limit:
+            raise LimitReached
 
     def missed(self, miss: Miss | None) -> None:
         """Keep a miss if it came nearer than the one known of its rule."""
@@ -66,20 +89,20 @@ def current_report() -> Report:
 class RewritePass(Pass):
     """A pass that is a list of rules, each tried in order at every node until none applies."""
 
-    rules: ClassVar[Sequence[Rule]] = ()
+    rules: ClassVar[Sequence[Rule | NodeRule]] = ()
 
     def apply(self, graph: Graph) -> None:
         rewrite(graph, self.chosen_rules(), self.pass_name())
 
-    def chosen_rules(self) -> Sequence[Rule]:
+    def chosen_rules(self) -> Sequence[Rule | NodeRule]:
         """The rules that the options ask for; all by default."""
         return self.rules
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], what: str = "rules") -> None:
+def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules") -> None:
     """Apply rules until none matches. Raises PassError if they do not come to an end."""
     report = current_report()
-    by_root: dict[str, list[Rule]] = {}
+    by_root: dict[str, list[Rule | NodeRule]] = {}
     for rule in rules:
         for root in rule.roots:
             by_root.setdefault(root, []).append(rule)
@@ -93,20 +116,40 @@ def rewrite(graph: Graph, rules: Sequence[Rule], what: str = "rules") -> None:
             continue
         for rule in by_root[node.op.name]:
             report.attempts += 1
-            match = matcher.match(rule, node)
-            if match is None:
-                report.missed(matcher.nearest)
+            done = _try(graph, matcher, rule, node)
+            if not isinstance(done, Rewritten):
+                report.missed(done)
                 continue
-            made = replace_match(graph, rule, match)
-            report.rewrote(rule.name)
+            matcher.ready.update(n for n in done.nodes if _is_ready(n, matcher.ready))
+            report.rewrote(rule.name, done.covered, done.values)
             count += 1
             if count > limit:
                 raise PassError(f"{what} did not come to an end after {count} rewrites; the last was {rule.name!r}: "
                                 "rules that undo each other?")
-            if any(n in matcher.ready for n in match.nodes):
-                matcher.ready = prepared(graph)
-            pending.extend(n for n in _affected(made) if n.op.name in by_root)
+            pending.extend(n for n in (*done.nodes, *_affected(done.values)) if n.op.name in by_root)
             break
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The nodes that were matched (the last one first), what took their place, and the nodes made for that in order."""
+
+    covered: Sequence[Node]
+    values: Sequence[Value]
+    nodes: Sequence[Node]
+
+
+def _try(graph: Graph, matcher: Matcher, rule: Rule | NodeRule, node: Node) -> Rewritten | Miss | None:
+    if isinstance(rule, NodeRule):
+        return _apply_node_rule(graph, rule, node)
+    match = matcher.match(rule, node)
+    return matcher.nearest if match is None else replace_match(graph, rule, match)
+
+
+def _is_ready(node: Node, ready: set[Node]) -> bool:
+    """Whether a new node belongs to the prepare part; asked in order, so that nothing is computed twice."""
+    static = all(isinstance(d, int) for r in node.results for d in r.shape)
+    return bool(node.inputs) and static and all(is_prepared(v, ready) for v in node.inputs)
 
 
 def _affected(values: Sequence[Value]) -> list[Node]:
@@ -119,14 +162,15 @@ def _affected(values: Sequence[Value]) -> list[Node]:
     return list(found)
 
 
-def replace_match(graph: Graph, rule: Rule, match: Match) -> list[Value]:
+def replace_match(graph: Graph, rule: Rule, match: Match) -> Rewritten | Miss:
     """Put a rule's replacement in the place of a match; the new nodes stand for all scopes and lines of the old ones.
 
-    Nodes of the match that something else still reads stay.
+    Nodes of the match that something else still reads stay. A replacement of another type is refused.
     """
+    last = next(reversed(graph._nodes), None)
     provenance = Provenance.merge(n.provenance for n in reversed(match.nodes))
     tracer = _ReplacementTracer(graph, provenance)
-    arguments = {name: match if name == "match" else tracer.argument(match.names[name]) for name in rule.parameters}
+    arguments = {name: match if name == "match" else tracer.argument(match.names.get(name)) for name in rule.parameters}
     token = current_tracer.set(tracer)
     try:
         made = rule.replacement(**arguments)
@@ -135,27 +179,51 @@ def replace_match(graph: Graph, rule: Rule, match: Match) -> list[Value]:
         raise PassError(f"rule {rule.name!r} cannot be applied: {error}") from error
     finally:
         current_tracer.reset(token)
-    old = match.root.results
-    if len(new) != len(old):
-        raise PassError(f"rule {rule.name!r} replaces {len(old)} results by {len(new)}")
-    for before, after in zip(old, new):
-        graph.replace(before, after, keep=_makers(after) if before is not after else ())
-    erase_dead(graph, match.nodes)
-    return new
+    return _put(graph, rule.name, match.nodes, new, _since(graph, last))
+
+
+def _apply_node_rule(graph: Graph, rule: NodeRule, node: Node) -> Rewritten | Miss:
+    last = next(reversed(graph._nodes), None)
+    try:
+        found = rule.function(graph, node)
+    except TGraphError as error:  # a size that cannot be compared, say
+        erase_dead(graph, _since(graph, last))
+        found = str(error)
+    if isinstance(found, str):
+        return Miss(rule.name, node, 1, node, found)
+    return _put(graph, rule.name, (node,), list(found), _since(graph, last))
+
+
+def _put(graph: Graph, name: str, covered: Sequence[Node], new: list[Value], made: list[Node]) -> Rewritten | Miss:
+    """Make all readers of the first covered node's results read the new values, and drop what nothing reads then."""
+    root = covered[0]
+    if len(new) != len(root.results):
+        raise PassError(f"rule {name!r} replaces {len(root.results)} results by {len(new)}")
+    for before, after in zip(root.results, new):
+        same = before.type == after.type if graph.is_output(before) else (
+            Constraints(graph.constraints).agree(before.type, after.type))
+        if not same:
+            erase_dead(graph, made)
+            return Miss(name, root, len(covered), root, f"the replacement is {after.type}, not {before.type}")
+    for before, after in zip(root.results, new):
+        graph.replace(before, after, keep=made)
+    below = [v.node for n in covered for v in n.inputs if isinstance(v, Result)]
+    erase_dead(graph, [*covered, *below] if len(covered) == 1 else covered)
+    return Rewritten(covered, new, [n for n in made if n in graph])
+
+
+def _since(graph: Graph, last: Node | None) -> list[Node]:
+    """The nodes that were added after `last`, in that order."""
+    return list(itertools.takewhile(lambda n: n is not last, reversed(graph._nodes)))[::-1]
 
 
 def erase_dead(graph: Graph, nodes: Sequence[Node]) -> None:
     """Erase those of the nodes that nothing reads any more, in whatever order they come."""
-    left = [n for n in nodes if n in graph]
+    left = [n for n in dict.fromkeys(nodes) if n in graph]
     while dead := [n for n in left if not any(r.uses or graph.is_output(r) for r in n.results)]:
         for node in dead:
             graph.erase(node)
         left = [n for n in left if n in graph]
-
-
-def _makers(value: Value) -> set[Node]:
-    """The node of a replacement may read what it replaces (relu(x) = relu(abs(x)))."""
-    return {value.node} if isinstance(value, Result) else set()
 
 
 class _ReplacementTracer(Tracer):

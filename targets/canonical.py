@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node
+from tgraph.ir.values import Node, Result, Value
 
 VIEWS = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "unpack_panels"}
 KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel that reads them packed
@@ -56,13 +56,25 @@ def decompose(graph: Graph, keep: Callable[[Node], bool]) -> None:
         node = pending.pop()
         if node.op.decompose is None or keep(node):
             continue
-        before = set(graph.nodes)
         b = Builder(graph, node.provenance)
         made = node.op.decompose(b, *node.operands, **node.attrs)
-        for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
+        results = made if isinstance(made, tuple) else (made,)
+        pending += _between(node.inputs, results)
+        for old, new in zip(node.results, results):
             graph.replace(old, new)
         graph.erase(node)
-        pending += [n for n in graph.nodes if n not in before]
+
+
+def _between(operands: Sequence[Value], results: Sequence[Value]) -> list[Node]:
+    """The nodes that compute results from operands."""
+    found: dict[Node, None] = {}
+    stack = list(results)
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Result) and value not in operands and value.node not in found:
+            found[value.node] = None
+            stack += value.node.inputs
+    return list(found)
 
 
 def split_to_slices(graph: Graph) -> None:

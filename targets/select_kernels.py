@@ -16,7 +16,7 @@ from targets.kernels.cpu.families.linear import panel_width
 from targets.kernels.scalar import SCALAR
 from targets.stages import HOST
 from targets.target import Target
-from tgraph.ir.analysis import is_convex, prepared
+from tgraph.ir.analysis import arranged, is_convex, prepared
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
@@ -127,6 +127,6 @@ def _has_kernel(node: Node) -> bool:
 def _name(graph: Graph, group: set[Node]) -> str:
     """The ops that compute something, in order: `linear_gelu_add`."""
     silent = canonical.VIEWS | canonical.CREATED | {"cast", "concat"}
-    names = [n.op.name for n in graph.nodes if n in group]
+    names = [n.op.name for n in arranged(graph, group)]
     shown = [n for n in names if n not in silent] or names
     return "_".join(dict.fromkeys(shown[:5])) + ("_etc" if len(shown) > 5 else "")

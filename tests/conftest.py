@@ -17,3 +17,5 @@ settings.load_profile("tgraph")
 def pytest_addoption(parser: object) -> None:
     parser.addoption("--update-golden", action="store_true",  # type: ignore[attr-defined]
                      help="write what the passes give now into the golden files; read the diff before you commit it")
+    parser.addoption("--graphs", type=int, default=300,  # type: ignore[attr-defined]
+                     help="how many random graphs tests/passes/test_random.py sends through all passes (5000 for a nightly run)")

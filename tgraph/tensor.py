@@ -43,6 +43,13 @@ def apply(op: str | Op, *operands: Any, **named: Any) -> Any:
     return tracer.apply(op, operands, named)
 
 
+def _error(message: str) -> TraceError:
+    """An error with the user's line."""
+    from .trace import model_error
+
+    return model_error(message)
+
+
 def _binary(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     return lambda self, other: apply(op, self, other), lambda self, other: apply(op, other, self)
 
@@ -102,15 +109,15 @@ class Operators:
 
     def __len__(self) -> int:
         if not self.shape or not isinstance(self.shape[0], int):
-            raise TraceError(f"the length of {self!r} is not known while tracing")
+            raise _error(f"the length of {self!r} is not known while tracing")
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        raise TraceError(f"the value of {self!r} is not known while tracing, so Python's if, while, and, or, not cannot "
+        raise _error(f"the value of {self!r} is not known while tracing, so Python's if, while, and, or, not cannot "
                          "depend on it; use tg.where(condition, x, y), &, | or ~")
 
     def _no_number(self, *_: Any) -> Any:
-        raise TraceError(f"the value of {self!r} is not known while tracing; it has no Python or NumPy number")
+        raise _error(f"the value of {self!r} is not known while tracing; it has no Python or NumPy number")
 
     __int__ = __float__ = __index__ = __array__ = _no_number
 
@@ -196,8 +203,8 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
     """NumPy's basic indexing as slice, squeeze and unsqueeze; one integer tensor gathers along its axis."""
     taken = builtins.sum(i is not None and i is not Ellipsis for i in index)
     if taken > x.rank or builtins.sum(i is Ellipsis for i in index) > 1:
-        raise TraceError(f"too many indices for {x!r}: {taken} for rank {x.rank}")
-    if Ellipsis not in [i for i in index if not isinstance(i, Operators)]:
+        raise _error(f"too many indices for {x!r}: {taken} for rank {x.rank}")
+    if not any(i is Ellipsis for i in index):
         index = (*index, Ellipsis)
     cuts: list[tuple[int, Any, Any, int]] = []  # axis, start, stop, step
     squeezed: list[int] = []
@@ -216,11 +223,12 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
             if i != slice(None):
                 step = 1 if i.step is None else i.step
                 cuts.append((axis, i.start, i.stop, step))
-        elif isinstance(i, Operators) or isinstance(i, np.ndarray):
+        elif isinstance(i, (Operators, np.ndarray)):
             if gathered:
-                raise TraceError("only one index may be a tensor; use tg.gather for the others")
+                raise _error("only one index may be a tensor; use tg.gather for the others")
             gathered = axis, i
         else:
+            i = _position(x, axis, i)
             if isinstance(x.shape[axis], Dim) and isinstance(i, int) and not (0 <= i < (bounds(x.shape[axis])[0] or 0)):
                 # whether there is such an element shows at run time: gather checks it
                 return _index(apply("gather", x, np.int64(i), axis=axis), _without(index, axis, x.rank))
@@ -228,7 +236,7 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
             squeezed.append(axis)
         axis, position = axis + 1, position + 1
     if gathered and (squeezed or added):
-        raise TraceError("a tensor index cannot be mixed with integers or None; use tg.gather")
+        raise _error("a tensor index cannot be mixed with integers or None; use tg.gather")
     if cuts:
         axes, starts, stops, steps = zip(*cuts)
         x = apply("slice", x, starts=starts, stops=stops, axes=axes, steps=steps)
@@ -239,6 +247,17 @@ def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
     if added:
         x = apply("unsqueeze", x, axes=tuple(added))
     return x if isinstance(x, Tensor) else apply("reshape", x, shape=x.shape)
+
+
+def _position(x: Any, axis: int, i: Any) -> DimLike:
+    """One integer of an index. Raises TraceError for another thing, and for an element that there never is."""
+    if isinstance(i, bool) or not isinstance(i, (int, np.integer, Dim)):
+        raise _error(f"an index is made of integers, slices, None, ... and one integer tensor, got {type(i).__name__} ({i!r})")
+    position: DimLike = i if isinstance(i, Dim) else int(i)
+    size = x.shape[axis]
+    if isinstance(size, int) and isinstance(position, int) and not -size <= position < size:
+        raise _error(f"index {position} is outside of axis {axis}, of size {size}, of {x!r}")
+    return position
 
 
 def _without(index: tuple[Any, ...], axis: int, rank: int) -> tuple[Any, ...]:

@@ -83,7 +83,7 @@ def _to_integer(x: Expr, dtype: str) -> Expr:
     """Drops the fraction; saturates at the ends of the type, NaN gives 0. The bare conversion is undefined there."""
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    bound = lambda value: constant(float(value), dtype_of(x))  # noqa: E731; rounds up to a power of two where it must
+    bound = lambda value: constant(float(value), dtype_of(x))  # rounds up to a power of two where it must
 
     def convert(v: Expr) -> Expr:
         inside = tirx.Select(is_nan(v), constant(0, dtype), tirx.Cast(dtype, v))
@@ -121,8 +121,8 @@ def _to_bfloat16(x: Expr) -> Expr:
 
 def _bfloat16_bits(x: Expr) -> Expr:
     """The bits of a named f32 rounded to bf16, to nearest even."""
-    u32 = lambda value: constant(value, "uint32")  # noqa: E731
-    odd = lambda b: (b >> u32(16)) & u32(1)  # noqa: E731
+    u32 = lambda value: constant(value, "uint32")
+    odd = lambda b: (b >> u32(16)) & u32(1)
     rounded = let(tirx.reinterpret("uint32", x), lambda b: (b + u32(0x7FFF) + odd(b)) & u32(0xFFFF0000))
     return tirx.Select(is_nan(x), u32(0x7FC00000), rounded)
 

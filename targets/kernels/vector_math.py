@@ -288,7 +288,7 @@ def _pow(x: Expr, y: Expr) -> Expr:
     special = tirx.Select(tirx.EQ(magnitude, zero), f32(-math.inf), tirx.Select(magnitude < inf, zero, magnitude))
     logarithm = _log64(tirx.Cast("float64", magnitude)) + tirx.Cast("float64", special)
     low, high = _f64(-200.0), _f64(200.0)  # far outside what f32 holds: the final cast gives 0 or inf
-    clamped = lambda p: tirx.Select(p > high, high, tirx.Select(p < low, low, p))  # noqa: E731
+    clamped = lambda p: tirx.Select(p > high, high, tirx.Select(p < low, low, p))
     power = let(tirx.Cast("float64", y) * logarithm, lambda p: let(clamped(p), _exp64))
     # 1^y and x^0 are 1 even where the other operand is NaN or infinite (then the power is NaN)
     to_one = tirx.any(tirx.EQ(magnitude, one), tirx.EQ(y, zero))

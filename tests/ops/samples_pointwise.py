@@ -127,7 +127,8 @@ def binary() -> list[Sample]:
 
 def special_formula(name: str, formula: Any) -> Any:
     """Where the formula says too little about NaN, infinities and division by 0, IEEE 754 and NumPy do."""
-    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": lambda x, y: np.floor(x / y),
+    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": lambda x,
+             y: np.floor(x / y),
              "mod": np.mod, "less_or_equal": np.less_equal, "greater_or_equal": np.greater_equal}
     return names.get(name, formula)
 
@@ -137,7 +138,8 @@ def broadcasts() -> list[Sample]:
     pairs = {
         "row": (tg.f32[B, S, 8], tg.f32[8]), "column": (tg.f32[B, S, 8], tg.f32[S, 1]), "number": (tg.f32[B, S], tg.f32[()]),
         "left_number": (tg.f32[()], tg.f32[S]), "cross": (tg.f32[B, 1, 3], tg.f32[S, 1]), "one": (tg.f32[1, 1], tg.f32[B, S]),
-        "middle": (tg.f32[B, 1, S, 1], tg.f32[B, T, 1, 4]), "outer": (tg.f32[33, 1], tg.f32[1, 17]), "rank0": (tg.f32[()], tg.f32[()]),
+        "middle": (tg.f32[B, 1, S, 1], tg.f32[B, T, 1, 4]), "outer": (tg.f32[33, 1], tg.f32[1, 17]),
+        "rank0": (tg.f32[()], tg.f32[()]),
         "size0": (tg.f32[B, 0, 3], tg.f32[1, 3]), "size1": (tg.f32[1], tg.f32[1]), "large": (tg.f32[300, 130], tg.f32[130]),
         "leading": (tg.f32[B, S, 4], tg.f32[1, S, 4]),
     }
@@ -145,7 +147,8 @@ def broadcasts() -> list[Sample]:
              for k, (x, y) in pairs.items()]
     for d in FLOATS:  # one value for all lanes of a vector, and literals, in every precision
         found += [
-            Sample("mul", f"column_{d.name}", tg.mul, {"x": d[3, 20], "y": d[3, 1]}, lambda x, y: np.einsum("ij,i->ij", x, y[:, 0])),
+            Sample("mul", f"column_{d.name}", tg.mul, {"x": d[3, 20], "y": d[3, 1]}, lambda x,
+                   y: np.einsum("ij,i->ij", x, y[:, 0])),
             Sample("mul", f"number_{d.name}", lambda x: (x * 2.0 - 0.5) * 4.0, {"x": d[3, 20]}, lambda x: 8 * x - 2),
             Sample("where", f"number_{d.name}", lambda x: tg.where(x > 0.0, x, 0.5) * 2.0, {"x": d[3, 20]},
                    lambda x: 2 * np.select([x > 0], [x], 0.5)),
@@ -153,7 +156,8 @@ def broadcasts() -> list[Sample]:
     found.append(Sample("mul", "same_twice", lambda x: tg.mul(x, x), {"x": tg.f32[B, S]}, np.square))
     found.append(Sample("sub", "empty_batch", tg.sub, {"x": tg.f32[B, S], "y": tg.f32[B, S]}, np.subtract,
                         sizes={"B": 0, "S": 3}))
-    found.append(Sample("add", "wrap_i8", tg.add, {"x": tg.i8[4], "y": tg.i8[4]}, lambda x, y: np.array([-128, 127, -2, 0], np.int8),
+    found.append(Sample("add", "wrap_i8", tg.add, {"x": tg.i8[4], "y": tg.i8[4]}, lambda x,
+                        y: np.array([-128, 127, -2, 0], np.int8),
                         {"x": values(127, -128, 127, 0), "y": values(1, -1, 127, 0)}))
     return found
 
@@ -173,7 +177,8 @@ def powers() -> list[Sample]:
 def clips() -> list[Sample]:
     bounds = {"both": (-1, 1.5), "low": (0.25, None), "high": (None, -0.5), "none": (None, None), "point": (1, 1)}
     found = [Sample("clip", k, lambda x, a=a, b=b: tg.clip(x, min=a, max=b), {"x": tg.f32[B, 9]},
-                    lambda x, a=a, b=b: np.where(x < (-np.inf if a is None else a), a, np.where(x > (np.inf if b is None else b), b, x))
+                    lambda x, a=a, b=b: np.where(x < (-np.inf if a is None else a), a,
+                                                 np.where(x > (np.inf if b is None else b), b, x))
                     .astype(float), {"x": SPECIAL}) for k, (a, b) in bounds.items()]
     return found + [Sample("clip", d.name, lambda x: tg.clip(x, min=2, max=6), {"x": d[3, 7]},
                            lambda x: np.minimum(np.maximum(x, 2), 6)) for d in NUMBERS]
@@ -225,7 +230,8 @@ def casts() -> list[Sample]:
     for source in EVERY:
         feed = values(0, 1, 3, 100, 127) if source.is_bool else values(0, 5, 127, 128, 255) if source is tg.u8 else values(
             0, -1, 1, -128, 127, 5) if source is tg.i8 else values(0, -1, 127, 128, 300, -129, 255, 256, -2000) if (
-                source.is_integer) else values(0.0, -0.0, 0.5, -0.5, 1.75, -2.5, 126.9, 129.0, 300.0, -1000.0, -math.inf, math.inf, math.nan)
+                source.is_integer) else values(0.0, -0.0, 0.5, -0.5, 1.75, -2.5, 126.9, 129.0, 300.0, -1000.0, -math.inf,
+                                               math.inf, math.nan)
         found.append(Sample("cast", f"from_{source.name}", lambda x: tuple(x.astype(d) for d in EVERY), {"x": source[18]},
                             lambda x: tuple(convert(x, d) for d in EVERY), {"x": feed}))
     for source in (tg.f32, tg.f64):
@@ -233,7 +239,8 @@ def casts() -> list[Sample]:
                             lambda x: tuple(convert(x, d) for d in INTEGERS),
                             {"x": values(1e30, -1e30, 2.0**31, -(2.0**31), 2.0**63, -(2.0**63), 2.0**24 + 2, 65504.0)}))
     found.append(Sample("cast", "wrap_i64", lambda x: tuple(x.astype(d) for d in INTEGERS), {"x": tg.i64[4]},
-                        lambda x: tuple(convert(x, d) for d in INTEGERS), {"x": values(2**40 + 5, -(2**40) - 7, 2**31, 2**62 + 1)}))
+                        lambda x: tuple(convert(x, d) for d in INTEGERS),
+                        {"x": values(2**40 + 5, -(2**40) - 7, 2**31, 2**62 + 1)}))
     return found
 
 

@@ -38,20 +38,25 @@ def products() -> list[Sample]:
         Sample("linear", "known", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[B, S, 33]},
                lambda x: np.tensordot(x, WEIGHT, (-1, 1)) + BIAS),
         Sample("linear", "known_no_bias", lambda x: tg.linear(x, WEIGHT), {"x": tg.f32[S, 33]}, lambda x: np.inner(x, WEIGHT)),
-        Sample("linear", "known_vector", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[33]}, lambda x: np.inner(WEIGHT, x) + BIAS),
-        Sample("linear", "epilogue", lambda x, r: tg.gelu(tg.linear(x, WEIGHT, BIAS)) + r, {"x": tg.f32[B, S, 33], "r": tg.f32[B, S, 70]},
+        Sample("linear", "known_vector", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[33]},
+               lambda x: np.inner(WEIGHT, x) + BIAS),
+        Sample("linear", "epilogue", lambda x, r: tg.gelu(tg.linear(x, WEIGHT, BIAS)) + r,
+               {"x": tg.f32[B, S, 33], "r": tg.f32[B, S, 70]},
                lambda x, r: gelu(np.inner(x, WEIGHT) + BIAS) + r),
         Sample("linear", "of_sum", lambda x, y: tg.linear(x + y, WEIGHT), {"x": tg.f32[S, 33], "y": tg.f32[S, 33]},
                lambda x, y: np.inner(x, WEIGHT) + np.inner(y, WEIGHT)),
-        Sample("linear", "of_slice", lambda x: tg.linear(x[:, 0], WEIGHT), {"x": tg.f32[B, S, 33]}, lambda x: np.inner(x[:, 0], WEIGHT)),
+        Sample("linear", "of_slice", lambda x: tg.linear(x[:, 0], WEIGHT), {"x": tg.f32[B, S, 33]},
+               lambda x: np.inner(x[:, 0], WEIGHT)),
         Sample("linear", "no_rows", lambda x: tg.linear(x, WEIGHT), {"x": tg.f32[B, S, 33]}, lambda x: np.zeros((0, 4, 70)), {},
                {"B": 0, "S": 4}),
         Sample("linear", "fed_weight", tg.linear, {"x": tg.f32[B, S, 9], "w": tg.f32[5, 9], "b": tg.f32[5]},
                lambda x, w, b: np.einsum("bsi,oi->bso", x, w) + b),
         Sample("linear", "fed_vector", tg.linear, {"x": tg.f32[9], "w": tg.f32[5, 9], "b": tg.f32[5]}, lambda x, w, b: w @ x + b),
-        Sample("linear", "one_column", lambda x: tg.linear(x, WEIGHT[:1]), {"x": tg.f32[S, 33]}, lambda x: np.inner(x, WEIGHT[:1])),
+        Sample("linear", "one_column", lambda x: tg.linear(x, WEIGHT[:1]), {"x": tg.f32[S, 33]},
+               lambda x: np.inner(x, WEIGHT[:1])),
         Sample("linear", "deep", lambda x: tg.linear(x, DEEP), {"x": tg.f32[S, 800]}, lambda x: np.inner(x, DEEP)),
-        Sample("linear", "many_rows", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[300, 33]}, lambda x: np.inner(x, WEIGHT) + BIAS),
+        Sample("linear", "many_rows", lambda x: tg.linear(x, WEIGHT, BIAS), {"x": tg.f32[300, 33]},
+               lambda x: np.inner(x, WEIGHT) + BIAS),
         Sample("pack_panels", "tail", lambda w: tg.pack_panels(w, width=4), {"w": tg.f32[10, 3]},
                lambda w: np.stack([np.vstack([w, np.zeros((2, 3))])[i:i + 4].T for i in (0, 4, 8)])),
         Sample("unpack_panels", "tail", lambda p: tg.unpack_panels(p, rows=10), {"p": tg.f32[3, 5, 4]},
@@ -67,7 +72,8 @@ def products() -> list[Sample]:
         table = RNG.integers(0, 3, (6, 7)).astype(d.numpy)
         if d is not tg.f32:
             found.append(Sample("linear", d.name, lambda x, w=table: tg.linear(x, w), {"x": d[3, 7]},
-                                lambda x, w=table: np.einsum("ij,oj->io", x, w.astype(x.dtype)), {} if d.is_float else {"x": SMALL}))
+                                lambda x, w=table: np.einsum("ij,oj->io", x, w.astype(x.dtype)),
+                                {} if d.is_float else {"x": SMALL}))
     return found
 
 
@@ -83,7 +89,8 @@ def sums() -> list[Sample]:
         "scores": ("bhqd,bhkd->bhqk", [tg.f32[B, 2, S, 4], tg.f32[B, 2, T, 4]]), "trace_rows": ("ij->i", [tg.f32[B, S]]),
         "implicit": ("ij,jk", [tg.f32[B, S], tg.f32[S, 4]]), "outer": ("i,j->ij", [tg.f32[B], tg.f32[S]]),
         "dot": ("i,i->", [tg.f32[S], tg.f32[S]]), "transpose": ("ijk->kij", [tg.f32[B, S, 3]]),
-        "batch_vector": ("bij,bj->bi", [tg.f32[B, S, 4], tg.f32[B, 4]]), "three": ("ij,jk,kl->il", [tg.f32[B, 3], tg.f32[3, 4], tg.f32[4, S]]),
+        "batch_vector": ("bij,bj->bi", [tg.f32[B, S, 4], tg.f32[B, 4]]),
+        "three": ("ij,jk,kl->il", [tg.f32[B, 3], tg.f32[3, 4], tg.f32[4, S]]),
         "all": ("ij->", [tg.f32[B, S]]), "merge_heads": ("bhsd,hdo->bso", [tg.f32[B, 2, S, 4], tg.f32[2, 4, 6]]),
         "elementwise": ("ij,ij->ji", [tg.f32[B, S], tg.f32[B, S]]), "summed_alone": ("ij,k->k", [tg.f32[B, S], tg.f32[3]]),
     }
@@ -147,7 +154,8 @@ def causal(queries: int, keys: int, offset: int = 0) -> np.ndarray:
 
 
 def attentions() -> list[Sample]:
-    def make(variant: str, specs: dict[str, tg.TensorType], expect: Any, feed: Any = None, sizes: Any = None, **attrs: Any) -> Sample:
+    def make(variant: str, specs: dict[str, tg.TensorType], expect: Any, feed: Any = None, sizes: Any = None,
+             **attrs: Any) -> Sample:
         names = list(specs)
         build = lambda *xs, a=attrs: tg.attention(**dict(zip(names, xs)), **a)
         return Sample("attention", variant, build, specs, expect, feed or {}, sizes or LENGTHS)
@@ -174,7 +182,8 @@ def attentions() -> list[Sample]:
         make("bias_shared", qkv() | {"bias": tg.f32[2, S, T]}, lambda q, k, v, b: attend(q, k, v, bias=b)),
         make("bias_pairs", qkv() | {"bias": tg.f32[S, T]}, lambda q, k, v, b: attend(q, k, v, bias=b)),
         make("bias_number", qkv() | {"bias": tg.f32[()]}, lambda q, k, v, b: attend(q, k, v)),
-        make("bias_and_mask", qkv() | mask2 | {"bias": tg.f32[1, 2, 1, T]}, lambda q, k, v, m, b: attend(q, k, v, m[:, None, None], b)),
+        make("bias_and_mask", qkv() | mask2 | {"bias": tg.f32[1, 2, 1, T]}, lambda q, k, v, m,
+             b: attend(q, k, v, m[:, None, None], b)),
         make("causal", qkv(queries=T), lambda q, k, v: attend(q, k, v, causal(19, 19)), causal=True),
         make("causal_cross", qkv(), lambda q, k, v: attend(q, k, v, causal(5, 19)), causal=True),
         make("causal_offset", qkv() | {"offset": tg.i64[()]}, lambda q, k, v, o: attend(q, k, v, causal(5, 19, 14)),
@@ -192,7 +201,8 @@ def attentions() -> list[Sample]:
             make(f"empty_{mode}_pairs", qkv() | mask3, lambda q, k, v, m, f=fill: attend(q, k, v, m[:, None], empty=f),
                  {"mask": EMPTY_MASK}, empty_row=mode),
             make(f"empty_{mode}_causal", qkv() | {"offset": tg.i64[()]},
-                 lambda q, k, v, o, f=fill: attend(q, k, v, causal(5, 19, -2), empty=f), {"offset": values(-2)}, causal=True, empty_row=mode),
+                 lambda q, k, v, o, f=fill: attend(q, k, v, causal(5, 19, -2), empty=f), {"offset": values(-2)}, causal=True,
+                 empty_row=mode),
         ]
     found += [make(d.name, qkv(dtype=d) | mask2, lambda q, k, v, m: attend(q, k, v, m[:, None, None])) for d in FLOATS]
     heads = lambda x: x.reshape(x.shape[0], x.shape[1], 2, 4).transpose(0, 2, 1, 3)

@@ -51,11 +51,12 @@ def reductions() -> list[Sample]:
                 make = {"x": integers(*SMALL.get(d.name, (-4, 5)))} if not d.is_float else {"x": uniform(0.5, 1.5)}
                 found.append(Sample(name, f"{axis}_{d.name}", lambda x, f=function, a=axes: f(x, axes=a), {"x": d[3, 5]},
                                     lambda x, f=formula, a=axes: f(x, a, False), make))
-    over_nothing = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0, "reduce_mean": math.nan}
+    over_nothing = {"reduce_sum": 0.0, "reduce_max": -math.inf, "reduce_min": math.inf, "reduce_prod": 1.0,
+                    "reduce_mean": math.nan}
     for name, start in over_nothing.items():
         for variant, axes in (("rows", (1,)), ("columns", (0,))):
             shape = {"rows": tg.f32[B, S], "columns": tg.f32[S, B]}[variant]
-            found.append(Sample(name, f"nothing_{variant}", lambda x, f=getattr(tg, name), a=axes: f(x, axes=a), {"x": shape},
+            found.append(Sample(name, f"nothing_{variant}", lambda x, n=name, a=axes: getattr(tg, n)(x, axes=a), {"x": shape},
                                 lambda x, v=start: np.array([v, v]), {}, EMPTY))
     found += [
         Sample("reduce_max", "nan", lambda x: tg.reduce_max(x, axes=(-1,)), {"x": tg.f32[2, 18]},
@@ -88,13 +89,15 @@ def running() -> list[Sample]:
         Sample("cumsum", "last", tg.cumsum, {"x": tg.f32[B, S]}, lambda x: x @ np.triu(np.ones((5, 5)))),
         Sample("cumsum", "exclusive", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[B, S]},
                lambda x: x @ np.triu(np.ones((5, 5)), 1)),
-        Sample("cumsum", "middle", lambda x: tg.cumsum(x, axis=1), {"x": tg.f32[B, S, 3]}, lambda x: np.tril(np.ones((5, 5))) @ x),
+        Sample("cumsum", "middle", lambda x: tg.cumsum(x, axis=1), {"x": tg.f32[B, S, 3]},
+               lambda x: np.tril(np.ones((5, 5))) @ x),
         Sample("cumsum", "empty", tg.cumsum, {"x": tg.f32[B, S]}, lambda x: np.zeros((2, 0)), {}, EMPTY),
         Sample("cumsum", "then_scaled", lambda x: tg.cumsum(x) * 0.5 + 1.0, {"x": tg.f32[B, S]},
                lambda x: x @ np.triu(np.ones((5, 5))) / 2 + 1),
     ]
     for d in NUMBERS:
-        found.append(Sample("argmax", d.name, tg.argmax, {"x": d[3, 7]}, lambda x: np.argsort(-x.astype(float), kind="stable")[:, 0],
+        found.append(Sample("argmax", d.name, tg.argmax, {"x": d[3, 7]},
+                            lambda x: np.argsort(-x.astype(float), kind="stable")[:, 0],
                             {"x": ties}))
         found.append(Sample("cumsum", d.name, tg.cumsum, {"x": d[3, 7]}, lambda x: np.add.accumulate(x, axis=-1, dtype=x.dtype),
                             {"x": ties}))
@@ -154,6 +157,11 @@ def norms() -> list[Sample]:
         Sample("zero_padding", "same_rank", tg.zero_padding, {"x": tg.f32[B, S], "m": tg.bool_[B, S]}, lambda x, m: x * m),
         Sample("zero_padding", "nan_out", tg.zero_padding, {"x": tg.f32[2, 2], "m": tg.bool_[2, 2]},
                lambda x, m: np.array([[1.0, 0], [1.0, 0]]), {"x": values(1.0, math.nan), "m": values(True, False)}),
+        Sample("number_rows", "batch", tg.number_rows, {"m": tg.bool_[B, S]},
+               lambda m: np.array([[0, -1, 1, -1, -1], [2, 3, -1, -1, 4]]), {"m": values(1, 0, 1, 0, 0, 1, 1, 0, 0, 1)}),
+        Sample("number_rows", "none", tg.number_rows, {"m": tg.bool_[S]}, lambda m: np.full(5, -1), {"m": values(False)}),
+        Sample("number_rows", "one", lambda m: tg.number_rows(m) + 5, {"m": tg.bool_[()]}, lambda m: np.array(5 if m else 4)),
+        Sample("number_rows", "empty", tg.number_rows, {"m": tg.bool_[B, S]}, lambda m: np.zeros((2, 0)), {}, EMPTY),
         Sample("pad_rows", "batch", tg.pad_rows, {"x": tg.f32[S, 4], "p": tg.i64[B, T]},
                lambda x, p: np.vstack([x, np.zeros(4)])[p], {"p": values(0, -1, 4, 2, 3, -1)}),
         Sample("pad_rows", "any_negative", tg.pad_rows, {"x": tg.f32[S], "p": tg.i32[T]},
@@ -165,7 +173,7 @@ def norms() -> list[Sample]:
                lambda x, p: 2 * np.concatenate([x, np.zeros((1, 2, 3))])[p].swapaxes(1, 2), {"p": values(4, 3, 2, -1, 0, -1)}),
         Sample("pad_rows", "undoes_unpack", lambda m, x: tg.pad_rows(
             tg.gather(x.reshape(-1, 3), tg.unpack(m, name="N5")[0]),
-            tg.where(m, tg.cumsum(m.reshape(-1).astype(tg.i64)).reshape(*m.shape) - 1, -1)),
+            tg.number_rows(m)),
                {"m": tg.bool_[B, S], "x": tg.f32[B, S, 3]}, lambda m, x: np.einsum("bsh,bs->bsh", x, m)),
         Sample("unpack", "mask", lambda m: tg.unpack(m, name="N1"), {"m": tg.bool_[B, S]},
                lambda m: (np.arange(m.size)[m.ravel()], np.array([0, 2, 5])), {"m": values(1, 0, 1, 0, 0, 1, 1, 0, 0, 1)}),
@@ -180,7 +188,8 @@ def norms() -> list[Sample]:
         found += [
             Sample("softmax", d.name, tg.softmax, {"x": d[3, 19]}, soft),
             Sample("log_softmax", d.name, tg.log_softmax, {"x": d[3, 19]}, lambda x: np.log(soft(x))),
-            Sample("layer_norm", d.name, tg.layer_norm, {"x": d[3, 19], "w": d[19], "b": d[19]}, lambda x, w, b: normal(x) * w + b),
+            Sample("layer_norm", d.name, tg.layer_norm, {"x": d[3, 19], "w": d[19], "b": d[19]}, lambda x, w,
+                   b: normal(x) * w + b),
             Sample("rms_norm", d.name, tg.rms_norm, {"x": d[3, 19], "w": d[19]}, lambda x, w: root_mean(x) * w),
         ]
     for d in EVERY:

@@ -41,7 +41,8 @@ def views() -> list[Sample]:
         sample("transpose", "empty", tg.transpose, {"x": tg.f32[0, 3]}, lambda x: np.zeros((3, 0))),
         sample("expand", "batch", lambda x, y: tg.expand(x, shape=(y.shape[0], *x.shape)), {"x": tg.f32[S, 3], "y": tg.f32[B]},
                lambda x, y: np.stack([x] * y.size)),
-        sample("expand", "ones", lambda x, y: tg.expand(x, shape=(y.shape[0], 4, x.shape[1])), {"x": tg.f32[1, S], "y": tg.f32[B]},
+        sample("expand", "ones", lambda x, y: tg.expand(x, shape=(y.shape[0], 4, x.shape[1])),
+               {"x": tg.f32[1, S], "y": tg.f32[B]},
                lambda x, y: np.tile(x, (y.size, 4, 1))),
         sample("expand", "number", lambda x: tg.expand(x, shape=(2, 3)), {"x": tg.f32[()]}, lambda x: np.full((2, 3), x)),
         sample("expand", "empty", lambda x: tg.expand(x, shape=(0, 3)), {"x": tg.f32[1, 3]}, lambda x: np.zeros((0, 3))),
@@ -50,7 +51,8 @@ def views() -> list[Sample]:
         sample("unsqueeze", "one", lambda x: tg.unsqueeze(x, axes=1), {"x": tg.f32[B, S]}, lambda x: x[:, None]),
     ]
     for d in (tg.f16, tg.bf16, tg.i8, tg.bool_):
-        found.append(sample("expand", d.name, lambda x: tg.expand(x, shape=(3, 20)), {"x": d[3, 1]}, lambda x: np.repeat(x, 20, 1)))
+        found.append(sample("expand", d.name, lambda x: tg.expand(x, shape=(3, 20)), {"x": d[3, 1]},
+                            lambda x: np.repeat(x, 20, 1)))
         found.append(sample("expand", f"number_{d.name}", lambda x: tg.expand(x, shape=(2, 20)), {"x": d[()]},
                             lambda x: np.full((2, 20), x)))
     for d in EVERY:  # a kernel that only moves must keep every type as it is
@@ -81,7 +83,8 @@ def pieces() -> list[Sample]:
                {"x": tg.f32[5, 7]}, lambda x: x[[1, 3]][:, [4, 5, 6]]),
         sample("split", "equal", lambda x: tg.split(x, sizes=3), {"x": tg.f32[B, 9]},
                lambda x: (take(x, 0, 3), take(x, 3, 6), take(x, 6, 9))),
-        sample("split", "sizes", lambda x: tg.split(x, sizes=(1, 4, 2), axis=0), {"x": tg.f32[7, B]}, lambda x: (x[:1], x[1:5], x[5:])),
+        sample("split", "sizes", lambda x: tg.split(x, sizes=(1, 4, 2), axis=0), {"x": tg.f32[7, B]},
+               lambda x: (x[:1], x[1:5], x[5:])),
         sample("split", "with_empty", lambda x: tg.split(x, sizes=(0, 4), axis=-1), {"x": tg.f32[B, 4]},
                lambda x: (take(x, 0, 0), x)),
         sample("split", "symbolic", lambda x: tg.split(x, sizes=(1, x.shape[0] - 1), axis=0), {"x": tg.f32[L, 2]},
@@ -131,10 +134,12 @@ def lookups() -> list[Sample]:
         sample("gather", "first_token", lambda x: x[:, 0], {"x": tg.f32[B, S, 4]}, lambda x: x[:, 0]),
         sample("gather", "last_token", lambda x: x[:, -1], {"x": tg.f32[B, S, 4]}, lambda x: x[:, -1]),
         sample("embedding", "tokens", tg.embedding, {"i": tg.i64[B, S], "t": tg.f32[6, 4]}, lambda i, t: t[i], {"i": rows}),
-        sample("embedding", "table_known", lambda i: tg.embedding(i, TABLE), {"i": tg.i64[B, S]}, lambda i: TABLE[i], {"i": rows}),
+        sample("embedding", "table_known", lambda i: tg.embedding(i, TABLE), {"i": tg.i64[B, S]}, lambda i: TABLE[i],
+               {"i": rows}),
         sample("embedding", "rank1_table", tg.embedding, {"i": tg.i64[S], "t": tg.f32[6]}, lambda i, t: t[i], {"i": rows}),
         sample("embedding", "rank3_table", tg.embedding, {"i": tg.i64[S], "t": tg.f32[6, 2, 3]}, lambda i, t: t[i], {"i": rows}),
-        sample("embedding", "number", tg.embedding, {"i": tg.i64[()], "t": tg.f32[6, 2]}, lambda i, t: t[int(i)], {"i": values(3)}),
+        sample("embedding", "number", tg.embedding, {"i": tg.i64[()], "t": tg.f32[6, 2]}, lambda i, t: t[int(i)],
+               {"i": values(3)}),
         sample("embedding", "positions", lambda x: tg.embedding(tg.range(stop=x.shape[1]), TABLE) + x, {"x": tg.f32[B, S, 4]},
                lambda x: x + TABLE[:5]),
         sample("embedding", "none", tg.embedding, {"i": tg.i64[0], "t": tg.f32[6, 2]}, lambda i, t: np.zeros((0, 2))),
@@ -146,12 +151,14 @@ def lookups() -> list[Sample]:
     for d in EVERY:
         found.append(sample("one_hot", f"to_{d.name}", lambda i, d=d: tg.one_hot(i, depth=3, dtype=d), {"i": tg.i32[5]},
                             lambda i: (np.eye(3)[i]).astype(bool if i is None else float), {"i": integers(0, 3)}))
-        found.append(sample("embedding", f"of_{d.name}", tg.embedding, {"i": tg.i64[5], "t": d[6, 3]}, lambda i, t: t[i], {"i": rows}))
+        found.append(sample("embedding", f"of_{d.name}", tg.embedding, {"i": tg.i64[5], "t": d[6, 3]}, lambda i, t: t[i],
+                            {"i": rows}))
     for d in INTEGERS:
         low = 0 if d.kind == "uint" else -6
         found.append(sample("gather", f"by_{d.name}", tg.gather, {"x": tg.f32[6, 4], "i": d[5]}, lambda x, i: x[i],
                             {"i": integers(low, 6)}))
-        found.append(sample("embedding", f"by_{d.name}", tg.embedding, {"i": d[5], "t": tg.f32[6, 4]}, lambda i, t: t[i], {"i": rows}))
+        found.append(sample("embedding", f"by_{d.name}", tg.embedding, {"i": d[5], "t": tg.f32[6, 4]}, lambda i, t: t[i],
+                            {"i": rows}))
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-import tgraph.ops  # noqa: F401  (defines the built-in ops)
+import tgraph.ops
 from tests.ops.sample import FLOATS, Sample
 from tests.ops.samples import SAMPLES
 from tgraph.ir.builder import Builder
@@ -131,7 +131,8 @@ SPELLINGS = {  # for x: f32[2, 1, 4]
     "gather": (lambda x: tg.gather(x, np.array([0]), axis=1), lambda x: tg.gather(x, np.array([0]), axis=-2)),
     "transpose": (lambda x: tg.transpose(x, perm=(2, 0, 1)), lambda x: tg.transpose(x, perm=(-1, 0, -2))),
     "reshape": (lambda x: tg.reshape(x, shape=(-1, 2)), lambda x: tg.reshape(x, shape=(4, 2))),
-    "attention": (lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3), lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3, scale=0.5)),
+    "attention": (lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3),
+                  lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3, scale=0.5)),
     "einsum": (lambda x: tg.einsum(x, equation="abc -> cab"), lambda x: tg.einsum(x, equation="abc->cab")),
 }
 

@@ -53,8 +53,8 @@ def check(samples: Sequence[Sample], target: str) -> list[str]:
             allowed = max((TOLERANCE[d.name] for d in (*floats, types[name]) if d.is_float), default=0.0) * sample.loss
             comparison = compare(results[name], expected, allowed if types[name].is_float else 0.0)
             if results[name].dtype != types[name].numpy or not comparison.ok:
-                wrong.append(f"{sample.name}: error {comparison.error:.1e} of {comparison.tolerance:.0e} in {results[name].dtype} "
-                             f"{list(results[name].shape)}, expected {list(expected.shape)}")
+                found = f"{results[name].dtype} {list(results[name].shape)}, expected {list(expected.shape)}"
+                wrong.append(f"{sample.name}: error {comparison.error:.1e} of {comparison.tolerance:.0e} in {found}")
     return wrong
 
 

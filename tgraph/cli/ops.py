@@ -104,6 +104,8 @@ def example(op: Op) -> tuple[list[Any], dict[str, Any]]:
         "layer_norm": ([x, tg.f32[8], tg.f32[8]], {}),
         "linear": ([x, tg.f32[4, 8], tg.f32[4]], {}),
         "pack_panels": ([tg.f32[24, 8]], {"width": 16}),
+        "number_rows": ([tg.bool_[batch, length]], {}),
+        "pad_rows": ([tg.f32[tg.dim("N"), 8], tg.i64[batch, length]], {}),
         "rms_norm": ([x, tg.f32[8]], {}),
         "unpack_panels": ([tg.f32[2, 8, 16]], {"rows": 24}),
         "zero_padding": ([x, tg.bool_[batch, length]], {}),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.options import Dims, check_dims, dim_option, merged, seed_option
+
 if TYPE_CHECKING:
-    from passes import Pass, PassRecord
+    from passes import Deltas, Explain, Pass, PassManager
+    from tgraph.ir.dims import DimLike
     from tgraph.ir.graph import Graph
 
 
@@ -18,51 +21,143 @@ if TYPE_CHECKING:
 @click.option("-p", "--passes", "pipeline", metavar="PIPELINE",
               help='Passes with commas, options in braces: "fold-constants,fuse-qkv{at_least=3}".')
 @click.option("--level", metavar="LEVEL", help="The pipeline of a level, O0 to O3 [default: O2 if there is no -p].")
-@click.option("--print-after-all", is_flag=True, help="Print the graph after each pass, on standard error.")
+@click.option("--print-before", "before", multiple=True, metavar="NAME",
+              help="Print the graph before this pass, on standard error. Repeatable.")
 @click.option("--print-after", "after", multiple=True, metavar="NAME", help="Print the graph after this pass. Repeatable.")
+@click.option("--print-before-all", is_flag=True, help="Print the graph before each pass.")
+@click.option("--print-after-all", is_flag=True, help="Print the graph after each pass.")
+@click.option("--dump-dir", metavar="FOLDER", type=click.Path(file_okay=False, path_type=Path),
+              help="Write the graph to a numbered .tg file after each pass.")
 @click.option("--verify-each", is_flag=True, help="Verify the graph after each pass.")
+@click.option("--validate", is_flag=True,
+              help="Run the graph in the NumPy reference before and after each pass; a difference beyond what the pass declares "
+                   "names the pass, its rules and the first node.")
+@click.option("--bisect", "bisecting", is_flag=True, help="If a pass changes the result, find the single rewrite that does.")
 @click.option("--timing", is_flag=True, help="Say what each pass did and how long it took, on standard error.")
+@click.option("--deltas", is_flag=True, help="Show nodes, FLOPs and bytes after each pass, at --dim or in symbols.")
+@click.option("--explain", is_flag=True, help="Say of each rule how often it fired, and its nearest miss.")
+@dim_option
+@seed_option
 @click.option("--scopes", is_flag=True, help="Show the module that each node belongs to.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix [default: print the text form].")
-def command(source: str, pipeline: str | None, level: str | None, print_after_all: bool, after: tuple[str, ...],
-            verify_each: bool, timing: bool, scopes: bool, output: Path | None) -> None:
+def command(source: str, pipeline: str | None, level: str | None, before: tuple[str, ...], after: tuple[str, ...],
+            print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool, validate: bool,
+            bisecting: bool, timing: bool, deltas: bool, explain: bool, dims: Dims, seed: int, scopes: bool,
+            output: Path | None) -> None:
     """Run passes on a graph and print the result.
+
+    Exit status 1 if --bisect finds a rewrite that changes the result, 2 for an error.
 
     \b
     Examples:
       $ tgraph opt bert-tiny -p fold-constants,fuse-qkv,dce --verify-each --timing
       $ tgraph opt bert-tiny --level O3 --print-after fuse-qkv -o tiny.svg
-      $ tgraph dump bert-tiny | tgraph opt - -p cse
+      $ tgraph opt bert-tiny --level O3 --validate --deltas --dim B=1,S=128 -o tiny.tg
+      $ tgraph dump bert-tiny | tgraph opt - -p cse --explain
     """
     import tgraph as tg
-    from tgraph.cli.console import console, print_graph, show_seconds, table
+    from tgraph.cli.console import console, print_graph
     from tgraph.cli.dump import accepted
     from tgraph.cli.models import load_graph
 
     if pipeline is not None and level is not None:
         raise click.UsageError("give -p or --level, not both")
     passes = tg.passes.parse_pipeline(pipeline if pipeline is not None else level or "O2")
-    names = {p.pass_name() for p in passes}
-    for name in after:
-        if name not in names:
-            raise click.UsageError(f"--print-after {name}: no such pass in this pipeline; it has "
-                                   f"{', '.join(sorted(names)) or 'none'}")
-
-    def show(step: Pass, graph: Graph, record: PassRecord) -> None:
-        if print_after_all or step.pass_name() in after:
-            print(f"# after {step}{'' if record.changed else ' (no change)'}", file=sys.stderr)
-            print_graph(graph.text(scopes=scopes) + "\n", stderr=True)
-
+    for option, names in (("--print-before", before), ("--print-after", after)):
+        _check_names(option, names, passes)
     graph = load_graph(source)
-    result, records = tg.passes.run_pipeline(graph, passes, verify_each=verify_each, observer=show)
+    check_dims(graph.symbols, dims)
+    sizes = merged(dims)
+    if bisecting:
+        culprit = tg.passes.bisect(graph, passes, sizes=sizes, seed=seed)
+        if culprit is not None:
+            console(stderr=True).print(str(culprit), style="bold red", markup=False, soft_wrap=True)
+            raise SystemExit(1)
+        console(stderr=True).print("no rewrite changes the result", style="green")
+
+    def show(title: str, graph: Graph) -> None:
+        print(f"# {title}", file=sys.stderr)
+        print_graph(graph.text(scopes=scopes) + "\n", stderr=True)
+
+    checks = [*([tg.passes.VerifyEach()] if verify_each else [])]
+    validation = tg.passes.ValidateEach(sizes, seed)
+    costs, explanation = tg.passes.Deltas(sizes), tg.passes.Explain()
+    printing = tg.passes.Print(show, None if print_before_all else before, None if print_after_all else after)
+    manager = tg.passes.PassManager(passes, [
+        printing, *checks, *([tg.passes.DumpFolder(dump_dir)] if dump_dir else []), *([validation] if validate else []),
+        *([costs] if deltas else []), explanation])
+    result = manager.run(graph)
+    out = console(stderr=True)
     if timing:
-        total = sum(r.seconds for r in records)
-        rows = [(r.name, show_seconds(r.seconds), f"{r.seconds / total:.0%}" if total else "",
-                 f"{r.nodes_before} -> {r.nodes_after}", "changed" if r.changed else "") for r in records]
-        console(stderr=True).print(table(f"{len(records)} passes in {show_seconds(total)}",
-                                         ("pass", ">time", ">share", ">nodes", ""), rows))
+        out.print(_times(manager))
+    if deltas:
+        out.print(_costs(costs, sizes))
+    if explain:
+        _explain(out, explanation)
+    if validate:
+        for line in validation.skipped:
+            out.print(line, style="yellow", markup=False, soft_wrap=True)
+        out.print(f"{validation.validated} passes validated against the NumPy reference (float64)", style="green")
     if output is None:
         print_graph(result.text(scopes=scopes))
     else:
         result.dump(output, **accepted(output, scopes=scopes))
+
+
+def _check_names(option: str, names: tuple[str, ...], passes: list[Pass]) -> None:
+    known = {p.pass_name() for p in passes}
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"{option} {name}: no such pass in this pipeline; it has {', '.join(sorted(known)) or 'none'}")
+
+
+def _times(manager: PassManager) -> Any:
+    """Time, nodes and rewrites of each pass."""
+    from tgraph.cli.console import show_seconds, table
+
+    total = sum(r.seconds for r in manager.records)
+    rows = [(r.name, show_seconds(r.seconds), f"{r.seconds / total:.0%}" if total else "", f"{r.nodes_before} -> {r.nodes_after}",
+             str(sum(r.rewrites.values()) or ""), "changed" if r.changed else "") for r in manager.records]
+    return table(f"{len(rows)} passes in {show_seconds(total)}", ("pass", ">time", ">share", ">nodes", ">rewrites", ""), rows)
+
+
+def _costs(costs: Deltas, sizes: dict[str, int]) -> Any:
+    """What the graph takes after each pass, and by how much that differs from before it."""
+    from tgraph.cli.console import table
+
+    rows = []
+    for name, old, new in costs.rows:
+        pairs = ((old.nodes, new.nodes), (old.flops, new.flops), (old.nbytes, new.nbytes))
+        rows.append((name, *[cell for a, b in pairs for cell in (_amount(b), _delta(a, b))]))
+    shown = ", ".join(f"{k}={v}" for k, v in sizes.items())
+    columns = ("pass", ">nodes", "change", "FLOPs", "change", "bytes", "change")
+    return table(f"Costs of a call{f' at {shown}' if shown else ''}", columns, rows)
+
+
+def _amount(value: DimLike) -> str:
+    from tgraph.cli.console import show_count
+
+    return show_count(value) if isinstance(value, int) else str(value)
+
+
+def _delta(before: DimLike, after: DimLike) -> str:
+    change = after - before
+    if isinstance(change, int):
+        return "" if not change else f"{'+' if change > 0 else '-'}{_amount(abs(change))}"
+    text = str(change)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def _explain(out: Any, explanation: Explain) -> None:
+    """Each pass with its rules under it."""
+    from rich.text import Text
+
+    step = ""
+    for row in explanation.rows:
+        if row.step != step:
+            step = row.step
+            out.print(Text(step, "bold"))
+        out.print(Text(f"  {row}", "green" if row.fired else ""), soft_wrap=True)
+    if not explanation.rows:
+        out.print("no rule was tried")

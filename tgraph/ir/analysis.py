@@ -117,17 +117,41 @@ def critical_path(graph: Graph, sizes: Mapping[str, int] | None = None,
 def is_convex(graph: Graph, nodes: Collection[Node]) -> bool:
     """Whether no path leaves the set and comes back, so that it can run as one."""
     inside = set(nodes)
-    stack = [u for n in inside for r in n.results for u in r.users if u not in inside]
-    seen = set(stack)
-    while stack:
-        for result in stack.pop().results:
-            for user in result.users:
-                if user in inside:
+    above = _ancestors_within(inside)
+    enters = {n for n in inside if any(isinstance(v, Result) and v.node not in inside for v in n.inputs)}
+    # A path that leaves at `n` cannot come back at what `n` depends on: that would be a cycle.
+    leaves = [n for n in inside if any(u not in inside for r in n.results for u in r.users) and enters - above[n]]
+    if not leaves:
+        return True
+    entered = {m for n in leaves for m in enters - above[n]}
+    down = [u for n in leaves for r in n.results for u in r.users if u not in inside]
+    up = [v.node for n in entered for v in n.inputs if isinstance(v, Result) and v.node not in inside]
+    seen_down, seen_up = set(down), set(up)
+    while down and up:  # from both ends, in turns, until one of them is exhausted
+        for step, seen, stack in ((_readers(down.pop()), seen_down, down), (_sources(up.pop()), seen_up, up)):
+            for node in step:
+                if node in inside:
                     return False
-                if user not in seen:
-                    seen.add(user)
-                    stack.append(user)
+                if node not in seen:
+                    seen.add(node)
+                    stack.append(node)
     return True
+
+
+def _readers(node: Node) -> list[Node]:
+    return [u for r in node.results for u, _ in r.uses]
+
+
+def _sources(node: Node) -> list[Node]:
+    return [v.node for v in node.inputs if isinstance(v, Result)]
+
+
+def _ancestors_within(inside: set[Node]) -> dict[Node, set[Node]]:
+    """For each node of a set, itself and those that it depends on by paths within the set."""
+    found: dict[Node, set[Node]] = {}
+    for node in _local_order(inside, inside):
+        found[node] = {node}.union(*(found[n] for n in _sources(node) if n in inside))
+    return found
 
 
 def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list[Value], list[Value]]:
@@ -146,17 +170,11 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     if not is_convex(graph, inside):
         ops = ", ".join(n.op.name for n in graph.nodes if n in inside)
         raise GraphError(f"cannot extract {name!r} ({ops}): a path leaves these nodes and comes back")
-    members = [n for n in graph.nodes if n in inside]
-    outputs = {id(v) for _, v in graph.outputs}
-    produced = [r for n in members for r in n.results]
-    results: list[Value] = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
-    results = results or [r for r in produced if not r.uses]
-    keys = _local_keys(inside, members)
-    results.sort(key=lambda r: (keys[r.node], r.index) if isinstance(r, Result) else ("", 0))
+    members, results = _arrange(graph, inside)
     new = Graph(name, graph.weights)
     arguments: list[Value] = []
     mapping: dict[Value, Value] = {}
-    for node in _local_order(inside, results, members):
+    for node in members:
         for value in node.inputs:
             if value in mapping:
                 continue
@@ -169,7 +187,30 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     new.set_outputs((f"y{i}", mapping[v]) for i, v in enumerate(results))
     known = set(new.symbols)
     new.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
-    return new, arguments, results
+    return new, arguments, list(results)
+
+
+def arranged(graph: Graph, nodes: Iterable[Node]) -> list[Node]:
+    """The nodes of a set in the order in which `extract` takes them: operands first, whatever stands around the set."""
+    return _arrange(graph, set(nodes))[0]
+
+
+def _arrange(graph: Graph, inside: set[Node]) -> tuple[list[Node], list[Result]]:
+    """The nodes of a set in an order of its own, and the results that it gives."""
+    outputs = {id(v) for _, v in graph.outputs}
+    keys = _local_keys(inside, _local_order(inside, inside))
+    produced = [r for n in inside for r in n.results]
+    results = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
+    results = results or [r for r in produced if not r.uses]
+    needed = set(_local_order(inside, [r.node for r in results]))
+    dead = [n for n in inside if n not in needed]
+    ends = [*dict.fromkeys(r.node for r in results), *dead]
+    position: dict[Node, int] = {}
+    if len({keys[n] for n in ends}) < len(ends):  # equal but for what they read: only the graph can tell them apart
+        position = {n: i for i, n in enumerate(graph.nodes)}
+    results.sort(key=lambda r: (keys[r.node], position.get(r.node, 0), r.index))
+    dead.sort(key=lambda n: (keys[n], position.get(n, 0)))
+    return _local_order(inside, [*(r.node for r in results), *dead]), results
 
 
 def _local_keys(inside: set[Node], members: Iterable[Node]) -> dict[Node, str]:
@@ -189,14 +230,14 @@ def _local_keys(inside: set[Node], members: Iterable[Node]) -> dict[Node, str]:
     return keys
 
 
-def _local_order(inside: set[Node], results: Iterable[Value], members: Iterable[Node]) -> list[Node]:
-    """Operands first, depth first from the results, looking at nothing outside the set."""
+def _local_order(inside: set[Node], roots: Iterable[Node]) -> list[Node]:
+    """The roots and what they need within the set: operands first, depth first, looking at nothing outside."""
     done: dict[Node, None] = {}
-    for root in (*(r.node for r in results if isinstance(r, Result)), *members):
+    for root in roots:
         stack = [root]
         while stack:
             node = stack[-1]
-            below = [v.node for v in node.inputs if isinstance(v, Result) and v.node in inside and v.node not in done]
+            below = [n for n in _sources(node) if n in inside and n not in done]
             if below and node not in done:
                 stack.append(below[0])
             else:

@@ -139,6 +139,12 @@ class _Printer:
         return text
 
 
+def node_lines(graph: Graph) -> dict[Node, str]:
+    """The line of each node, as the text form has it."""
+    printer = _Printer(graph, Options())
+    return {node: printer.node(node) for node in printer.nodes}
+
+
 def canonical_leaves(graph: Graph) -> tuple[list[Parameter], list[Constant]]:
     """Parameters and constants in the order of first use; unused parameters follow by name, unused constants go."""
     read = dict.fromkeys([*(v for n in graph.nodes for v in n.inputs), *(v for _, v in graph.outputs)])

@@ -76,8 +76,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 @linear.decomposition
 def _(b, x, weight, bias):  # type: ignore[no-untyped-def]
     transposed = b.transpose(weight)
-    if x.type.rank == 1:  # matmul wants matrices
-        y = b.squeeze(b.matmul(b.unsqueeze(x, axes=(0,)), transposed), axes=(0,))
-    else:
-        y = b.matmul(x, transposed)
+    vector = x.type.rank == 1  # matmul wants matrices
+    y = b.matmul(b.unsqueeze(x, axes=(0,)) if vector else x, transposed)
+    y = b.squeeze(y, axes=(0,)) if vector else y
     return y if bias is None else b.add(y, bias)

@@ -64,11 +64,37 @@ def _(mask, *, name):  # type: ignore[no-untyped-def]
 
 
 @op
-def pad_rows(x: TensorType, positions: TensorType) -> TensorType:
-    """Rows put back into a padded batch: y[b, s, ...] = x[positions[b, s], ...], zeros where positions[b, s] is negative.
+def number_rows(mask: TensorType) -> TensorType:
+    """The True elements of a mask numbered 0, 1, 2, ... in row-major order, and -1 elsewhere.
 
-    x [N, ...], positions integers of any shape below N; a position outside raises InputError at run time. With positions that
-    number the True elements of a mask (-1 elsewhere) it undoes taking the rows that `unpack(mask)` lists.
+    mask bool of any shape; the result is i64 of that shape: where a row lies among those that `unpack(mask)` lists.
+    """
+    require_bool(mask)
+    return mask.with_dtype(i64)
+
+
+@number_rows.reference
+def _(mask):  # type: ignore[no-untyped-def]
+    return np.where(mask, np.cumsum(mask, dtype=np.int64).reshape(mask.shape) - 1, -1)
+
+
+@number_rows.cost
+def _(operands, results, attrs):  # type: ignore[no-untyped-def]
+    return 3 * results[0].size
+
+
+@number_rows.decomposition
+def _(b, mask):  # type: ignore[no-untyped-def]
+    flat = b.cast(b.reshape(mask, shape=(mask.type.size,)), dtype=i64)
+    return b.where(mask, b.sub(b.reshape(b.cumsum(flat), shape=mask.shape), 1), -1)
+
+
+@op
+def pad_rows(x: TensorType, positions: TensorType) -> TensorType:
+    """Rows put back into a padded batch: y[b, s] = x[positions[b, s]], zeros where the position is negative.
+
+    x [N, ...], positions integers of any shape below N; a position outside raises InputError at run time. With
+    positions = number_rows(mask) it undoes taking the rows that `unpack(mask)` lists.
     """
     require_integer(positions, "positions")
     if positions.dtype.kind == "uint":
@@ -92,6 +118,6 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 @pad_rows.decomposition
 def _(b, x, positions):  # type: ignore[no-untyped-def]
-    # one more row, of zeros: the last one, which is where -1 leads
+    # one more row, of zeros, before the others: there -1 leads, and what is outside stays outside
     zeros = b.full(shape=(1, *x.shape[1:]), value=False if x.dtype.is_bool else 0, dtype=x.dtype)
-    return b.gather(b.concat(x, zeros, axis=0), b.maximum(positions, -1), axis=0)
+    return b.gather(b.concat(zeros, x, axis=0), b.add(b.maximum(positions, -1), 1), axis=0)

@@ -76,7 +76,8 @@ def _smallest(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
 _AXES = "\n\naxes: one or several, None for all; keepdims keeps them as 1. "
 
 _reduction("reduce_sum", f"Sum over axes; 0 over nothing.{_AXES}ONNX ReduceSum.", _sum, _numeric)
-_reduction("reduce_mean", f"Mean over axes: sum / count; NaN over nothing.{_AXES}ONNX ReduceMean.", _mean, lambda t: require_float(t))
+_reduction("reduce_mean", f"Mean over axes: sum / count; NaN over nothing.{_AXES}ONNX ReduceMean.", _mean,
+           lambda t: require_float(t))
 _reduction("reduce_max", f"Largest over axes; NaN if one is; the type's lowest over nothing.{_AXES}ONNX ReduceMax.",
            _largest, _numeric)
 _reduction("reduce_min", f"Smallest over axes; NaN if one is; the type's highest over nothing.{_AXES}ONNX ReduceMin.",

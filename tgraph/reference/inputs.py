@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,6 +29,7 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
             sizes.setdefault(b.name, left)
         elif a is not None and isinstance(right, int):
             sizes.setdefault(a.name, right)
+    limits = _table_limits(graph)
     for position, name in enumerate(names):
         if name in sizes:
             continue
@@ -35,10 +37,22 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
         while root in equal and equal[root] != name:
             root = equal[root]
         symbol = graph.symbols[name]
-        size = sizes.get(root, _TYPICAL[position % len(_TYPICAL)])
+        size = min(sizes.get(root, _TYPICAL[position % len(_TYPICAL)]), limits.get(name, limits.get(root, sys.maxsize)))
         sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
         sizes.setdefault(root, sizes[name])
     return sizes
+
+
+def _table_limits(graph: Graph) -> Sizes:
+    """The most that a dim can be whose positions 0 .. size-1 are looked up in a table of fixed length."""
+    limits: Sizes = {}
+    for node in graph.nodes:
+        if node.op.name == "range" and (symbol := as_symbol(node.attrs["stop"])) is not None:
+            for user, position in node.results[0].uses:
+                rows = _table(user, position)
+                if isinstance(rows, int):
+                    limits[symbol.name] = min(rows, limits.get(symbol.name, rows))
+    return limits
 
 
 def generate_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:

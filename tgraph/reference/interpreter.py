@@ -81,7 +81,8 @@ class Interpreter:
                 bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
             check_constraints(self.graph.constraints, sizes)
         except TGraphError as error:
-            raise type(error)(f"{node.op.name}: {error}{_where(node)}") if isinstance(error, InputError) else error
+            prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
+            raise type(error)(f"{prefix}{error}{_where(node)}") if isinstance(error, InputError) else error
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
             shapes = ", ".join("none" if o is None else f"{o.dtype}{list(o.shape)}" for o in operands)
             raise InputError(f"{node.op.name}({shapes}): {error}{_where(node)}") from error

@@ -1,0 +1,98 @@
+"""Heads that are computed one by one, joined: concat of attention(q_i, k_i, v_i), the parts of three splits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from passes.attention_form import Form, Refused
+from passes.attention_read import read
+from passes.axes import VIEWS, Atom, Axes, View, above, resolve, stages
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+
+def join(graph: Graph, concat: Node, ready: Collection[Node]) -> Form:
+    """The one attention that a concat of attentions is. Raises Refused with the reason if it is none."""
+    count = len(concat.inputs)
+    paths = [_up(graph, x, concat) for x in concat.inputs]
+    heads = [path[-1] for path in paths]
+    first = heads[0]
+    if len(set(heads)) != count or any(node.attrs != first.attrs for node in heads):
+        raise Refused("the heads differ in their attributes", concat)
+    if any(_steps(path) != _steps(paths[0]) for path in paths) or len({x.shape for x in concat.inputs}) != 1:
+        raise Refused("the heads are put together in different ways", concat)
+    for position, name in ((3, "mask"), (4, "bias"), (5, "offset")):
+        if _parts([node.operands[position] for node in heads]) != "shared":
+            raise Refused(f"each head has a {name} of its own", concat)
+    form = read(graph, first, ready, None)
+    digit = Atom(count)
+    operands = []
+    for view, position, name in ((form.query, 0, "q"), (form.key, 1, "k"), (form.value, 2, "v")):
+        kind = _parts([node.operands[position] for node in heads])
+        if kind is None:
+            raise Refused(f"{name} of the heads is not what one split gives, in order", concat)
+        operands.append(_whole(graph, view, digit, first) if kind == "split" else view)
+    output: Axes = form.output.axes
+    for node in reversed(paths[0][:-1]):
+        moved = above(graph, node, output)
+        if moved is None:
+            raise Refused("a reshape of the heads cuts through an axis", node)
+        output = moved
+    axis = concat.attrs["axis"] % len(output)
+    output = (*output[:axis], (digit, *output[axis]), *output[axis + 1:])
+    batch, own, positions, keys = form.axes
+    nodes = [*dict.fromkeys((*form.nodes, *(n for path in paths for n in reversed(path)), concat))]
+    return replace(form, axes=(batch, (digit, *own), positions, keys), query=operands[0], key=operands[1],
+                   value=operands[2], output=View(concat.result, output), nodes=nodes)
+
+
+def _up(graph: Graph, value: Value, reader: Node) -> list[Node]:
+    """The views of an attention that nothing but `reader` reads in the end, and the attention, the last first."""
+    path: list[Node] = []
+    while isinstance(value, Result):
+        if value.users != [reader] or graph.is_output(value):
+            raise Refused(f"the result of {value.node.op.name} is also read elsewhere", value.node, len(path) + 1)
+        path.append(value.node)
+        if value.node.op.name == "attention":
+            return path
+        if value.node.op.name not in VIEWS:
+            break
+        reader = value.node
+        value = reader.inputs[0]
+    raise Refused("its operands are no heads of attention", reader, len(path) + 1)
+
+
+def _steps(path: Sequence[Node]) -> list[object]:
+    return [(node.op.name, node.attrs) for node in path]
+
+
+def _parts(values: Sequence[Value | None]) -> str | None:
+    """"shared" if all are one value under the same views, "split" if they are all parts of one split in order."""
+    current = list(values)
+    while True:
+        if all(v is current[0] for v in current):
+            return "shared"
+        results = [v for v in current if isinstance(v, Result)]
+        if len(results) != len(current):
+            return None
+        nodes = [v.node for v in results]
+        if nodes[0].op.name == "split":
+            whole = all(n is nodes[0] for n in nodes) and [v.index for v in results] == list(range(len(nodes[0].results)))
+            return "split" if whole and len(set(nodes[0].attrs["sizes"])) == 1 else None
+        if nodes[0].op.name not in VIEWS | {"mul", "div"} or any(_steps([n]) != _steps([nodes[0]]) for n in nodes):
+            return None
+        if any(n.inputs[1:] != nodes[0].inputs[1:] for n in nodes):
+            return None
+        current = [n.inputs[0] for n in nodes]
+
+
+def _whole(graph: Graph, view: View, digit: Atom, reader: Node) -> View:
+    """What the first part of a split is a part of, with the part's number as a digit."""
+    for stage in stages(graph, view):
+        node = stage.value.node if isinstance(stage.value, Result) else None
+        if node is not None and node.op.name == "split":
+            axis = node.attrs["axis"] % len(stage.axes)
+            axes = (*stage.axes[:axis], (digit, *resolve(stage.axes[axis])), *stage.axes[axis + 1:])
+            return View(node.inputs[0], axes)
+    raise Refused("the parts of a split are changed before they are heads", reader)

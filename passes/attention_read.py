@@ -1,0 +1,63 @@
+"""An `attention` op told in atoms again, so that what lies around it can move into it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from passes.attention_form import Form, Refused, Term
+from passes.attention_match import Matcher, added_mask, peel
+from passes.axes import Atom, Axes, View, aligned, fresh
+from passes.conditions import Leaf, Offset
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+
+def read(graph: Graph, node: Node, ready: Collection[Node], additive: float | None) -> Form:
+    """The form of an op, with constant factors taken off q and k, and added masks off the bias. Raises Refused."""
+    q, k, v, mask, bias, _ = node.operands
+    assert q is not None and k is not None and v is not None
+    (batch, positions, inner), (heads,) = fresh((q.shape[0], q.shape[2], q.shape[3])), fresh(k.shape[1:2])
+    keys, width = fresh(v.shape[2:])
+    repeats = () if q.shape[1] == k.shape[1] else (Atom(q.shape[1] // k.shape[1]),)
+    axes: Axes = (batch, (*heads, *repeats), positions, keys)
+    matcher = Matcher(graph, ready, -math.inf, additive, keys)
+    query = peel(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
+    key = peel(graph, View(k, (batch, heads, keys, inner)))
+    conditions = [] if mask is None else [Leaf.of(_mask(mask, axes))]
+    empty_row: str = node.attrs["empty_row"]
+    terms: list[Term] = []
+    fills = set()
+    for term in [] if bias is None else _terms(aligned(bias, axes)):
+        found = added_mask(matcher, term, 1.0)
+        # -inf alone in a row gives NaN, whatever empty_row says of the other masks
+        if found is None or (found[1] == -math.inf and (mask is not None or node.attrs["causal"])):
+            terms.append(Term(term))
+        else:
+            conditions.append(found[0])
+            fills.add(found[1])
+    if fills:
+        if len(fills) > 1:
+            raise Refused(f"two masks fill with {' and '.join(f'{f:g}' for f in sorted(fills))}", node)
+        empty_row = "nan" if fills == {-math.inf} else "uniform"
+    return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),
+                View(node.result, (batch, (*heads, *repeats), positions, width)),
+                node.attrs["scale"] * query.factor * key.factor, terms, conditions, empty_row,
+                (*query.nodes, *key.nodes, node), _causality(node))
+
+
+def _causality(node: Node) -> Offset | None:
+    return Offset(0, node.operands[5]) if node.attrs["causal"] else None
+
+
+def _mask(mask: Value, axes: Axes) -> View:
+    batch, _, positions, _ = axes
+    own = {2: (batch, axes[3]), 3: (batch, positions, axes[3])}.get(mask.type.rank, axes)
+    return aligned(mask, own)
+
+
+def _terms(bias: View) -> list[View]:
+    """What a bias is the sum of."""
+    if isinstance(bias.value, Result) and bias.value.node.op.name == "add" and len(bias.value.uses) == 1:
+        return [term for x in bias.value.node.inputs for term in _terms(aligned(x, bias.axes))]
+    return [bias]

@@ -1,0 +1,229 @@
+"""What a boolean condition over scores says: its conjuncts, causal comparisons of positions, and "some key is allowed"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from passes.axes import Axes, Axis, View, aligned, beneath, resolve, stages
+from passes.matching import splat
+from tgraph.ir.dims import DimLike
+from tgraph.ir.dtypes import i32, i64
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Constant, Node, Result, Value
+
+_FOLDABLE = frozenset({"add", "sub", "mul", "div", "neg", "sqrt", "rsqrt", "reciprocal", "pow", "square", "cast", *(
+    "reshape", "squeeze", "unsqueeze", "expand")})
+_FLIPPED = {"less_or_equal": "greater_or_equal", "less": "greater", "greater": "less", "greater_or_equal": "less_or_equal"}
+_NEGATED = {"less_or_equal": "greater", "less": "greater_or_equal", "greater": "less_or_equal", "greater_or_equal": "less"}
+_POSITIONS = (i32, i64)  # narrower ones could wrap around
+
+
+def number(value: Value | None, depth: int = 8) -> float | None:
+    """The one number that all elements of a value are, if that follows from constants and static sizes."""
+    if isinstance(value, Constant):
+        found = splat(value)
+        return None if found is None or isinstance(found, bool) else float(found)
+    if not isinstance(value, Result) or depth == 0:
+        return None
+    node = value.node
+    if node.op.name == "full":
+        return float(node.attrs["value"])
+    if node.op.name == "dim_size":
+        size = node.attrs["size"]
+        return float(size) if isinstance(size, int) else None
+    if node.op.name not in _FOLDABLE or not value.dtype.is_float:
+        return None
+    operands = [number(v, depth - 1) for v in node.inputs]
+    if any(o is None for o in operands):
+        return None
+    if node.op.name in ("reshape", "squeeze", "unsqueeze", "expand", "cast"):
+        return operands[0]
+    assert node.op.numpy is not None
+    with np.errstate(all="ignore"):
+        return float(node.op.numpy(*[np.float64(o) for o in operands if o is not None], **node.attrs))
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One conjunct of a condition, or its negation."""
+
+    view: View
+    root: View
+    negated: bool
+
+    @classmethod
+    def of(cls, view: View, negated: bool = False) -> Leaf:
+        """A condition as it stands."""
+        return cls(view, view, negated)
+
+    @property
+    def key(self) -> tuple[int, Axes, bool]:
+        """Equal for conjuncts that say the same."""
+        return id(self.root.value), tuple(a for a in map(resolve, self.root.axes) if a), self.negated
+
+
+def conjuncts(graph: Graph, view: View, negated: bool = False) -> list[Leaf]:
+    """The conditions that all hold where the (negated) one does: `and` taken apart, `not` pushed inside."""
+    root = stages(graph, view)[-1]
+    if isinstance(root.value, Result):
+        node = root.value.node
+        if node.op.name == "logical_not":
+            return conjuncts(graph, View(node.inputs[0], root.axes), not negated)
+        if node.op.name == ("logical_or" if negated else "logical_and"):
+            return [leaf for x in node.inputs for leaf in conjuncts(graph, aligned(x, root.axes), negated)]
+    return [Leaf(view, root, negated)]
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Causality: key j <= query i + static + dynamic."""
+
+    static: DimLike = 0
+    dynamic: Value | None = None
+
+    @property
+    def key(self) -> tuple[DimLike, int]:
+        return self.static, id(self.dynamic)
+
+
+def causal(graph: Graph, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
+    """The offset if a conjunct says that key positions do not pass query positions, else None."""
+    query, key = resolve(query), resolve(key)
+    if isinstance(leaf.root.value, Constant):
+        return _triangle(leaf, query, key)
+    if not isinstance(leaf.root.value, Result):
+        return None
+    node = leaf.root.value.node
+    if node.op.name == "slice":
+        return _sliced_triangle(node, leaf, query, key)
+    if node.op.name not in _FLIPPED or node.inputs[0].dtype not in _POSITIONS:
+        return None
+    relation = _NEGATED[node.op.name] if leaf.negated else node.op.name
+    left, right = (_position(graph, aligned(x, leaf.root.axes)) for x in node.inputs)
+    if left is None or right is None:
+        return None
+    if left.axis == query:
+        left, right, relation = right, left, _FLIPPED[relation]
+    if left.axis != key or right.axis != query or relation not in ("less_or_equal", "less") or left.dynamic is not None:
+        return None
+    return Offset(right.start - left.start - (1 if relation == "less" else 0), right.dynamic)
+
+
+@dataclass(frozen=True)
+class _Position:
+    """start + dynamic + the index along an axis."""
+
+    axis: Axis
+    start: DimLike
+    dynamic: Value | None = None
+
+
+def _position(graph: Graph, view: View) -> _Position | None:
+    root = stages(graph, view)[-1]
+    if root.value.type.rank == 0:  # the position of a single query
+        return _Position((), 0, _widened(root.value))
+    if not isinstance(root.value, Result):
+        return None
+    node = root.value.node
+    if node.op.name == "range":
+        return _Position(resolve(root.axes[0]), node.attrs["start"])
+    if node.op.name == "cast" and node.inputs[0].dtype in _POSITIONS:
+        return _position(graph, View(node.inputs[0], root.axes))
+    if node.op.name not in ("add", "sub"):
+        return None
+    for x, y in (node.inputs, node.inputs[::-1]) if node.op.name == "add" else (node.inputs,):
+        found, shift = _position(graph, aligned(x, root.axes)), _widened(stages(graph, aligned(y, root.axes))[-1].value)
+        if found is None or found.dynamic is not None:
+            continue
+        static = splat(shift)
+        if static is None and isinstance(shift, Result) and shift.node.op.name == "dim_size":
+            static = shift.node.attrs["size"]
+        if static is not None:
+            return _Position(found.axis, found.start + (static if node.op.name == "add" else -static))
+        if shift.type.rank == 0 and node.op.name == "add":
+            return _Position(found.axis, found.start, shift)
+    return None
+
+
+def _widened(value: Value) -> Value:
+    """An integer without the casts to i64 on it."""
+    while (isinstance(value, Result) and value.node.op.name == "cast" and value.dtype == i64
+           and value.node.inputs[0].dtype in _POSITIONS):
+        value = value.node.inputs[0]
+    return value
+
+
+def _triangle(leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
+    """A constant that is True on and below a diagonal."""
+    constant = leaf.root.value
+    assert isinstance(constant, Constant)
+    if constant.data is None or tuple(a for a in map(resolve, leaf.root.axes) if a) != (query, key):
+        return None
+    return _diagonal(constant.data.reshape([s for s in constant.data.shape if s != 1]), leaf.negated)
+
+
+def _sliced_triangle(node: Node, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
+    """The corner of such a constant: `tril[:S, :S]`."""
+    constant, axes = node.inputs[0], tuple(map(resolve, leaf.root.axes))
+    if not isinstance(constant, Constant) or constant.data is None or tuple(a for a in axes if a) != (query, key):
+        return None
+    if any(start != 0 for start in node.attrs["starts"]) or any(step != 1 for step in node.attrs["steps"]):
+        return None
+    kept = [i for i, axis in enumerate(axes) if axis]
+    if any(size != 1 for i, size in enumerate(constant.data.shape) if i not in kept):
+        return None
+    return _diagonal(constant.data.reshape([constant.data.shape[i] for i in kept]), leaf.negated)
+
+
+def _diagonal(data: np.ndarray, negated: bool) -> Offset | None:
+    if data.ndim != 2 or data.dtype != np.bool_ or not data.size:
+        return None
+    data = ~data if negated else data
+    offset = int(data[0].sum()) - 1
+    if offset < 0 or not np.array_equal(data, np.tri(data.shape[0], data.shape[1], k=offset, dtype=bool)):
+        return None
+    return Offset(offset)
+
+
+def some_key(graph: Graph, view: View, key: Axis) -> tuple[View, bool] | None:
+    """The condition c of a value that says "c holds for some key", written with a maximum or a sum; and whether it is
+    negated ("for no key")."""
+    root = stages(graph, view)[-1]
+    if not isinstance(root.value, Result):
+        return None
+    node = root.value.node
+    if node.op.name == "logical_not":
+        found = some_key(graph, View(node.inputs[0], root.axes), key)
+        return None if found is None else (found[0], not found[1])
+    if node.op.name == "cast":
+        inner = _counted(graph, View(node.inputs[0], root.axes), key)
+        return None if inner is None else (inner, False)
+    zero = len(node.inputs) == 2 and number(node.inputs[1]) == 0.0
+    if not zero or node.op.name not in ("greater", "not_equal", "equal", "less_or_equal"):
+        return None
+    inner = _counted(graph, aligned(node.inputs[0], root.axes), key)
+    return None if inner is None else (inner, node.op.name in ("equal", "less_or_equal"))
+
+
+def _counted(graph: Graph, view: View, key: Axis) -> View | None:
+    """c of max(cast(c)) or sum(cast(c)) over the keys."""
+    while (inner := beneath(graph, view)) is not None:
+        view = inner
+    if not isinstance(view.value, Result) or view.value.node.op.name not in ("reduce_max", "reduce_sum"):
+        return None
+    node = view.value.node
+    ones = node.inputs[0]
+    if len(node.attrs["axes"]) != 1 or not isinstance(ones, Result) or ones.node.op.name != "cast":
+        return None
+    condition = ones.node.inputs[0]
+    if not condition.dtype.is_bool:
+        return None
+    axis, rank = node.attrs["axes"][0], condition.type.rank
+    axes = list(view.axes)
+    if node.attrs["keepdims"]:
+        axes[axis] = key
+    else:
+        axes.insert(rank + axis, key)
+    return View(condition, tuple(axes))

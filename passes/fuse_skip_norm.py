@@ -1,0 +1,57 @@
+"""A residual connection and the norm after it as one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.fuse_embeddings import NORMS, embedding_sum
+from passes.outline import Functions, outline
+from passes.products import missed
+from passes.rewriting import current_report
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result
+
+from .base import Pass, register_pass
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseSkipNorm(Pass):
+    """norm(x + r) = call $add_layer_norm(x, r, weight, bias), for layer_norm and rms_norm.
+
+    x and r have one shape and depend on inputs. If others than the norm read the sum, too, as in networks that normalise
+    what goes into a branch, it is a second result of the function.
+    """
+
+    effect = "exact"
+
+    def apply(self, graph: Graph) -> None:
+        ready = prepared(graph)
+        functions: Functions = graph.functions
+        for norm in graph.nodes:
+            if norm.op.name not in NORMS or norm in ready:
+                continue
+            rule = f"{norm.op.name}(x + r, ...) = call $add_{norm.op.name}(x, r, ...)"
+            found = _residual(graph, norm, ready)
+            if isinstance(found, str):
+                missed(rule, norm, found)
+            else:
+                made = outline(graph, [found, norm], f"add_{norm.op.name}", functions)
+                current_report().rewrote(rule, (norm, found), made.results)
+
+
+def _residual(graph: Graph, norm: Node, ready: set[Node]) -> Node | str:
+    """The `add` of a residual that a norm reads, or why there is none."""
+    x, *affine = norm.inputs
+    if not isinstance(x, Result) or x.node.op.name != "add":
+        return "it normalises no sum"
+    if not all(is_prepared(v, ready) for v in affine):
+        return "its weight or bias is not known before the inputs"
+    if any(v.shape != x.shape for v in x.node.inputs):
+        return "one operand of the sum is broadcast"
+    if any(is_prepared(v, ready) for v in x.node.inputs):
+        return "one operand of the sum is known before the inputs"
+    if not isinstance(embedding_sum(graph, x.node, ready), str):
+        return "the sum is one of embeddings (fuse-embeddings)"
+    return x.node

@@ -1,0 +1,144 @@
+"""Products in half precision, all else in single."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from passes.products import missed
+from passes.rewriting import current_report, erase_dead
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.dtypes import DType, bf16, f16, f32
+from tgraph.ir.errors import PassError
+from tgraph.ir.graph import Graph
+from tgraph.ir.location import NOWHERE
+from tgraph.ir.values import Node, Result, Value
+
+from .base import Pass, register_pass
+
+HALVES = {"f16": f16, "bf16": bf16}
+PRODUCTS = ("attention", "linear", "matmul")
+# round(move(x)) = move(round(x))
+MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"}
+
+
+@register_pass
+@dataclass(frozen=True)
+class MixedPrecision(Pass):
+    """x W^T = f32(half(x) half(W)^T) for every f32 product of tensors that depend on inputs; half is f16 or bf16.
+
+    Products (linear, matmul, attention) take and give halves; inside they sum in f32, as their definitions say. Norms,
+    softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and parameters. Moves between
+    two products (splitting heads, say) move halves. `keep` lists products to leave in f32: `keep=attention+matmul`.
+
+    An f16 above 65504 is infinite: attention with an additive bias, which may be a mask of -1e9, stays in f32 with f16.
+    Functions that are called are left as they are: run this pass before those that make calls.
+    """
+
+    effect = "rounds"
+    dtype: str = "f16"
+    keep: str = ""
+
+    def apply(self, graph: Graph) -> None:
+        if self.dtype not in HALVES:
+            raise PassError(f"mixed-precision: dtype is {' or '.join(HALVES)}, got {self.dtype!r}")
+        kept = [name for name in self.keep.split("+") if name]
+        unknown = [name for name in kept if name not in PRODUCTS]
+        if unknown:
+            raise PassError(f"mixed-precision: keep lists {', '.join(PRODUCTS)}, joined by +; got {', '.join(unknown)}")
+        lowering = _Lowering(graph, HALVES[self.dtype], prepared(graph))
+        for node in graph.nodes:
+            if node.op.name not in PRODUCTS or node in lowering.ready:
+                continue
+            rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
+            refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
+            if refusal is not None:
+                missed(rule, node, refusal)
+                continue
+            before = node.inputs
+            new = lowering.product(node)
+            erase_dead(graph, [node, *_movers(before)])
+            current_report().rewrote(rule, [node], new)
+
+
+class _Lowering:
+    """Half-precision twins of the values of one graph, each made once."""
+
+    def __init__(self, graph: Graph, half: DType, ready: set[Node]):
+        self.graph, self.half, self.ready = graph, half, ready
+        self._twins: dict[Value, Value] = {}
+
+    def refusal(self, node: Node) -> str | None:
+        """Why a product must stay as it is."""
+        if node.result.dtype != f32:
+            return f"it is computed in {node.result.dtype}"
+        if self.half is f16 and node.op.name == "attention" and node.operands[4] is not None:
+            return "its additive bias may exceed the range of f16"
+        return None
+
+    def product(self, node: Node) -> list[Value]:
+        """Compute a product in halves; what reads it gets the result as f32."""
+        operands = [self.twin(v) if v is not None and v.dtype == f32 else v for v in node.operands]
+        made = self.graph.insert(node.op, operands, node.attrs, node.provenance)
+        wide = Builder(self.graph, node.provenance).cast(made, dtype=f32)
+        self.graph.replace(node.result, wide)
+        return [wide]
+
+    def twin(self, value: Value) -> Value:
+        """A value rounded to half precision: where it was made from halves by moves alone, those halves moved."""
+        found = self._twins.get(value)
+        if found is None:
+            found = self._twins[value] = self._moved(value) or self._rounded(value)
+        return found
+
+    def _moved(self, value: Value) -> Value | None:
+        source = self._widened(value)
+        if source is not None:
+            return source
+        if not isinstance(value, Result) or not self._moves_halves(value.node):
+            return None
+        node = value.node
+        made = self.graph.insert(node.op, [self.twin(v) for v in node.inputs], node.attrs, node.provenance)
+        for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
+            self._twins[old] = new
+        return self._twins[value]
+
+    def _moves_halves(self, node: Node) -> bool:
+        """Whether a node moves only what a product made in halves."""
+        pending = [node]
+        while pending:
+            mover = pending.pop()
+            if mover.op.name not in MOVES or mover in self.ready:
+                return False
+            for operand in mover.inputs:
+                if self._widened(operand) is None:
+                    if not isinstance(operand, Result):
+                        return False
+                    pending.append(operand.node)
+        return True
+
+    def _widened(self, value: Value) -> Value | None:
+        """The halves that a value was cast from."""
+        if isinstance(value, Result) and value.node.op.name == "cast" and value.node.inputs[0].dtype == self.half:
+            return value.node.inputs[0]
+        return None
+
+    def _rounded(self, value: Value) -> Value:
+        b = Builder(self.graph, value.node.provenance if isinstance(value, Result) else NOWHERE)
+        made: Value = b.cast(value, dtype=self.half)
+        if is_prepared(value, self.ready) and isinstance(made, Result):
+            self.ready.add(made.node)
+        return made
+
+
+def _movers(values: Sequence[Value]) -> list[Node]:
+    """The casts and moves that made values, which may be read by nothing any more."""
+    found: dict[Node, None] = {}
+    pending = [v.node for v in values if isinstance(v, Result)]
+    while pending:
+        node = pending.pop()
+        if node not in found and (node.op.name in MOVES or node.op.name == "cast"):
+            found[node] = None
+            pending += [v.node for v in node.inputs if isinstance(v, Result)]
+    return list(found)

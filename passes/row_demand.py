@@ -1,0 +1,265 @@
+"""Which rows of padded tensors matter: a walk from the results back, for one mask [B, S].
+
+A value has *rows* if two of its axes, its *layout*, are the batch and the length of the mask. A reader *spares* padded
+rows if its result does not depend on them: `zero_padding`, `where`, the keys and values of attention under the mask,
+and all ops that work row by row and whose own readers spare them. Values that only such readers see are *spared*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tgraph.ir.dims import DimLike
+from tgraph.ir.graph import Graph
+from tgraph.ir.rules import Constraints
+from tgraph.ir.values import Constant, Node, Result, Value
+
+Layout = tuple[int, int]  # the axes of batch and length, counted from the start
+Columns = tuple[DimLike, DimLike]  # positions start .. stop - 1 of every batch element
+Same = Callable[[DimLike, DimLike], bool]  # whether two sizes are provably equal
+BATCH_FIRST: Layout = (0, 1)
+LAST_AXIS = {"layer_norm", "rms_norm"}
+ALONG = {"argmax", "cumsum", "log_softmax", "softmax"}  # ops of one `axis`
+REDUCTIONS = {"reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "argmax"}
+
+
+@dataclass
+class RowDemand:
+    """The spared values of a graph with their layouts, and the columns that something reads besides."""
+
+    graph: Graph
+    mask: Value
+    finite: bool = False  # x * mask spares rows, too
+    means: bool = True  # so may attention whose queries without a key get the mean of all values
+    has_means: bool = field(default=False, init=False)
+    layouts: dict[Value, Layout] = field(default_factory=dict)
+    columns: set[Columns] = field(default_factory=set)
+    _uses: dict[tuple[Node, int], Layout] = field(default_factory=dict)
+    _reads: dict[tuple[Node, int], tuple[int, list[Columns]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        constraints = Constraints(self.graph.constraints)
+        self.same: Same = lambda a, b: constraints.compare(a, b) == "equal"
+        outputs = {v for _, v in self.graph.outputs}
+        for node in reversed(self.graph.nodes):
+            for result in node.results:
+                if result not in outputs:
+                    self._join(result)
+            self._demand(node)
+        if self.columns and self.has_means and self.means:  # a column that is read may belong to a query without a key
+            self.layouts, self.columns, self._uses, self._reads, self.means = {}, set(), {}, {}, False
+            self.__post_init__()
+
+    def fits(self, value: Value, layout: Layout) -> bool:
+        """Whether these axes of a value have the sizes of the mask's."""
+        i, j = layout
+        return i != j and max(i, j) < value.type.rank and all(
+            self.same(value.shape[a], size) for a, size in zip(layout, self.mask.shape))
+
+    def _join(self, value: Result) -> None:
+        """What all readers together want of a value."""
+        read = [(use, self._reads[use]) for use in value.uses if use in self._reads]
+        layouts = {self._uses[use] for use in value.uses if use in self._uses}
+        layouts |= {(0, axis) for _, (axis, _) in read if not layouts}
+        if len(layouts) != 1 or any(use not in self._uses and use not in self._reads for use in value.uses):
+            return
+        layout = layouts.pop()
+        if self.fits(value, layout) and all(axis == layout[1] for _, (axis, _) in read):
+            self.layouts[value] = layout
+            self.columns.update(c for _, (_, columns) in read for c in columns)
+
+    def _demand(self, node: Node) -> None:
+        """What a node reads of its operands."""
+        used = [r for r in node.results if r.uses]
+        layouts = {self.layouts.get(r) for r in used}
+        layout = layouts.pop() if len(layouts) == 1 else None
+        for position, value in enumerate(node.operands):
+            if value is None:
+                continue
+            found = self._spared_by(node, position)
+            if found is None and layout is not None:
+                found = operand_layout(node, position, layout, self.same)
+            if found is not None and self.fits(value, found):
+                self._uses[node, position] = found
+            elif (columns := read_columns(node, position)) is not None:
+                self._reads[node, position] = columns
+
+    def _spared_by(self, node: Node, position: int) -> Layout | None:
+        """The layout in which a node spares rows of an operand, whatever its own readers want."""
+        name = node.op.name
+        if name == "zero_padding":
+            return BATCH_FIRST if position == 0 and self.covered(node.inputs[1]) == BATCH_FIRST else None
+        if name == "where" and position == 1:
+            return self._aligned(node, 0, position, self.covered(node.inputs[0]))
+        if name == "mul" and self.finite:
+            factor = node.inputs[1 - position]
+            if isinstance(factor, Result) and factor.node.op.name == "cast":
+                return self._aligned(node, 1 - position, position, self.covered(factor.node.inputs[0]))
+            return self._aligned(node, 1 - position, position, self._covered_number(factor))
+        if name == "attention" and position in (1, 2):
+            return (0, 2) if self._masks_keys(node) else None
+        return None
+
+    def _aligned(self, node: Node, position: int, other: int, layout: Layout | None) -> Layout | None:
+        """Axes of one operand of an elementwise op as those of another, which must have them too."""
+        if layout is None:
+            return None
+        shift = node.inputs[other].type.rank - node.inputs[position].type.rank
+        moved = (layout[0] + shift, layout[1] + shift)
+        return moved if min(moved) >= 0 and self.fits(node.inputs[other], moved) else None
+
+    def covered(self, value: Value) -> Layout | None:
+        """The layout in which a boolean is False wherever the mask is: the mask in another shape, and more."""
+        if value is self.mask:
+            return BATCH_FIRST
+        if not isinstance(value, Result):
+            return None
+        node = value.node
+        if node.op.name == "logical_and":
+            for operand in node.inputs:
+                found = self.covered(operand)
+                shift = value.type.rank - operand.type.rank
+                if found is not None and self.fits(value, (found[0] + shift, found[1] + shift)):
+                    return found[0] + shift, found[1] + shift
+            return None
+        axes = view_axes(node, self.same)
+        below = None if axes is None else self.covered(node.inputs[0])
+        if axes is None or below is None or any(a not in axes for a in below):
+            return None
+        return axes.index(below[0]), axes.index(below[1])
+
+    def _covered_number(self, value: Value) -> Layout | None:
+        """`covered` for numbers that were cast from booleans and then seen in another shape."""
+        if not isinstance(value, Result):
+            return None
+        if value.node.op.name == "cast":
+            return self.covered(value.node.inputs[0])
+        axes = view_axes(value.node, self.same)
+        below = None if axes is None else self._covered_number(value.node.inputs[0])
+        if axes is None or below is None or any(a not in axes for a in below):
+            return None
+        return axes.index(below[0]), axes.index(below[1])
+
+    def _masks_keys(self, node: Node) -> bool:
+        """Whether attention reads no key or value of a padded row."""
+        mask = node.operands[3]
+        found = None if mask is None else self.covered(mask)
+        if mask is None or found is None or found != (0, mask.type.rank - 1):
+            return False
+        if node.attrs["empty_row"] != "uniform":
+            return True
+        # the mean over all keys, padded ones too, for a query without a key: only where no query that matters lacks one
+        whole = mask is self.mask or _is_view_of(mask, self.mask)
+        self.has_means = True
+        return self.means and whole and not node.attrs["causal"] and self.layouts.get(node.result) == (0, 2)
+
+
+def _is_view_of(value: Value, base: Value) -> bool:
+    while isinstance(value, Result) and value.node.op.name in ("reshape", "unsqueeze", "expand"):
+        value = value.node.inputs[0]
+    return value is base
+
+
+def operand_layout(node: Node, position: int, layout: Layout, same: Same) -> Layout | None:
+    """Where the rows of a result come from in one operand, if each comes from one row there; else None."""
+    value = node.operands[position]
+    assert value is not None
+    result = node.results[0]
+    name, rank = node.op.name, value.type.rank
+    shift = rank - result.type.rank
+    if node.op.elementwise or (name == "zero_padding" and position == 0):
+        return _both(layout[0] + shift, layout[1] + shift)
+    if position == 0 and (name in ("linear", "matmul") or name in LAST_AXIS):
+        return None if result.type.rank - 1 in layout else _both(layout[0] + shift, layout[1] + shift)
+    if name == "concat":
+        return None if node.attrs["axis"] % rank in layout else layout
+    if position == 0 and name in REDUCTIONS:
+        return _unreduced(node, layout)
+    if position == 0 and (name in ALONG or name == "split"):
+        return None if node.attrs["axis"] % rank in layout else layout
+    if name == "slice":
+        return None if any(a % rank in layout for a in node.attrs["axes"]) else layout
+    if name == "pad":
+        return None if any(node.attrs[k][a] != 0 for k in ("before", "after") for a in layout) else layout
+    if name == "one_hot" or (name == "embedding" and position == 0):
+        return layout if max(layout) < rank else None
+    if name == "gather" and position == 0:
+        return _ungathered(node, layout)
+    if name == "attention" and position == 0:
+        return (0, 2) if layout == (0, 2) else None
+    axes = view_axes(node, same)
+    if axes is None:
+        return None
+    first, second = axes[layout[0]], axes[layout[1]]
+    return None if first is None or second is None else (first, second)
+
+
+def _both(first: int, second: int) -> Layout | None:
+    return (first, second) if first >= 0 and second >= 0 else None
+
+
+def _unreduced(node: Node, layout: Layout) -> Layout | None:
+    rank = node.inputs[0].type.rank
+    gone = {a % rank for a in (node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],))}
+    kept = [a for a in range(rank) if a not in gone or node.attrs["keepdims"]]
+    found = kept[layout[0]], kept[layout[1]]
+    return None if gone & set(found) else found
+
+
+def _ungathered(node: Node, layout: Layout) -> Layout | None:
+    axis, more = node.attrs["axis"], node.inputs[1].type.rank - 1
+    if any(axis <= a <= axis + more for a in layout):
+        return None
+    first, second = (a if a < axis else a - more for a in layout)
+    return first, second
+
+
+def view_axes(node: Node, same: Same) -> list[int | None] | None:
+    """For a view, the axis of the operand that each axis of the result is (None: no single one); None for other ops."""
+    name = node.op.name
+    if name == "transpose":
+        return list(node.attrs["perm"])
+    if name not in ("reshape", "squeeze", "unsqueeze", "expand"):
+        return None
+    x, y = node.inputs[0].shape, node.results[0].shape
+    if name == "expand":
+        shift = len(y) - len(x)
+        return [a - shift if a >= shift and (x[a - shift] == d and d != 1) else None for a, d in enumerate(y)]
+    if name == "squeeze":
+        gone = {a % len(x) for a in node.attrs["axes"]}
+        return [a for a in range(len(x)) if a not in gone]
+    if name == "unsqueeze":
+        new = {a % len(y) for a in node.attrs["axes"]}
+        old = iter(range(len(x)))
+        return [None if a in new else next(old) for a in range(len(y))]
+    return [_reshaped(x, y, a, same) for a in range(len(y))]
+
+
+def _reshaped(x: Sequence[DimLike], y: Sequence[DimLike], axis: int, same: Same) -> int | None:
+    """The axis of `x` with as many elements before it and as large as `axis` of the reshaped `y`."""
+    before: DimLike = 1
+    for size in y[:axis]:
+        before = before * size
+    lead: DimLike = 1
+    for a, size in enumerate(x):
+        if same(lead, before) and same(size, y[axis]) and (size != 1 or a == axis):
+            return a
+        lead = lead * size
+    return None
+
+
+def read_columns(node: Node, position: int) -> tuple[int, list[Columns]] | None:
+    """The axis and the positions that a slice or a gather by constants reads of its operand."""
+    if position != 0:
+        return None
+    if node.op.name == "slice" and len(node.attrs["axes"]) == 1 and node.attrs["steps"][0] > 0:
+        axis = node.attrs["axes"][0] % node.inputs[0].type.rank
+        return axis, [(node.attrs["starts"][0], node.attrs["stops"][0])]
+    indices = node.inputs[1] if node.op.name == "gather" else None
+    if isinstance(indices, Constant) and indices.data is not None and indices.data.size <= 16:
+        axis = node.attrs["axis"]
+        size = node.inputs[0].shape[axis]
+        starts = [int(i) if i >= 0 else size + int(i) for i in indices.data.reshape(-1)]
+        return axis, [(start, start + 1) for start in starts]
+    return None

@@ -1,0 +1,33 @@
+"""The content of a graph as a value that compares: much cheaper than its text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tgraph.ir.graph import Graph
+from tgraph.ir.printer import canonical_leaves
+from tgraph.ir.values import Constant, Input, Parameter, Result, Value
+
+
+def snapshot(graph: Graph) -> Any:
+    """What the canonical text shows, without names of functions' content: equal before and after means that nothing changed."""
+    nodes = graph.nodes
+    numbers: dict[Value, Any] = {}
+
+    def key(value: Value | None) -> Any:
+        if isinstance(value, Result):
+            return numbers[value]
+        if isinstance(value, (Input, Parameter)):
+            return type(value), value.name
+        return (value.digest, value.type) if isinstance(value, Constant) else None
+
+    listed = []
+    for node in nodes:
+        for result in node.results:
+            numbers[result] = len(numbers)
+        types = tuple(r.type for r in node.results)
+        attributes = tuple((name, type(value), value) for name, value in node.attrs.items())
+        listed.append((node.op, tuple(map(key, node.operands)), attributes, types))
+    parameters = tuple((p.name, p.type) for p in canonical_leaves(graph)[0])
+    inputs = tuple((i.name, i.type) for i in graph.inputs)
+    return inputs, parameters, listed, tuple((n, key(v)) for n, v in graph.outputs), tuple(graph.constraints)

@@ -1,0 +1,208 @@
+"""Moving transposes through regions of ops that work on each element or row alone, where fewer are left afterwards.
+
+    transpose(x, p) -> gelu -> add(.., transpose(y, p)) -> transpose(.., p^-1)   becomes   gelu -> add, on x and y
+
+A region is all that can be reached downwards from one transpose over such ops, whose operands all come from transposes by
+the same permutation, from inside, or are weights that can be laid out the other way beforehand.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from passes.rewriting import current_report, erase_dead
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.graph import Graph
+from tgraph.ir.location import Provenance
+from tgraph.ir.values import Node, Result, Value
+
+Perm = tuple[int, ...]
+ALONG_AXIS = {"softmax", "log_softmax"}
+OF_ROWS = {"linear", "layer_norm", "rms_norm"}  # act on the last axis of their first operand, the others are weights
+REDUCING = {"reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod"}
+NAME = "op(transpose(x)) = transpose(op(x))"
+
+
+@dataclass
+class Region:
+    """Nodes to move above a permutation, and the transposes that they read."""
+
+    perm: Perm
+    nodes: dict[Node, None] = field(default_factory=dict)
+    entries: dict[Node, None] = field(default_factory=dict)
+
+
+def move_transposes(graph: Graph) -> int:
+    """Apply all moves that leave fewer transposes; how many there were."""
+    ready = prepared(graph)
+    report = current_report()
+    pending = deque(n for n in graph.nodes if n.op.name == "transpose" and n not in ready)
+    moves = 0
+    while pending:
+        start = pending.popleft()
+        if start not in graph:
+            continue
+        region = _grow(start, ready)
+        if not region.nodes or _saved(graph, region) <= 0:
+            continue
+        members = [*region.entries, *region.nodes]
+        made = _move(graph, region, ready)
+        report.rewrote(NAME, members, [r for n in made for r in n.results])
+        pending.extend(n for n in made if n.op.name == "transpose" and n not in ready)
+        moves += 1
+    return moves
+
+
+def _grow(start: Node, ready: set[Node]) -> Region:
+    region = Region(start.attrs["perm"])
+    frontier: list[Node] = [start]
+    while frontier:
+        for user in frontier.pop().result.users:
+            if user not in region.nodes and _movable(user, region.perm):
+                region.nodes[user] = None
+                frontier.append(user)
+    while outside := [n for n in region.nodes if not all(_fits(region, ready, n, i) for i in range(len(n.operands)))]:
+        for node in outside:
+            del region.nodes[node]
+    for node in region.nodes:
+        for value in node.inputs:
+            if _is_entry(region, value):
+                assert isinstance(value, Result)
+                region.entries[value.node] = None
+    return region
+
+
+def _movable(node: Node, perm: Perm) -> bool:
+    rank = len(perm)
+    if len(node.results) != 1 or node.result.type.rank != rank:
+        return False
+    if node.op.name in OF_ROWS:
+        return perm[-1] == rank - 1
+    return node.op.elementwise or node.op.name in ALONG_AXIS or (node.op.name in REDUCING and node.attrs["keepdims"])
+
+
+def _is_entry(region: Region, value: Value | None) -> bool:
+    if not isinstance(value, Result) or value.node.op.name != "transpose" or value.node.attrs["perm"] != region.perm:
+        return False
+    source = value.node.inputs[0]
+    return not (isinstance(source, Result) and source.node in region.nodes)
+
+
+def _fits(region: Region, ready: set[Node], node: Node, position: int) -> bool:
+    value = node.operands[position]
+    if value is None:
+        return True
+    if node.op.name in OF_ROWS and position:
+        return not (isinstance(value, Result) and value.node in region.nodes)
+    inside = isinstance(value, Result) and value.node in region.nodes
+    return inside or _is_entry(region, value) or not value.type.rank or is_prepared(value, ready)
+
+
+def _saved(graph: Graph, region: Region) -> int:
+    """How many transposes fewer there are after the move."""
+    before = sum(not graph.is_output(t.result) and all(u in region.nodes for u in t.result.users) for t in region.entries)
+    after = 0
+    for node in region.nodes:
+        outside = [u for u in node.result.users if u not in region.nodes]
+        transposes = [u for u in outside if u.op.name == "transpose"]
+        before += len(transposes)
+        after += sum(_joined(region.perm, u.attrs["perm"]) is not None for u in transposes)
+        after += len(outside) > len(transposes) or graph.is_output(node.result)
+    return before - after
+
+
+def _joined(first: Perm, second: Perm) -> Perm | None:
+    """The permutation of one after the other, None for the identity."""
+    perm = tuple(first[a] for a in second)
+    return None if perm == tuple(range(len(perm))) else perm
+
+
+def _move(graph: Graph, region: Region, ready: set[Node]) -> list[Node]:
+    """Rebuild the region on what its entries read; the transposes that are still needed come after it."""
+    perm, made = region.perm, list[Node]()
+    moved: dict[Value, Value] = {t.result: t.inputs[0] for t in region.entries}
+    order = _ordered(region)
+    for node in order:
+        below = [v.node for v in node.inputs if v in moved and isinstance(v, Result) and v.node in region.entries]
+        b = Builder(graph, Provenance.merge((*(n.provenance for n in below), node.provenance)))
+        operands = [_operand(b, node, i, perm, moved, ready) for i in range(len(node.operands))]
+        new = b.apply(node.op, operands, _attributes(node, perm))
+        moved[node.result] = new
+        made.append(new.node)
+    for node in order:
+        made += _leave(graph, region, node.result, moved[node.result])
+    erase_dead(graph, [*region.entries, *order])
+    return made
+
+
+def _ordered(region: Region) -> Sequence[Node]:
+    """Operands before users."""
+    done: dict[Node, None] = {}
+    for root in region.nodes:
+        stack = [root]
+        while stack:
+            above = [v.node for v in stack[-1].inputs
+                     if isinstance(v, Result) and v.node in region.nodes and v.node not in done]
+            if above:
+                stack.append(above[0])
+            else:
+                done[stack.pop()] = None
+    return list(done)
+
+
+def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
+    attrs = dict(node.attrs)
+    if node.op.name in ALONG_AXIS:
+        attrs["axis"] = perm[attrs["axis"]]
+    if node.op.name in REDUCING:
+        attrs["axes"] = tuple(perm[a] for a in attrs["axes"])
+    return attrs
+
+
+def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value], ready: set[Node]) -> Value | None:
+    value = node.operands[position]
+    if value is None or not value.type.rank or (node.op.name in OF_ROWS and position):
+        return value
+    if value in moved:
+        return moved[value]
+    shape = (1,) * (len(perm) - value.type.rank) + value.shape
+    target = [shape[perm.index(axis)] for axis in range(len(perm))]
+    wide, laid_out = value, value
+    if sum(d != 1 for d in shape) <= 1:  # a vector: only axes of size 1 move past it
+        laid_out = b.reshape(value, shape=tuple(target))
+    else:
+        wide = value if value.type.rank == len(perm) else b.reshape(value, shape=shape)
+        laid_out = b.transpose(wide, perm=tuple(perm.index(axis) for axis in range(len(perm))))
+    for made in (wide, laid_out):
+        if isinstance(made, Result):
+            ready.add(made.node)
+    return laid_out
+
+
+def _leave(graph: Graph, region: Region, old: Result, new: Value) -> list[Node]:
+    """Give the readers outside of the region what they read, by as few transposes as that takes."""
+    made: list[Node] = []
+    for user in [u for u in old.users if u.op.name == "transpose" and u not in region.nodes]:
+        perm = _joined(region.perm, user.attrs["perm"])
+        assert isinstance(new, Result)
+        provenance = Provenance.merge((new.node.provenance, user.provenance))
+        if perm is None:
+            new.node.provenance = provenance
+            graph.replace(user.result, new)
+        else:
+            value = Builder(graph, user.provenance).transpose(new, perm=perm)
+            graph.replace(user.result, value)
+            made.append(value.node)
+        graph.erase(user)
+    outside = [(u, i) for u, i in old.uses if u not in region.nodes]
+    if outside or graph.is_output(old):
+        value = Builder(graph, next(iter(region.entries)).provenance).transpose(new, perm=region.perm)
+        for user, position in outside:
+            graph.set_operand(user, position, value)
+        graph.set_outputs((name, value if v is old else v) for name, v in graph.outputs)
+        made.append(value.node)
+    return made

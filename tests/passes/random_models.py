@@ -1,0 +1,176 @@
+"""Hypothesis strategy for graphs of the kind that passes are made for: spelled-out norms, activations, attention, products."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tgraph.ir.builder import Builder
+from tgraph.ir.dims import dim
+from tgraph.ir.dtypes import bool_, f16, f32, f64
+from tgraph.ir.graph import Graph
+from tgraph.ir.location import Location, Provenance
+from tgraph.ir.values import Value
+
+B, S = dim("B"), dim("S", min=1, max=64)
+H = 8  # hidden size of all values
+
+
+class Maker:
+    """Adds one piece after another; every piece takes and gives values f32[B, S, H]."""
+
+    def __init__(self, draw: Any):
+        self.draw = draw
+        self.graph = Graph("random")
+        self.values: list[Value] = [self.graph.input("x", f32[B, S, H])]
+        self.mask = self.graph.input("mask", bool_[B, S]) if draw(st.booleans()) else None
+        self.b = Builder(self.graph)
+        self.made = 0
+
+    def piece(self) -> None:
+        kind = self.draw(st.sampled_from(PIECES))
+        self.made += 1
+        self.b = Builder(self.graph, Provenance((f"piece.{self.made}.{kind}",), (Location("random.py", self.made),)))
+        made = getattr(self, kind)(self.draw(st.sampled_from(self.values)))
+        self.values += made if isinstance(made, list) else [made]
+
+    def flag(self) -> bool:
+        return bool(self.draw(st.booleans()))
+
+    def weight(self, *shape: int) -> Value:
+        name = self.draw(st.sampled_from(["a", "b", "c"])) if self.flag() else f"w{self.made}.{len(self.graph.parameters)}"
+        return self.graph.parameter(f"{name}{'x'.join(map(str, shape))}", f32[shape])
+
+    # Pieces
+
+    def unary(self, x: Value) -> Value:
+        return getattr(self.b, self.draw(st.sampled_from(["relu", "tanh", "sigmoid", "neg", "abs", "gelu", "silu", "softplus"])))(x)
+
+    def binary(self, x: Value) -> Value:
+        y = self.draw(st.sampled_from(self.values))
+        return getattr(self.b, self.draw(st.sampled_from(["add", "sub", "mul", "maximum"])))(self.b.tanh(x), y)
+
+    def scalar(self, x: Value) -> Value:
+        number = self.draw(st.sampled_from([0.0, 1.0, -1.0, 0.5, 2.0, 0.125]))
+        op = self.draw(st.sampled_from(["add", "sub", "mul"] + (["div"] if number else [])))
+        return getattr(self.b, op)(x, number) if self.flag() or op in ("sub", "div") else getattr(self.b, op)(number, x)
+
+    def constant(self, x: Value) -> Value:
+        c = self.b.mul(np.linspace(-1, 1, H, dtype=np.float32), self.b.constant(np.float32(self.draw(st.sampled_from([1, 2, -3])))))
+        return self.b.add(x, c) if self.flag() else self.b.mul(x, c)
+
+    def product(self, x: Value) -> Value:
+        if self.flag():
+            return self.b.linear(x, self.weight(H, H), self.weight(H) if self.flag() else None)
+        y = self.b.matmul(x, self.b.transpose(self.weight(H, H)) if self.flag() else self.weight(H, H))
+        return self.b.add(y, self.weight(H)) if self.flag() else y
+
+    def parallel_products(self, x: Value) -> list[Value]:
+        return [self.product(x) for _ in range(self.draw(st.integers(2, 3)))]
+
+    def softmax(self, x: Value) -> Value:
+        axis = self.draw(st.sampled_from([-1, -2]))
+        if self.flag():
+            return self.b.softmax(x, axis=axis)
+        shifted = self.b.sub(x, self.b.reduce_max(x, axes=(axis,), keepdims=True)) if self.flag() else self.b.tanh(x)
+        e = self.b.exp(shifted)
+        return self.b.div(e, self.b.reduce_sum(e, axes=(axis,), keepdims=True))
+
+    def layer_norm(self, x: Value) -> Value:
+        epsilon = self.draw(st.sampled_from([1e-12, 1e-5, 0.5]))
+        if self.flag():
+            return self.b.layer_norm(x, self.weight(H), self.weight(H), epsilon=epsilon)
+        mean = self.b.reduce_mean(x, axes=(-1,), keepdims=True)
+        d = self.b.sub(x, mean)
+        square = self.b.mul(d, d) if self.flag() else self.b.pow(d, 2.0)
+        variance = self.b.add(self.b.reduce_mean(square, axes=(-1,), keepdims=True), max(epsilon, 1e-3))
+        y = self.b.div(d, self.b.sqrt(variance)) if self.flag() else self.b.mul(d, self.b.rsqrt(variance))
+        return self.b.add(self.b.mul(y, self.weight(H)), self.weight(H)) if self.flag() else y
+
+    def rms_norm(self, x: Value) -> Value:
+        mean = self.b.reduce_mean(self.b.mul(x, x), axes=(-1,), keepdims=True)
+        y = self.b.mul(x, self.b.rsqrt(self.b.add(mean, 1e-3)))
+        return self.b.mul(y, self.weight(H)) if self.flag() else y
+
+    def gelu_spelled(self, x: Value) -> Value:
+        if self.flag():
+            inner = self.b.erf(self.b.div(x, math.sqrt(2.0)) if self.flag() else self.b.mul(x, math.sqrt(0.5)))
+        else:
+            cube = self.b.mul(0.044715, self.b.mul(x, self.b.mul(x, x)))
+            inner = self.b.tanh(self.b.mul(math.sqrt(2 / math.pi), self.b.add(x, cube)))
+        return self.b.mul(self.b.mul(x, 0.5), self.b.add(inner, 1.0))
+
+    def silu_spelled(self, x: Value) -> Value:
+        if self.flag():
+            return self.b.mul(x, self.b.sigmoid(x))
+        return self.b.div(x, self.b.add(1.0, self.b.exp(self.b.neg(x))))
+
+    def moved(self, x: Value) -> Value:
+        """There and back, or only looking so."""
+        kind = self.draw(st.integers(0, 4))
+        b = self.b
+        if kind == 0:
+            return b.reshape(b.reshape(x, shape=(B * S, H)), shape=(B, S, H))
+        if kind == 1:
+            return b.transpose(b.relu(b.transpose(x, perm=(0, 2, 1))), perm=(0, 2, 1))
+        if kind == 2:
+            return b.reshape(b.transpose(x, perm=(0, 1, 2)), shape=(B, S, H))
+        if kind == 3:
+            return b.squeeze(b.unsqueeze(x, axes=(1,)), axes=(1,))
+        return b.cast(b.cast(x, dtype=self.draw(st.sampled_from([f16, f64, f32]))), dtype=f32)
+
+    def cut(self, x: Value) -> Value:
+        if self.flag():
+            parts = self.b.split(x, sizes=(3, 5), axis=-1)
+            return self.b.concat(*(parts if self.flag() else parts[::-1]), axis=-1)
+        left = self.b.slice(x, starts=(0,), stops=(4,), axes=(-1,))
+        return self.b.concat(left, self.b.slice(x, starts=(4,), stops=(H,), axes=(-1,)), axis=-1)
+
+    def masked(self, x: Value) -> Value:
+        if self.mask is None:
+            return self.b.add(x, x)
+        if self.flag():
+            return self.b.zero_padding(x, self.mask)
+        return self.b.where(self.b.unsqueeze(self.mask, axes=(2,)), x, self.b.constant(np.float32(0)))
+
+    def attention(self, x: Value) -> Value:
+        heads = self.draw(st.sampled_from([1, 2]))
+        size = H // heads
+        b = self.b
+        q, k, v = (b.transpose(b.reshape(self.product(x), shape=(B, S, heads, size)), perm=(0, 2, 1, 3)) for _ in range(3))
+        if self.flag():
+            y = b.attention(q, k, v, self.mask if self.flag() else None, causal=self.flag())
+        else:
+            if self.flag():
+                q = b.div(q, math.sqrt(size))
+            scores = b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2)))
+            if self.flag():
+                scores = b.mul(scores, 1 / math.sqrt(size))
+            if self.mask is not None and self.flag():
+                keys = b.unsqueeze(self.mask, axes=(1, 2))
+                if self.flag():
+                    scores = b.where(keys, scores, b.constant(np.float32(-1e30)))
+                else:
+                    scores = b.add(scores, b.mul(b.sub(1.0, b.cast(keys, dtype=f32)), -10000.0))
+            y = b.matmul(b.softmax(scores), v)
+        return b.reshape(b.transpose(y, perm=(0, 2, 1, 3)), shape=(B, S, H))
+
+    def residual(self, x: Value) -> Value:
+        return self.layer_norm(self.b.add(x, self.draw(st.sampled_from(self.values))))
+
+
+PIECES = sorted(name for name in vars(Maker) if not name.startswith("_") and name not in ("piece", "flag", "weight"))
+
+
+@st.composite
+def models(draw: Any) -> Graph:
+    """A valid graph of a few pieces, of which not all reach an output."""
+    maker = Maker(draw)
+    for _ in range(draw(st.integers(1, 6))):
+        maker.piece()
+    chosen = draw(st.lists(st.sampled_from(maker.values), min_size=1, max_size=2))
+    maker.graph.set_outputs((f"y{i}", value) for i, value in enumerate([maker.values[-1], *chosen[1:]]))
+    return maker.graph
