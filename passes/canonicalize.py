@@ -20,7 +20,6 @@ from .views import VIEW_RULES
 
 ANY = attribute()
 NUMBER = scalar()
-REDUCTIONS = (tg.reduce_sum, tg.reduce_mean, tg.reduce_max, tg.reduce_min, tg.reduce_prod)
 
 
 def _negatable(match: Match) -> str | None:
@@ -76,8 +75,8 @@ def _again(match, x):  # type: ignore[no-untyped-def]
     return getattr(tg, match.root.op.name)(x, **match.root.attrs)
 
 
-@node_rule("x op [c, ..., c] = x op c", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "not_equal", "less",
-           "less_or_equal", "greater", "greater_or_equal", "where")
+@node_rule("x op [c, ..., c] = x op c", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "not_equal",
+           "less", "less_or_equal", "greater", "greater_or_equal", "where")
 def _splat_to_number(graph: Graph, node: Node) -> Sequence[Value] | str:
     for position, value in enumerate(node.inputs):
         number = splat(value)
@@ -109,7 +108,8 @@ class Canonicalize(RewritePass):
         rule("x - c = x + (-c)", lambda x, c=NUMBER: x - c, lambda x, c: x + -c, where=_negatable),
         rule("x + (-y) = x - y", lambda x, y: x + -y, lambda x, y: x - y),
         rule("x - (-y) = x + y", lambda x, y: x - -y, lambda x, y: x + y),
-        rule("-(x c) = (-x) c = x (-c)", lambda x, c=NUMBER: either(-(x * c), -x * c), lambda x, c: x * -c, where=_negatable),
+        rule("-(x c) = (-x) c = x (-c)", lambda x, c=NUMBER: either(-(x * c), -x * c), lambda x, c: x * -c,
+             where=_negatable),
         rule("x (-1) = -x", lambda x: x * -1.0, lambda x: -x),
         rule("x / c = x (1/c)", lambda x, c=NUMBER: x / c, lambda x, c: x * (1 / c), where=_reciprocal),
         rule("(x a) b = x (a b)", lambda x, a=NUMBER, b=NUMBER: x * a * b, lambda x, a, b: x * (a * b), where=_product),

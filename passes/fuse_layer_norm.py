@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .base import register_pass
-from .fuse_rms_norm import ANY, EPSILON, NUMBER, counts_and_columns, half_precision, one_a_column
 from .language import tg
-from .patterns import either, maybe, rule
+from .patterns import attribute, either, maybe, rule, scalar
 from .rewriting import RewritePass
 from .scalars import as_written
-from .spellings import counts_right, inverse_root, mean, over_root, square
+from .spellings import (
+    counts_and_columns,
+    counts_right,
+    half_precision,
+    inverse_root,
+    mean,
+    one_a_column,
+    over_root,
+    square,
+)
+
+ANY = attribute()
+NUMBER = scalar()
+EPSILON = scalar(lambda e: e >= 0)
 
 
 def _centred(x, count, inverse):  # type: ignore[no-untyped-def]
@@ -51,7 +63,8 @@ class FuseLayerNorm(RewritePass):
                  over_root(_centred(x, count, inverse) * weight, _variance(x, epsilon, count, inverse)),
                  _centred(x, count, inverse) * (
                      inverse_root(_variance(x, epsilon, count, inverse)) * weight)),
-             lambda x, weight, epsilon: tg.layer_norm(x, weight, epsilon=as_written(epsilon, x.dtype)), where=counts_and_columns),
+             lambda x, weight, epsilon: tg.layer_norm(x, weight, epsilon=as_written(epsilon, x.dtype)),
+             where=counts_and_columns),
         # as batch normalisation is folded: one scale and one shift a row
         rule("x k + (b - mean x k) = layer_norm(x, w, b), k = w / sqrt(var x + epsilon)",
              lambda x, weight, bias, epsilon=EPSILON, count=NUMBER, inverse=NUMBER: _shift(

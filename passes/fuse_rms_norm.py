@@ -6,11 +6,19 @@ from dataclasses import dataclass
 
 from .base import register_pass
 from .language import tg
-from .matching import Match
 from .patterns import attribute, either, maybe, rule, scalar
 from .rewriting import RewritePass
 from .scalars import as_written
-from .spellings import counts_right, inverse_root, mean, over_root, square
+from .spellings import (
+    counts_and_columns,
+    counts_right,
+    half_precision,
+    inverse_root,
+    mean,
+    one_a_column,
+    over_root,
+    square,
+)
 
 ANY = attribute()
 NUMBER = scalar()
@@ -20,32 +28,6 @@ EPSILON = scalar(lambda e: e >= 0)
 def _mean_square(x, epsilon, count, inverse):  # type: ignore[no-untyped-def]
     """mean of x^2, + epsilon."""
     return maybe(lambda v: v + epsilon, mean(square(x), count, inverse))
-
-
-def one_a_column(match: Match) -> str | None:
-    """Refuse a weight (or bias) that is not one number a column."""
-    x = match["x"]
-    for name in ("weight", "bias"):
-        given = match.names.get(name)
-        if given is not None and given.shape != x.shape[-1:]:
-            return f"the {name} is {given.type}, not one number for each of the {x.shape[-1]} columns"
-    return None
-
-
-def half_precision(match: Match) -> str | None:
-    """Refuse casts around a norm but those of a half precision to f32 and back, which the norm does by itself."""
-    x, inner, outer = match["x"], match["inner"], match["outer"]
-    if x.dtype.bits != 16 or inner.name != "f32" or outer != x.dtype:
-        return f"from {x.dtype} over {inner} to {outer} is not how a norm of one type rounds"
-    for name in ("weight", "bias"):
-        given = match.names.get(name)
-        if given is not None and given.dtype != x.dtype:
-            return f"the {name} is {given.dtype} and would be rounded to {x.dtype}"
-    return None
-
-
-def counts_and_columns(match: Match) -> str | None:
-    return counts_right(match) or one_a_column(match)
 
 
 @register_pass
@@ -63,7 +45,8 @@ class FuseRMSNorm(RewritePass):
              lambda x, weight, epsilon=EPSILON, count=NUMBER, inverse=NUMBER: either(
                  over_root(x * weight, _mean_square(x, epsilon, count, inverse)),
                  x * (inverse_root(_mean_square(x, epsilon, count, inverse)) * weight)),
-             lambda x, weight, epsilon: tg.rms_norm(x, weight, epsilon=as_written(epsilon, x.dtype)), where=counts_and_columns),
+             lambda x, weight, epsilon: tg.rms_norm(x, weight, epsilon=as_written(epsilon, x.dtype)),
+             where=counts_and_columns),
         rule("rms_norm(x) w = rms_norm(x, w)",
              lambda x, weight, epsilon=ANY: tg.rms_norm(x, epsilon=epsilon) * weight,
              lambda x, weight, epsilon: tg.rms_norm(x, weight, epsilon=epsilon), where=one_a_column),

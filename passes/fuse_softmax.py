@@ -17,7 +17,8 @@ FACTOR = scalar(lambda c: c > 0)  # a negative one turns the maximum into a mini
 
 
 def _largest(x, axis):  # type: ignore[no-untyped-def]
-    return either(tg.reduce_max(x, axes=(axis,), keepdims=True), tg.unsqueeze(tg.reduce_max(x, axes=(axis,)), axes=(axis,)))
+    return either(tg.reduce_max(x, axes=(axis,), keepdims=True),
+                  tg.unsqueeze(tg.reduce_max(x, axes=(axis,)), axes=(axis,)))
 
 
 def _shifted(x, axis):  # type: ignore[no-untyped-def]
@@ -54,7 +55,7 @@ def _is_half(match: Match) -> str | None:
 @register_pass
 @dataclass(frozen=True)
 class FuseSoftmax(RewritePass):
-    """e^(x - max x) / sum e^(x - max x) = softmax(x): with or without the maximum, masked, scaled, and its logarithm."""
+    """e^(x - max x) / sum e^(x - max x) = softmax(x): with or without maximum, masked, scaled, and its logarithm."""
 
     effect = "rounds"
     rules = (

@@ -6,5 +6,5 @@ from typing import Any
 
 import tgraph
 
-# Ops are found by name when they are asked for, and the pattern functions have no types: a checker can say nothing here.
+# ops are found by name when they are asked for, and pattern functions have no types: a checker has nothing to say
 tg: Any = tgraph

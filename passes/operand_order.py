@@ -13,7 +13,8 @@ from tgraph.ir.names import attribute
 from tgraph.ir.registry import get_op
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
-MIRRORED = {"less": "greater", "less_or_equal": "greater_or_equal", "greater": "less", "greater_or_equal": "less_or_equal"}
+MIRRORED = {"less": "greater", "less_or_equal": "greater_or_equal",
+            "greater": "less", "greater_or_equal": "less_or_equal"}
 
 
 def order_operands(graph: Graph) -> None:
@@ -30,7 +31,7 @@ def order_operands(graph: Graph) -> None:
             graph.set_operand(node, 0, y)
             graph.set_operand(node, 1, x)
             report.rewrote("f(y, x) = f(x, y)", (node,), node.results)
-        elif node.op.name in MIRRORED and isinstance(node.inputs[0], Constant) and not isinstance(node.inputs[1], Constant):
+        elif node.op.name in MIRRORED and [isinstance(v, Constant) for v in node.inputs] == [True, False]:
             keys.add(mirrored := _mirror(graph, node))
             report.rewrote("c < x = x > c", (node,), mirrored.results)
             continue

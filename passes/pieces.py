@@ -158,8 +158,8 @@ def _slice_of_concat(graph: Graph, node: Node) -> Sequence[Value] | str:
     return f"no operand provably holds all of {start}:{stop}"
 
 
-@node_rule("op(expand(x), y) = op(x, y)", "add", "sub", "mul", "div", "maximum", "minimum", "pow", "where", "logical_and",
-           "logical_or", "equal", "less", "greater", "less_or_equal", "greater_or_equal", "not_equal")
+@node_rule("op(expand(x), y) = op(x, y)", "add", "sub", "mul", "div", "maximum", "minimum", "pow", "where",
+           "logical_and", "logical_or", "equal", "less", "greater", "less_or_equal", "greater_or_equal", "not_equal")
 def _broadcast_by_the_op(graph: Graph, node: Node) -> Sequence[Value] | str:
     for position, value in enumerate(node.inputs):
         inner = _maker(value, "expand")

@@ -37,5 +37,5 @@ def same_sign(value: Value) -> bool:
 
 
 def as_written(number: float | None, dtype: DType) -> float:
-    """A number of a single-precision constant in the digits that name it: 1e-12, not 9.999999960041972e-13. None is 0."""
+    """A number of an f32 constant in the digits that name it: 1e-12, not 9.999999960041972e-13. None is 0."""
     return float(str(np.float32(number))) if number is not None and dtype == f32 else float(number or 0.0)

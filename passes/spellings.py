@@ -1,4 +1,4 @@
-"""Spellings that several fusions look for: squares, cubes, halves, means, and division by a root."""
+"""Spellings that several fusions look for (squares, halves, means, division by a root), and what they ask of them."""
 
 from __future__ import annotations
 
@@ -64,3 +64,30 @@ def counts_right(match: Match) -> str | None:
     if inverse is not None and not (isinstance(size, int) and abs(inverse * size - 1) <= 1e-6):
         return f"the sum is multiplied by {inverse}, but the last axis has {size} elements"
     return None
+
+
+def one_a_column(match: Match) -> str | None:
+    """Refuse a weight (or bias) that is not one number a column."""
+    x = match["x"]
+    for name in ("weight", "bias"):
+        given = match.names.get(name)
+        if given is not None and given.shape != x.shape[-1:]:
+            return f"the {name} is {given.type}, not one number for each of the {x.shape[-1]} columns"
+    return None
+
+
+def half_precision(match: Match) -> str | None:
+    """Refuse casts around a norm but those of a half precision to f32 and back, which the norm does by itself."""
+    x, inner, outer = match["x"], match["inner"], match["outer"]
+    if x.dtype.bits != 16 or inner.name != "f32" or outer != x.dtype:
+        return f"from {x.dtype} over {inner} to {outer} is not how a norm of one type rounds"
+    for name in ("weight", "bias"):
+        given = match.names.get(name)
+        if given is not None and given.dtype != x.dtype:
+            return f"the {name} is {given.dtype} and would be rounded to {x.dtype}"
+    return None
+
+
+def counts_and_columns(match: Match) -> str | None:
+    """Both of these conditions."""
+    return counts_right(match) or one_a_column(match)

@@ -2,8 +2,8 @@
 
     transpose(x, p) -> gelu -> add(.., transpose(y, p)) -> transpose(.., p^-1)   becomes   gelu -> add, on x and y
 
-A region is all that can be reached downwards from one transpose over such ops, whose operands all come from transposes by
-the same permutation, from inside, or are weights that can be laid out the other way beforehand.
+A region is all that can be reached downwards from one transpose over such ops, whose operands all come from transposes
+by the same permutation, from inside, or are weights that can be laid out the other way beforehand.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def _fits(region: Region, ready: set[Node], node: Node, position: int) -> bool:
 
 def _saved(graph: Graph, region: Region) -> int:
     """How many transposes fewer there are after the move."""
-    before = sum(not graph.is_output(t.result) and all(u in region.nodes for u in t.result.users) for t in region.entries)
+    before = sum(not graph.is_output(t.result) and all(u in region.nodes for u in t.result.users)
+                 for t in region.entries)
     after = 0
     for node in region.nodes:
         outside = [u for u in node.result.users if u not in region.nodes]
@@ -163,7 +164,8 @@ def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
     return attrs
 
 
-def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value], ready: set[Node]) -> Value | None:
+def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value],
+             ready: set[Node]) -> Value | None:
     value = node.operands[position]
     if value is None or not value.type.rank or (node.op.name in OF_ROWS and position):
         return value

@@ -102,9 +102,11 @@ TRANSPOSE_RULES: tuple[Rule | NodeRule, ...] = (
 
 VIEW_RULES: tuple[Rule | NodeRule, ...] = (
     *TRANSPOSE_RULES,
-    rule("expand(expand(x)) = expand(x)", lambda x, shape=ANY, inner=ANY: tg.expand(tg.expand(x, shape=inner), shape=shape),
+    rule("expand(expand(x)) = expand(x)",
+         lambda x, shape=ANY, inner=ANY: tg.expand(tg.expand(x, shape=inner), shape=shape),
          lambda x, shape: tg.expand(x, shape=shape), shared=True),
-    rule("expand(x) to its own shape = x", lambda x, shape=ANY: tg.expand(x, shape=shape), lambda x: x, where=_own_shape),
+    rule("expand(x) to its own shape = x", lambda x, shape=ANY: tg.expand(x, shape=shape), lambda x: x,
+         where=_own_shape),
     rule("unsqueeze(reduce(x)) = reduce(x) with axes kept",
          lambda x, axes=ANY: tg.unsqueeze(_reduction(x, axes, False), axes=axes),
          lambda x, match: _reduced(match, x, True)),

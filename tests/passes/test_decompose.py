@@ -15,13 +15,15 @@ from tgraph.models.bert import Bert, BertConfig
 from tgraph.reference import generate_inputs, run
 
 B, S = tg.dims("B S")
-FUSIONS = "canonicalize,simplify,cse,fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,eliminate-transposes,dce"
+FUSIONS = ("canonicalize,simplify,cse,fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,"
+           "eliminate-transposes,dce")
 LAYERS = 2
 
 
 @pytest.fixture(scope="module")
 def bert() -> tg.Graph:
-    config = BertConfig(num_hidden_layers=LAYERS, hidden_size=16, num_attention_heads=2, intermediate_size=24, vocab_size=40)
+    config = BertConfig(num_hidden_layers=LAYERS, hidden_size=16, num_attention_heads=2, intermediate_size=24,
+                        vocab_size=40)
     return tg.trace(Bert(config), input_ids=tg.i64[B, S], mask=tg.bool_[B, S])
 
 
@@ -69,7 +71,8 @@ def test_each_op_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "message"), [
-    ("exp", "exp is a primitive"), ("sofmax", "no op 'sofmax'; composites: softmax"), ("gelu+exp", "exp is a primitive")])
+    ("exp", "exp is a primitive"), ("sofmax", "no op 'sofmax'; composites: softmax"),
+    ("gelu+exp", "exp is a primitive")])
 def test_names_of_ops_are_checked(option: str, message: str) -> None:
     with pytest.raises(PassError, match=message):
         optimize(tg.trace(lambda x: tg.exp(x), tg.f32[B]), f"decompose{{ops={option}}}")
