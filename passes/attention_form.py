@@ -145,7 +145,8 @@ class Form:
             own = set(leaf.root.atoms)
             batch, heads, query, keys = (axis if set(axis) & own else () for axis in groups.scores)
             forms: list[Axes] = [(batch, keys), (batch, query, keys), (batch, heads, query, keys)]
-            targets.append(forms[2:] if held & set(groups.scores[1]) else forms[1:] if held & set(groups.positions) else forms)
+            lacks = 2 if held & set(groups.scores[1]) else 1 if held & set(groups.positions) else 0
+            targets.append(forms[lacks:])
         if len(leaves) > 1:
             targets = [wanted[:1] for wanted in targets]
         plans = [cheapest(stages(graph, leaf.view), wanted) for leaf, wanted in zip(leaves, targets)]

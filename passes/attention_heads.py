@@ -78,7 +78,8 @@ def _parts(values: Sequence[Value | None]) -> str | None:
             return None
         nodes = [v.node for v in results]
         if nodes[0].op.name == "split":
-            whole = all(n is nodes[0] for n in nodes) and [v.index for v in results] == list(range(len(nodes[0].results)))
+            in_order = [v.index for v in results] == list(range(len(nodes[0].results)))
+            whole = in_order and all(n is nodes[0] for n in nodes)
             return "split" if whole and len(set(nodes[0].attrs["sizes"])) == 1 else None
         if nodes[0].op.name not in VIEWS | {"mul", "div"} or any(_steps([n]) != _steps([nodes[0]]) for n in nodes):
             return None

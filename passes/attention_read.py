@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection
 
 from passes.attention_form import Form, Refused, Term
-from passes.attention_match import Matcher, added_mask, peel
+from passes.attention_match import peel
+from passes.attention_scores import Matcher, added_mask
 from passes.axes import Atom, Axes, View, aligned, fresh
 from passes.conditions import Leaf, Offset
 from tgraph.ir.graph import Graph
@@ -39,7 +40,8 @@ def read(graph: Graph, node: Node, ready: Collection[Node], additive: float | No
     if fills:
         if len(fills) > 1:
             raise Refused(f"two masks fill with {' and '.join(f'{f:g}' for f in sorted(fills))}", node)
-        empty_row = "nan" if fills == {-math.inf} else "uniform"
+        if mask is None and not node.attrs["causal"]:
+            empty_row = "nan" if fills == {-math.inf} else "uniform"
     return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),
                 View(node.result, (batch, (*heads, *repeats), positions, width)),
                 node.attrs["scale"] * query.factor * key.factor, terms, conditions, empty_row,

@@ -1,8 +1,9 @@
-"""Values seen through views: which digits of an index each axis stands for, however often it was transposed or reshaped.
+"""Values seen through views: which digits of an index each axis stands for, however often it was reshaped.
 
-An index is a tuple of digits, like a mixed-radix number. An `Atom` is one digit, an axis the atoms that it is made of, the
-slowest first (none: an axis of size 1). Transposes, reshapes, expansions and their like only deal the atoms anew, so that two
-spellings of one product are equal once both are told in atoms. A reshape that cuts an axis splits its atom everywhere.
+An index is a tuple of digits, like a mixed-radix number. An `Atom` is one digit, an axis the atoms that it is made
+of, the slowest first (none: an axis of size 1). Transposes, reshapes, expansions and their like only deal the atoms
+anew, so that two spellings of one product are equal once both are told in atoms. A reshape that cuts an axis splits
+its atom everywhere.
 """
 
 from __future__ import annotations
@@ -231,10 +232,11 @@ def _reshape(source: Axes, target: Axes) -> list[Step]:
 def cheapest(found: Sequence[View], targets: Sequence[Axes]) -> tuple[View, list[Step]] | None:
     """The one of the `stages` of a value, and the steps from it to one of the targets, with the fewest ops on the way.
 
-    The ops that lead to a stage count too; of equal ones it is the first target, and the stage that needs the fewest steps.
+    The ops that lead to a stage count too; of equal ones it is the stage that needs the fewest steps, then the first
+    target.
     """
-    plans = [(len(found) - i + len(steps), len(steps), view, steps) for target in targets for i, view in enumerate(found)
-             if (steps := plan(view, target)) is not None]
+    plans = [(len(found) - i + len(steps), len(steps), view, steps)
+             for target in targets for i, view in enumerate(found) if (steps := plan(view, target)) is not None]
     return min(plans, key=lambda p: p[:2])[2:] if plans else None
 
 

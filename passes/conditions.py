@@ -1,4 +1,4 @@
-"""What a boolean condition over scores says: its conjuncts, causal comparisons of positions, and "some key is allowed"."""
+"""What a boolean condition over scores says: its conjuncts, causality, and "some key is allowed"."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tgraph.ir.values import Constant, Node, Result, Value
 
 _FOLDABLE = frozenset({"add", "sub", "mul", "div", "neg", "sqrt", "rsqrt", "reciprocal", "pow", "square", "cast", *(
     "reshape", "squeeze", "unsqueeze", "expand")})
-_FLIPPED = {"less_or_equal": "greater_or_equal", "less": "greater", "greater": "less", "greater_or_equal": "less_or_equal"}
-_NEGATED = {"less_or_equal": "greater", "less": "greater_or_equal", "greater": "less_or_equal", "greater_or_equal": "less"}
+_FLIPPED = {"less_or_equal": "greater_or_equal", "less": "greater",
+            "greater": "less", "greater_or_equal": "less_or_equal"}
+_NEGATED = {"less_or_equal": "greater", "less": "greater_or_equal",
+            "greater": "less_or_equal", "greater_or_equal": "less"}
 _POSITIONS = (i32, i64)  # narrower ones could wrap around
 
 

@@ -1,7 +1,7 @@
 """Scaled dot-product attention from its spellings.
 
-Both products are read as sums over atoms (`passes.axes`), so that it makes no difference where a transpose stands, whether an
-einsum or a matmul says it, or how many axes the heads have. One rule then covers them all.
+Both products are read as sums over atoms (`passes.axes`), so that it makes no difference where a transpose stands,
+whether an einsum or a matmul says it, or how many axes the heads have. One rule then covers them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tgraph.ir.graph import Graph
 from .base import Pass, register_pass
 
 RULE = "softmax(scale q k^T + bias, where allowed) v = attention(q, k, v, mask, bias)"
-SPECIALIZE = "attention(c q, repeat(k), repeat(v), mask and j <= i, b) = attention(q, k, v, mask, b, scale=c, causal=true)"
+SPECIALIZE = "attention(c q, repeat(k), repeat(v), mask and j <= i) = attention(q, k, v, mask, scale=c, causal=true)"
 JOIN = "concat(attention(q_i, k_i, v_i)) = attention(q, k, v), q_i, k_i, v_i = split(q), split(k), split(v)"
 MASK_FILL = -1e30  # scores are far from it, so that e^(fill - max) is 0
 
@@ -50,6 +50,8 @@ def fuse(graph: Graph, mask_fill: float, rule: str, additive: float | None = Non
     report = current_report()
     ready = prepared(graph)
     for softmax in [n for n in graph.nodes if n.op.name == "softmax"]:
+        if softmax not in graph:  # gone with an earlier rewrite
+            continue
         report.attempts += 1
         try:
             form: Form = match(graph, softmax, ready, mask_fill, additive)
@@ -64,6 +66,8 @@ def join_heads(graph: Graph, rule: str) -> None:
     report = current_report()
     ready = prepared(graph)
     for concat in [n for n in graph.nodes if n.op.name == "concat"]:
+        if concat not in graph:  # gone with an earlier rewrite
+            continue
         report.attempts += 1
         try:
             form = join(graph, concat, ready)
@@ -77,6 +81,8 @@ def specialize(graph: Graph, rule: str, additive: float | None = None) -> None:
     report = current_report()
     ready = prepared(graph)
     for node in [n for n in graph.nodes if n.op.name == "attention"]:
+        if node not in graph:  # gone with an earlier rewrite
+            continue
         report.attempts += 1
         try:
             form = read(graph, node, ready, additive)

@@ -23,8 +23,8 @@ ACTIVATIONS = {"gelu", "leaky_relu", "quick_gelu", "relu", "sigmoid", "silu", "s
 class FuseBiasActivation(Pass):
     """x W = linear(x, W^T); linear(x, W) + b = linear(x, W, b); activation(linear(...)) = call $linear_activation(...).
 
-    W and b are known before any input, b has one element a column; a second bias is added to the first. The call is made
-    only if nothing else reads the product.
+    W and b are known before any input, b has one element a column; a second bias is added to the first. The call is
+    made only if nothing else reads the product.
     """
 
     effect = "rounds"

@@ -79,7 +79,8 @@ def _join(graph: Graph, members: Sequence[Projection]) -> Sequence[Value]:
     if any(m.bias is not None for m in members):
         zeros = [b.constant(np.zeros(_width(m), m.x.dtype.numpy)) if m.bias is None else m.bias for m in members]
         bias = b.concat(*zeros, axis=0)
-    parts: tuple[Value, ...] = b.split(b.linear(members[0].x, weight, bias), sizes=tuple(map(_width, members)), axis=-1)
+    x = members[0].nodes[-1].operands[0]  # an earlier join may have replaced what it was
+    parts: tuple[Value, ...] = b.split(b.linear(x, weight, bias), sizes=tuple(map(_width, members)), axis=-1)
     for member, part in zip(members, parts):
         graph.replace(member.result, part)
         erase_all(graph, member.nodes)

@@ -19,7 +19,7 @@ def _one_plus_exp(x):  # type: ignore[no-untyped-def]
 @register_pass
 @dataclass(frozen=True)
 class FuseSilu(RewritePass):
-    """x sigmoid(x) = x / (1 + e^-x) = silu(x) (arXiv:1702.03118), and sigmoid = 1 / (1 + e^-x) = (1 + tanh(x/2)) / 2."""
+    """x sigmoid(x) = x / (1 + e^-x) = silu(x) (arXiv:1702.03118); sigmoid = 1 / (1 + e^-x) = (1 + tanh(x/2)) / 2."""
 
     effect = "rounds"
     rules = (

@@ -20,8 +20,8 @@ from .base import Pass, register_pass
 class FuseSkipNorm(Pass):
     """norm(x + r) = call $add_layer_norm(x, r, weight, bias), for layer_norm and rms_norm.
 
-    x and r have one shape and depend on inputs. If others than the norm read the sum, too, as in networks that normalise
-    what goes into a branch, it is a second result of the function.
+    x and r have one shape and depend on inputs. If others than the norm read the sum, too, as in networks that
+    normalise what goes into a branch, it is a second result of the function.
     """
 
     effect = "exact"

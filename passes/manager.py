@@ -13,7 +13,7 @@ from tgraph.ir.verify import verify
 from .base import Pass
 from .pipelines import parse_pipeline
 from .rewriting import Report, reporting
-from .snapshot import snapshot
+from .snapshot import Watch
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PassManager:
         """A new graph; the given one never changes. Raises PassError if a pass fails, or an instrument objects."""
         result = graph.copy()
         self.records = []
-        content = snapshot(result)
+        watch = Watch(result)
         for instrument in self.instruments:
             instrument.start(result)
         for step in self.passes:
@@ -74,10 +74,8 @@ class PassManager:
                 instrument.before(step, result)
             nodes_before = len(result)
             report, seconds = apply_pass(step, result)
-            now = snapshot(result)
-            record = PassRecord(str(step), seconds, nodes_before, len(result), now != content, dict(report.rewrites),
+            record = PassRecord(str(step), seconds, nodes_before, len(result), watch.changed(), dict(report.rewrites),
                                 report.attempts)
-            content = now
             self.records.append(record)
             for instrument in self.instruments:
                 instrument.after(step, result, record, report)

@@ -8,11 +8,23 @@ from tgraph.ir.errors import PassError
 
 from .base import Pass, find_pass
 
+_CLEAN = "fold-constants,canonicalize,simplify"
+_FUSE = "fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,eliminate-transposes,fuse-attention"
+_JOIN = "fuse-qkv,fuse-bias-activation"
+_DROP = "cse,dce"
+
 LEVELS: dict[str, str] = {
     "O0": "",
-    "O1": "fold-constants,cse,dce",
-    "O2": "fold-constants,cse,fuse-qkv,fuse-bias-activation,dce",
-    "O3": "fold-constants,cse,fuse-qkv,fuse-bias-activation,cse,dce",
+    "O1": f"{_CLEAN},{_DROP}",
+    "O2": f"{_CLEAN},{_FUSE},{_DROP}",
+    "O3": f"{_CLEAN},{_FUSE},{_JOIN},{_DROP}",
+}
+
+LEVEL_DOCS: dict[str, str] = {
+    "O0": "as traced",
+    "O1": "one canonical form; nothing is computed twice, or for nothing",
+    "O2": "O1, and chains of primitives become the composite op that they spell",
+    "O3": "O2, and products are joined with each other and with what follows them",
 }
 
 _ITEM = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")

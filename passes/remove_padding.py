@@ -171,6 +171,10 @@ def _pack(graph: Graph, demand: RowDemand, packed: Sequence[Node]) -> tuple[list
     inside = set(packed)
     erased: list[Node] = []
     new: list[Value] = []
+
+    def replaced(node: Node) -> bool:
+        return node.op.name == "zero_padding" and node.inputs[1] is demand.mask and packer.exact
+
     for node in packed:
         packer.pack(node)
     for node in packed:
@@ -178,7 +182,7 @@ def _pack(graph: Graph, demand: RowDemand, packed: Sequence[Node]) -> tuple[list
             uses = [(u, p) for u, p in result.uses if u not in inside]
             if not uses:
                 continue
-            zeroing = [u for u, _ in uses if u.op.name == "zero_padding" and u.inputs[1] is demand.mask and packer.exact]
+            zeroing = [u for u, _ in uses if replaced(u)]
             padded = packer.padded(result, Provenance.merge(n.provenance for n in (node, *zeroing)))
             new.append(padded)
             for user, position in uses:

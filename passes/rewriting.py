@@ -23,6 +23,7 @@ from tgraph.tensor import Tensor, current_tracer
 from tgraph.trace import Tracer
 
 REWRITES_PER_NODE = 20  # more of them, and the rules undo each other
+FEW_READERS = 4  # a value inside of a match has no more of them, all inside as well
 
 
 class LimitReached(Exception):
@@ -126,7 +127,8 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
             if count > limit:
                 raise PassError(f"{what} did not come to an end after {count} rewrites; the last was {rule.name!r}: "
                                 "rules that undo each other?")
-            pending.extend(n for n in (*done.nodes, *_affected(done.values)) if n.op.name in by_root)
+            affected = (*done.nodes, *_affected([*done.values, *_freed(graph, done.covered)]))
+            pending.extend(n for n in affected if n.op.name in by_root)
             break
 
 
@@ -160,6 +162,12 @@ def _affected(values: Sequence[Value]) -> list[Node]:
         found.update(dict.fromkeys(frontier))
         frontier = [u for n in frontier for r in n.results for u in r.users if u not in found]
     return list(found)
+
+
+def _freed(graph: Graph, covered: Sequence[Node]) -> list[Value]:
+    """What the covered nodes read and few others do: it may be inside of a match now."""
+    return [v for n in covered for v in n.inputs
+            if isinstance(v, Result) and v.node in graph and len(v.uses) <= FEW_READERS]
 
 
 def replace_match(graph: Graph, rule: Rule, match: Match) -> Rewritten | Miss:

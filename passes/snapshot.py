@@ -1,4 +1,4 @@
-"""The content of a graph as a value that compares: much cheaper than its text."""
+"""Whether a graph has changed: its content as a value that compares, which is much cheaper than its text."""
 
 from __future__ import annotations
 
@@ -31,3 +31,25 @@ def snapshot(graph: Graph) -> Any:
     parameters = tuple((p.name, p.type) for p in canonical_leaves(graph)[0])
     inputs = tuple((i.name, i.type) for i in graph.inputs)
     return inputs, parameters, listed, tuple((n, key(v)) for n, v in graph.outputs), tuple(graph.constraints)
+
+
+class Watch:
+    """Tells after each of a row of passes whether the graph is another one than before it."""
+
+    def __init__(self, graph: Graph):
+        self._graph = graph
+        self._content = snapshot(graph)
+        self._touched = self._mark()
+
+    def changed(self) -> bool:
+        """Whether the graph differs from what it was when this was last asked."""
+        mark = self._mark()
+        if mark[0] is self._touched[0] and mark[1:] == self._touched[1:]:
+            return False  # every change of nodes makes a new order
+        before, self._content = self._content, snapshot(self._graph)
+        self._touched = self._mark()
+        return bool(self._content != before)
+
+    def _mark(self) -> tuple[Any, ...]:
+        graph = self._graph
+        return (graph._order, list(graph.inputs), list(graph.outputs), list(graph.parameters), list(graph.constraints))

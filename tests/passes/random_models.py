@@ -47,7 +47,8 @@ class Maker:
     # Pieces
 
     def unary(self, x: Value) -> Value:
-        return getattr(self.b, self.draw(st.sampled_from(["relu", "tanh", "sigmoid", "neg", "abs", "gelu", "silu", "softplus"])))(x)
+        op = self.draw(st.sampled_from(["relu", "tanh", "sigmoid", "neg", "abs", "gelu", "silu", "softplus"]))
+        return getattr(self.b, op)(x)
 
     def binary(self, x: Value) -> Value:
         y = self.draw(st.sampled_from(self.values))
@@ -59,7 +60,8 @@ class Maker:
         return getattr(self.b, op)(x, number) if self.flag() or op in ("sub", "div") else getattr(self.b, op)(number, x)
 
     def constant(self, x: Value) -> Value:
-        c = self.b.mul(np.linspace(-1, 1, H, dtype=np.float32), self.b.constant(np.float32(self.draw(st.sampled_from([1, 2, -3])))))
+        factor = self.b.constant(np.float32(self.draw(st.sampled_from([1, 2, -3]))))
+        c = self.b.mul(np.linspace(-1, 1, H, dtype=np.float32), factor)
         return self.b.add(x, c) if self.flag() else self.b.mul(x, c)
 
     def product(self, x: Value) -> Value:

@@ -26,7 +26,7 @@ from passes import (
     run_pipeline,
 )
 from passes.rewriting import LimitReached, Report, current_report, reporting
-from passes.snapshot import snapshot
+from passes.snapshot import Watch, snapshot
 from tgraph.ir.builder import Builder
 
 TEXT = """graph g(%x: f32[B, 8]) -> (y: f32[B, 8], z: f32[B, 8]) {
@@ -262,3 +262,20 @@ def test_specialize_shapes_binds_some_dims(graph: tg.Graph) -> None:
 def test_remove_dead_outputs_knows_the_names(graph: tg.Graph) -> None:
     with pytest.raises(tg.PassError, match="no output 'q'; its outputs: y, z"):
         optimize(graph, "remove-dead-outputs{keep=q}")
+
+
+def test_a_watch_sees_every_kind_of_change(graph: tg.Graph) -> None:
+    watch = Watch(graph)
+    assert not watch.changed()
+    unused = Builder(graph).exp(graph.inputs[0])
+    assert watch.changed() and not watch.changed()
+    graph.erase(unused.node)
+    assert watch.changed()
+    graph.erase(Builder(graph).exp(graph.inputs[0]).node)
+    assert not watch.changed(), "touched, but as before"
+    graph.parameter("v", tg.f32[1])
+    assert watch.changed()
+    graph.prune()
+    assert watch.changed()
+    graph.constrain(tg.dim("B"), 4)
+    assert watch.changed()

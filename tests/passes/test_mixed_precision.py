@@ -54,14 +54,17 @@ def test_bert_compiled(graph: tg.Graph, dtype: str) -> None:
 def test_moves_between_products_move_halves(graph: tg.Graph) -> None:
     """One rounding of x a layer half, and none between the projections, the heads and the product after attention."""
     lowered = run_pipeline(graph, "mixed-precision", verify_each=True)[0]
-    inputs = [n for n in lowered.nodes if n.op.name == "cast" and n.result.shape[:1] == (B,) and n.result.dtype == tg.f16]
+    casts = [n.result for n in lowered.nodes if n.op.name == "cast"]
+    inputs = [r for r in casts if r.shape[:1] == (B,) and r.dtype == tg.f16]
     assert len(inputs) == 2 * 3 + 1  # x, the middle and the hidden of each feed-forward network; the pooler
     moved = [n for n in lowered.nodes if n.op.name in ("reshape", "transpose")]
     assert moved and all(n.result.dtype == tg.f16 for n in moved)
 
 
-@pytest.mark.parametrize(("options", "message"), [("dtype=f8", "dtype is f16 or bf16, got 'f8'"),
-                                                  ("keep=linear+softmax", "keep lists attention, linear, matmul.*softmax")])
+@pytest.mark.parametrize(("options", "message"), [
+    ("dtype=f8", "dtype is f16 or bf16, got 'f8'"),
+    ("keep=linear+softmax", "keep lists attention, linear, matmul.*softmax"),
+])
 def test_wrong_options(graph: tg.Graph, options: str, message: str) -> None:
     with pytest.raises(tg.PassError, match=message):
         run_pipeline(graph, f"mixed-precision{{{options}}}")

@@ -85,7 +85,8 @@ def test_a_transformers_memory_needs_no_zero_padding() -> None:
                      target=tg.i64[B, T], source_mask=tg.bool_[B, S])
     packed = run_pipeline(graph, "cse,remove-padding{mask=source_mask}", verify_each=True)[0]
     products = [n for n in packed.nodes if n.op.name == "linear"]
-    assert sum(str(n.result.shape[0]) == "N" for n in products) == 2 * 6 + 2 * 2  # encoder; keys and values of the decoder
+    # the encoder; keys and values of the decoder
+    assert sum(str(n.result.shape[0]) == "N" for n in products) == 2 * 6 + 2 * 2
     given = {"source": np.arange(18).reshape(3, 6), "target": np.arange(6).reshape(3, 2),
              "source_mask": np.array(MASKS["an_empty_sequence"], bool)}
     (expected,), (found,) = run(graph, given).values(), run(packed, given).values()

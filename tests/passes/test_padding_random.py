@@ -14,8 +14,8 @@ from tgraph.ir.builder import Builder
 from tgraph.reference import run
 
 B, S = tg.dims("B S")
-STEPS = ("linear", "gelu", "add", "layer_norm", "heads", "zero_padding", "where", "attention", "unmasked", "uniform", "centre",
-         "first", "position", "per_batch", "split", "softmax_across", "both_masks")
+STEPS = ("linear", "gelu", "add", "layer_norm", "heads", "zero_padding", "where", "attention", "unmasked", "uniform",
+         "centre", "first", "position", "per_batch", "split", "softmax_across", "both_masks")
 
 
 def step(b: Builder, name: str, x: Any, y: Any, masks: list[Any], leaves: dict[str, Any]) -> Any:
@@ -69,7 +69,8 @@ def graphs(draw: st.DrawFn) -> tg.Graph:
         values.append(step(b, name, draw(recent), draw(recent), used, leaves))
     ends = [b.zero_padding(values[-1], masks[0])]
     if draw(st.booleans()):
-        ends.append(draw(st.sampled_from((values[-1], b.gather(values[-1], np.int64(1), axis=1), b.reduce_sum(values[-2], axes=(1,))))))
+        second = b.gather(values[-1], np.int64(1), axis=1)
+        ends.append(draw(st.sampled_from((values[-1], second, b.reduce_sum(values[-2], axes=(1,))))))
     graph.set_outputs((f"y{i}", v) for i, v in enumerate(ends))
     return graph
 
@@ -79,7 +80,8 @@ def graphs(draw: st.DrawFn) -> tg.Graph:
 def test_the_results_stay(graph: tg.Graph, seed: int) -> None:
     generator = np.random.default_rng(seed)
     feeds = {"x": generator.standard_normal((3, 4, 4)), "shift": generator.standard_normal((3, 1, 4)),
-             "mask": generator.random((3, 4)) < generator.choice([0.2, 0.6, 1.0]), "other": generator.random((3, 4)) < 0.6}
+             "mask": generator.random((3, 4)) < generator.choice([0.2, 0.6, 1.0]),
+             "other": generator.random((3, 4)) < 0.6}
     feeds = {i.name: feeds[i.name].astype(i.dtype.numpy) for i in graph.inputs}
     for name, parameter in graph.parameters.items():
         graph.weights.initialize(name, parameter.type, lambda g, shape: g.standard_normal(shape))

@@ -21,6 +21,7 @@ def command(name: str | None) -> None:
     """
     import tgraph as tg
     from passes.base import find_pass
+    from passes.pipelines import LEVEL_DOCS
     from tgraph.cli.console import console, table
 
     out = console()
@@ -36,7 +37,12 @@ def command(name: str | None) -> None:
     rows = [(key, cls.effect, ", ".join(options(cls)), (inspect.getdoc(cls) or "").split("\n")[0])
             for key, cls in sorted(tg.passes.PASSES.items())]
     out.print(table("Passes", ("name", "effect", "options", "what it does"), rows), "")
-    out.print(table("Levels", ("level", "pipeline"), [(k, v or "(nothing)") for k, v in tg.passes.LEVELS.items()]), "")
+    out.print("Levels", style="bold")
+    for level, pipeline in tg.passes.LEVELS.items():
+        out.print(f"{level}  {LEVEL_DOCS[level]}", markup=False, soft_wrap=True)
+        if pipeline:
+            out.print(f"    {pipeline}", style="cyan", markup=False, soft_wrap=True)
+    out.print()
     out.print("exact: the same numbers; rounds: the same real numbers, rounded elsewhere; changes-meaning: says how",
               style="dim", soft_wrap=True)
 

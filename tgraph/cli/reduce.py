@@ -31,12 +31,12 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
     """Find a small graph on which COMMAND still exits with the same status (0, as in llvm-reduce).
 
     Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands. Every candidate is a valid
-    graph.
+    graph. For a graph that `tgraph check` finds wrong: --test "tgraph check" --status 1.
 
     \b
     Examples:
       $ tgraph reduce bert-tiny --no-weights --test "grep -q gelu" -o small.tg
-      $ tgraph reduce bert-tiny --no-weights --test "tgraph check {} --target numpy -p my-pass" --status 1
+      $ tgraph reduce bert-tiny --no-weights --test "grep -qv layer_norm {}"
     """
     from passes.reduction import Reduction
     from tgraph.cli.console import console, print_graph

@@ -1,0 +1,98 @@
+"""From a softmax on to the product with the values, and what becomes of rows without a key on the way."""
+
+from __future__ import annotations
+
+import math
+
+from passes.attention_form import Refused
+from passes.attention_scores import PRODUCTS, Matcher, Scores
+from passes.axes import VIEWS, Axes, Axis, View, above, aligned, resolve
+from passes.conditions import conjuncts, number, some_key
+from passes.contractions import other_factor
+from tgraph.ir.values import Node, Result, Value
+
+
+class Weights:
+    """The way from softmax on to the product with the values."""
+
+    def __init__(self, m: Matcher, scores: Scores, axes: Axes, keys: Axis):
+        self.m, self.scores, self.axes, self.keys = m, scores, axes, keys
+        self.nodes: list[Node] = []
+        self.empty_row = "zero" if scores.fill is None else "nan" if scores.fill == -math.inf else "uniform"
+        self.value: View
+        self.output: View
+
+    def walk(self, softmax: Node) -> None:
+        """Follow the weights. Raises Refused where they are more than one product's operand."""
+        weights, axes = softmax.result, self.axes
+        matched = len(self.scores.nodes)
+        while True:
+            if self.m.graph.is_output(weights):
+                raise Refused(f"the result of {weights.node.op.name} is an output", weights.node, matched)
+            if len(weights.uses) != 1:
+                reason = f"the result of {weights.node.op.name} is read {len(weights.uses)} times"
+                raise Refused(reason, weights.node, matched)
+            (node, position), = weights.uses
+            self.nodes.append(node)
+            matched += 1
+            if node.op.name in PRODUCTS:
+                self.value, out = other_factor(self.m.graph, node, position, axes, self.keys)
+                self.output = View(node.result, out)
+                return
+            if node.op.name in VIEWS:
+                moved = above(self.m.graph, node, axes)
+                if moved is None:
+                    raise Refused("a reshape of the weights cuts through an axis", node, matched)
+                axes = moved
+            elif node.op.name == "where":
+                self._emptied(node, position, axes, matched)
+            elif not (node.op.name == "cast" and node.result.dtype.is_float
+                      and node.result.dtype.bits <= weights.dtype.bits):
+                raise Refused(f"the weights are read by {node.op.name}, not by a product", node, matched)
+            weights = node.result
+
+    def _emptied(self, node: Node, position: int, axes: Axes, matched: int) -> None:
+        """where(some key is allowed, weights, filler), or where(allowed, weights, 0)."""
+        if not self.scores.conditions or position == 0:
+            raise Refused("weights are selected away without a mask", node, matched)
+        filler, negated = number(node.inputs[3 - position]), position == 2
+        if node.result.shape != node.inputs[position].shape:
+            raise Refused("the selection widens the weights", node, matched)
+        condition = aligned(node.inputs[0], axes)
+        found = some_key(self.m.graph, condition, self.keys)
+        if found is not None:
+            over, inverted = found
+            same = negated == inverted and self._same(over, False)
+        else:
+            same = filler == 0 and self._same(condition, negated)
+        if not same:
+            raise Refused("the weights are selected by another condition than the scores", node, matched)
+        if filler == 0:
+            self.empty_row = "zero"
+        elif found is not None and self._is_mean(node.inputs[3 - position]):
+            self.empty_row = "uniform"
+        else:
+            raise Refused("empty rows become neither zeros nor equal weights", node, matched)
+
+    def _same(self, view: View, negated: bool) -> bool:
+        given = {leaf.key for leaf in conjuncts(self.m.graph, view, negated)}
+        used = {leaf.key for c in self.scores.conditions for leaf in conjuncts(self.m.graph, c.view, c.negated)}
+        return given == used
+
+    def _is_mean(self, filler: Value) -> bool:
+        """1 / the number of keys."""
+        keys = resolve(self.keys)
+        if len(keys) != 1:
+            return False
+        size, found = keys[0].size, number(filler)
+        if isinstance(size, int):
+            return found is not None and abs(found * size - 1) < 1e-6
+        while isinstance(filler, Result) and filler.node.op.name in VIEWS:
+            filler = filler.node.inputs[0]
+        if not isinstance(filler, Result):
+            return False
+        node = filler.node
+        divisor = node.inputs[-1]
+        one = node.op.name == "reciprocal" or (node.op.name == "div" and number(node.inputs[0]) == 1)
+        return bool(one and isinstance(divisor, Result) and divisor.node.op.name == "dim_size"
+                    and divisor.node.attrs["size"] == size)
