@@ -25,6 +25,7 @@ class Pass(abc.ABC):
     """
 
     effect: ClassVar[Effect] = "exact"
+    option_help: ClassVar[str] = ""  # for options that are no fields: how they are written
 
     @classmethod
     def pass_name(cls) -> str:

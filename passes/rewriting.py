@@ -166,8 +166,16 @@ def _affected(values: Sequence[Value]) -> list[Node]:
 
 def _freed(graph: Graph, covered: Sequence[Node]) -> list[Value]:
     """What the covered nodes read and few others do: it may be inside of a match now."""
-    return [v for n in covered for v in n.inputs
-            if isinstance(v, Result) and v.node in graph and len(v.uses) <= FEW_READERS]
+    found: dict[Value, None] = {}
+    stack = list(covered)
+    while stack:
+        for value in stack.pop().inputs:
+            if isinstance(value, Result) and value not in found:
+                if value.node not in graph:  # went with them
+                    stack.append(value.node)
+                elif len(value.uses) <= FEW_READERS:
+                    found[value] = None
+    return list(found)
 
 
 def replace_match(graph: Graph, rule: Rule, match: Match) -> Rewritten | Miss:

@@ -24,6 +24,7 @@ class SpecializeShapes(Pass):
     """
 
     effect = "changes-meaning"
+    option_help = "DIM=SIZE"
     sizes: tuple[tuple[str, int], ...] = ()
 
     @classmethod

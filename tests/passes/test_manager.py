@@ -25,6 +25,7 @@ from passes import (
     register_pass,
     run_pipeline,
 )
+from passes.pipelines import LEVEL_DOCS
 from passes.rewriting import LimitReached, Report, current_report, reporting
 from passes.snapshot import Watch, snapshot
 from tgraph.ir.builder import Builder
@@ -279,3 +280,15 @@ def test_a_watch_sees_every_kind_of_change(graph: tg.Graph) -> None:
     assert watch.changed()
     graph.constrain(tg.dim("B"), 4)
     assert watch.changed()
+
+
+def test_levels_are_documented_grow_and_keep_the_meaning() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "passes.md").read_text(encoding="utf-8")
+    names: list[list[str]] = []
+    for level in LEVELS:
+        assert LEVEL_DOCS[level] and f"| {level} |" in page
+        passes = parse_pipeline(level)
+        assert all(p.effect != "changes-meaning" for p in passes)
+        names.append([p.pass_name() for p in passes])
+        assert len(names) == 1 or set(names[-2]) < set(names[-1])
+    assert list(LEVEL_DOCS) == list(LEVELS) == ["O0", "O1", "O2", "O3"]

@@ -9,16 +9,20 @@ Hypothesis shrinks what fails to a small graph; its text is in the report, with 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import HealthCheck, find, given, note, seed, settings
 from hypothesis import strategies as st
 from random_graphs import graphs
 
 import tgraph as tg
 from passes import LEVELS, PASSES, Pass, parse_pipeline
 from passes.manager import apply_pass
+from passes.patterns import rule
+from passes.rewriting import RewritePass
 from passes.snapshot import snapshot
 from passes.validation import Validator
 
@@ -73,3 +77,25 @@ def test_random_graphs(part: int, request: pytest.FixtureRequest) -> None:
 @settings(max_examples=20)
 def test_the_pieces_are_all_drawn_and_valid(data: st.DataObject) -> None:
     tg.verify(data.draw(models()))
+
+
+@dataclass(frozen=True)
+class DropsBias(RewritePass):
+    """linear(x, w, b) = linear(x, w), which is wrong."""
+
+    effect = "rounds"
+    rules = (rule("linear(x, w, b) = linear(x, w)", lambda x, w, b: tg.linear(x, w, b), lambda x, w: tg.linear(x, w)),)
+
+
+def test_a_wrong_pass_is_found_and_shrunk_to_a_small_text() -> None:
+    def fails(graph: tg.Graph) -> bool:
+        try:
+            check(graph, {"drops-bias": [DropsBias()]})
+        except AssertionError as error:
+            assert "drops-bias: output 'y0' differs" in str(error)
+            return True
+        return False
+
+    smallest = find(models(), fails, settings=settings(max_examples=2000, database=None), random=Random(0))
+    assert [n.op.name for n in smallest.nodes] == ["linear"], str(smallest)
+    assert tg.parse(str(smallest)) == smallest

@@ -49,4 +49,6 @@ def command(name: str | None) -> None:
 
 def options(cls: type[Any]) -> list[str]:
     """`at_least=2` for each option, with its default."""
+    if cls.option_help:
+        return [cls.option_help]
     return [f"{f.name}={str(f.default).lower() if isinstance(f.default, bool) else f.default}" for f in dataclasses.fields(cls)]

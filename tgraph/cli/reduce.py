@@ -36,7 +36,6 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
     \b
     Examples:
       $ tgraph reduce bert-tiny --no-weights --test "grep -q gelu" -o small.tg
-      $ tgraph reduce bert-tiny --no-weights --test "grep -qv layer_norm {}"
     """
     from passes.reduction import Reduction
     from tgraph.cli.console import console, print_graph
