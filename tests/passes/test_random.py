@@ -1,20 +1,20 @@
 """Random graphs through each pass and each level: still valid, the same signature, the same numbers.
 
-    pytest tests/passes/test_random.py                    300 graphs in all
-    pytest tests/passes/test_random.py --graphs 5000      as many as one likes
+    pytest tests/passes/test_random.py                    300 graphs in all, the same ones each time
+    pytest tests/passes/test_random.py --graphs 5000      as many as one likes, others each time
 
-Hypothesis shrinks what fails to a small graph; its text is in the report, with the pass.
+A graph that fails is shrunk by passes/reduction.py; the report has the pass, what is wrong, and a small text.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import pytest
-from hypothesis import HealthCheck, find, given, note, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from random_graphs import graphs
 
@@ -22,6 +22,7 @@ import tgraph as tg
 from passes import LEVELS, PASSES, Pass, parse_pipeline
 from passes.manager import apply_pass
 from passes.patterns import rule
+from passes.reduction import reduce_graph
 from passes.rewriting import RewritePass
 from passes.snapshot import snapshot
 from passes.validation import Validator
@@ -33,30 +34,72 @@ from random_models import models
 PARTS = 6  # so that workers share the load
 
 
-def check(graph: tg.Graph, pipelines: dict[str, list[Pass]]) -> None:
-    """Raises AssertionError or TGraphError with the text of the graph."""
-    tg.verify(graph)
-    text, content = str(graph), snapshot(graph)
-    validator = Validator(graph)
-    expected = validator.expect(graph)
-    for name, steps in pipelines.items():
-        result = graph.copy()
-        for step in steps:
-            apply_pass(step, result)
-        if snapshot(result) == content:
-            continue
+class Subject:
+    """A graph and what the reference makes of it."""
+
+    def __init__(self, graph: tg.Graph):
+        tg.verify(graph)
+        self.graph, self.text, self.content = graph, str(graph), snapshot(graph)
+        self.validator = Validator(graph)
+        self.expected = self.validator.expect(graph)
+
+    def problem(self, steps: Sequence[Pass]) -> tuple[str, str] | None:
+        """What kind of thing is wrong after the passes, and what exactly."""
+        result = self.graph.copy()
         try:
+            for step in steps:
+                apply_pass(step, result)
+            if str(self.graph) != self.text:
+                return "given graph", "the given graph has changed"
+            if snapshot(result) == self.content:
+                return None
             tg.verify(result)
-            if all(step.effect != "changes-meaning" for step in steps):
-                signature = [(i.name, i.type) for i in graph.inputs], [(n, v.type) for n, v in graph.outputs]
-                assert ([(i.name, i.type) for i in result.inputs], [(n, v.type) for n, v in result.outputs]) == signature
-                exact = all(step.effect == "exact" for step in steps)
-                difference = validator.difference(graph, result, "exact" if exact else "rounds", expected)
-                assert difference is None, f"{name}: {difference}"
-        except BaseException:
-            note(f"{name} makes of\n{text}\nthis:\n{result}")
-            raise
-    assert str(graph) == text
+            if any(step.effect == "changes-meaning" for step in steps):
+                return None
+            if signature(result) != signature(self.graph):
+                return "signature", f"the signature has changed:\n{result}"
+            exact = all(step.effect == "exact" for step in steps)
+            difference = self.validator.difference(self.graph, result, "exact" if exact else "rounds", self.expected)
+        except tg.TGraphError as error:
+            return type(error).__name__, f"{error}\n{result}"
+        return None if difference is None else ("difference", f"{difference}\n{result}")
+
+
+def signature(graph: tg.Graph) -> object:
+    return [(i.name, i.type) for i in graph.inputs], [(n, v.type) for n, v in graph.outputs]
+
+
+def check(graph: tg.Graph, pipelines: dict[str, list[Pass]]) -> None:
+    """Fails with the text of a small graph on which a pipeline goes wrong."""
+    subject = Subject(graph)
+    for name, steps in pipelines.items():
+        found = subject.problem(steps)
+        if found is None:
+            continue
+        kind = found[0]
+
+        def as_wrong(candidate: tg.Graph, steps: list[Pass] = steps, kind: str = kind) -> bool:
+            try:
+                problem = Subject(candidate).problem(steps)
+            except tg.TGraphError:  # it cannot be run
+                return False
+            return problem is not None and problem[0] == kind
+
+        small = reduce_graph(graph, as_wrong)
+        problem = Subject(small).problem(steps)
+        assert problem is not None
+        pytest.fail(f"{name} makes of\n{small}\nthis: {problem[1]}", pytrace=False)
+
+
+def search(pipelines: dict[str, list[Pass]], strategy: st.SearchStrategy[tg.Graph], count: int, start: int | None) -> None:
+    """Send so many graphs through the pipelines; without `start`, others each time."""
+
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None, phases=(Phase.generate,))
+    @given(graph=strategy)
+    def run(graph: tg.Graph) -> None:
+        check(graph, pipelines)
+
+    (run if start is None else seed(start)(run))()
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -64,19 +107,7 @@ def test_random_graphs(part: int, request: pytest.FixtureRequest) -> None:
     count = int(request.config.getoption("--graphs"))
     ours = {name: [cls()] for name, cls in sorted(PASSES.items()) if cls.__module__.startswith("passes.")}
     pipelines = {**ours, **{level: parse_pipeline(level) for level in LEVELS}}
-
-    @settings(max_examples=-(-count // PARTS), suppress_health_check=list(HealthCheck), database=None)
-    @given(graph=graphs() if part == 0 else models())
-    def run(graph: tg.Graph) -> None:
-        check(graph, pipelines)
-
-    (seed(part)(run) if count <= 300 else run)()  # the same graphs each time, unless many are asked for
-
-
-@given(st.data())
-@settings(max_examples=20)
-def test_the_pieces_are_all_drawn_and_valid(data: st.DataObject) -> None:
-    tg.verify(data.draw(models()))
+    search(pipelines, graphs() if part == 0 else models(), -(-count // PARTS), part if count <= 300 else None)
 
 
 @dataclass(frozen=True)
@@ -88,14 +119,16 @@ class DropsBias(RewritePass):
 
 
 def test_a_wrong_pass_is_found_and_shrunk_to_a_small_text() -> None:
-    def fails(graph: tg.Graph) -> bool:
-        try:
-            check(graph, {"drops-bias": [DropsBias()]})
-        except AssertionError as error:
-            assert "drops-bias: output 'y0' differs" in str(error)
-            return True
-        return False
+    with pytest.raises(pytest.fail.Exception) as raised:
+        search({"drops-bias": [DropsBias()]}, models(), 500, 0)
+    title, text, _ = str(raised.value).split("graph random", 2)
+    assert title == "drops-bias makes of\n" and text.count(" = ") == 1, text
+    assert "= linear(" in text and "differs" in text
 
-    smallest = find(models(), fails, settings=settings(max_examples=2000, database=None), random=Random(0))
-    assert [n.op.name for n in smallest.nodes] == ["linear"], str(smallest)
-    assert tg.parse(str(smallest)) == smallest
+
+@given(st.data())
+@settings(max_examples=20)
+def test_the_pieces_are_valid(data: st.DataObject) -> None:
+    graph = data.draw(models())
+    tg.verify(graph)
+    assert tg.parse(str(graph)) == graph
