@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from passes.algebra.operand_order import order_operands
+from passes.algebra.scalars import float_result, representable, same_sign
+from passes.algebra.views import VIEW_RULES
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
@@ -12,11 +15,8 @@ from tgraph.ir.values import Node, Value
 from .base import register_pass
 from .language import tg
 from .matching import Match, splat
-from .operand_order import order_operands
 from .patterns import attribute, either, node_rule, rule, scalar
 from .rewriting import RewritePass
-from .scalars import float_result, representable, same_sign
-from .views import VIEW_RULES
 
 ANY = attribute()
 NUMBER = scalar()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passes.algebra.transpose_regions import move_transposes
+from passes.algebra.views import REDUCTIONS, TRANSPOSE_RULES
 from tgraph.ir.graph import Graph
 
 from .base import register_pass
@@ -11,8 +13,6 @@ from .language import tg
 from .matching import Match
 from .patterns import attribute, either, rule, weight
 from .rewriting import RewritePass, rewrite
-from .transpose_regions import move_transposes
-from .views import REDUCTIONS, TRANSPOSE_RULES
 
 ANY = attribute()
 WEIGHT = weight()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.attention_form import Form, Refused
-from passes.attention_heads import join
-from passes.attention_match import match
-from passes.attention_read import read
+from passes.attention.form import Form, Refused
+from passes.attention.heads import join
+from passes.attention.match import match
+from passes.attention.read import read
 from passes.matching import Miss
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from passes.algebra.spellings import cube, half, over, square
+
 from .base import register_pass
 from .language import tg
 from .patterns import either, rule
 from .rewriting import RewritePass
-from .spellings import cube, half, over, square
 
 CUBIC = 0.044715
 SLOPE = math.sqrt(2 / math.pi)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import register_pass
-from .language import tg
-from .patterns import attribute, either, maybe, rule, scalar
-from .rewriting import RewritePass
-from .scalars import as_written
-from .spellings import (
+from passes.algebra.scalars import as_written
+from passes.algebra.spellings import (
     counts_and_columns,
     counts_right,
     half_precision,
@@ -19,6 +15,11 @@ from .spellings import (
     over_root,
     square,
 )
+
+from .base import register_pass
+from .language import tg
+from .patterns import attribute, either, maybe, rule, scalar
+from .rewriting import RewritePass
 
 ANY = attribute()
 NUMBER = scalar()

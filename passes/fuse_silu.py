@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passes.algebra.spellings import half, over
+
 from .base import register_pass
 from .language import tg
 from .patterns import either, rule
 from .rewriting import RewritePass
-from .spellings import half, over
 
 
 def _one_plus_exp(x):  # type: ignore[no-untyped-def]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from passes.algebra.spellings import over, sum_of
+
 from .base import register_pass
 from .language import tg
 from .matching import Match
 from .patterns import attribute, either, rule, scalar
 from .rewriting import RewritePass
-from .spellings import over, sum_of
 
 AXIS = ANY = attribute()
 FACTOR = scalar(lambda c: c > 0)  # a negative one turns the maximum into a minimum: e^(c (x - max x)) may overflow

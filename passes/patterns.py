@@ -117,19 +117,19 @@ def as_pattern(value: Any) -> Pattern | None:
 # What a pattern function's parameters default to
 
 @dataclass(frozen=True)
-class weight:  # noqa: N801  (reads as a word in a signature)
+class weight:
     """A wildcard for a value that is known before any input."""
 
 
 @dataclass(frozen=True)
-class scalar:  # noqa: N801
+class scalar:
     """A wildcard for a constant of one value, bound as a number; `check` may refuse it."""
 
     check: Callable[[float], bool] | None = None
 
 
 @dataclass(frozen=True)
-class attribute:  # noqa: N801
+class attribute:
     """A wildcard for an attribute; `check` may refuse it."""
 
     check: Callable[[Any], bool] | None = None

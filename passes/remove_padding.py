@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from passes.packed_rows import VIEWS, RowPacker, has_row_form, is_row
+from passes.padding.packed_rows import VIEWS, RowPacker, has_row_form, is_row
+from passes.padding.row_demand import BATCH_FIRST, RowDemand
 from passes.products import missed
 from passes.rewriting import current_report
-from passes.row_demand import BATCH_FIRST, RowDemand
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.errors import PassError

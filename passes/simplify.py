@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passes.algebra.pieces import PIECE_RULES
+from passes.algebra.views import REDUCTIONS
 from tgraph.ir.dtypes import DType
 
 from .base import register_pass
 from .language import tg
 from .matching import Match
 from .patterns import attribute, either, rule
-from .pieces import PIECE_RULES
 from .rewriting import RewritePass
-from .views import REDUCTIONS
 
 ANY = attribute()
 

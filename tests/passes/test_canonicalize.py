@@ -11,9 +11,9 @@ import pytest
 import tgraph as tg
 from passes import optimize, parse_pipeline
 from passes.rewriting import Report, reporting
-from passes.scalars import as_written, float_result, representable
+from passes.algebra.scalars import as_written, float_result, representable
 from passes.simplify import exactly
-from passes.views import spelled
+from passes.algebra.views import spelled
 from tgraph.ir.dtypes import DTYPES, DType
 from tgraph.reference import run
 

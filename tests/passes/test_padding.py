@@ -9,7 +9,7 @@ import tgraph as tg
 from passes import PASSES, run_pipeline
 from passes.base import Pass
 from passes.rewriting import Report, reporting
-from passes.row_demand import RowDemand
+from passes.padding.row_demand import RowDemand
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.transformer import Transformer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from passes.attention_form import Form, Refused, Term
-from passes.attention_match import peel
-from passes.attention_scores import Matcher, added_mask
-from passes.axes import Atom, Axes, View, aligned, fresh
-from passes.conditions import Leaf, Offset
+from passes.attention.axes import Atom, Axes, View, aligned, fresh
+from passes.attention.conditions import Leaf, Offset
+from passes.attention.form import Form, Refused, Term
+from passes.attention.match import peel
+from passes.attention.scores import Matcher, added_mask
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passes.axes import Axes, Axis, View, aligned, beneath, resolve, stages
+from passes.attention.axes import Axes, Axis, View, aligned, beneath, resolve, stages
 from passes.matching import splat
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import i32, i64

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from passes.row_demand import ALONG, BATCH_FIRST, LAST_AXIS, REDUCTIONS, RowDemand, operand_layout
+from passes.padding.row_demand import ALONG, BATCH_FIRST, LAST_AXIS, REDUCTIONS, RowDemand, operand_layout
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, DimLike, dim
 from tgraph.ir.dtypes import i64

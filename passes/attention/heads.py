@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from passes.attention_form import Form, Refused
-from passes.attention_read import read
-from passes.axes import VIEWS, Atom, Axes, View, above, resolve, stages
+from passes.attention.axes import VIEWS, Atom, Axes, View, above, resolve, stages
+from passes.attention.form import Form, Refused
+from passes.attention.read import read
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from passes.attention_form import Refused, Term
-from passes.axes import VIEWS, Axes, Axis, View, aligned, beneath, resolve
-from passes.conditions import Leaf, conjuncts, number
-from passes.contractions import factors
+from passes.attention.axes import VIEWS, Axes, Axis, View, aligned, beneath, resolve
+from passes.attention.conditions import Leaf, conjuncts, number
+from passes.attention.contractions import factors
+from passes.attention.form import Refused, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node, Result, Value

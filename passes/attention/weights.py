@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from passes.attention_form import Refused
-from passes.attention_scores import PRODUCTS, Matcher, Scores
-from passes.axes import VIEWS, Axes, Axis, View, above, aligned, resolve
-from passes.conditions import conjuncts, number, some_key
-from passes.contractions import other_factor
+from passes.attention.axes import VIEWS, Axes, Axis, View, above, aligned, resolve
+from passes.attention.conditions import conjuncts, number, some_key
+from passes.attention.contractions import other_factor
+from passes.attention.form import Refused
+from passes.attention.scores import PRODUCTS, Matcher, Scores
 from tgraph.ir.values import Node, Result, Value
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from passes.attention_form import Form, Refused
-from passes.attention_scores import Matcher, Scores, follow_back, scaled_by
-from passes.attention_weights import Weights
-from passes.axes import View, beneath, flat, fresh, resolve
+from passes.attention.axes import View, beneath, flat, fresh, resolve
+from passes.attention.form import Form, Refused
+from passes.attention.scores import Matcher, Scores, follow_back, scaled_by
+from passes.attention.weights import Weights
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from passes.axes import Atom, Axes, Axis, Step, View, build, cheapest, flat, resolve, size_of, stages
-from passes.conditions import Leaf, Offset, causal, conjuncts
+from passes.attention.axes import Atom, Axes, Axis, Step, View, build, cheapest, flat, resolve, size_of, stages
+from passes.attention.conditions import Leaf, Offset, causal, conjuncts
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, bounds
 from tgraph.ir.dtypes import i64

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from passes.attention_form import Refused
-from passes.axes import Axes, Axis, View, aligned, flat, fresh, resolve
+from passes.attention.axes import Axes, Axis, View, aligned, flat, fresh, resolve
+from passes.attention.form import Refused
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 

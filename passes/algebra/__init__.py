@@ -1,0 +1,1 @@
+"""The pieces of spelling that `canonicalize`, `simplify` and the fusions share."""

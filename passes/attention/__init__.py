@@ -1,0 +1,1 @@
+"""Recognising scaled dot-product attention however it is spelled; `fuse-attention` and `finite-mask` are built on it."""
