@@ -32,7 +32,7 @@ def message(error: type[Exception], call: Callable[[], Any]) -> str:
 
 def test_inner_dimension_of_a_matmul() -> None:
     def model(x, y):  # type: ignore[no-untyped-def]
-        return x @ y; at = 0  # noqa: E702, F841
+        return x @ y
 
     text = message(tg.OpError, lambda: tg.trace(model, tg.f32[B, 7, 16], tg.f32[B, 15, 4]))
     assert "matmul(f32[B, 7, 16], f32[B, 15, 4])" in text and "inner dimensions must agree: 16 != 15" in text

@@ -40,7 +40,8 @@ class Case:
         return self.path.stem.startswith("not_")
 
     def write(self, after: str) -> None:
-        self.path.write_text(f"# {self.pipeline}: {self.reason}\n{self.before.strip()}\n# =>\n{after.strip()}\n", encoding="utf-8")
+        text = f"# {self.pipeline}: {self.reason}\n{self.before.strip()}\n# =>\n{after.strip()}\n"
+        self.path.write_text(text, encoding="utf-8")
 
 
 def cases() -> list[Case]:

@@ -10,10 +10,10 @@ import pytest
 
 import tgraph as tg
 from passes import optimize, parse_pipeline
-from passes.rewriting import Report, reporting
 from passes.algebra.scalars import as_written, float_result, representable
-from passes.simplify import exactly
 from passes.algebra.views import spelled
+from passes.rewriting import Report, reporting
+from passes.simplify import exactly
 from tgraph.ir.dtypes import DTYPES, DType
 from tgraph.reference import run
 

@@ -8,8 +8,8 @@ import pytest
 import tgraph as tg
 from passes import PASSES, run_pipeline
 from passes.base import Pass
-from passes.rewriting import Report, reporting
 from passes.padding.row_demand import RowDemand
+from passes.rewriting import Report, reporting
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.transformer import Transformer

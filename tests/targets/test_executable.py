@@ -101,7 +101,7 @@ def test_eight_threads_on_one_executable(exe: tg.Executable) -> None:
 
 
 def native_threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 MEMORY = """

@@ -59,10 +59,8 @@ class BertEmbeddings(nn.Module):
         """Token numbers [B, S] (and segments [B, S], default all 0) to [B, S, H]."""
         words = self.word_embeddings(input_ids)
         positions = self.position_embeddings(apply("range", stop=input_ids.shape[1]))
-        if token_type_ids is None:
-            segments = self.token_type_embeddings.weight[0]
-        else:
-            segments = self.token_type_embeddings(token_type_ids)
+        table = self.token_type_embeddings
+        segments = table.weight[0] if token_type_ids is None else table(token_type_ids)
         return self.LayerNorm(words + segments + positions)
 
 

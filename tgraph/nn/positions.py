@@ -36,7 +36,10 @@ class SinusoidalPositions(Module):
 
 
 class RotaryPositions(Module):
-    """Rotation of query and key by their position (arXiv:2104.09864), on halves: (x1, x2) to (x1 cos - x2 sin, x2 cos + x1 sin)."""
+    """Rotation of query and key by their position (arXiv:2104.09864).
+
+    On halves of head_dim: (x1, x2) becomes (x1 cos - x2 sin, x2 cos + x1 sin).
+    """
 
     def __init__(self, head_dim: int, max_length: int = 4096, base: float = 10000.0):
         if head_dim % 2:

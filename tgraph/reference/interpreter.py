@@ -80,9 +80,11 @@ class Interpreter:
             for result, value in zip(results, node.results):
                 bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
             check_constraints(self.graph.constraints, sizes)
-        except TGraphError as error:
+        except InputError as error:
             prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
-            raise type(error)(f"{prefix}{error}{_where(node)}") if isinstance(error, InputError) else error
+            raise InputError(f"{prefix}{error}{_where(node)}") from None
+        except TGraphError:
+            raise
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
             shapes = ", ".join("none" if o is None else f"{o.dtype}{list(o.shape)}" for o in operands)
             raise InputError(f"{node.op.name}({shapes}): {error}{_where(node)}") from error
