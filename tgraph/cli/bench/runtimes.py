@@ -89,12 +89,13 @@ class OnnxRuntime:
         notes = [onnxruntime.__version__]
         try:
             from onnxruntime.transformers import optimizer
-        except ImportError as error:
-            notes.append(f"its BERT optimiser cannot be imported ({error})")
-        else:
+
             config = job.bert["config"]
             model = optimizer.optimize_model(str(path), model_type="bert", num_heads=config["num_attention_heads"],
                                              hidden_size=config["hidden_size"], opt_level=0)
+        except ImportError as error:  # it misses some packages only when it runs
+            notes.append(f"its BERT optimiser cannot be used ({error})")
+        else:
             fused = Path(job.folder) / f"{path.stem}.fused.onnx"
             model.save_model_to_file(str(fused))
             self.sessions["fused graph"] = self._session(fused, job.threads)
