@@ -6,6 +6,7 @@ TVM gives every calling thread a pool of its own, so that eight callers would st
 from __future__ import annotations
 
 import math
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class Runner:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._arena: Any = None
         self._arena_bytes = 0
-        self.threads = default_threads()
+        self.threads = thread_limit()
         self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
         self._thread.start()
 
@@ -77,7 +78,7 @@ class Runner:
         return self._arena
 
     def _configure(self, count: int) -> None:
-        from targets.tvm_api import tvm
+        from targets.tvm_api import tvm  # says how many threads a pool may have, so it comes before the pool
 
         self.threads = count
         tvm.get_global_func("runtime.config_threadpool")(1, count)
@@ -97,6 +98,12 @@ class Runner:
             call.done.release()
 
 
+def thread_limit() -> int:
+    """The most threads that a pool of workers can have."""
+    given = os.environ.get("TVM_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else default_threads()
+
+
 _runner: Runner | None = None
 _lock = threading.Lock()
 
@@ -111,7 +118,12 @@ def runner() -> Runner:
 
 
 def set_num_threads(count: int) -> None:
-    """Use so many threads for all compiled graphs of this process. Default: all cores that it may use."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise TargetError(f"the number of threads is a positive integer, got {count!r}")
+    """Use so many threads for all compiled graphs of this process, at most one a core. Default: all cores that it may use.
+
+    Raises TargetError for another number. The environment variable TVM_NUM_THREADS sets another limit than the cores.
+    """
+    limit = thread_limit()
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= limit:
+        raise TargetError(f"the number of threads is an integer from 1 to {limit}, the cores that this process may use; "
+                          f"got {count!r}")
     runner().set_threads(count)

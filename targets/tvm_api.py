@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+from targets.target import default_threads
+
+# TVM takes half the cores that it sees unless told otherwise, and reads this when a pool of workers starts.
+os.environ.setdefault("TVM_NUM_THREADS", str(default_threads()))
 # Workers stay unpinned: pinned ones and their unpinned caller were seen to share one core for seconds.
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.runner import runner, thread_limit
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
 
@@ -69,12 +70,34 @@ def test_one_kernel_for_equal_layers(exe: tg.Executable) -> None:
 def test_the_same_bits_at_any_thread_count(exe: tg.Executable) -> None:
     given = feeds(5, 97)
     results = []
-    for threads in (1, 2, 3):
+    for threads in range(1, thread_limit() + 1):
         tg.set_num_threads(threads)
+        assert workers() == threads
         results.append(exe.run(given))
-    tg.set_num_threads(len(os.sched_getaffinity(0)))
     for other in results[1:]:
         assert all(np.array_equal(results[0][name], other[name]) for name in other)
+
+
+def workers() -> int:
+    """The threads that share the work of a call, by TVM's own count."""
+    from targets.tvm_api import tvm
+
+    return int(runner()(lambda: tvm.get_global_func("runtime.NumThreads")()))
+
+
+def test_all_cores_work_by_default() -> None:
+    code = ("import tgraph as tg, numpy as np\nfrom targets.runner import runner\n"
+            "tg.compile(tg.trace(tg.relu, x=tg.f32[tg.dim('B')]))(np.ones(3, 'f'))\nfrom targets.tvm_api import tvm\n"
+            "print(runner()(lambda: tvm.get_global_func('runtime.NumThreads')()))")
+    environment = {k: v for k, v in os.environ.items() if k != "TVM_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    assert result.stdout.strip() == str(len(os.sched_getaffinity(0))), result.stderr
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.5, 10**6])
+def test_numbers_of_threads_that_make_no_sense(count: Any) -> None:
+    with pytest.raises(tg.TargetError, match="the number of threads is an integer from 1 to"):
+        tg.set_num_threads(count)
 
 
 def test_eight_threads_on_one_executable(exe: tg.Executable) -> None:
