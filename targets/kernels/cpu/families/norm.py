@@ -9,7 +9,7 @@ from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.target import Target
 from targets.tvm_api import Expr, tirx
-from tgraph.ir.dims import DimLike
+from tgraph.ops.shape import product
 
 
 def emit(frame: Frame, target: Target) -> None:
@@ -48,11 +48,3 @@ def emit(frame: Frame, target: Target) -> None:
     else:
         kernel = row_kernels.layer_norm if node.op.name == "layer_norm" else row_kernels.rms_norm
         kernel(**common, epsilon=float(node.attrs["epsilon"]))
-
-
-def product(shape: tuple[DimLike, ...]) -> DimLike:
-    """Number of elements of a shape."""
-    total: DimLike = 1
-    for size in shape:
-        total = total * size
-    return total

@@ -5,7 +5,6 @@ from __future__ import annotations
 from targets.kernels.access import Index
 from targets.kernels.cpu import rows as row_kernels
 from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
-from targets.kernels.cpu.families.norm import product
 from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import SCALAR, cast
@@ -13,6 +12,7 @@ from targets.target import Target
 from targets.tvm_api import Expr, T, int64, tirx
 from tgraph.ir.dtypes import DTYPES
 from tgraph.ir.values import Node
+from tgraph.ops.shape import product
 
 LANES = 16
 NAMES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")

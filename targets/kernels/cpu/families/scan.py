@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from targets.kernels.access import Index
 from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
-from targets.kernels.cpu.families.norm import product
 from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast, is_nan
@@ -14,6 +13,7 @@ from targets.target import Target
 from targets.tvm_api import Expr, T, int64, tirx
 from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Node
+from tgraph.ops.shape import product
 
 Digits = Callable[[Expr], Index]
 
