@@ -24,7 +24,7 @@ from targets.engine import CpuEngine, Engine
 from targets.executable import Executable
 from targets.library import export_library, load_library
 from targets.stages import Stage
-from targets.target import Target
+from targets.target import ALIGNMENT, Target
 from tgraph.formats.registry import replacing
 from tgraph.formats.safetensors import open_tensors, save_safetensors
 from tgraph.ir.dtypes import DTYPES
@@ -33,7 +33,6 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse_program
 
 VERSION = 1
-ALIGNMENT = 64
 GRAPHS = ("traced", "optimized", "prepare", "kernels")
 _PADDING = 0xD935  # id of the extra field that fills up to the alignment
 

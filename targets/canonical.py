@@ -99,12 +99,3 @@ def copy_views(graph: Graph) -> None:
         for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
             twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)
             graph.set_operand(user, position, twin)
-
-
-def dead(graph: Graph) -> None:
-    """Drop what no output depends on."""
-    outputs = {id(v) for _, v in graph.outputs}
-    for node in reversed(graph.nodes):
-        if not any(r.uses or id(r) in outputs for r in node.results):
-            graph.erase(node)
-    graph.prune()

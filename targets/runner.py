@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from targets.target import default_threads
+from targets.target import ALIGNMENT, default_threads
 from tgraph.ir.errors import TargetError
-
-ALIGNMENT = 64
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

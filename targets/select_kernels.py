@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from passes.dce import Dce
 from passes.outline import Functions, outline
 from targets import canonical
 from targets.kernels.access import READ
@@ -92,7 +93,7 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     canonical.decompose(result, _has_kernel)
     canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
     canonical.split_to_slices(result)
-    canonical.dead(result)
+    Dce().apply(result)
     canonical.copy_views(result)
     grouping = Grouping(result, prepared(result, canonical.KERNEL_READS), set())
     groups: list[set[Node]] = []

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from targets.kernels.signature import function_symbols, lookups
+from targets.target import ALIGNMENT
 from tgraph.ir.analysis import is_prepared, liveness, prepared
 from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate
 from tgraph.ir.graph import Graph, unify_shapes
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
-ALIGNMENT = 64
 HOST = {"unpack"}  # ops that the interpreter runs between stages: their results decide the sizes of what follows
 
 

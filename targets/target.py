@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tgraph.ir.errors import TargetError
 
+ALIGNMENT = 64  # bytes: of memory that TVM shares, and of everything that is laid out for it
+
 KINDS = {
     "cpu": 'this machine\'s CPU, or one by LLVM\'s name: "cpu:skylake-avx512"',
     "numpy": "the reference interpreter, float by float as the types say; no compiler",

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from targets.target import ALIGNMENT
 from targets.tvm_api import tvm
 
-ALIGNMENT = 64
 _AS_INTEGERS = {"bool": np.uint8, "bfloat16": np.uint16}  # element types that NumPy's DLPack, or its reader, does not take
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
 from ..ir.dims import Dim, evaluate
 from ..ir.dtypes import DType, f32, f64
-from ..ir.errors import CompileError, InputError, TGraphError
+from ..ir.errors import CompileError, InputError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..ir.values import Constant, Node, Parameter, Value
@@ -83,8 +83,6 @@ class Interpreter:
         except InputError as error:
             prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
             raise InputError(f"{prefix}{error}{_where(node)}") from None
-        except TGraphError:
-            raise
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
             shapes = ", ".join("none" if o is None else f"{o.dtype}{list(o.shape)}" for o in operands)
             raise InputError(f"{node.op.name}({shapes}): {error}{_where(node)}") from error
