@@ -14,7 +14,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, GemmTile, TileLoop
+from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
 from targets.kernels.cpu.workers import (
     ceil_divide,
     divide,
@@ -111,7 +111,8 @@ class _Product:
         height = named(self._rounded(ceil_divide(rows, ceil_divide(rows, tile.rows))))
         whole = named(divide(rows, height) * height)
         self._pack(row, named(whole + self._rounded(rows - whole)), height, k, depth)
-        with T.serial(panels) as p, T.serial(ceil_divide(rows, height)) as t:
+        tiles = named(ceil_divide(rows, height))
+        with T.serial(panels) as p, T.serial(tiles) as t:
             here = named(tirx.min(rows - t * height, height))
             sums = i64(0)
             if self.k_blocks > 1:
@@ -119,13 +120,22 @@ class _Product:
             a = named(t * (tile.rows * self.k_block))
             weights = named(((panel + p) * self.k + k) * tile.columns)
             resume = k_block > 0 if self.k_blocks > 1 else None
+            ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
             ragged = self.k % self.line != 0
-            self._by_height(here, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged))
+            self._by_height(here, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged, ahead))
             if self.k_blocks == 1:
                 self._finish(row + t * height, here, panel + p, sums)
             else:
                 with T.If(k_block == self.k_blocks - 1), T.Then():
                     self._finish(row + t * height, here, panel + p, sums)
+
+    def _ahead(self, panel: Expr, p: Expr, panels: Expr, k: Expr, depth: Expr, t: Expr, tiles: Expr) -> Ahead:
+        """What tile `t` of `tiles` asks for of the weights that come after panel `p`: its share of the next slice."""
+        columns = self.tile.columns
+        following = ((panel + p + 1) * self.k + k) * columns
+        if self.k_blocks > 1:
+            following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
+        return Ahead(named(following + divide(t * depth * columns, tiles)), named(ceil_divide(i64(columns), tiles)))
 
     def _rounded(self, rows: Expr) -> Expr:
         """The height of the tile that takes `rows` rows; 0 for 0."""

@@ -15,8 +15,6 @@ from targets.kernels.scalar import cast
 
 CACHE_LINE = 64
 SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-PREFETCH_BYTES = 4096  # how far ahead of the loop the weights are asked for
-PREFETCH_ROWS = 6  # tiles lower than this have no spare load slots for it
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,18 @@ class GemmTile:
 
 
 @dataclass(frozen=True)
+class Ahead:
+    """The weights that a tile asks memory for while it computes: from `start`, `stride` elements every step of k.
+
+    The tiles that use one slice of a panel share the next slice, so that memory is read evenly all the time. Asking only
+    just ahead leaves it idle while the second and later tiles compute: 16 rows ran at 70 % of this speed.
+    """
+
+    start: Expr
+    stride: Expr
+
+
+@dataclass(frozen=True)
 class TileLoop:
     """What is fixed for all tiles of one product: packed A, packed weights, where sums go, and their layouts.
 
@@ -79,12 +89,14 @@ class TileLoop:
         return CACHE_LINE // SIZE[self.accumulate]
 
     def emit(
-        self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool
-    ) -> None:
+        self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool,
+        ahead: Ahead,
+    ) -> None:  # fmt: skip
         """Adds `depth` steps of k to a tile of `rows` rows and writes it to `sums`.
 
         `a`, `weights`, `sums` are where the tile's A, weights and sums begin. Where `resume` (None: never) is true the
-        tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`.
+        tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`: what
+        to ask for meanwhile.
         """
         lanes, vectors = self.tile.lanes, range(2)
         registers = [T.alloc_buffer((rows, lanes), self.accumulate) for _ in vectors]
@@ -111,19 +123,20 @@ class TileLoop:
                     set_register(lambda i, v, lane: tirx.const(0, self.accumulate))
         groups = divide(depth, self.line)
         with T.serial(groups) as group:
-            self._steps(rows, a, weights, group, i64(self.line), registers, set_register)
+            self._steps(rows, a, weights, group, i64(self.line), registers, set_register, ahead)
         if ragged:
-            self._steps(rows, a, weights, groups, remainder(depth, self.line), registers, set_register)
+            self._steps(rows, a, weights, groups, remainder(depth, self.line), registers, set_register, ahead)
         each(lambda i, v, lane: T.buffer_store(self.sums, registers[v][i, lane], [at(i, v, lane)]))
 
     def _steps(
-        self, rows: int, a: Expr, weights: Expr, group: Expr, count: Expr, registers: list[Any], set_register: Any
-    ) -> None:
+        self, rows: int, a: Expr, weights: Expr, group: Expr, count: Expr, registers: list[Any], set_register: Any,
+        ahead: Ahead,
+    ) -> None:  # fmt: skip
         """`count` steps of k within one line of A."""
         with T.serial(count) as step:
-            row = weights + (group * self.line + step) * self.tile.columns
-            if rows >= PREFETCH_ROWS:
-                self._prefetch(row)
+            index = group * self.line + step
+            row = weights + index * self.tile.columns
+            self._prefetch(ahead.start + index * ahead.stride)
 
             def product(i: Any, v: int, lane: Any) -> Expr:
                 left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
@@ -131,10 +144,10 @@ class TileLoop:
 
             set_register(lambda i, v, lane: registers[v][i, lane] + product(i, v, lane))
 
-    def _prefetch(self, row: Expr) -> None:
-        """Asks for a row of weights further on. A prefetch past the end of the weights does nothing."""
+    def _prefetch(self, first: Expr) -> None:
+        """Asks for weights, a row of a panel at most. A prefetch past the end of the weights does nothing."""
         size = SIZE[str(self.panels.dtype)]
         for line in range(0, self.tile.columns * size, CACHE_LINE):
-            address = tirx.address_of(self.panels[row + (PREFETCH_BYTES + line) // size])
-            read, keep, data = (tirx.const(x, "int32") for x in (0, 3, 1))
-            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, keep, data))
+            address = tirx.address_of(self.panels[first + line // size])
+            read, second_cache, data = (tirx.const(x, "int32") for x in (0, 2, 1))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, second_cache, data))
