@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from targets.schedules import NONE, Schedules
 from tgraph.ir.errors import TargetError
 
 ALIGNMENT = 64  # bytes: of memory that TVM shares, and of everything that is laid out for it
@@ -23,7 +24,7 @@ class Target:
     """A machine to compile for.
 
     vector_bits and vector_registers: of the widest instruction set; l1_bytes, l2_bytes, l3_bytes: data caches of one core
-    (l3: shared).
+    (l3: shared). schedules: parameters of kernels that tuning found, where it did.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Target:
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 512 * 1024
     l3_bytes: int = 16 * 1024 * 1024
+    schedules: Schedules = field(default=NONE, repr=False, hash=False)
 
     @classmethod
     def parse(cls, text: str | Target) -> Target:

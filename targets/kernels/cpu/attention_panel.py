@@ -38,6 +38,13 @@ class AttentionTile:
     query_block: int = 128
     cache_bytes: int = 256 * 1024
 
+    def variants(self) -> dict[str, list[int]]:
+        """Other values of each field that may be faster on some machine; `key_block` decides how sums are rounded."""
+        return {
+            "key_block": [self.keys * n for n in (8, 16, 22, 32, 44)],
+            "query_block": [32, 64, 128, 256],
+        }
+
     @staticmethod
     def for_target(vector_bits: int, vector_registers: int, l1_bytes: int, l2_bytes: int) -> AttentionTile:
         """Accumulators that leave four registers to operands; the copies of K and V in half of L2 (or all of L1)."""

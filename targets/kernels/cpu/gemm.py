@@ -33,8 +33,6 @@ __all__ = ["GemmTile", "gemm"]
 Load = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr], None]
 
-CHUNK_COLUMNS = 384  # where k takes several blocks, the sums of a block of A with so many columns are kept between them
-
 
 def gemm(
     *,
@@ -76,7 +74,7 @@ class _Product:
         self.k_block = max(1, -(-k // (blocks * self.line))) * self.line
         self.k_blocks = max(1, -(-k // self.k_block))
         self.tiles_high = max(1, tile.m_block // tile.rows)
-        self.chunk = max(1, CHUNK_COLUMNS // tile.columns) if self.k_blocks > 1 else self.n_panels
+        self.chunk = max(1, tile.n_block // tile.columns) if self.k_blocks > 1 else self.n_panels
 
     def emit(self) -> None:
         tile = self.tile

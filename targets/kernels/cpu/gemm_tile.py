@@ -29,6 +29,15 @@ class GemmTile:
     columns: int
     k_block: int
     m_block: int
+    n_block: int = 384  # columns whose sums are kept where k takes several blocks
+
+    def variants(self) -> dict[str, list[int]]:
+        """Other values of each field that may be faster on some machine; none changes a bit of the result."""
+        return {
+            "k_block": [256, 384, 512, 768, 1024, 1536],
+            "m_block": [self.rows * n for n in (4, 8, 12, 16, 24, 40)],
+            "n_block": [self.columns * n for n in (4, 12, 24, 48)],
+        }
 
     @property
     def lanes(self) -> int:

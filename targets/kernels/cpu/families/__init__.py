@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from targets.kernels.cpu.families import attention, linear, matmul, norm, pointwise, reduction, scan
 from targets.kernels.frame import Frame
@@ -27,6 +28,9 @@ FAMILIES: dict[str, Emit] = {
     "argmax": scan.emit_argmax,
     "cumsum": scan.emit_cumsum,
 }
+
+# anchor op -> the parameters of a kernel, a dataclass with `variants()`; `tgraph tune` searches among them
+TUNABLE: dict[str, Callable[[Graph, Target], Any]] = {"linear": linear.schedule, "attention": attention.schedule}
 
 
 def kernel(op: str) -> Callable[[Emit], Emit]:

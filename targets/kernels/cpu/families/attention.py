@@ -8,8 +8,15 @@ from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.target import Target
 from targets.tvm_api import Expr
+from tgraph.ir.graph import Graph
 from tgraph.ir.values import Value
 from tgraph.ops.attention import four_axes
+
+
+def schedule(function: Graph, target: Target) -> AttentionTile:
+    """The tile of a kernel: what tuning found for it, or the target's."""
+    default = AttentionTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes)
+    return target.schedules.tile(function, default)
 
 
 def emit(frame: Frame, target: Target) -> None:
@@ -47,6 +54,4 @@ def emit(frame: Frame, target: Target) -> None:
         bias=None if bias is None or bias_shape is None else lambda *at: cast(spread(bias, bias_shape)(*at), "float32"),
         empty_row=node.attrs["empty_row"],
         key_padding=mask_shape is not None and mask_shape[1] == 1 and mask_shape[2] == 1,
-        tile=AttentionTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes))
-
-
+        tile=schedule(frame.function, target))

@@ -10,12 +10,19 @@ from targets.target import Target
 from targets.tvm_api import Expr
 from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
+from tgraph.ir.graph import Graph
 from tgraph.ir.values import Result
 
 
 def tile_for(target: Target, dtype: str) -> GemmTile:
     """The register tile and cache blocks for a target."""
     return GemmTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes, dtype)
+
+
+def schedule(function: Graph, target: Target) -> GemmTile:
+    """The tile of a kernel: what tuning found for it, or the target's."""
+    x = next(n for n in function.nodes if n.op.name == "linear").inputs[0]
+    return target.schedules.tile(function, tile_for(target, accumulator_dtype(x)))
 
 
 def panel_width(target: Target, dtype: str) -> int:
@@ -47,4 +54,4 @@ def emit(frame: Frame, target: Target) -> None:
         finish(((rows, i), (columns, j)), value)
 
     gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store,
-         tile=tile_for(target, dtype), dtype=dtype)
+         tile=schedule(frame.function, target), dtype=dtype)
