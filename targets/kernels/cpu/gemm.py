@@ -133,7 +133,8 @@ class _Product:
         following = ((panel + p + 1) * self.k + k) * columns
         if self.k_blocks > 1:
             following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
-        return Ahead(named(following + divide(t * depth * columns, tiles)), named(ceil_divide(i64(columns), tiles)))
+        lines = self.line * columns * SIZE[str(self.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
+        return Ahead(named(following + divide(t * depth * columns, tiles)), named(ceil_divide(i64(lines), tiles)))
 
     def _rounded(self, rows: Expr) -> Expr:
         """The height of the tile that takes `rows` rows; 0 for 0."""

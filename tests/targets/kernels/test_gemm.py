@@ -203,7 +203,7 @@ def innermost_loops(assembly: str) -> list[list[str]]:
             label, body = start[1], []
         body.append(line)
         if label and re.search(rf"\t(j|b|cb|tb)\S*\s.*{re.escape(label)}$", line):
-            loops.append(body)
+            loops.append(body[:])  # not what follows the jump
     return loops
 
 
