@@ -15,6 +15,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
+from targets.kernels.cpu.register_tile import by_height, finish_columns, heights, rounded
 from targets.kernels.cpu.workers import (
     ceil_divide,
     divide,
@@ -69,6 +70,7 @@ class _Product:
         self.tile, self.accumulate = tile, accumulate
         self.line = CACHE_LINE // SIZE[accumulate]
         self.n_panels = -(-n // tile.columns)
+        self.heights = heights(tile.rows)
         # blocks of k as equal as whole lines allow
         blocks = max(1, -(-k // tile.k_block))
         self.k_block = max(1, -(-k // (blocks * self.line))) * self.line
@@ -106,9 +108,9 @@ class _Product:
         if self.k % self.k_block or self.k == 0:
             depth = named(tirx.min(depth, self.k - k))
         # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
-        height = named(self._rounded(ceil_divide(rows, ceil_divide(rows, tile.rows))))
+        height = named(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
         whole = named(divide(rows, height) * height)
-        self._pack(row, named(whole + self._rounded(rows - whole)), height, k, depth)
+        self._pack(row, named(whole + rounded(rows - whole, self.heights)), height, k, depth)
         tiles = named(ceil_divide(rows, height))
         with T.serial(panels) as p, T.serial(tiles) as t:
             here = named(tirx.min(rows - t * height, height))
@@ -120,7 +122,7 @@ class _Product:
             resume = k_block > 0 if self.k_blocks > 1 else None
             ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
             ragged = self.k % self.line != 0
-            self._by_height(here, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged, ahead))
+            by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged, ahead))
             if self.k_blocks == 1:
                 self._finish(row + t * height, here, panel + p, sums)
             else:
@@ -135,28 +137,6 @@ class _Product:
             following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
         lines = self.line * columns * SIZE[str(self.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
         return Ahead(named(following + divide(t * depth * columns, tiles)), named(ceil_divide(i64(lines), tiles)))
-
-    def _rounded(self, rows: Expr) -> Expr:
-        """The height of the tile that takes `rows` rows; 0 for 0."""
-        result: Expr = i64(self.tile.rows)
-        for height in reversed(self.tile.heights[:-1]):
-            result = tirx.Select(rows <= height, i64(height), result)
-        return tirx.Select(rows <= 0, i64(0), result)
-
-    def _by_height(self, rows: Expr, emit: Callable[[int], None]) -> None:
-        """`emit` for the lowest tile that takes `rows` rows, the highest tile asked for first."""
-
-        def choose(heights: list[int]) -> None:
-            if len(heights) == 1:
-                emit(heights[0])
-                return
-            with T.If(rows > heights[-2]):
-                with T.Then():
-                    emit(heights[-1])
-                with T.Else():
-                    choose(heights[:-1])
-
-        choose(self.tile.heights)
 
     def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
         """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""
@@ -183,23 +163,15 @@ class _Product:
         columns, lanes, tail = self.tile.columns, self.tile.lanes, self.n % self.tile.columns
         with T.serial(rows) as i:
 
-            def vector(first: Expr, count: int) -> None:
-                with T.vectorized(count) as lane:
-                    j = first + tirx.Cast("int64", lane)
-                    self.store(row + i, panel * columns + j, self.loop.sums[sums + i * columns + j])
-
-            def vectors(count: int) -> None:
-                if count >= lanes:
-                    with T.serial(i64(count // lanes)) as v:
-                        vector(v * lanes, lanes)
-                if count % lanes:
-                    vector(i64(count // lanes * lanes), count % lanes)
+            def store(first: Expr, lane: Any) -> None:
+                j = first + lane
+                self.store(row + i, panel * columns + j, self.loop.sums[sums + i * columns + j])
 
             if tail == 0:
-                vectors(columns)
+                finish_columns(columns, lanes, store)
             else:
                 with T.If(panel == self.n_panels - 1):
                     with T.Then():
-                        vectors(tail)
+                        finish_columns(tail, lanes, store)
                     with T.Else():
-                        vectors(columns)
+                        finish_columns(columns, lanes, store)

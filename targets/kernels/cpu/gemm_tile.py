@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.cpu.register_tile import RegisterTile
 from targets.kernels.cpu.workers import divide, i64, remainder
 from targets.kernels.scalar import cast
 
@@ -43,11 +43,6 @@ class GemmTile:
     def lanes(self) -> int:
         """Elements of one vector."""
         return self.columns // 2
-
-    @property
-    def heights(self) -> list[int]:
-        """Numbers of rows for which there is a loop, ascending; other numbers are rounded up."""
-        return sorted({1, self.rows, *range(2, self.rows, 2)})
 
     @classmethod
     def for_target(
@@ -107,40 +102,21 @@ class TileLoop:
         tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`: what
         to ask for meanwhile.
         """
-        lanes, vectors = self.tile.lanes, range(2)
-        registers = [T.alloc_buffer((rows, lanes), self.accumulate) for _ in vectors]
-
-        def each(emit: Callable[[Any, int, Any], None]) -> None:
-            with T.unroll(rows) as i:
-                for v in vectors:
-                    with T.vectorized(lanes) as lane:
-                        emit(i, v, lane)
-
-        def set_register(value: Callable[[Any, int, Any], Expr]) -> None:
-            each(lambda i, v, lane: T.buffer_store(registers[v], value(i, v, lane), [i, lane]))
+        tile = RegisterTile(rows, self.tile.lanes, self.accumulate)
 
         def at(i: Any, v: int, lane: Any) -> Expr:
-            return sums + i * self.tile.columns + v * lanes + lane
+            return sums + i * self.tile.columns + v * tile.lanes + lane
 
-        if resume is None:
-            set_register(lambda i, v, lane: tirx.const(0, self.accumulate))
-        else:
-            with T.If(resume):
-                with T.Then():
-                    set_register(lambda i, v, lane: self.sums[at(i, v, lane)])
-                with T.Else():
-                    set_register(lambda i, v, lane: tirx.const(0, self.accumulate))
+        tile.start(resume, lambda i, v, lane: self.sums[at(i, v, lane)])
         groups = divide(depth, self.line)
         with T.serial(groups) as group:
             self._prefetch(ahead, group)
-            self._steps(rows, a, weights, group, i64(self.line), registers, set_register)
+            self._steps(tile, a, weights, group, i64(self.line))
         if ragged:
-            self._steps(rows, a, weights, groups, remainder(depth, self.line), registers, set_register)
-        each(lambda i, v, lane: T.buffer_store(self.sums, registers[v][i, lane], [at(i, v, lane)]))
+            self._steps(tile, a, weights, groups, remainder(depth, self.line))
+        tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
-    def _steps(
-        self, rows: int, a: Expr, weights: Expr, group: Expr, count: Expr, registers: list[Any], set_register: Any
-    ) -> None:
+    def _steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
         """`count` steps of k within one line of A."""
         with T.serial(count) as step:
             row = weights + (group * self.line + step) * self.tile.columns
@@ -149,7 +125,7 @@ class TileLoop:
                 left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
                 return left * cast(self.panels[row + v * self.tile.lanes + lane], self.accumulate)
 
-            set_register(lambda i, v, lane: registers[v][i, lane] + product(i, v, lane))
+            tile.add(product)
 
     def _prefetch(self, ahead: Ahead, group: Expr) -> None:
         """Asks for the lines of weights that belong to a group of steps. Past the end of the weights this does nothing."""
