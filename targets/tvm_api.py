@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from targets.target import default_threads
 
@@ -13,14 +14,14 @@ os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 import tvm
 from tvm import relax, tirx
-from tvm.ir import Expr, IRModule
+from tvm.ir import Expr, IRModule, TensorLoad
 from tvm.relax.expr import prim_value
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
 
-__all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "cpu_features", "host_cpu", "int64", "prim_value",
-           "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]
+__all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
+           "prim_value", "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -54,3 +55,19 @@ def cpu_features(mcpu: str) -> frozenset[str]:
 def int64(value: int) -> Expr:
     """A literal index."""
     return tirx.const(value, "int64")
+
+
+def contiguous(load: Callable[[Expr], Expr]) -> bool:
+    """Whether `load(i)` is a plain read of memory, and `load(i + 1)` reads the next element."""
+    i = tirx.Var("i", "int64")
+    here, following = (_uncast(load(at)) for at in (i, i + int64(1)))
+    if not isinstance(here, TensorLoad):
+        return False
+    step = tvm.sym.Analyzer().simplify(following.indices[0] - here.indices[0])
+    return isinstance(step, tirx.IntImm) and int(step.value) == 1
+
+
+def _uncast(expression: Expr) -> Expr:
+    while isinstance(expression, tirx.Cast):
+        expression = expression.value
+    return expression
