@@ -9,7 +9,8 @@ from tgraph.ir.errors import PassError
 from .base import Pass, find_pass
 
 _CLEAN = "fold-constants,canonicalize,simplify"
-_FUSE = "fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,eliminate-transposes,fuse-attention"
+_FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
+         "eliminate-transposes,fuse-attention")
 _JOIN = "fuse-qkv,fuse-bias-activation"
 _DROP = "cse,dce"
 

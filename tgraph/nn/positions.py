@@ -51,5 +51,4 @@ class RotaryPositions(Module):
         """x [B, H, S, head_dim], rotated by the positions 0 .. S-1."""
         positions = apply("range", stop=x.shape[2])
         cos, sin = apply("embedding", positions, self.cos), apply("embedding", positions, self.sin)
-        first, second = apply("split", x, sizes=2)
-        return apply("concat", first * cos - second * sin, second * cos + first * sin, axis=-1)
+        return apply("rotary", x, cos, sin)
