@@ -24,6 +24,7 @@ class FiniteMask(Pass):
     """
 
     effect = "changes-meaning"
+    enters_functions = True
     at_most: float = -1e4
 
     def apply(self, graph: Graph) -> None:

@@ -39,6 +39,7 @@ class FuseAttention(Pass):
     """
 
     effect = "rounds"
+    enters_functions = True
 
     def apply(self, graph: Graph) -> None:
         fuse(graph, MASK_FILL, RULE)

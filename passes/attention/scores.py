@@ -71,9 +71,9 @@ def follow_back(m: Matcher, value: Value, axes: Axes, state: Scores) -> Scores:
         x, factor = scaled
         return follow_back(m, x, aligned(x, axes).axes, replace(state, scale=state.scale * factor))
     if node.op.name in ("mul", "div") and (position := _scores_among(m, node, axes)) is not None:
-        factor = Factor(aligned(node.inputs[1 - position], axes), divides=node.op.name == "div")
+        fed = Factor(aligned(node.inputs[1 - position], axes), divides=node.op.name == "div")
         x = node.inputs[position]
-        return follow_back(m, x, aligned(x, axes).axes, replace(state, factors=(*state.factors, factor)))
+        return follow_back(m, x, aligned(x, axes).axes, replace(state, factors=(*state.factors, fed)))
     if node.op.name in ("add", "sub"):
         return _add(m, node, axes, state)
     if node.op.name == "where":
