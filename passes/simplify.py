@@ -69,8 +69,11 @@ def _opposites():  # type: ignore[no-untyped-def]
 @register_pass
 @dataclass(frozen=True)
 class Simplify(RewritePass):
-    """where(true, x, y) = x, concat(x) = x, concat(split(x)) = x, slice(concat(x, y)) = slice(x), casts that change no
-    number, reductions of axes of size 1, max(x, x) = x, not not x = x, and more of that kind."""
+    """where(true, x, y) = x, concat(split(x)) = x, max(x, x) = x, not not x = x, and more that removes work, bit by bit the same.
+
+    Pieces that are put together as they were cut, selections that are decided, casts that change no number, reductions
+    of axes of size 1, comparisons and logic with one simpler form.
+    """
 
     effect = "exact"
     rules = (

@@ -19,7 +19,7 @@ Outputs = Mapping[str, np.ndarray]
 OPTIONS = ("decompose{ops=softmax+gelu+layer_norm}", "fold-constants{max_elements=4}", "fuse-qkv{at_least=3}",
            "fuse-qkv{widest=16}", "mixed-precision{dtype=bf16}",
            "mixed-precision{keep=attention+linear}", "remove-padding{finite=true}",
-           "cse,fuse-bias-activation,specialize-shapes,mixed-precision,fuse-qkv,decompose,dce")
+           "decompose,O3", "cse,fuse-bias-activation,specialize-shapes,mixed-precision,fuse-qkv,decompose,dce")
 
 
 def _gives(subject: Any, pipeline: str, number: int, expected: Outputs) -> Problem | None:
