@@ -25,8 +25,8 @@ from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
 VIEWS = canonical.VIEWS | canonical.CREATED
-# what the families of products read on the fly: each element is read once, or once a block of queries
-READABLE = {"linear": VIEWS, "matmul": VIEWS, "attention": VIEWS | {"rotary"}}
+# what the families of products read on the fly: attention reads each element once, or once a block of queries
+READABLE = {"linear": VIEWS, "matmul": VIEWS, "attention": VIEWS | {"rotary", "cast"}}
 MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
 
 

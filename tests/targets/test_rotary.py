@@ -32,6 +32,14 @@ def test_a_layer_adds_no_kernel_but_its_tables() -> None:
     assert tg.check(turned)
 
 
+def test_half_precision_turns_in_f32_and_rounds_as_it_reads() -> None:
+    passes = "fuse-qkv,mixed-precision,cse,dce"
+    plain, turned = (tg.compile(tg.trace(nn.MultiHeadAttention(64, 2, rotary=rotary), tg.f32[B, S, 64]), passes=passes)
+                     for rotary in (None, nn.RotaryPositions(32, max_length=64)))
+    assert len(turned.kernels) == len(plain.kernels) + 2, "its tables: q and k are widened, turned and rounded as they are read"
+    assert tg.check(turned)
+
+
 def test_halves_are_read_in_whole_vectors() -> None:
     """The condition which half an element is in is one for all lanes, so that nothing is read lane by lane."""
     exe = tg.compile(tg.trace(tg.rotary, x=tg.f32[B, 2, S, 64], cos=tg.f32[S, 32], sin=tg.f32[S, 32]), "cpu:x86-64-v3")
