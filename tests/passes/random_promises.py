@@ -26,7 +26,9 @@ def _gives(subject: Any, pipeline: str, number: int, expected: Outputs) -> Probl
     """Whether the graph, after the pipeline, gives what is expected on one of the subject's sets of inputs."""
     after: tg.Graph | None = None
     try:
-        after = optimize(subject.graph, pipeline, verify_each=True)
+        if pipeline not in subject.made:
+            subject.made[pipeline] = optimize(subject.graph, pipeline, verify_each=True)
+        after = subject.made[pipeline]
         found = Interpreter(after, weights=subject.validator.weights).run(subject.validator.trials[number].feeds)
     except tg.TGraphError as error:
         return type(error).__name__, f"{pipeline}: {error}\n{after or ''}"

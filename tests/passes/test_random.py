@@ -42,6 +42,7 @@ class Subject:
     def __init__(self, graph: tg.Graph):
         tg.verify(graph)
         self.graph, self.text, self.content = graph, str(graph), snapshot(graph)
+        self.made: dict[str, tg.Graph] = {}  # what pipelines made of it, for those that look again and again
         self.validator = Validator(graph)
         self.expected = self.validator.expect(graph)
 
