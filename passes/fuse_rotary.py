@@ -13,7 +13,7 @@ from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
 from tgraph.ir.registry import get_op
 from tgraph.ir.rules import collect_constraints
-from tgraph.ir.values import Constant, Result, Value
+from tgraph.ir.values import Constant, Node, Result, Value
 
 from .base import register_pass
 from .language import tg
@@ -72,7 +72,7 @@ def _fits(interleaved: bool) -> Callable[[Match], str | None]:
     def where(match: Match) -> str | None:
         x, names = match["x"], match.names
         width = x.shape[-1] if x.type.rank else 0
-        if names.get("middle", 0) * 2 != (width if "middle" in names else 0) or names.get("end", width) != width:
+        if "middle" in names and (names["middle"] * 2 != width or names.get("end", width) != width):
             return f"the parts of the last axis of {x.type} are no halves"
         if names.get("shape", x.shape) != x.shape:
             return f"the pairs come back as [{', '.join(map(str, names['shape']))}], not as {x.type}"
@@ -93,40 +93,35 @@ def _concat(x: Any, y: Any) -> Any:
 
 
 def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
-    """How to make a table of one number a pair from what makes one of a number an element; None if it may differ."""
-    if isinstance(value, Constant):
-        data, half = value.data, value.shape[-1] // 2
-        if data is None or not isinstance(half, int):
-            return None
-        first, second = (data[..., ::2], data[..., 1::2]) if interleaved else (data[..., :half], data[..., half:])
-        same = np.array_equal(first, second)
-        return (lambda b: b.constant(np.ascontiguousarray(first), value.dtype)) if same else None
+    """How to make a table of one number a pair in the place of one a number an element; None if a pair's may differ.
+
+    Looks through what treats all columns alike: elementwise ops with a number, lookups of rows, slices of other axes.
+    """
+    if isinstance(value, Constant) and value.data is not None:
+        half = value.data.shape[-1] // 2
+        cuts = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
+        first, second = (value.data[..., cut] for cut in cuts)
+        return (lambda b: b.constant(first.copy(), value.dtype)) if np.array_equal(first, second) else None
     if not isinstance(value, Result):
         return None
     node = value.node
-    if node.op.name == "concat" and not interleaved and node.attrs["axis"] == -1:
-        twice = len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]
-        return (lambda b: node.inputs[0]) if twice else None
-    if node.op.name == "embedding" or (node.op.name == "slice" and -1 not in node.attrs["axes"]) or (
-            node.op.name == "unsqueeze" and -1 not in node.attrs["axes"]) or (
-            node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1):
-        position = next(i for i in reversed(range(len(node.inputs))) if node.inputs[i].type.rank)
-        inner = _half_width(node.inputs[position], interleaved)
-        if inner is None or node.inputs[position].shape[-1] != value.shape[-1]:
-            return None
+    if node.op.name == "concat" and node.attrs["axis"] == -1 and not interleaved:
+        return (lambda b: node.inputs[0]) if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1] else None
+    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == value.shape[-1]]
+    rowwise = node.op.name == "embedding" or (node.op.name in ("slice", "unsqueeze") and -1 not in node.attrs["axes"])
+    single = node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1
+    if not wide or not (rowwise or single) or (inner := _half_width(node.inputs[wide[-1]], interleaved)) is None:
+        return None
 
-        def rebuild(b: Builder) -> Value:
-            operands = [*node.inputs]
-            operands[position] = inner(b)
-            made: Value = b.apply(node.op, operands, node.attrs)
-            return made
+    def again(b: Builder) -> Value:
+        made: Value = b.apply(node.op, [inner(b) if i == wide[-1] else v for i, v in enumerate(node.inputs)], node.attrs)
+        return made
 
-        return rebuild
-    return None
+    return again
 
 
 @node_rule("rotary(x, (c, c), (s, s)) = rotary(x, c, s)", "rotary")
-def _narrow_tables(graph: Graph, node: Any) -> Sequence[Value] | str:
+def _narrow_tables(graph: Graph, node: Node) -> Sequence[Value] | str:
     x, *tables = node.inputs
     interleaved = node.attrs["interleaved"]
     made = [_half_width(t, interleaved) if t.shape[-1] == x.shape[-1] else None for t in tables]
