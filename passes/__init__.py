@@ -15,6 +15,7 @@ from . import (  # noqa: F401  (each registers its pass)
     fuse_layer_norm,
     fuse_qkv,
     fuse_rms_norm,
+    fuse_rotary,
     fuse_silu,
     fuse_skip_norm,
     fuse_softmax,

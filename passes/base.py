@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 
+from .functions import rewrite_functions
+
 # exact: the same numbers. rounds: the same real numbers, rounded elsewhere. changes-meaning: says how in its doc.
 Effect = Literal["exact", "rounds", "changes-meaning"]
 
@@ -26,6 +28,7 @@ class Pass(abc.ABC):
 
     effect: ClassVar[Effect] = "exact"
     option_help: ClassVar[str] = ""  # for options that are no fields: how they are written
+    enters_functions: ClassVar[bool] = False  # whether what calls apply is rewritten, too, function by function
 
     @classmethod
     def pass_name(cls) -> str:
@@ -47,7 +50,13 @@ class Pass(abc.ABC):
 
     @abc.abstractmethod
     def apply(self, graph: Graph) -> None:
-        """Rewrite the graph."""
+        """Rewrite the graph itself; a runner calls `run`."""
+
+    def run(self, graph: Graph) -> None:
+        """Rewrite the graph, and before it the functions that it calls if the pass enters them."""
+        if self.enters_functions:
+            rewrite_functions(graph, self.apply)
+        self.apply(graph)
 
     def __str__(self) -> str:
         """As in a pipeline: the name, and in braces the options that differ from their defaults."""

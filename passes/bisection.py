@@ -83,7 +83,7 @@ def _run(step: Pass, graph: Graph, limit: int | None) -> tuple[Graph, Report, st
     report = Report(limit=limit)
     try:
         with reporting(report):
-            step.apply(result)
+            step.run(result)
     except LimitReached:
         return result, report, None
     except TGraphError as error:

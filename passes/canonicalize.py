@@ -93,8 +93,11 @@ def _splat_to_number(graph: Graph, node: Node) -> Sequence[Value] | str:
 @register_pass
 @dataclass(frozen=True)
 class Canonicalize(RewritePass):
-    """One spelling each: x / c = x (1/c), x - c = x + (-c), view(c x) = c view(x), (c x) y = c (x y), x x = x^2; no
-    identities (x + 0, x 1, own shape, type or order); views joined; constants right, other operands in one order."""
+    """One spelling for what has several: x / c = x (1/c), view(c x) = c view(x), x + 0 = x, x x = x^2, b + a = a + b, ...
+
+    Differences with a constant are sums, quotients by one products; a scale stands behind views and products; identities
+    (x + 0, x 1, a view or cast to what x is) go; views are joined; constants stand right, other operands in one order.
+    """
 
     effect = "rounds"
     rules = (

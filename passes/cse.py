@@ -18,6 +18,7 @@ class Cse(Pass):
     """f(x), f(x) = one f(x), used twice. Ops have no side effects, so equal nodes have equal results."""
 
     effect = "exact"
+    enters_functions = True
 
     def apply(self, graph: Graph) -> None:
         report = current_report()

@@ -16,6 +16,7 @@ class Dce(Pass):
     """Drop the nodes that no output depends on, and the parameters and constants that nothing reads."""
 
     effect = "exact"
+    enters_functions = True
 
     def apply(self, graph: Graph) -> None:
         report = current_report()

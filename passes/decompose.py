@@ -27,6 +27,7 @@ class Decompose(Pass):
     """
 
     effect = "rounds"
+    enters_functions = True
     ops: str = ""
 
     def apply(self, graph: Graph) -> None:

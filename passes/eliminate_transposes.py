@@ -57,8 +57,11 @@ _ONES = rule("transpose(x) = reshape(x) where axes of size 1 move", lambda x, pe
 @register_pass
 @dataclass(frozen=True)
 class EliminateTransposes(RewritePass):
-    """transpose(transpose(x, p), p^-1) = x, also with elementwise ops, softmax, norms and products of rows in between;
-    x transpose(W) = linear(x, W) for a W known before any input; x^T y^T = (y x)^T. Never makes more transposes."""
+    """transpose(transpose(x, p), p^-1) = x, also with ops in between that transposes pass through. Never makes more of them.
+
+    Elementwise ops, softmax, norms and products of rows let them through. x transpose(W) = linear(x, W) for a W known
+    before any input; x^T y^T = (y x)^T; a reduction takes the order of its operand's axes.
+    """
 
     effect = "rounds"
     rules = (

@@ -21,6 +21,7 @@ class FoldConstants(Pass):
     """
 
     effect = "rounds"
+    enters_functions = True
     max_elements: int = 65536
 
     def apply(self, graph: Graph) -> None:

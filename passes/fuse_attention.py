@@ -30,14 +30,16 @@ MASK_FILL = -1e30  # scores are far from it, so that e^(fill - max) is 0
 class FuseAttention(Pass):
     """softmax(scale q k^T + bias, where allowed) v = attention(q, k, v, mask, bias, scale=scale).
 
-    The scale may stand on q, k or the scores, as factor or divisor. `where(mask, s, c)` is a mask if c <= -1e30; a row
-    without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is selected away.
-    s + where(mask, 0, -inf) is one too; other terms stay a bias. Comparisons of positions become `causal`.
+    The scale may stand on q, k or the scores, as factor or divisor; one that only a run knows and that is the same for all
+    keys moves to q. `where(mask, s, c)` is a mask if c <= -1e30 (in f16, which ends at -65504, -inf alone; `finite-mask`
+    takes more); a row without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is
+    selected away. s + where(mask, 0, -inf) is one too; other terms stay a bias. Comparisons of positions become `causal`.
     k and v that repeat heads become grouped heads; heads that are split, attended and put together one by one become
     one op. All that also for `attention` ops that are there.
     """
 
     effect = "rounds"
+    enters_functions = True
 
     def apply(self, graph: Graph) -> None:
         fuse(graph, MASK_FILL, RULE)

@@ -32,6 +32,7 @@ class FuseQKV(Pass):
     """
 
     effect = "rounds"
+    enters_functions = True
     at_least: int = 2
     widest: int = 0
 

@@ -10,10 +10,11 @@ from passes.algebra.spellings import over, sum_of
 from .base import register_pass
 from .language import tg
 from .matching import Match
-from .patterns import attribute, either, rule, scalar
+from .patterns import attribute, either, rule, scalar, tensor
 from .rewriting import RewritePass
 
 AXIS = ANY = attribute()
+MASK = tensor("bool")
 FACTOR = scalar(lambda c: c > 0)  # a negative one turns the maximum into a minimum: e^(c (x - max x)) may overflow
 
 
@@ -39,12 +40,6 @@ def _kept(e, mask, dtype):  # type: ignore[no-untyped-def]
     return either(tg.where(mask, e, 0.0), tg.where(~mask, 0.0, e), e * tg.cast(mask, dtype=dtype))
 
 
-def _is_boolean(match: Match) -> str | None:
-    """A mask that is a number may be 0.5, and then it is a weight."""
-    mask = match["mask"]
-    return None if mask.dtype.is_bool else f"the mask is {mask.dtype}, not bool"
-
-
 def _is_half(match: Match) -> str | None:
     """Softmax of a half precision is computed in f32 by itself."""
     x, inner, outer = match["x"], match["inner"], match["outer"]
@@ -68,11 +63,11 @@ class FuseSoftmax(RewritePass):
              lambda x, c, d, axis: tg.softmax(x * c if c is not None else x / d, axis=axis)),
         rule("e^x / sum e^x = softmax(x)",
              lambda x, axis=AXIS: _over_sum(tg.exp(x), axis), lambda x, axis: tg.softmax(x, axis=axis)),
-        # a row without a key is 0 / 0 before, and all -inf after: NaN both times
+        # a row without a key is 0 / 0 before, and all -inf after: NaN both times. A mask of numbers may be 0.5: a weight
         rule("m e^(x - max x) / sum m e^(x - max x) = softmax(x where m, else -inf)",
-             lambda x, mask, dtype=ANY, axis=AXIS: _over_sum(
+             lambda x, mask=MASK, dtype=ANY, axis=AXIS: _over_sum(
                  _kept(tg.exp(either(_shifted(x, axis), x)), mask, dtype), axis),
-             lambda x, mask, axis: tg.softmax(tg.where(mask, x, -math.inf), axis=axis), where=_is_boolean),
+             lambda x, mask, axis: tg.softmax(tg.where(mask, x, -math.inf), axis=axis)),
         rule("x - max x - ln sum e^(x - max x) = log_softmax(x)",
              lambda x, axis=AXIS: either(
                  _shifted(x, axis) - _log_sum_exp(_shifted(x, axis), axis),

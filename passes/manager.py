@@ -91,7 +91,7 @@ def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[Repo
     start = time.perf_counter()
     try:
         with reporting(report):
-            step.apply(graph)
+            step.run(graph)
     except TGraphError as error:
         raise PassError(f"pass {step} failed on graph {graph.name}: {error}") from error
     return report, time.perf_counter() - start

@@ -154,6 +154,10 @@ class Matcher:
             return None, {**names, pattern.name: number}
         if pattern.prepared and not is_prepared(value, self.ready):
             return f"{pattern.name} is not known before the inputs", names
+        if pattern.kinds and value.dtype.kind not in pattern.kinds:
+            return f"{pattern.name} is {value.dtype}, not {' or '.join(pattern.kinds)}", names
+        if pattern.rank is not None and value.type.rank != pattern.rank:
+            return f"{pattern.name} is {value.type}, not of rank {pattern.rank}", names
         known = names.get(pattern.name)
         if known is not None and known is not value:
             return f"{pattern.name} is another value here ({_what(value)})", names

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from passes.algebra.magnitudes import LargeConstants
+from passes.functions import rewrite_functions
 from passes.products import missed
 from passes.rewriting import current_report, erase_dead
 from tgraph.ir.analysis import is_prepared, prepared
@@ -13,7 +17,7 @@ from tgraph.ir.dtypes import DType, bf16, f16, f32
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import NOWHERE
-from tgraph.ir.values import Node, Result, Value
+from tgraph.ir.values import Constant, Node, Result, Value
 
 from .base import Pass, register_pass
 
@@ -32,8 +36,10 @@ class MixedPrecision(Pass):
     softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and parameters. Moves between
     two products (splitting heads, say) move halves. `keep` lists products to leave in f32: `keep=attention+matmul`.
 
-    An f16 above 65504 is infinite: attention with an additive bias, which may be a mask of -1e9, stays in f32 with f16.
-    Functions that are called are left as they are: run this pass before those that make calls.
+    An f16 above 65504 is infinite. With f16 a product stays in f32 if a constant beyond that reaches it by moves, sums,
+    scales and selections alone, and so does attention with an additive bias, which may be a mask of -1e9, unless it is a
+    constant within the range. Parameters and inputs are taken to fit; `tg.check` tells. Functions that are called are
+    treated likewise, each by itself: what goes into a call and comes out of it stays f32.
     """
 
     effect = "rounds"
@@ -47,9 +53,15 @@ class MixedPrecision(Pass):
         unknown = [name for name in kept if name not in PRODUCTS]
         if unknown:
             raise PassError(f"mixed-precision: keep lists {', '.join(PRODUCTS)}, joined by +; got {', '.join(unknown)}")
-        lowering = _Lowering(graph, HALVES[self.dtype], prepared(graph))
+        ready = prepared(graph)
+        rewrite_functions(graph, lambda body: self._lower(body, prepared(body), kept), lambda call: call not in ready)
+        self._lower(graph, prepared(graph), kept)
+
+    def _lower(self, graph: Graph, ready: set[Node], kept: Collection[str]) -> None:
+        """The products of one graph."""
+        lowering = _Lowering(graph, HALVES[self.dtype], ready)
         for node in graph.nodes:
-            if node.op.name not in PRODUCTS or node in lowering.ready:
+            if node.op.name not in PRODUCTS or node in ready:
                 continue
             rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
             refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
@@ -68,13 +80,18 @@ class _Lowering:
     def __init__(self, graph: Graph, half: DType, ready: set[Node]):
         self.graph, self.half, self.ready = graph, half, ready
         self._twins: dict[Value, Value] = {}
+        self._large = LargeConstants(float(np.finfo(np.float16).max))
 
     def refusal(self, node: Node) -> str | None:
         """Why a product must stay as it is."""
         if node.result.dtype != f32:
             return f"it is computed in {node.result.dtype}"
-        if self.half is f16 and node.op.name == "attention" and node.operands[4] is not None:
-            return "its additive bias may exceed the range of f16"
+        if self.half is f16:
+            if node.op.name == "attention" and not isinstance(node.operands[4], Constant | None):
+                return "its additive bias may exceed the range of f16"
+            for value in node.inputs:
+                if (number := self._large.reaching(value)) is not None:
+                    return f"the constant {number:g} reaches it, and f16 ends at {self._large.limit:g}"
         return None
 
     def product(self, node: Node) -> list[Value]:

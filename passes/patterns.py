@@ -2,11 +2,12 @@
 
     rule("x sigmoid(x) = silu(x)", lambda x: x * tg.sigmoid(x), lambda x: tg.silu(x))
 
-A parameter of the pattern is a wildcard, and its default says of what kind: none, any value; `weight()`, one known before any
-input; `scalar()`, a constant of one value; `attribute()`, an attribute. The replacement takes those it needs by name. Numbers
-match constants of that value, commutative ops match in both orders, an attribute that a pattern does not name must have its
-default. `either(a, b)` matches one of several spellings, `maybe(f, x)` matches f(x) or x; a name that the spelling found
-does not have is None in the replacement. A replacement that takes `match` gets the whole `Match`.
+A parameter of the pattern is a wildcard, and its default says of what kind: none, any value; `tensor("bool", rank=2)`, one of
+a type; `weight()`, one known before any input; `scalar()`, a constant of one value; `attribute()`, an attribute. The
+replacement takes those it needs by name. Numbers match constants of that value, commutative ops match in both orders, an
+attribute that a pattern does not name must have its default. `either(a, b)` matches one of several spellings, `maybe(f, x)`
+matches f(x) or x; a name that the spelling found does not have is None in the replacement. A replacement that takes
+`match` gets the whole `Match`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,15 @@ COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal
 
 @dataclass(frozen=True)
 class Wild:
-    """Any value; the same name must mean the same value everywhere. With `prepared`, one known before any input."""
+    """Any value; the same name must mean the same value everywhere. With `prepared`, one known before any input.
+
+    `kinds` of elements and `rank` limit the type; () and None do not.
+    """
 
     name: str
     prepared: bool = False
+    kinds: tuple[str, ...] = ()
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,14 @@ def as_pattern(value: Any) -> Pattern | None:
 @dataclass(frozen=True)
 class weight:
     """A wildcard for a value that is known before any input."""
+
+
+@dataclass(frozen=True)
+class tensor:
+    """A wildcard for a value of a type: elements of `kinds` ("float", "int", "uint", "bool", joined by +), axes."""
+
+    kinds: str = ""
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +237,8 @@ def _wildcard(name: str, parameter: inspect.Parameter) -> Any:
     kind = parameter.default
     if kind is parameter.empty:
         return PatternTensor(Wild(parameter.name))
+    if isinstance(kind, tensor):
+        return PatternTensor(Wild(parameter.name, kinds=tuple(kind.kinds.split("+")) if kind.kinds else (), rank=kind.rank))
     if isinstance(kind, weight):
         return PatternTensor(Wild(parameter.name, prepared=True))
     if isinstance(kind, scalar):
@@ -230,7 +246,7 @@ def _wildcard(name: str, parameter: inspect.Parameter) -> Any:
     if isinstance(kind, attribute):
         return Attribute(parameter.name, kind.check)
     raise PassError(f"rule {name!r}: parameter {parameter.name} defaults to {kind!r}; "
-                    "it may have no default, or weight(), scalar() or attribute()")
+                    "it may have no default, or tensor(), weight(), scalar() or attribute()")
 
 
 def _roots(pattern: Pattern) -> Sequence[str]:

@@ -9,7 +9,8 @@ from tgraph.ir.errors import PassError
 from .base import Pass, find_pass
 
 _CLEAN = "fold-constants,canonicalize,simplify"
-_FUSE = "fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,eliminate-transposes,fuse-attention"
+_FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
+         "eliminate-transposes,fuse-attention")
 _JOIN = "fuse-qkv,fuse-bias-activation"
 _DROP = "cse,dce"
 
@@ -31,9 +32,10 @@ _ITEM = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 
 
 def parse_pipeline(text: str) -> list[Pass]:
-    """The passes that a level or a pipeline text names. Raises PassError that says where the text is wrong."""
-    if text.strip() in LEVELS:
-        text = LEVELS[text.strip()]
+    """The passes that a pipeline names; an item may be a level, as in `decompose,O2`.
+
+    Raises PassError that says where the text is wrong.
+    """
     passes: list[Pass] = []
     position = 0
     while position < len(text.rstrip()):
@@ -41,7 +43,11 @@ def parse_pipeline(text: str) -> list[Pass]:
         if match is None:
             raise PassError(f"pipeline {text!r}: expected name or name{{key=value}} at character {position + 1}, "
                             f"found {text[position:position + 20]!r}; levels are {', '.join(LEVELS)}")
-        passes.append(_create(match.group(1), match.group(2) or ""))
+        name = match.group(1)
+        if name in LEVELS and match.group(2) is None:
+            passes += parse_pipeline(LEVELS[name])
+        else:
+            passes.append(_create(name, match.group(2) or ""))
         position = match.end()
     return passes
 

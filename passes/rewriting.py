@@ -90,6 +90,7 @@ def current_report() -> Report:
 class RewritePass(Pass):
     """A pass that is a list of rules, each tried in order at every node until none applies."""
 
+    enters_functions = True
     rules: ClassVar[Sequence[Rule | NodeRule]] = ()
 
     def apply(self, graph: Graph) -> None:

@@ -11,10 +11,11 @@ from tgraph.ir.dtypes import DType
 from .base import register_pass
 from .language import tg
 from .matching import Match
-from .patterns import attribute, either, rule
+from .patterns import attribute, either, rule, tensor
 from .rewriting import RewritePass
 
 ANY = attribute()
+FLOAT, SIGNED = tensor("float"), tensor("float+int")
 
 
 def exactly(narrow: DType, wide: DType) -> bool:
@@ -69,8 +70,11 @@ def _opposites():  # type: ignore[no-untyped-def]
 @register_pass
 @dataclass(frozen=True)
 class Simplify(RewritePass):
-    """where(true, x, y) = x, concat(x) = x, concat(split(x)) = x, slice(concat(x, y)) = slice(x), casts that change no
-    number, reductions of axes of size 1, max(x, x) = x, not not x = x, and more of that kind."""
+    """where(true, x, y) = x, concat(split(x)) = x, max(x, x) = x, not not x = x, and more that removes work, bit by bit the same.
+
+    Pieces that are put together as they were cut, selections that are decided, casts that change no number, reductions
+    of axes of size 1, comparisons and logic with one simpler form.
+    """
 
     effect = "exact"
     rules = (
@@ -94,11 +98,10 @@ class Simplify(RewritePass):
         rule("not x != y = x == y", lambda x, y: ~tg.not_equal(x, y), lambda x, y: tg.equal(x, y)),
         *_opposites(),
         rule("| |x| | = |x|", lambda x: tg.abs(tg.abs(x)), lambda x: tg.abs(x)),
-        rule("|-x| = |x|", lambda x: tg.abs(-x), lambda x: tg.abs(x),
-             where=lambda m: "-x wraps to a positive number" if m["x"].dtype.kind == "uint" else None),
+        # of an unsigned integer, -x wraps to a positive number
+        rule("|-x| = |x|", lambda x=SIGNED: tg.abs(-x), lambda x: tg.abs(x)),
         rule("(|x|)^2 = (-x)^2 = x^2", lambda x: either(tg.square(tg.abs(x)), tg.square(-x)), lambda x: tg.square(x)),
-        rule("max(x, 0) = relu(x)", lambda x: tg.maximum(x, 0.0), lambda x: tg.relu(x),
-             where=lambda m: None if m["x"].dtype.is_float else f"relu is of floats, not {m['x'].dtype}"),
+        rule("max(x, 0) = relu(x)", lambda x=FLOAT: tg.maximum(x, 0.0), lambda x: tg.relu(x)),
         rule("relu(relu(x)) = relu(x)", lambda x: tg.relu(tg.relu(x)), lambda x: tg.relu(x)),
         rule("f(f(x)) = f(x), f rounds to integers", lambda x: either(
             *[f(g(x)) for f in (tg.floor, tg.ceil, tg.round) for g in (tg.floor, tg.ceil, tg.round)]),

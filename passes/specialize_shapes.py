@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tgraph.ir.dims import DimLike, compare, substitute, symbols
 from tgraph.ir.errors import PassError
-from tgraph.ir.graph import Graph, substitute_attribute
+from tgraph.ir.graph import Graph, substitute_attribute, unify_shapes
 from tgraph.ir.values import Value
 
 from .base import Pass, register_pass
+from .outline import Functions, share
 from .rewriting import current_report
 
 
@@ -20,7 +21,7 @@ class SpecializeShapes(Pass):
     """B = 1, S = 128: symbolic dims of the inputs become numbers, as in `specialize-shapes{B=1,S=128}`.
 
     Results are the same, but the graph takes inputs of these sizes only: their types change, so this changes the meaning.
-    A graph whose inputs have no symbolic dim is left as it is.
+    A graph whose inputs have no symbolic dim is left as it is. Functions that are called get the sizes of their calls.
     """
 
     effect = "changes-meaning"
@@ -45,20 +46,8 @@ class SpecializeShapes(Pass):
         if not sizes or not known:
             return
         self._check(graph, known)
-        graph.constraints = _decided(graph, sizes)
-        outputs, old_nodes, old_inputs = graph.outputs, graph.nodes, graph.inputs
-        graph.inputs = []
-        mapping: dict[Value, Value] = {i: graph.input(i.name, i.type.substitute(sizes)) for i in old_inputs}
-        for node in old_nodes:
-            operands = [None if v is None else mapping.get(v, v) for v in node.operands]
-            attrs = {name: substitute_attribute(value, sizes) for name, value in node.attrs.items()}
-            made = graph.insert(node.op, operands, attrs, node.provenance)
-            mapping.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
-        graph.set_outputs([(name, mapping.get(v, v)) for name, v in outputs])
-        for node in reversed(old_nodes):
-            graph.erase(node)
+        bind(graph, sizes, {})
         for name, size in self.sizes:
-            del graph.symbols[name]
             current_report().rewrote(f"{name} = {size}")
 
     def _check(self, graph: Graph, known: Collection[str]) -> None:
@@ -69,6 +58,36 @@ class SpecializeShapes(Pass):
             if size < symbol.min or (symbol.max is not None and size > symbol.max):
                 wanted = f"at least {symbol.min}" if symbol.max is None else f"within {symbol.min} .. {symbol.max}"
                 raise PassError(f"dim {name} of graph {graph.name} is {wanted}; it cannot be {size}")
+
+
+def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> None:
+    """Give dims of the inputs the sizes: types are inferred anew, and what is called gets functions of these sizes."""
+    graph.constraints = _decided(graph, sizes)
+    outputs, old_nodes, old_inputs = graph.outputs, graph.nodes, graph.inputs
+    graph.inputs = []
+    mapping: dict[Value, Value] = {i: graph.input(i.name, i.type.substitute(sizes)) for i in old_inputs}
+    for node in old_nodes:
+        operands = [None if v is None else mapping.get(v, v) for v in node.operands]
+        attrs = {name: substitute_attribute(value, sizes) for name, value in node.attrs.items()}
+        if node.op.name == "call":
+            attrs["function"] = _bound(attrs["function"], [v for v in operands if v is not None], functions)
+        made = graph.insert(node.op, operands, attrs, node.provenance)
+        mapping.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
+    graph.set_outputs([(name, mapping.get(v, v)) for name, v in outputs])
+    for node in reversed(old_nodes):
+        graph.erase(node)
+    for name in sizes:
+        graph.symbols.pop(name, None)
+
+
+def _bound(function: Graph, operands: Sequence[Value], functions: Functions) -> Graph:
+    """A function for operands of known sizes; one that is called with several sizes becomes several."""
+    sizes: dict[str, DimLike] = {}
+    for formal, actual in zip(function.inputs, operands):
+        unify_shapes(formal.type, actual.type, sizes)
+    body = function.copy()
+    bind(body, {name: size for name, size in sizes.items() if isinstance(size, int)}, functions)
+    return share(body, functions)
 
 
 def _decided(graph: Graph, sizes: Mapping[str, DimLike]) -> list[tuple[DimLike, DimLike]]:

@@ -6,6 +6,7 @@ its family can read on the fly; then what is left over is fused into pointwise k
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from passes.dce import Dce
@@ -23,6 +24,9 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
+VIEWS = canonical.VIEWS | canonical.CREATED
+# what the families of products read on the fly: attention reads each element once, or once a block of queries
+READABLE = {"linear": VIEWS, "matmul": VIEWS, "attention": VIEWS | {"rotary", "cast"}}
 MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
 
 
@@ -38,9 +42,8 @@ class Grouping:
         """The nodes that go into the anchor's kernel."""
         group = {anchor}
         family = anchor.op.name
-        views_only = family in ("linear", "matmul", "attention")
         for value in anchor.inputs:
-            self._take_producers(value, group, views_only)
+            self._take_producers(value, group, READABLE.get(family))
         self._take_followers(anchor, group, views=family == "attention")
         return group
 
@@ -48,23 +51,23 @@ class Grouping:
         """The nodes that go into one loop with `root`, the last of them."""
         group = {root}
         for value in root.inputs:
-            self._take_producers(value, group, views_only=False)
+            self._take_producers(value, group)
         return group
 
     def _free(self, node: Node) -> bool:
         return node not in self.taken and node not in self.ready and node.op.name not in HOST
 
-    def _take_producers(self, value: Value, group: set[Node], views_only: bool) -> None:
+    def _take_producers(self, value: Value, group: set[Node], names: Collection[str] | None = None) -> None:
+        """Take the nodes behind a value that can be read on the fly and nothing else reads; with `names`, these ops only."""
         if not isinstance(value, Result) or value.node in group or not self._free(value.node):
             return
         node = value.node
-        readable = node.op.name in canonical.VIEWS | canonical.CREATED if views_only else (
-            node.op.elementwise or node.op.name in READ)
+        readable = node.op.name in names if names is not None else node.op.elementwise or node.op.name in READ
         alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
         if readable and alone and node.op.name not in FAMILIES:
             group.add(node)
             for operand in node.inputs:
-                self._take_producers(operand, group, views_only)
+                self._take_producers(operand, group, names)
 
     def _take_followers(self, anchor: Node, group: set[Node], views: bool) -> None:
         value: Value = anchor.result
@@ -81,7 +84,7 @@ class Grouping:
             group.add(user)
             for operand in user.inputs:
                 if operand is not value:
-                    self._take_producers(operand, group, views_only=True)
+                    self._take_producers(operand, group, VIEWS)
             value = user.result
 
 

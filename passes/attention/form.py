@@ -32,6 +32,14 @@ class Term:
     factor: float = 1.0
 
 
+@dataclass(frozen=True)
+class Factor:
+    """Something known at run time only that the scores are multiplied with, or divided by, the same for all keys."""
+
+    view: View
+    divides: bool = False
+
+
 @dataclass
 class Form:
     """What a match found. `axes` are those of the scores, `keys` the one that softmax goes over."""
@@ -49,6 +57,7 @@ class Form:
     empty_row: str = "zero"
     nodes: Sequence[Node] = field(default=())
     known: Offset | None = None  # causality that does not stand in the conditions
+    factors: Sequence[Factor] = ()
 
     def replace(self, graph: Graph) -> Value:
         """Put the op in the place of what was matched, and return its result.
@@ -59,6 +68,7 @@ class Form:
         query, key, value = (self._cheapest(graph, v, t, n) for v, t, n in (
             (self.query, groups.query, "q"), (self.key, groups.key, "k"), (self.value, groups.value, "v")))
         terms = [(self._cheapest(graph, t.view, groups.scores, "the bias", strip=True), t.factor) for t in self.terms]
+        factors = [(self._cheapest(graph, f.view, groups.scores, "the scale", strip=True), f.divides) for f in self.factors]
         offset, leaves = self._causality(graph, groups)
         masks = self._masks(graph, leaves, groups)
         never_empty = not masks and (offset is None or _always_some(offset))  # all keys, or at least the first
@@ -69,7 +79,7 @@ class Form:
 
         b = Builder(graph, Provenance.merge(n.provenance for n in self.nodes))
         made = b.attention(
-            build(b, *query), build(b, *key), build(b, *value), _all_of(b, masks), _sum(b, terms),
+            _scaled(b, build(b, *query), factors), build(b, *key), build(b, *value), _all_of(b, masks), _sum(b, terms),
             None if offset is None else _offset(b, offset),
             scale=self._exact_scale(), causal=offset is not None, empty_row=empty_row)
         made = build(b, made, back[1])
@@ -232,6 +242,14 @@ def _all_of(b: Builder, masks: Sequence[tuple[_Plan, bool]]) -> Value | None:
         one = build(b, b.logical_not(value) if negated else value, steps)
         made = one if made is None else b.logical_and(made, one)
     return made
+
+
+def _scaled(b: Builder, query: Value, factors: Sequence[tuple[_Plan, bool]]) -> Value:
+    """Queries with the factors of their scores."""
+    for (value, steps), divides in factors:
+        factor = build(b, value, steps)
+        query = b.div(query, factor) if divides else b.mul(query, factor)
+    return query
 
 
 def _sum(b: Builder, terms: Sequence[tuple[_Plan, float]]) -> Value | None:

@@ -27,7 +27,8 @@ def match(graph: Graph, softmax: Node, ready: Collection[Node], mask_fill: float
     nodes = (*reversed(scores.nodes), *output.nodes)
     scale = scores.scale * query.factor * key.factor
     form = Form(axes, keys, scores.inner, query.view, key.view, output.value, output.output, scale, scores.terms,
-                scores.conditions, output.empty_row, (*query.nodes, *key.nodes, *nodes))
+                scores.conditions, output.empty_row, (*query.nodes, *key.nodes, *nodes),
+                factors=scores.factors)
     _check(matcher, form)
     return form
 
@@ -63,10 +64,11 @@ def _check(m: Matcher, form: Form) -> None:
     matched, last = len(form.nodes), form.nodes[-1]
     if is_prepared(form.value.value, m.ready):
         raise Refused("v is known before any input: a product with a weight", last, matched)
-    dtypes = [v.value.dtype for v in (form.query, form.key, form.value, form.output, *(t.view for t in form.terms))]
+    dtypes = [v.value.dtype for v in (form.query, form.key, form.value, form.output,
+                                      *(t.view for t in form.terms), *(f.view for f in form.factors))]
     if any(dtype != dtypes[0] for dtype in dtypes) or not dtypes[0].is_float:
         names = ", ".join(dict.fromkeys(map(str, dtypes)))
-        raise Refused(f"q, k, v, the bias and the result are of {names}", last, matched)
+        raise Refused(f"q, k, v, the scale, the bias and the result are of {names}", last, matched)
     keys = set(resolve(form.keys))
     if not keys <= set(form.value.atoms) or set(form.key.atoms) & set(form.query.atoms) & keys:
         raise Refused("the product with v does not sum over the keys", last, matched)

@@ -11,7 +11,7 @@ import numpy as np
 from passes.attention.axes import VIEWS, Axes, Axis, View, aligned, beneath, resolve
 from passes.attention.conditions import Leaf, conjuncts, number
 from passes.attention.contractions import factors
-from passes.attention.form import Refused, Term
+from passes.attention.form import Factor, Refused, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node, Result, Value
@@ -29,6 +29,7 @@ class Scores:
     terms: tuple[Term, ...] = ()
     conditions: tuple[Leaf, ...] = ()
     fill: float | None = None
+    factors: tuple[Factor, ...] = ()
     query: View | None = None
     key: View | None = None
     inner: Axis = ()
@@ -69,11 +70,25 @@ def follow_back(m: Matcher, value: Value, axes: Axes, state: Scores) -> Scores:
     if (scaled := scaled_by(node)) is not None:
         x, factor = scaled
         return follow_back(m, x, aligned(x, axes).axes, replace(state, scale=state.scale * factor))
+    if node.op.name in ("mul", "div") and (position := _scores_among(m, node, axes)) is not None:
+        fed = Factor(aligned(node.inputs[1 - position], axes), divides=node.op.name == "div")
+        x = node.inputs[position]
+        return follow_back(m, x, aligned(x, axes).axes, replace(state, factors=(*state.factors, fed)))
     if node.op.name in ("add", "sub"):
         return _add(m, node, axes, state)
     if node.op.name == "where":
         return _masked(m, node, axes, state)
     raise Refused(f"the scores come from {node.op.name}", node, matched)
+
+
+def _scores_among(m: Matcher, node: Node, axes: Axes) -> int | None:
+    """Which operand of a product or quotient is the scores, the other one being the same for all keys."""
+    wanted = set(resolve(m.keys))
+    for position in (0, 1) if node.op.name == "mul" else (0,):
+        x, other = node.inputs[position], node.inputs[1 - position]
+        if wanted and x.shape == node.result.shape and not wanted & set(aligned(other, axes).atoms):
+            return position
+    return None
 
 
 def _product(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
@@ -94,6 +109,8 @@ def _product(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
 
 def _add(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """scores + bias, on whichever side the scores are."""
+    if state.factors:
+        raise Refused("a bias is added before a scale that only a run knows", node, len(state.nodes))
     sides = [(0, 1), (1, 0)] if node.op.name == "add" else [(0, 1)]
     nearest: Refused | None = None
     for position, other in sides:
@@ -181,6 +198,8 @@ def _masked(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
             break
     else:
         raise Refused("scores are replaced by something that is no constant", node, matched)
+    if state.factors:
+        raise Refused("masked scores are multiplied by what only a run knows, and may turn their sign", node, matched)
     if not state.scale > 0:
         raise Refused(f"masked scores are multiplied by {state.scale}", node, matched)
     condition = aligned(node.inputs[0], axes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
-from targets.kernels.scalar import hold, literal
+from targets.kernels.scalar import held, hold, literal
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike, compare
 from tgraph.ir.values import Node, Value
@@ -91,6 +93,38 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     if not inside:
         return element
     return tirx.if_then_else(tirx.all(*inside), element, literal(node.attrs["value"], value.dtype.numpy_name))
+
+
+@reader("rotary")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    x, cos, sin = node.inputs
+    width = int(x.shape[-1])  # type: ignore[arg-type]
+    pairs = width // 2
+    positions = access.axes(index, value.shape)
+    at = positions[-1]
+    if node.attrs["interleaved"]:
+        second, pair = tirx.floormod(at, int64(2)), tirx.floordiv(at, int64(2))
+        other = at + int64(1) - int64(2) * second
+        first = tirx.EQ(second, int64(0))
+    else:
+        first = below(at, pairs)
+        other, pair = (at + tirx.Select(first, int64(a), int64(b)) for a, b in ((pairs, -pairs), (0, -pairs)))
+
+    def table(tensor: Value) -> Expr:
+        own = [*positions[:-1], at if tensor.shape[-1] == width else pair]
+        return access.broadcast(tensor, access.index(own, (*x.shape[:-1], tensor.shape[-1])),
+                                (*x.shape[:-1], tensor.shape[-1]))
+
+    name = held(value.dtype.numpy_name)
+    turned = access.load(x, access.index([*positions[:-1], other], x.shape))
+    signed = tirx.Select(first, literal(-1.0, name), literal(1.0, name)) * turned
+    return hold(access.load(x, index) * table(cos) + signed * table(sin), value.dtype.numpy_name)
+
+
+def below(position: Expr, bound: int) -> Expr:
+    """position < bound, told by blocks of up to 16, so that all lanes of an aligned vector have one answer."""
+    block = math.gcd(bound, 16)
+    return tirx.floordiv(position, int64(block)) < int64(bound // block)
 
 
 @reader("gather")

@@ -169,6 +169,14 @@ def test_rotary_positions() -> None:
     np.testing.assert_allclose(run(graph, X), attention(weights(graph), "", x, x, rotate=rotate), atol=1e-6)
 
 
+def test_rotary_positions_of_neighbours() -> None:
+    """The same rotation of other pairs."""
+    order = [0, 2, 1, 3]  # neighbours become partners in halves
+    halves, neighbours = (run(tg.trace(nn.RotaryPositions(4, 16, interleaved=i), x=tg.f32[1, 1, S, 4]), q)
+                          for i, q in ((False, X[:, None, :, :4][:1][..., order]), (True, X[:, None, :, :4][:1])))
+    np.testing.assert_allclose(neighbours[..., order], halves, atol=1e-12)
+
+
 def test_rotary_attention_sees_distances_alone() -> None:
     graph = tg.trace(nn.RotaryPositions(4, max_length=64), x=tg.f32[1, 1, S, 4])
     q, k = np.tile([1.0, 2.0, 3.0, 4.0], (1, 1, 40, 1)), np.tile([0.5, -1.0, 2.0, 0.25], (1, 1, 40, 1))

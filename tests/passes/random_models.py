@@ -29,6 +29,7 @@ class Maker:
         self.mask = self.graph.input("mask", bool_[B, S]) if draw(st.booleans()) else None
         self.b = Builder(self.graph)
         self.made = 0
+        self.functions: dict[str, Graph] = {}
 
     def piece(self) -> None:
         kind = self.draw(st.sampled_from(PIECES))
@@ -151,6 +152,8 @@ class Maker:
             scores = b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2)))
             if self.flag():
                 scores = b.mul(scores, 1 / math.sqrt(size))
+            elif self.flag():  # a temperature that only a run knows
+                scores = b.div(scores, b.exp(b.reduce_mean(b.tanh(x))))
             if self.mask is not None and self.flag():
                 keys = b.unsqueeze(self.mask, axes=(1, 2))
                 if self.flag():
@@ -159,6 +162,45 @@ class Maker:
                     scores = b.add(scores, b.mul(b.sub(1.0, b.cast(keys, dtype=f32)), -10000.0))
             y = b.matmul(b.softmax(scores), v)
         return b.reshape(b.transpose(y, perm=(0, 2, 1, 3)), shape=(B, S, H))
+
+    def rotary(self, x: Value) -> Value:
+        b, interleaved, half = self.b, self.flag(), H // 2
+        angles = np.linspace(0, 1, half, dtype=np.float32) * np.float32(self.made)
+        if self.flag():
+            return b.rotary(x, np.cos(angles), np.sin(angles), interleaved=interleaved)
+        if interleaved:
+            first, second = (b.slice(x, starts=(i,), stops=(H,), axes=(-1,), steps=(2,)) for i in (0, 1))
+        else:
+            first, second = b.split(x, sizes=2)
+
+        def joined(*parts: Value) -> Value:
+            if not interleaved:
+                return b.concat(*parts, axis=-1)
+            return b.reshape(b.concat(*[b.unsqueeze(p, axes=(-1,)) for p in parts], axis=-1), shape=(B, S, H))
+
+        if self.flag():
+            cos, sin = np.cos(angles), np.sin(angles)
+            return joined(b.sub(b.mul(first, cos), b.mul(second, sin)), b.add(b.mul(sin, first), b.mul(second, cos)))
+        twice = np.concatenate([angles, angles]) if self.flag() else np.linspace(0, 2, H, dtype=np.float32)
+        return b.add(b.mul(x, np.cos(twice)), b.mul(joined(b.neg(second), first), np.sin(twice)))
+
+    def called(self, x: Value) -> Value:
+        """A function of a product, softmax or SiLU that is spelled out; several calls may share it."""
+        kind = self.draw(st.sampled_from(["product", "softmax", "silu"]))
+        if kind not in self.functions:
+            function = self.functions[kind] = Graph(kind)
+            inner = Builder(function)
+            y = function.input("x", f32[dim("N"), dim("M"), H])
+            if kind == "product":
+                made = inner.add(inner.linear(y, function.input("w", f32[H, H])), 0.0)
+            elif kind == "softmax":
+                e = inner.exp(inner.tanh(y))
+                made = inner.div(e, inner.reduce_sum(e, axes=(-1,), keepdims=True))
+            else:
+                made = inner.mul(y, inner.sigmoid(y))
+            function.set_outputs([("y", made)])
+        more = [self.weight(H, H)] if kind == "product" else []
+        return self.b.call(x, *more, function=self.functions[kind])
 
     def residual(self, x: Value) -> Value:
         return self.layer_norm(self.b.add(x, self.draw(st.sampled_from(self.values))))

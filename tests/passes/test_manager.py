@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,18 @@ def test_snapshot_is_equal_when_the_text_is(graph: tg.Graph) -> None:
         other = tg.parse(TEXT)
         change(other)
         assert str(other) != str(graph) and snapshot(other) != snapshot(graph)
+
+
+def test_a_level_may_stand_in_a_pipeline() -> None:
+    assert parse_pipeline("decompose, O2,dce") == [*parse_pipeline("decompose"), *parse_pipeline("O2"), *parse_pipeline("dce")]
+    with pytest.raises(tg.PassError, match="unknown pass 'O2'"):
+        parse_pipeline("O2{at_least=3}")
+
+
+@pytest.mark.parametrize("name", sorted(tg.passes.PASSES))
+def test_a_pass_says_in_one_line_what_it_does(name: str) -> None:
+    first, *rest = (inspect.getdoc(tg.passes.PASSES[name]) or "").split("\n")
+    assert first.endswith(".") and not (rest and rest[0]), "the line that `tgraph passes` shows"
 
 
 @pytest.mark.parametrize("text", [*LEVELS, "fuse-qkv{at_least=3},dce", "fold-constants{max_elements=4}",

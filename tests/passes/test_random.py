@@ -9,7 +9,7 @@ A graph that fails is shrunk by passes/reduction.py; the report has the pass, wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,10 @@ from passes.validation import Validator
 sys.path.insert(0, str(Path(__file__).parent))
 
 from random_models import models
+from random_promises import OPTIONS, PROMISES, Problem
 
 PARTS = 6  # so that workers share the load
+Search = Callable[["Subject"], Problem | None]
 
 
 class Subject:
@@ -40,10 +42,11 @@ class Subject:
     def __init__(self, graph: tg.Graph):
         tg.verify(graph)
         self.graph, self.text, self.content = graph, str(graph), snapshot(graph)
+        self.made: dict[str, tg.Graph] = {}  # what pipelines made of it, for those that look again and again
         self.validator = Validator(graph)
         self.expected = self.validator.expect(graph)
 
-    def problem(self, steps: Sequence[Pass]) -> tuple[str, str] | None:
+    def problem(self, steps: Sequence[Pass]) -> Problem | None:
         """What kind of thing is wrong after the passes, and what exactly."""
         result = self.graph.copy()
         try:
@@ -69,35 +72,40 @@ def signature(graph: tg.Graph) -> object:
     return [(i.name, i.type) for i in graph.inputs], [(n, v.type) for n, v in graph.outputs]
 
 
-def check(graph: tg.Graph, pipelines: dict[str, list[Pass]]) -> None:
-    """Fails with the text of a small graph on which a pipeline goes wrong."""
+def check(graph: tg.Graph, searches: Mapping[str, Search]) -> None:
+    """Fails with the text of a small graph on which something goes wrong."""
     subject = Subject(graph)
-    for name, steps in pipelines.items():
-        found = subject.problem(steps)
+    for name, find in searches.items():
+        found = find(subject)
         if found is None:
             continue
         kind = found[0]
 
-        def as_wrong(candidate: tg.Graph, steps: list[Pass] = steps, kind: str = kind) -> bool:
+        def as_wrong(candidate: tg.Graph, find: Search = find, kind: str = kind) -> bool:
             try:
-                problem = Subject(candidate).problem(steps)
+                problem = find(Subject(candidate))
             except tg.TGraphError:  # it cannot be run
                 return False
             return problem is not None and problem[0] == kind
 
         small = reduce_graph(graph, as_wrong)
-        problem = Subject(small).problem(steps)
+        problem = find(Subject(small))
         assert problem is not None
         pytest.fail(f"{name} makes of\n{small}\nthis: {problem[1]}", pytrace=False)
 
 
-def search(pipelines: dict[str, list[Pass]], strategy: st.SearchStrategy[tg.Graph], count: int, start: int | None) -> None:
-    """Send so many graphs through the pipelines; without `start`, others each time."""
+def keeps(*steps: Pass) -> Search:
+    """What passes promise by their effect: the same signature, the same numbers."""
+    return lambda subject: subject.problem(steps)
+
+
+def search(searches: Mapping[str, Search], strategy: st.SearchStrategy[tg.Graph], count: int, start: int | None) -> None:
+    """Send so many graphs through the passes; without `start`, others each time."""
 
     @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None, phases=(Phase.generate,))
     @given(graph=strategy)
     def run(graph: tg.Graph) -> None:
-        check(graph, pipelines)
+        check(graph, searches)
 
     (run if start is None else seed(start)(run))()
 
@@ -105,9 +113,11 @@ def search(pipelines: dict[str, list[Pass]], strategy: st.SearchStrategy[tg.Grap
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_graphs(part: int, request: pytest.FixtureRequest) -> None:
     count = int(request.config.getoption("--graphs"))
-    ours = {name: [cls()] for name, cls in sorted(PASSES.items()) if cls.__module__.startswith("passes.")}
-    pipelines = {**ours, **{level: parse_pipeline(level) for level in LEVELS}}
-    search(pipelines, graphs() if part == 0 else models(), -(-count // PARTS), part if count <= 300 else None)
+    ours = {name: keeps(cls()) for name, cls in sorted(PASSES.items()) if cls.__module__.startswith("passes.")}
+    levels = {text: keeps(*parse_pipeline(text)) for text in (*LEVELS, *OPTIONS)}
+    promises = {f"promise of {name}": find for name, find in PROMISES.items()}
+    strategy, start = graphs() if part == 0 else models(), part if count <= 300 else None
+    search({**ours, **levels, **promises}, strategy, -(-count // PARTS), start)
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ class DropsBias(RewritePass):
 
 def test_a_wrong_pass_is_found_and_shrunk_to_a_small_text() -> None:
     with pytest.raises(pytest.fail.Exception) as raised:
-        search({"drops-bias": [DropsBias()]}, models(), 500, 0)
+        search({"drops-bias": keeps(DropsBias())}, models(), 500, 0)
     title, text, _ = str(raised.value).split("graph random", 2)
     assert title == "drops-bias makes of\n" and text.count(" = ") == 1, text
     assert "= linear(" in text and "differs" in text

@@ -276,11 +276,15 @@ def spelling(draw: st.DrawFn) -> tuple[tg.Graph, bool]:
         rows, columns = b.unsqueeze(b.range(stop=S), axes=(1,)), b.unsqueeze(b.range(stop=T), axes=(0,))
         conditions.append(laid(b.unsqueeze(b.less_or_equal(columns, rows), axes=(0, 1))))
     fill = draw(st.sampled_from([-np.inf, -1e32]))
-    steps = draw(st.permutations(["scale", "bias", "mask", "mask"]))
+    steps = draw(st.permutations(["scale", "fed scale", "bias", "mask", "mask"]))
     masked = []
+    product = scores
     for step in steps:
         if step == "scale" and (not masked or fill == -np.inf):
             scores = b.mul(scores, 0.25)
+        elif step == "fed scale" and scores is product and draw(st.booleans()):
+            fed = graph.input("t", tg.f32[draw(st.sampled_from([(), (HEADS, 1, 1), (S,) if flipped else (S, 1)]))])
+            scores = b.mul(scores, fed) if draw(st.booleans()) else b.div(scores, fed)
         elif step == "bias" and not masked and draw(st.booleans()):
             scores = b.add(laid(graph.input("bias", tg.f32[HEADS, S, T]) if not flipped else
                                 b.unsqueeze(graph.input("bias", tg.f32[HEADS, S, T]), axes=(0,))), scores)

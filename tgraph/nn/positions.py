@@ -36,20 +36,20 @@ class SinusoidalPositions(Module):
 
 
 class RotaryPositions(Module):
-    """Rotation of query and key by their position (arXiv:2104.09864).
+    """Rotation of query and key by their position (arXiv:2104.09864), the op `rotary`.
 
-    On halves of head_dim: (x1, x2) becomes (x1 cos - x2 sin, x2 cos + x1 sin).
+    Turns pairs of an element of the first half of head_dim and one of the second; interleaved: pairs of neighbours.
     """
 
-    def __init__(self, head_dim: int, max_length: int = 4096, base: float = 10000.0):
+    def __init__(self, head_dim: int, max_length: int = 4096, base: float = 10000.0, interleaved: bool = False):
         if head_dim % 2:
             raise model_error(f"rotary positions need an even head_dim, got {head_dim}")
         angles = np.arange(max_length)[:, None] / base ** (np.arange(0, head_dim, 2) / head_dim)
         self.cos, self.sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        self.interleaved = interleaved
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [B, H, S, head_dim], rotated by the positions 0 .. S-1."""
         positions = apply("range", stop=x.shape[2])
         cos, sin = apply("embedding", positions, self.cos), apply("embedding", positions, self.sin)
-        first, second = apply("split", x, sizes=2)
-        return apply("concat", first * cos - second * sin, second * cos + first * sin, axis=-1)
+        return apply("rotary", x, cos, sin, interleaved=self.interleaved)

@@ -15,6 +15,7 @@ from . import (  # noqa: F401
     packing,
     padding,
     reduction,
+    rotary,
     shape,
     slicing,
 )
