@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from targets.runner import aligned_empty, runner
+from targets.library import Library
+from targets.memory import aligned_empty
+from targets.runner import runner
 from targets.stages import Stage, plan_stages, size_limits
 from targets.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
@@ -59,7 +61,7 @@ class NumpyEngine:
 class CpuEngine:
     """Calls the Relax functions of a library, one a stage, on the runner's thread."""
 
-    def __init__(self, graph: Graph, library: Any):
+    def __init__(self, graph: Graph, library: Library):
         self.graph = graph
         self.library = library
         self.stages, self.plan = plan_stages(graph)
@@ -101,7 +103,7 @@ class CpuEngine:
 
         if self._vm is None:
             # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
-            self._vm = relax.VirtualMachine(self.library, tvm.cpu(), memory_cfg="naive")
+            self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
             self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
 
     def _run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
