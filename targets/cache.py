@@ -133,6 +133,7 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
     machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
     facts = {
         "graph": graph.fingerprint,
+        "name": graph.name,
         "source lines": _digest(graph.text(scopes=True, locations=True)),
         "passes": ",".join(map(str, passes)),
         "target": str(target),

@@ -13,7 +13,7 @@ from tgraph.version import VERSION
 
 # in the order of the help text; each is a module of this package with a `command`
 COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "bench", "ops", "passes",
-            "targets")
+            "targets", "cache")
 
 
 class Application(click.Group):
