@@ -11,6 +11,7 @@ import numpy as np
 
 from passes.manager import PassRecord
 from targets.engine import BadIndex, CpuEngine, Engine
+from targets.outputs import name_buffers
 from targets.target import Target
 from tgraph.ir.binding import bind_inputs, name_feeds
 from tgraph.ir.errors import CompileError, TargetError
@@ -47,20 +48,29 @@ class Executable:
 
     # Running
 
-    def __call__(self, *feeds: Any, **named: Any) -> Any:
-        """Run on positional or named feeds: one output gives an array, several a named tuple. Raises InputError."""
-        outputs = self._run(name_feeds(self.graph, feeds, named))
+    def __call__(self, *feeds: Any, out: Any = None, **named: Any) -> Any:
+        """Run on positional or named feeds: one output gives an array, several a named tuple.
+
+        `out`: the caller's arrays for the outputs, written and returned: one for the only output, a tuple for all, a dict for
+        some. Nothing is copied if they are dense and start at multiples of 64 bytes, as `targets.aligned_empty` makes them. (Of
+        a graph with an input of that name, `out` is the input; `run` takes both.)
+        Raises InputError.
+        """
+        if out is not None and any(i.name == "out" for i in self.graph.inputs):
+            out, named = None, {**named, "out": out}
+        outputs = self._run(name_feeds(self.graph, feeds, named), out)
         values = list(outputs.values())
         return values[0] if len(values) == 1 else self._tuple(*values)
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run on feeds by name; outputs by name. Raises InputError."""
-        return self._run(name_feeds(self.graph, (), feeds))
+    def run(self, feeds: Mapping[str, Any], out: Any = None) -> dict[str, np.ndarray]:
+        """Run on feeds by name; outputs by name. `out` as in a call. Raises InputError."""
+        return self._run(name_feeds(self.graph, (), feeds), out)
 
-    def _run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _run(self, feeds: Mapping[str, Any], out: Any) -> dict[str, np.ndarray]:
         arrays, sizes = bind_inputs(self.graph, feeds)
+        buffers = name_buffers(self.graph, out)
         try:
-            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes)
+            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes, buffers)
         except BadIndex:
             # the interpreter finds the index and says where it stands
             Interpreter(self.graph, weights=self._weights).run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
