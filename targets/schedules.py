@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +26,10 @@ class Schedules:
     entries: Mapping[str, Schedule] = field(default_factory=dict)
 
     def tile(self, function: Graph, default: Tile) -> Tile:
-        """`default` with what was found for this kernel."""
+        """`default` with what was found for this kernel, if that was for tiles of this kind."""
         found = self.entries.get(kernel_key(function)) if self.entries else None
-        return replace(default, **found) if found else default  # type: ignore[type-var]
+        known = {f.name for f in fields(default)}  # type: ignore[arg-type]
+        return replace(default, **found) if found and found.keys() <= known else default  # type: ignore[type-var]
 
 
 NONE = Schedules()
