@@ -69,7 +69,7 @@ def save_schedules(path: Path, kernels: Mapping[str, Mapping[str, Any]]) -> None
     """Add kernels ({"kernel": name, "schedule": {...}, ...} by key) to a file. Those it holds already stay, or are replaced."""
     try:
         known = _read(path)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         known = {}
     known.update({key: {**kernel, "tgraph": VERSION} for key, kernel in kernels.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +78,10 @@ def save_schedules(path: Path, kernels: Mapping[str, Mapping[str, Any]]) -> None
     partial.replace(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    kernels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["kernels"]
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file. Raises ValueError for another kind of file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    kernels = content.get("kernels") if isinstance(content, dict) else None
+    if not isinstance(kernels, dict) or not all(isinstance(row, dict) for row in kernels.values()):
+        raise ValueError("it has no table of kernels")
     return kernels
