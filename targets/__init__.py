@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .compiler import compile
 from .executable import Executable
+from .memory import aligned_empty
 from .runner import set_num_threads
 from .target import KINDS, Target
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from .kernels.cpu.families import kernel as kernel
     from .kernels.scalar import scalar_kernel as scalar_kernel
 
-__all__ = ["KINDS", "Executable", "Target", "compile", "kernel", "load", "scalar_kernel", "set_num_threads"]
+__all__ = ["KINDS", "Executable", "Target", "aligned_empty", "compile", "kernel", "load", "scalar_kernel", "set_num_threads"]
 
 
 def load(path: object) -> Executable:

@@ -7,8 +7,11 @@ from typing import Any
 
 from passes.base import Pass
 from passes.manager import run_pipeline
-from targets.engine import CpuEngine, Engine, NumpyEngine
+from passes.pipelines import parse_pipeline
+from targets.cache import Compiled, find_entry
+from targets.engine import CpuEngine, NumpyEngine
 from targets.executable import Executable
+from targets.library import Library
 from targets.prepare import evaluate_prepare
 from targets.stages import plan_stages, split_prepare
 from targets.target import Target
@@ -22,11 +25,13 @@ Progress = Callable[[str], None]
 
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = "O3",
             passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str | None = None,
-            progress: Progress | None = None) -> Executable:
+            cache: bool = True, progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
 
     target: "cpu" (this machine), "cpu:skylake-avx512", "numpy". level: the pipeline of passes, O0 to O3; `passes` replaces it.
-    progress: called with the name of each step. The graph itself does not change.
+    cache: take what an earlier compilation of the same graph left on disk, and leave it there for the next one
+    (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
+    itself does not change.
 
     Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled.
     """
@@ -43,31 +48,52 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         raise CompileError(f"weights={weights!r} is not part of this version; weights keep the type of their parameters")
     verify(graph)
     _check_data(graph)
-    step("passes")
-    optimized, records = run_pipeline(graph, level if passes is None else passes)
+    pipeline = level if passes is None else passes
+    steps = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
     if where.kind == "numpy":
-        prepare, kernels = split_prepare(optimized)
-        engine: Engine = NumpyEngine(kernels)
-        lowered = None
-    else:
-        from targets import lower
-        from targets.select_kernels import select_kernels
+        return _interpret(graph, where, steps, step)
+    step("compile cache")
+    entry = find_entry(graph, steps, where, {"precision": precision, "weights": str(weights)} if cache else None)
+    compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
+    if not entry.result.hit:
+        step("link")
+        entry.keep(compiled)
+    step("prepare weights")
+    compiled.engine.load_prepared(evaluate_prepare(compiled.prepare, graph.weights))
+    return Executable(graph, compiled.optimized, compiled.prepare, compiled.engine.graph, where, compiled.engine,
+                      compiled.records, compiled.lowered, entry.result)
 
-        step("select kernels")
-        prepare, kernels = split_prepare(select_kernels(optimized, where))
-        try:
-            stages, plan = plan_stages(kernels)
-            lowered = lower.lower(kernels, stages, plan, where, step)
-            step("machine code")
-            library = lower.compile_module(lowered.module, where)
-        except TGraphError:
-            raise
-        except Exception as error:  # TVM's own errors have many classes
-            raise CompileError(f"graph {graph.name} for target {where}: TVM failed with {_first_line(error)}") from error
-        engine = CpuEngine(kernels, library)
+
+def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Executable:
+    """For the target `numpy`."""
+    step("passes")
+    optimized, records = run_pipeline(graph, passes)
+    prepare, kernels = split_prepare(optimized)
+    engine = NumpyEngine(kernels)
     step("prepare weights")
     engine.load_prepared(evaluate_prepare(prepare, graph.weights))
-    return Executable(graph, optimized, prepare, kernels, where, engine, records, lowered)
+    return Executable(graph, optimized, prepare, kernels, target, engine, records)
+
+
+def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
+    """For a CPU, from scratch."""
+    from targets import lower
+    from targets.select_kernels import select_kernels
+
+    step("passes")
+    optimized, records = run_pipeline(graph, passes)
+    step("select kernels")
+    prepare, kernels = split_prepare(select_kernels(optimized, target))
+    try:
+        stages, plan = plan_stages(kernels)
+        lowered = lower.lower(kernels, stages, plan, target, step)
+        step("machine code")
+        library = Library(lowered.executable)
+    except TGraphError:
+        raise
+    except Exception as error:  # TVM's own errors have many classes
+        raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {_first_line(error)}") from error
+    return Compiled(optimized, prepare, CpuEngine(kernels, library), records, lowered)
 
 
 def _check_data(graph: Graph) -> None:

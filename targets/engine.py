@@ -9,7 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from targets.runner import aligned_empty, runner
+from targets.library import Library
+from targets.memory import aligned_empty
+from targets.outputs import Outputs
+from targets.runner import runner
 from targets.stages import Stage, plan_stages, size_limits
 from targets.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
@@ -37,7 +40,7 @@ class Layout:
 class Engine(Protocol):
     """What executes a graph for a target."""
 
-    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]: ...
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None: ...
 
@@ -52,14 +55,16 @@ class NumpyEngine:
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         self.weights = prepared
 
-    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
-        return Interpreter(self.graph, faithful=True, weights=self.weights).run_bound(arrays, dict(sizes))
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = Outputs(self.graph, out)
+        outputs.update(Interpreter(self.graph, faithful=True, weights=self.weights).run_bound(arrays, dict(sizes)))
+        return outputs.finish()
 
 
 class CpuEngine:
     """Calls the Relax functions of a library, one a stage, on the runner's thread."""
 
-    def __init__(self, graph: Graph, library: Any):
+    def __init__(self, graph: Graph, library: Library):
         self.graph = graph
         self.library = library
         self.stages, self.plan = plan_stages(graph)
@@ -77,9 +82,9 @@ class CpuEngine:
         self.prepared = dict(prepared)
         self._weights = {name: as_tensor(array) for name, array in prepared.items()}
 
-    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
-        """Outputs by name. Raises BadIndex."""
-        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, sizes))
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name, in the arrays of `out` where it has them. Raises BadIndex, and InputError if `out` does not fit."""
+        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, sizes, out))
         return result
 
     def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> None:
@@ -89,7 +94,7 @@ class CpuEngine:
             self._start()
             self._vm.set_instrument(instrument)
             try:
-                self._run(arrays, sizes)
+                self._run(arrays, sizes, {})
             finally:
                 self._vm = None  # a fresh machine has no instrument
                 self._functions = []
@@ -101,14 +106,14 @@ class CpuEngine:
 
         if self._vm is None:
             # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
-            self._vm = relax.VirtualMachine(self.library, tvm.cpu(), memory_cfg="naive")
+            self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
             self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
 
-    def _run(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
+    def _run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._start()
         known = dict(sizes)
         values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
-        outputs: dict[str, np.ndarray] = {}
+        outputs = Outputs(self.graph, out, arrays)
         layout = self._layout(known)
         arena = runner().arena(layout.arena_bytes)
         functions = iter(self._functions)
@@ -120,13 +125,14 @@ class CpuEngine:
         for name, value in self.graph.outputs:  # what no kernel writes: an input, a weight, or one value under two names
             if name not in outputs:
                 outputs[name] = self._copy(value, values, outputs)
-        return {name: outputs[name] for name, _ in self.graph.outputs}
+        return outputs.finish()
 
-    def _call(self, stage: Stage, function: Any, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
+    def _call(self, stage: Stage, function: Any, values: dict[Value, np.ndarray], outputs: Outputs,
               sizes: dict[str, int], layout: Layout, arena: Any) -> None:
         plan, results = self._stage_layout(stage, sizes, layout)
         for name, shape, dtype in results:
-            outputs[name] = aligned_empty(shape, dtype)
+            if name not in outputs:  # else an earlier stage wrote it, and this one reads it
+                outputs.allocate(name, shape, dtype)
         status: list[Any] = []
         if stage.has_status:
             self._status[0] = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from passes.manager import PassRecord
 from targets.engine import BadIndex, CpuEngine, Engine
+from targets.outputs import name_buffers
 from targets.target import Target
 from tgraph.ir.binding import bind_inputs, name_feeds
 from tgraph.ir.errors import CompileError, TargetError
@@ -19,6 +20,7 @@ from tgraph.ir.weights import check_weights
 from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
+    from targets.cache import CacheResult
     from targets.lower import Lowered
     from targets.profile import Profile
 
@@ -29,13 +31,13 @@ class Executable:
     """A graph compiled for a target. Any batch and length, from any number of threads.
 
     `graph` is what `compile` was given, `optimized` what the passes made of it, `kernels` the calls that run, `prepare` the graph
-    that makes their weights; `records` says what each pass did.
+    that makes their weights; `records` says what each pass did, `cache` how the compile cache took part (None: it had no part).
     """
 
     def __init__(self, graph: Graph, optimized: Graph, prepare: Graph, kernels: Graph, target: Target, engine: Engine,
-                 records: Sequence[PassRecord] = (), lowered: Lowered | None = None):
+                 records: Sequence[PassRecord] = (), lowered: Lowered | None = None, cache: CacheResult | None = None):
         self.graph, self.optimized, self.prepare, self.kernels = graph, optimized, prepare, kernels
-        self.target, self.records = target, list(records)
+        self.target, self.records, self.cache = target, list(records), cache
         self._engine, self._lowered = engine, lowered
         self._weights: Mapping[str, np.ndarray] = graph.weights
         self._tuple = self._output_tuple()
@@ -46,20 +48,29 @@ class Executable:
 
     # Running
 
-    def __call__(self, *feeds: Any, **named: Any) -> Any:
-        """Run on positional or named feeds: one output gives an array, several a named tuple. Raises InputError."""
-        outputs = self._run(name_feeds(self.graph, feeds, named))
+    def __call__(self, *feeds: Any, out: Any = None, **named: Any) -> Any:
+        """Run on positional or named feeds: one output gives an array, several a named tuple.
+
+        `out`: the caller's arrays for the outputs, written and returned: one for the only output, a tuple for all, a dict for
+        some. Nothing is copied if they are dense and start at multiples of 64 bytes, as `targets.aligned_empty` makes them. (Of
+        a graph with an input of that name, `out` is the input; `run` takes both.)
+        Raises InputError.
+        """
+        if out is not None and any(i.name == "out" for i in self.graph.inputs):
+            out, named = None, {**named, "out": out}
+        outputs = self._run(name_feeds(self.graph, feeds, named), out)
         values = list(outputs.values())
         return values[0] if len(values) == 1 else self._tuple(*values)
 
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Run on feeds by name; outputs by name. Raises InputError."""
-        return self._run(name_feeds(self.graph, (), feeds))
+    def run(self, feeds: Mapping[str, Any], out: Any = None) -> dict[str, np.ndarray]:
+        """Run on feeds by name; outputs by name. `out` as in a call. Raises InputError."""
+        return self._run(name_feeds(self.graph, (), feeds), out)
 
-    def _run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _run(self, feeds: Mapping[str, Any], out: Any) -> dict[str, np.ndarray]:
         arrays, sizes = bind_inputs(self.graph, feeds)
+        buffers = name_buffers(self.graph, out)
         try:
-            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes)
+            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes, buffers)
         except BadIndex:
             # the interpreter finds the index and says where it stands
             Interpreter(self.graph, weights=self._weights).run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
@@ -95,15 +106,20 @@ class Executable:
             return graphs[what].text(scopes=True) + "\n"
         if what not in LEVELS_OF_SOURCE:
             raise TargetError(f"no source {what!r}; there is {', '.join(LEVELS_OF_SOURCE)}")
-        if self._lowered is None or not isinstance(self._engine, CpuEngine):
-            raise TargetError(f"source {what!r} of {self.graph.name} for target {self.target}: it has none "
-                              "(a loaded bundle keeps the library, not what it was made from)" if self.target.kind == "cpu"
-                              else f"target {self.target} has no source {what!r}")
+        if not isinstance(self._engine, CpuEngine):
+            raise TargetError(f"target {self.target} has no source {what!r}")
+        if self._lowered is None:
+            if self.cache is None:
+                raise TargetError(f"source {what!r} of {self.graph.name} for target {self.target}: it has none "
+                                  "(a loaded bundle keeps the library, not what it was made from)")
+            from targets.lower import lower  # a hit of the cache: the same code makes the same of the same kernels
+
+            self._lowered = lower(self.kernels, self._engine.stages, self._engine.plan, self.target)
         if what == "relax":
-            return "\n\n".join(str(self._lowered.module[name]) for name in (s.name for s in self._engine.stages))
+            return "\n\n".join(str(self._lowered.module[stage.name]) for stage in self._engine.stages)
         if what == "tir":
             return "\n\n".join(str(f) for f in self._lowered.kernels.values())
-        return _inspect(self._engine.library, {"llvm": "ll", "asm": "asm"}[what])
+        return _inspect(self._lowered.executable, {"llvm": "ll", "asm": "asm"}[what])
 
     def profile(self, *feeds: Any, repeats: int = 10, **named: Any) -> Profile:
         """The time of each kernel call on these feeds (default: generated ones), with the nodes that it stands for."""
@@ -117,7 +133,7 @@ class Executable:
         """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""
         from targets.compiler import compile
 
-        return compile(graph, self.target, passes="").run
+        return compile(graph, self.target, passes="", cache=False).run
 
     def save(self, path: str | Path, *, originals: bool = False) -> None:
         """Write one file with library, prepared weights, graphs and manifest; `tg.load` reads it.
@@ -141,4 +157,4 @@ def _inspect(library: Any, format: str) -> str:
         if module.kind == "llvm":
             return str(module.inspect_source(format))
         pending += list(module.imports)
-    raise TargetError("the library holds no LLVM module to look into; it was loaded from a file")
+    raise TargetError("the library holds no LLVM module to look into")

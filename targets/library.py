@@ -1,10 +1,11 @@
-"""Libraries of machine code: to a file, which needs a C compiler to link it, and back."""
+"""Libraries of machine code: in memory as TVM compiled it, or a shared library, which needs a C compiler to link it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,51 @@ from tgraph.ir.errors import CompileError
 COMPILERS = ("g++", "clang++", "c++")
 
 
-def export_library(library: Any, path: Path) -> None:
-    """Link a virtual machine's executable into a shared library. Raises CompileError if there is no C compiler."""
-    compiler = os.environ.get("CXX") or next((found for name in COMPILERS if (found := shutil.which(name))), None)
-    if compiler is None or shutil.which(compiler) is None:
-        raise CompileError("saving a compiled graph links a shared library, which needs a C compiler; install one (Debian: "
-                           "apt install g++; macOS: xcode-select --install), or name yours in the environment variable CXX")
-    try:
-        library.export_library(str(path), cc=compiler)
-    except RuntimeError as error:
-        raise CompileError(f"{compiler} could not link the library: {str(error).strip().splitlines()[-1]}") from error
+@dataclass(frozen=True)
+class Library:
+    """TVM's module, and the bytes of the shared library that it was loaded from, if it was."""
+
+    module: Any
+    image: np.ndarray | None = None
+
+    def linked(self) -> Library:
+        """The same as a shared library. TVM translates a library in memory at its first call, and this one now.
+
+        Raises CompileError if there is no C compiler.
+        """
+        if self.image is not None:
+            return self
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "library.so"
+            _link(self.module, path)
+            return load_library(np.fromfile(path, np.uint8))
 
 
-def load_library(content: np.ndarray) -> Any:
+def find_compiler() -> str | None:
+    """The C++ compiler that links libraries; None if there is none."""
+    compiler = os.environ.get("CXX") or next((name for name in COMPILERS if shutil.which(name)), "")
+    return shutil.which(compiler) if compiler else None
+
+
+def load_library(image: np.ndarray) -> Library:
     """The library with these bytes. The file that the system loads it from is gone as soon as it is mapped."""
     from targets.tvm_api import tvm
 
     descriptor, name = tempfile.mkstemp(suffix=".so")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content.data)
-        return tvm.runtime.load_module(name)
+            file.write(image.data)
+        return Library(tvm.runtime.load_module(name), image)
     finally:
         os.unlink(name)
+
+
+def _link(module: Any, path: Path) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        raise CompileError("saving a compiled graph links a shared library, which needs a C compiler; install one (Debian: "
+                           "apt install g++; macOS: xcode-select --install), or name yours in the environment variable CXX")
+    try:
+        module.export_library(str(path), cc=compiler)
+    except RuntimeError as error:
+        raise CompileError(f"{compiler} could not link the library: {str(error).strip().splitlines()[-1]}") from error

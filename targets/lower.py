@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from targets.kernels import frame
 from targets.kernels.cpu.families import family_of
@@ -25,10 +26,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Lowered:
-    """A module, and its kernels by the name of their functions."""
+    """A module for a target, and its kernels by the name of their functions."""
 
     module: IRModule
     kernels: dict[str, PrimFunc]
+    target: Target
+
+    @cached_property
+    def executable(self) -> relax.VMExecutable:
+        """The machine code, in memory."""
+        return compile_module(self.module, self.target)
 
 
 def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
@@ -44,7 +51,7 @@ def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Targe
     module = builder.get()
     for stage in stages:
         module[stage.name] = _StageLowering(graph, stage, plan, symbols).build()
-    return Lowered(module, kernels)
+    return Lowered(module, kernels, target)
 
 
 def kernel_symbol(name: str) -> str:

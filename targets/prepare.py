@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from targets.runner import aligned_empty
+from targets.memory import neighbours
+from targets.target import default_threads
 from tgraph.ir.graph import Graph
 from tgraph.reference.interpreter import Interpreter
 
@@ -14,11 +16,15 @@ from tgraph.reference.interpreter import Interpreter
 def evaluate_prepare(prepare: Graph, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The prepared tensors by name, at addresses that TVM can share, at the precision of their types."""
     results = Interpreter(prepare, faithful=True, weights=weights).run_bound([], {})
-    return {name: aligned_copy(array) for name, array in results.items()}
+    copies = neighbours(results.values())
+    with ThreadPoolExecutor(default_threads()) as pool:  # copying lets go of Python's lock
+        list(pool.map(_copy, copies, results.values()))
+    return dict(zip(results, copies))
 
 
-def aligned_copy(array: np.ndarray) -> np.ndarray:
-    """A dense copy that starts at a multiple of 64 bytes."""
-    result = aligned_empty(array.shape, array.dtype)
-    result[...] = array
-    return result
+def _copy(target: np.ndarray, source: np.ndarray) -> None:
+    if source.flags.c_contiguous or source.ndim < 3:
+        target[...] = source
+    else:  # panels of a weight: one after the other, each transposed within the caches
+        for panel, weight in zip(target, source):
+            panel[...] = weight

@@ -70,7 +70,7 @@ def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], re
         raise TargetError(f"target {executable.target} has no kernels to profile")
     arrays, sizes = bind_inputs(executable.graph, feeds)
     inputs = [arrays[i.name] for i in executable.graph.inputs]
-    engine.run(inputs, sizes)  # warm up, and check the feeds
+    engine.run(inputs, sizes, {})  # warm up, and check the feeds
     calls = [n for stage in engine.stages for n in stage.calls]
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(max(repeats, 1)):

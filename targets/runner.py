@@ -5,7 +5,6 @@ TVM gives every calling thread a pool of its own, so that eight callers would st
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import threading
@@ -14,16 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from targets.target import ALIGNMENT, default_threads
+from targets.memory import aligned_empty
+from targets.target import default_threads
 from tgraph.ir.errors import TargetError
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An uninitialised array whose data starts at a multiple of 64 bytes, as TVM wants to share memory."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start:start + size].view(dtype).reshape(shape)
 
 
 class _Call:

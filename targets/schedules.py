@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +26,10 @@ class Schedules:
     entries: Mapping[str, Schedule] = field(default_factory=dict)
 
     def tile(self, function: Graph, default: Tile) -> Tile:
-        """`default` with what was found for this kernel."""
+        """`default` with what was found for this kernel, if that was for tiles of this kind."""
         found = self.entries.get(kernel_key(function)) if self.entries else None
-        return replace(default, **found) if found else default  # type: ignore[type-var]
+        known = {f.name for f in fields(default)}  # type: ignore[arg-type]
+        return replace(default, **found) if found and found.keys() <= known else default  # type: ignore[type-var]
 
 
 NONE = Schedules()
@@ -68,7 +69,7 @@ def save_schedules(path: Path, kernels: Mapping[str, Mapping[str, Any]]) -> None
     """Add kernels ({"kernel": name, "schedule": {...}, ...} by key) to a file. Those it holds already stay, or are replaced."""
     try:
         known = _read(path)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         known = {}
     known.update({key: {**kernel, "tgraph": VERSION} for key, kernel in kernels.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,10 @@ def save_schedules(path: Path, kernels: Mapping[str, Mapping[str, Any]]) -> None
     partial.replace(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    kernels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["kernels"]
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a file. Raises ValueError for another kind of file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    kernels = content.get("kernels") if isinstance(content, dict) else None
+    if not isinstance(kernels, dict) or not all(isinstance(row, dict) for row in kernels.values()):
+        raise ValueError("it has no table of kernels")
     return kernels

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from targets.schedules import NONE, Schedules
+from targets.schedules import NONE, Schedules, load_schedules, schedule_file
 from tgraph.ir.errors import TargetError
 
 ALIGNMENT = 64  # bytes: of memory that TVM shares, and of everything that is laid out for it
@@ -39,7 +39,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str | Target) -> Target:
-        """A target from its text. Raises TargetError that lists the known ones."""
+        """A target from its text, with what tuning found for it. Raises TargetError that lists the known ones."""
         if isinstance(text, Target):
             return text
         kind, _, detail = str(text).partition(":")
@@ -48,7 +48,10 @@ class Target:
         if kind not in KINDS or (detail and kind != "cpu"):
             known = "\n".join(f"  {name:<6} {what}" for name, what in KINDS.items())
             raise TargetError(f"unknown target {text!r}; the known ones are\n{known}")
-        return _cpu(detail) if kind == "cpu" else cls(kind)
+        if kind != "cpu":
+            return cls(kind)
+        target = _cpu(detail)
+        return replace(target, schedules=load_schedules(schedule_file(target.mcpu)))
 
     @property
     def is_host(self) -> bool:

@@ -19,9 +19,10 @@ from tvm.relax.expr import prim_value
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
+from tvm_ffi import structural_equal
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "relax", "tirx", "tvm", "tvm_version", "valid_cpus"]
+           "prim_value", "relax", "structural_equal", "tirx", "tvm", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from hypothesis import settings
 
+# Tests compile, whatever was compiled or tuned on this machine before; those of cache and tuning set folders of their own.
+os.environ["TGRAPH_CACHE"] = os.environ["TGRAPH_TUNING"] = "off"
 sys.path.insert(0, str(Path(__file__).parent))
 
 # No deadline for a hypothesis example: how long one takes is a property of the machine.

@@ -12,8 +12,8 @@ from tgraph.ir.errors import TGraphError
 from tgraph.version import VERSION
 
 # in the order of the help text; each is a module of this package with a `command`
-COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "bench", "ops", "passes",
-            "targets")
+COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "bench", "tune", "ops",
+            "passes", "targets", "cache")
 
 
 class Application(click.Group):

@@ -42,5 +42,7 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
     out.print(f"{exe.graph.name}: {len(exe.graph)} nodes to {len(exe.kernels)} calls of {len(exe.kernels.functions)} kernels for "
               f"{exe.target}", markup=False, soft_wrap=True)
     out.print(f"compiled in {steps}", soft_wrap=True)
+    if exe.cache is not None:
+        out.print(f"compile cache: {exe.cache}", markup=False, soft_wrap=True)
     out.print(f"wrote {output}: {show_bytes(output.stat().st_size)} in {show_seconds(time.perf_counter() - start)}", markup=False,
               soft_wrap=True)

@@ -55,7 +55,9 @@ def command(save: Path | None, svg: Path | None, target: str, threads: int | Non
     out.print(report.passes(exe.records), "")
     if exe.kernels.functions:
         out.print(report.kernels(exe), "")
-    out.print(f"compiled for [bold]{exe.target}[/bold] in {steps}\n", soft_wrap=True)
+    out.print(f"compiled for [bold]{exe.target}[/bold] in {steps}", soft_wrap=True)
+    if exe.cache is not None:
+        out.print(f"compile cache: {exe.cache}\n", markup=False, soft_wrap=True)
     ids, mask = encode_batch(tokenizer, SENTENCES)
     ok = _check(exe, {"input_ids": ids, "mask": mask}, out)
     vectors = exe(ids, mask)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from tgraph.cli.console import console, show_seconds
 
-PHASES = ("passes", "select kernels", "kernels", "machine code", "prepare weights")
+PHASES = ("compile cache", "passes", "select kernels", "kernels", "machine code", "link", "prepare weights")
 
 
 class Steps:

@@ -26,9 +26,8 @@ def pack_panels(weight: TensorType, *, width: int) -> TensorType:
 @pack_panels.reference
 def _(weight, *, width):  # type: ignore[no-untyped-def]
     rows, depth = weight.shape
-    padded = np.zeros((-(-rows // width) * width, depth), weight.dtype)
-    padded[:rows] = weight
-    return np.ascontiguousarray(padded.reshape(-1, width, depth).transpose(0, 2, 1))
+    padded = np.pad(weight, ((0, -rows % width), (0, 0))) if rows % width else weight
+    return padded.reshape(-1, width, depth).transpose(0, 2, 1)  # a view: who keeps the panels makes the only copy
 
 
 @op

@@ -1,0 +1,82 @@
+"""Where the outputs of a call are written: new memory, or the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from targets.memory import aligned_empty
+from targets.tensors import shareable
+from tgraph.ir.errors import InputError
+from tgraph.ir.graph import Graph
+
+
+def name_buffers(graph: Graph, out: Any) -> dict[str, np.ndarray]:
+    """The caller's `out` by output: an array for the only output, a tuple for all, a mapping for some.
+
+    Raises InputError for unknown names, a wrong number, and what is no array that can be written.
+    """
+    names = [name for name, _ in graph.outputs]
+    if out is None:
+        return {}
+    if isinstance(out, Mapping):
+        given = dict(out)
+    else:
+        arrays = list(out) if isinstance(out, (tuple, list)) else [out]
+        if len(arrays) != len(names):
+            raise InputError(f"{graph.name} has {len(names)} outputs ({', '.join(names)}), out has {len(arrays)}; "
+                             "a dict may name some of them")
+        given = dict(zip(names, arrays))
+    for name, array in given.items():
+        if name not in names:
+            raise InputError(f"{graph.name} has no output {name!r}; its outputs: {', '.join(names)}")
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"out for output {name!r} must be a NumPy array, got {type(array).__name__}")
+        if not array.flags.writeable:
+            raise InputError(f"out for output {name!r} is read-only")
+    listed = list(given.items())
+    for i, (name, array) in enumerate(listed):
+        for other, another in listed[:i]:
+            if np.shares_memory(array, another):
+                raise InputError(f"out for outputs {other!r} and {name!r} is the same memory")
+    return given
+
+
+class Outputs(dict[str, np.ndarray]):
+    """The outputs of one call by name, as they come; `given` are the caller's own arrays for some of them.
+
+    A kernel writes straight into the caller's array if TVM can share it and no input lies there; else what it wrote is
+    copied at the end.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[str, np.ndarray], inputs: Sequence[np.ndarray] = ()):
+        super().__init__()
+        self.graph, self.given, self.inputs = graph, given, inputs
+
+    def allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Find memory for an output that a kernel will write. Raises InputError if the caller's does not fit."""
+        array = self.given.get(name)
+        if array is not None:
+            self._check(name, array, shape, dtype)
+            if shareable(array) and not any(np.may_share_memory(array, i) for i in self.inputs):
+                self[name] = array
+                return
+        self[name] = aligned_empty(shape, dtype)
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """All outputs in the order of the graph, the caller's arrays for those that were given."""
+        for name, array in self.given.items():
+            value = self[name]
+            if value is not array:
+                self._check(name, array, value.shape, value.dtype)
+                array[...] = value
+                self[name] = array
+        return {name: self[name] for name, _ in self.graph.outputs}
+
+    def _check(self, name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if array.shape != tuple(shape) or array.dtype != dtype:
+            type = next(value.type for other, value in self.graph.outputs if other == name)
+            raise InputError(f"output {name!r} ({type}) is {dtype}{list(shape)} here, out for it is "
+                             f"{array.dtype}{list(array.shape)}")

@@ -1,0 +1,187 @@
+"""Tuning: only a clear winner that is as right as the default is kept, and later compilations take it. Times are made up here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from targets import trials, tuning
+from targets.schedules import kernel_key, load_schedules, save_schedules, schedule_file
+from targets.target import Target
+from tgraph import nn
+
+B, S = tg.dims("B S")
+SIZES = [{"B": 1}, {"B": 9}]
+
+
+def graph() -> tg.Graph:
+    """A product whose sums are cut in any way of blocking k."""
+    return tg.trace(nn.Linear(1600, 48), x=tg.f32[B, 1600])
+
+
+class Kernel:
+    """A kernel with a time of its own."""
+
+    def __init__(self, run: Callable[..., None], seconds: float):
+        self.run, self.seconds = run, seconds
+
+    def __call__(self, *arguments: Any) -> None:
+        self.run(*arguments)
+
+
+def made_up(monkeypatch: pytest.MonkeyPatch, seconds: Iterable[float], change: Callable[[int, Any], Any] | None = None) -> None:
+    """The first kernel (the default) takes the first time, the first variant the second, ..."""
+    times, numbers = iter(seconds), itertools.count()
+
+    def build(functions: Any, target: Target) -> list[Kernel]:
+        kernels = trials.build_kernels(functions, target)
+        return [Kernel(change(next(numbers), k) if change else k, next(times)) for k in kernels]
+
+    monkeypatch.setattr(tuning, "build_kernels", build)
+    monkeypatch.setattr(tuning, "measure", lambda kernels, problem, rounds: np.array([[k.seconds] * rounds for k in kernels]))
+
+
+def tuned(what: tg.Graph | None = None, sizes: Any = SIZES, **options: Any) -> tuning.Tuned:
+    found = tuning.tune(what or graph(), Target.parse("cpu"), sizes, **options)
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_clear_winner_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, itertools.chain([1.0, 0.99, 0.9], itertools.repeat(0.95)))
+    result = tuned()
+    assert list(result.changes) == ["k_block"] == list(result.schedule) and not result.rejected
+    assert (result.default, result.best) == (2.0, 1.8) and result.calls == 1  # two sizes, a second each
+    assert result.changes["k_block"][1] == result.schedule["k_block"]
+
+
+def test_no_clear_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, itertools.chain([1.0], itertools.repeat(0.985)))
+    result = tuned()
+    assert not result.schedule and result.best == result.default and result.trials > 3
+
+
+def test_faster_at_one_size_and_slower_at_another_is_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, itertools.chain([1.0], itertools.repeat(0.5)))
+    monkeypatch.setattr(tuning, "measure", lambda kernels, problem, rounds: np.array(
+        [[k.seconds if problem.arguments[0].shape[0] == 1 or k.seconds == 1 else 1.1] * rounds for k in kernels]))
+    assert not tuned().schedule
+
+
+def test_a_faster_variant_that_gives_other_results_loses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(number: int, kernel: Any) -> Any:
+        def wrong(*arguments: Any) -> None:
+            kernel(*arguments)
+            output = next(a for a in reversed(arguments) if hasattr(a, "numpy")).numpy()
+            output.reshape(-1)[-1] = np.nextafter(output.reshape(-1)[-1], np.float32(np.inf))  # one bit
+        return wrong if number == 2 else kernel
+
+    made_up(monkeypatch, itertools.chain([1.0, 1.0, 0.5], itertools.repeat(1.0)), spoil)
+    result = tuned()
+    assert not result.schedule
+    assert len(result.rejected) == 1 and result.rejected[0].startswith("k_block=") and "gives other results" in result.rejected[0]
+
+
+def test_a_variant_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int, kernel: Any) -> Any:
+        def failing(*_: Any) -> None:
+            raise RuntimeError("no such instruction")
+        if number == 2:
+            raise RuntimeError("no such register")
+        return failing if number == 1 else kernel
+
+    made_up(monkeypatch, itertools.chain([1.0, 0.5], itertools.repeat(0.8)), fail)
+    result = tuned()
+    assert len(result.rejected) == 2
+    assert "fails: no such instruction" in result.rejected[1 if "register" in result.rejected[0] else 0]
+    assert any("does not compile: no such register" in r for r in result.rejected)
+    assert result.best == 1.6  # a later one
+
+
+def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, itertools.repeat(1.0))
+    steps: list[tuple[str, int, int]] = []
+    assert tuned(trials=2, progress=lambda *step: steps.append(step)).trials == 2
+    assert steps[0] == ("linear: k_block", 0, steps[-1][1]) and steps[-1][1] == steps[-1][2] == len(steps) - 1
+    assert tuned(seconds=1e-9).trials == 0
+
+
+def test_attention_may_round_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    q = tg.f32[B, 2, S, 8]
+    what = tg.trace(lambda q, k, v: tg.attention(q, k, v), q, q, q)
+    made_up(monkeypatch, itertools.chain([1.0], itertools.repeat(0.5)))
+    result = tuned(what, [{"B": 2, "S": 300}])
+    assert "key_block" in result.schedule and not result.rejected
+
+
+def test_real_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = tuned(trials=1)
+    assert 0 < result.best <= result.default and result.trials >= 1
+
+
+def tir_and_result(x: np.ndarray) -> tuple[str, np.ndarray]:
+    exe = tg.compile(graph())
+    return exe.source("tir"), exe(x)
+
+
+def test_compilations_take_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGRAPH_TUNING", str(tmp_path))
+    x = np.random.default_rng(0).standard_normal((7, 1600)).astype("f")
+    before = tir_and_result(x)
+    made_up(monkeypatch, itertools.chain([1.0, 0.5], itertools.repeat(1.0)))
+    found = tuned()
+    file = schedule_file(Target.parse("cpu").mcpu)
+    assert file is not None and file.parent == tmp_path
+    save_schedules(file, tuning.database_rows([found]))
+    assert Target.parse("cpu").schedules.entries == {found.key: found.schedule}
+    after = tir_and_result(x)
+    assert after[0] != before[0] and np.array_equal(after[1], before[1])
+    monkeypatch.setenv("TGRAPH_CACHE", str(tmp_path / "cache"))
+    tg.compile(graph())
+    made_up(monkeypatch, itertools.repeat(1.0))
+    save_schedules(file, tuning.database_rows([tuned()]))  # now the default is best
+    assert str(tg.compile(graph()).cache) == "miss: the nearest entry differs in tuned kernels"
+    assert tir_and_result(x)[0] == before[0]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"kernels": {"a": 1}}', '{"kernels": {"a": {"tgraph": "x"}}}', "[]"])
+def test_a_file_of_another_kind(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cpu.json"
+    path.write_text(content)
+    if '"tgraph"' in content:  # of another version
+        assert not load_schedules(path).entries
+    else:
+        with pytest.warns(UserWarning, match="is no file of schedules"):
+            assert not load_schedules(path).entries
+    save_schedules(path, {"k": {"kernel": "linear", "schedule": {"k_block": 64}}})
+    assert load_schedules(path).entries == {"k": {"k_block": 64}}
+
+
+def test_fields_that_a_kernel_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGRAPH_TUNING", str(tmp_path))
+    exe = tg.compile(graph())
+    [function] = exe.kernels.functions.values()
+    file = schedule_file(exe.target.mcpu)
+    assert file is not None
+    save_schedules(file, {kernel_key(function): {"kernel": "linear", "schedule": {"depth_of_the_sea": 3}}})
+    assert tg.compile(graph()).source("tir") == exe.source("tir")
+
+
+def test_another_machine() -> None:
+    foreign = "cpu:sapphirerapids" if "amx-tile" not in Target.parse("cpu").features else "cpu:znver4"
+    with pytest.raises(tg.TargetError, match="does not run on this machine"):
+        tuning.tune(graph(), Target.parse(foreign), SIZES)
+
+
+def test_the_file_names_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, itertools.chain([1.0, 0.5], itertools.repeat(1.0)))
+    save_schedules(tmp_path / "c.json", tuning.database_rows([tuned()]))
+    [row] = json.loads((tmp_path / "c.json").read_text())["kernels"].values()
+    assert row["kernel"] == "linear" and row["microseconds"] == [2e6, 1e6] and list(row["schedule"]) == ["k_block"]
