@@ -12,8 +12,8 @@ import tgraph as tg
 from tests.ops.sample import FLOATS, Sample, values
 from tests.ops.samples_product import attend, causal
 
-B, S = tg.dims("B S")
-N, SEQUENCES = tg.dim("N"), (0, 3, 3, 20, 21, 21)  # five sequences, two of them empty
+B, S, N, M = tg.dims("B S N M")
+SEQUENCES = (0, 3, 3, 20, 21, 21)  # five sequences, two of them empty
 KEYS = values(*[True, False, True], *[False] * 17, True)  # of the second that has rows, no key may be attended
 
 
@@ -35,10 +35,10 @@ def ragged() -> list[Sample]:
         names = list(specs)
         build = lambda *xs, a=attrs: tg.ragged_attention(**dict(zip(names, xs)), **a)
         return Sample("ragged_attention", variant, build, specs, expect, {"offsets": values(*offsets), **(feed or {})},
-                      {"B": len(offsets) - 1, "N": rows})
+                      {"M": len(offsets), "N": rows})
 
     def packed(heads: int = 2, kv_heads: int = 2, d: int = 8, dv: int = 8, dtype: tg.DType = tg.f32) -> dict[str, tg.TensorType]:
-        return {"q": dtype[N, heads, d], "k": dtype[N, kv_heads, d], "v": dtype[N, kv_heads, dv], "offsets": tg.i64[B + 1]}
+        return {"q": dtype[N, heads, d], "k": dtype[N, kv_heads, d], "v": dtype[N, kv_heads, dv], "offsets": tg.i64[M]}
 
     mask = {"mask": tg.bool_[N]}
     found = [
@@ -47,7 +47,7 @@ def ragged() -> list[Sample]:
         make("odd_sizes", packed(heads=1, kv_heads=1, d=5, dv=3)),
         make("grouped", packed(heads=6, kv_heads=2)),
         make("long", packed(d=16, dv=16), offsets=(0, 150, 190, 460), rows=460),
-        make("int32", packed() | {"offsets": tg.i32[B + 1]}),
+        make("int32", packed() | {"offsets": tg.i32[M]}),
         make("mask", packed() | mask),
         make("causal", packed(), lambda *xs: attend_ragged(*xs, order=True), causal=True),
         make("causal_mask", packed() | mask, lambda *xs: attend_ragged(*xs, order=True), causal=True),

@@ -107,7 +107,8 @@ def default_scale(types, attrs):  # type: ignore[no-untyped-def]
 
 
 @attention.reference
-def _(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+def attend(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+    """What `attention` means, in NumPy."""
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(scale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from ..ir.dtypes import f32, i64
@@ -9,7 +11,7 @@ from ..ir.errors import InputError, RuleError
 from ..ir.registry import op
 from ..ir.rules import require_bool, require_float, require_integer, same, same_dtype
 from ..ir.types import TensorType
-from .attention import attention, check_options, default_scale, heads_per_key_head
+from .attention import attend, check_options, default_scale, heads_per_key_head
 
 
 @op
@@ -53,10 +55,10 @@ def _(q, k, v, offsets, mask, *, scale, causal, empty_row):  # type: ignore[no-u
     if not bounds or bounds[0] != 0 or bounds[-1] != len(q) or bounds != sorted(bounds):
         raise InputError(f"ragged_attention: offsets go from 0 to the {len(q)} rows of q and never fall, got {bounds}")
     y = np.zeros((*q.shape[:2], v.shape[2]), q.dtype)
-    for start, stop in zip(bounds, bounds[1:]):
+    for start, stop in itertools.pairwise(bounds):
         heads = [x[None, start:stop].swapaxes(1, 2) for x in (q, k, v)]
         keys = None if mask is None else mask[None, start:stop]
-        one = attention.numpy(*heads, keys, None, None, scale=scale, causal=causal, empty_row=empty_row)
+        one = attend(*heads, keys, None, None, scale=scale, causal=causal, empty_row=empty_row)
         y[start:stop] = one[0].swapaxes(0, 1)
     return y
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.dims import DimLike, as_symbol, evaluate, symbols
+from ..ir.dims import DimLike, as_symbol, evaluate
 from ..ir.errors import InputError
 from ..ir.graph import Graph
 from ..ir.values import Input, Node, Value
@@ -19,7 +19,7 @@ _TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dim
 def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
     """A size for each dim of the inputs, within its bounds and equal where the graph's constraints say so."""
     sizes = dict(given or {})
-    names = dict.fromkeys(s.name for i in graph.inputs for d in i.shape for s in symbols(d))
+    names = dict.fromkeys(s.name for i in graph.inputs for d in i.shape if (s := as_symbol(d)) is not None)
     equal: dict[str, str] = {}
     for left, right in graph.constraints:
         a, b = as_symbol(left), as_symbol(right)
