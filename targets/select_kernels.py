@@ -23,6 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
+ATTENTION = {"attention", "ragged_attention"}
 MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
 
 
@@ -38,10 +39,10 @@ class Grouping:
         """The nodes that go into the anchor's kernel."""
         group = {anchor}
         family = anchor.op.name
-        views_only = family in ("linear", "matmul", "attention")
+        views_only = family in ("linear", "matmul", *ATTENTION)
         for value in anchor.inputs:
             self._take_producers(value, group, views_only)
-        self._take_followers(anchor, group, views=family == "attention")
+        self._take_followers(anchor, group, views=family in ATTENTION)
         return group
 
     def pointwise(self, root: Node) -> set[Node]:
@@ -120,8 +121,8 @@ def _has_kernel(node: Node) -> bool:
     if name == "linear":
         weight = node.inputs[1]
         return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
-    if name == "attention":  # computed in f32
-        return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[3], int) for v in node.inputs[:3])
+    if name in ATTENTION:  # computed in f32
+        return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[-1], int) for v in node.inputs[:3])
     return name in FAMILIES or name in READ or (node.op.elementwise and name in SCALAR)
 
 
