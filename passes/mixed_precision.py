@@ -22,7 +22,7 @@ from tgraph.ir.values import Constant, Node, Result, Value
 from .base import Pass, register_pass
 
 HALVES = {"f16": f16, "bf16": bf16}
-PRODUCTS = ("attention", "linear", "matmul")
+PRODUCTS = ("attention", "linear", "matmul", "ragged_attention")
 # round(move(x)) = move(round(x))
 MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"}
 
@@ -32,9 +32,10 @@ MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose"
 class MixedPrecision(Pass):
     """x W^T = f32(half(x) half(W)^T) for every f32 product of tensors that depend on inputs; half is f16 or bf16.
 
-    Products (linear, matmul, attention) take and give halves; inside they sum in f32, as their definitions say. Norms,
-    softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and parameters. Moves between
-    two products (splitting heads, say) move halves. `keep` lists products to leave in f32: `keep=attention+matmul`.
+    Products (linear, matmul, attention, ragged_attention) take and give halves; inside they sum in f32, as their
+    definitions say. Norms, softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and
+    parameters. Moves between two products (splitting heads, say) move halves. `keep` lists products to leave in f32:
+    `keep=attention+matmul`.
 
     An f16 above 65504 is infinite. With f16 a product stays in f32 if a constant beyond that reaches it by moves, sums,
     scales and selections alone, and so does attention with an additive bias, which may be a mask of -1e9, unless it is a

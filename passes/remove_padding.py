@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from passes.padding.packed_rows import VIEWS, RowPacker, has_row_form, is_row
-from passes.padding.row_demand import BATCH_FIRST, RowDemand
+from passes.padding.packed_rows import VIEWS, RowPacker, has_row_form, row_layout
+from passes.padding.row_demand import RowDemand
 from passes.products import missed
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared
@@ -28,9 +28,10 @@ class RemovePadding(Pass):
 
     Walks back from what does not depend on padded rows: zero_padding, where(mask, x, y), the keys and values of masked
     attention. Products, norms, activations, embeddings and elementwise ops between them run on the N rows that
-    `unpack(mask)` lists, [N, ...] for [B, S, ...]; attention keeps its padded form, and so do functions that are
-    called: run this pass before those that make calls. A position that something reads besides (the first token, say)
-    is kept in every sequence of the batch. Nothing is approximated: rows of a product only have other neighbours.
+    `unpack(mask)` lists, [N, ...] for [B, S, ...], and attention becomes `ragged_attention`; with a bias, or a mask
+    that differs by query, it keeps its padded form. So do functions that are called: run this pass before those that
+    make calls. A position that something reads besides (the first token, say) is kept in every sequence of the batch,
+    and stays no key where the mask excludes it. Nothing is approximated: rows only have other neighbours.
 
     `mask` names the input to which the pass keeps (default: every mask). `finite=true` states that padded rows are
     finite, so that x * mask counts as zero_padding. `output=hidden,mask=mask` puts zero_padding(hidden, mask) in the
@@ -80,7 +81,7 @@ class RemovePadding(Pass):
     def _remove(self, graph: Graph, mask: Value) -> None:
         ready = prepared(graph)
         demand = RowDemand(graph, mask, self.finite)
-        candidates = [n for n in graph.nodes if n not in ready and _is_spared(n, demand) and has_row_form(n, demand)]
+        candidates = [n for n in graph.nodes if n not in ready and has_row_form(n, demand)]
         packed = _worthwhile(graph, _without_outer_views(candidates, demand))
         if packed:
             old, new = _pack(graph, demand, packed)
@@ -121,22 +122,18 @@ def _is_zero_where_false(value: Value, mask: Value) -> bool:
             and positions.node.inputs[0] is mask)
 
 
-def _is_spared(node: Node, demand: RowDemand) -> bool:
-    used = [r for r in node.results if r.uses]
-    return bool(used) and all(demand.layouts.get(r) == BATCH_FIRST for r in used)
-
-
 def _row_operands(node: Node, demand: RowDemand) -> Iterator[Value]:
     for position, value in enumerate(node.operands):
-        if value is not None and is_row(node, position, demand):
+        if value is not None and row_layout(node, position, demand) is not None:
             yield value
 
 
 def _without_outer_views(candidates: Sequence[Node], demand: RowDemand) -> list[Node]:
     """The candidates without the views at their borders: rows are taken and put back where there is least to move."""
     kept = dict.fromkeys(candidates)
-    for node in reversed(candidates):  # after the last op, before a padded reader
-        if node.op.name in VIEWS | {"split"} and not any(u in kept for r in node.results for u in r.users):
+    for node in reversed(candidates):  # after the last op, before a padded reader; zero_padding goes into pad_rows
+        if node.op.name in VIEWS | {"split"} and not any(
+                u in kept or u.op.name == "zero_padding" for r in node.results for u in r.users):
             del kept[node]
     for node in candidates:  # before the first op, after a padded producer
         if node in kept and node.op.name in VIEWS | {"slice"} and not any(

@@ -75,11 +75,13 @@ class CpuEngine:
         self._status = aligned_empty((1,), np.dtype(np.int32))
         self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
         self.prepared: dict[str, np.ndarray] = {}
+        self._interpreter = Interpreter(graph, faithful=True, weights=self.prepared)  # of the nodes between stages
         self._layouts: OrderedDict[tuple[tuple[str, int], ...], Layout] = OrderedDict()
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
         self.prepared = dict(prepared)
+        self._interpreter = Interpreter(self.graph, faithful=True, weights=self.prepared)
         self._weights = {name: as_tensor(array) for name, array in prepared.items()}
 
     def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -177,7 +179,7 @@ class CpuEngine:
         node = stage.host
         assert node is not None
         operands = [self._read(v, values, outputs, sizes, layout, arena) for v in node.inputs]
-        results = Interpreter(self.graph, faithful=True, weights=self.prepared).run_node(node, operands, sizes)
+        results = self._interpreter.run_node(node, operands, sizes)
         values.update(zip(node.results, results))
 
     def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,

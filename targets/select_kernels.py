@@ -24,9 +24,10 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
+ATTENTION = {"attention", "ragged_attention"}
 VIEWS = canonical.VIEWS | canonical.CREATED
 # what the families of products read on the fly: attention reads each element once, or once a block of queries
-READABLE = {"linear": VIEWS, "matmul": VIEWS, "attention": VIEWS | {"rotary", "cast"}}
+READABLE = {"linear": VIEWS, "matmul": VIEWS, **dict.fromkeys(ATTENTION, VIEWS | {"rotary", "cast"})}
 MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
 
 
@@ -44,7 +45,7 @@ class Grouping:
         family = anchor.op.name
         for value in anchor.inputs:
             self._take_producers(value, group, READABLE.get(family))
-        self._take_followers(anchor, group, views=family == "attention")
+        self._take_followers(anchor, group, views=family in ATTENTION)
         return group
 
     def pointwise(self, root: Node) -> set[Node]:
@@ -123,8 +124,8 @@ def _has_kernel(node: Node) -> bool:
     if name == "linear":
         weight = node.inputs[1]
         return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
-    if name == "attention":  # computed in f32
-        return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[3], int) for v in node.inputs[:3])
+    if name in ATTENTION:  # computed in f32
+        return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[-1], int) for v in node.inputs[:3])
     return name in FAMILIES or name in READ or (node.op.elementwise and name in SCALAR)
 
 

@@ -1,4 +1,4 @@
-"""The row forms of ops: what a node on [B, S, ...] is on [N, ...], the rows that a mask keeps."""
+"""The row forms of ops: what a node on [B, S, ...] or [B, H, S, D] is on [N, ...], the rows that a mask keeps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from passes.padding.row_demand import ALONG, BATCH_FIRST, LAST_AXIS, REDUCTIONS, RowDemand, operand_layout
+from passes.padding.row_demand import (
+    ALONG,
+    BATCH_FIRST,
+    HEADS_BETWEEN,
+    LAST_AXIS,
+    REDUCTIONS,
+    Layout,
+    RowDemand,
+    is_view_of,
+    operand_layout,
+)
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, DimLike, dim
 from tgraph.ir.dtypes import i64
@@ -15,29 +25,40 @@ from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
 
 VIEWS = {"expand", "reshape", "squeeze", "transpose", "unsqueeze"}
-# ops with rows in their first operand; elementwise ops and concat may have them in all
+# ops with rows in their first operand; elementwise ops and concat may have them in all, attention in three
 FIRST = {"embedding", "gather", "linear", "matmul", "one_hot", "pad", "slice", "split", "zero_padding",
          *ALONG, *LAST_AXIS, *REDUCTIONS, *VIEWS}
 
 
 def has_row_form(node: Node, demand: RowDemand) -> bool:
-    """Whether a node whose results are spared rows, batch first, can run on the rows that are kept."""
-    name = node.op.name
-    rows = [is_row(node, p, demand) for p in range(len(node.operands))]
+    """Whether a node whose results are spared rows can run on the rows that are kept."""
+    name, layout = node.op.name, demand.layout_of(node)
+    rows = [row_layout(node, p, demand) is not None for p in range(len(node.operands))]
+    if layout is None:
+        return False
     if node.op.elementwise:
-        return any(rows) and all(row or not (_varies(node, p, 0) and _varies(node, p, 1)) for p, row in enumerate(rows))
+        return any(rows) and all(row or not all(_varies(node, p, a) for a in layout) for p, row in enumerate(rows))
     if name == "concat":
         return all(rows)
+    if name == "attention":
+        return all(rows[:3]) and node.operands[4:] == (None, None) and demand.masks_only_keys(node)
     if name not in FIRST or not rows[0]:
         return False
+    if name == "zero_padding":
+        return layout == BATCH_FIRST
     return name != "matmul" or node.inputs[1].type.rank == 2
 
 
-def is_row(node: Node, position: int, demand: RowDemand) -> bool:
-    """Whether row n of the results is made from row n of this operand."""
-    value = node.operands[position]
-    return (value is not None and operand_layout(node, position, BATCH_FIRST, demand.same) == BATCH_FIRST
-            and demand.fits(value, BATCH_FIRST))
+def row_layout(node: Node, position: int, demand: RowDemand) -> Layout | None:
+    """Which axes of an operand are those that its row form has as one; None if all rows read all of it."""
+    value, layout = node.operands[position], demand.layout_of(node)
+    if value is None or layout is None:
+        return None
+    if node.op.name == "attention":
+        found = HEADS_BETWEEN if layout == HEADS_BETWEEN and position < 3 else None
+    else:
+        found = operand_layout(node, position, layout, demand.same)
+    return found if found is not None and demand.fits(value, found) else None
 
 
 def _varies(node: Node, position: int, axis: int) -> bool:
@@ -48,20 +69,31 @@ def _varies(node: Node, position: int, axis: int) -> bool:
     return at >= 0 and value.shape[at] != 1
 
 
+def _others(layout: Layout, rank: int) -> list[int]:
+    """The axes that follow the first one in the packed form, in order."""
+    return [a for a in range(rank) if a not in layout]
+
+
+def _packed_axis(axis: int, layout: Layout, rank: int) -> int:
+    """Where an axis lies in the packed form, counted from its end."""
+    others = _others(layout, rank)
+    return others.index(axis % rank) - len(others)
+
+
 @dataclass
 class RowPacker:
-    """Makes the row forms of the nodes of one graph, for one mask."""
+    """Makes the row forms of the nodes of one graph, for one mask: [N, others...] for axes batch, length and others."""
 
     graph: Graph
     demand: RowDemand
     provenance: Provenance
-    _rows: dict[Value, Value] = field(default_factory=dict)
+    _rows: dict[tuple[Value, Layout], Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         b = Builder(self.graph, self.provenance)
         self.shape = (self.demand.mask.shape[0], self.demand.mask.shape[1])
         self.kept = self._kept(b)
-        self.indices, _ = b.unpack(self.kept, name=_free_dim(self.graph))
+        self.indices, self.offsets = b.unpack(self.kept, name=_free_dim(self.graph))
         self.count: DimLike = self.indices.shape[0]
         self.positions = b.number_rows(self.kept)
 
@@ -83,61 +115,95 @@ class RowPacker:
 
     def pack(self, node: Node) -> None:
         """Add the row form of a node whose operands may have theirs."""
-        b = Builder(self.graph, node.provenance)
+        layout = self.demand.layout_of(node)
+        assert layout is not None
+        made = self._made(Builder(self.graph, node.provenance), node, layout)
+        self._rows.update(((r, layout), row) for r, row in zip(node.results, made if isinstance(made, tuple) else (made,)))
+
+    def _made(self, b: Builder, node: Node, layout: Layout) -> Any:
         if node.op.name == "zero_padding":
-            self._rows[node.result] = self._zeroed(b, node)
-            return
+            return self._zeroed(b, node)
+        if node.op.name == "attention":
+            heads = [self._row(b, v, HEADS_BETWEEN) for v in node.inputs[:3]]
+            return b.ragged_attention(*heads, self.offsets, self._key_mask(b, node), **node.attrs)
         operands = [v if v is None else self._operand(b, node, p, v) for p, v in enumerate(node.operands)]
-        made = self.graph.insert(node.op, operands, self._attributes(node), node.provenance)
-        self._rows.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
+        attributes = self._attributes(node, layout)
+        if node.op.name == "transpose" and attributes["perm"] == tuple(range(len(attributes["perm"]))):
+            return operands[0]  # only the axes moved that are one in the packed form
+        return self.graph.insert(node.op, operands, attributes, node.provenance)
 
     def padded(self, value: Value, provenance: Provenance) -> Value:
         """The rows of a packed value, put back."""
-        made: Value = Builder(self.graph, provenance).pad_rows(self._rows[value], self.positions)
-        return made
+        b, layout = Builder(self.graph, provenance), self.demand.layouts[value]
+        made: Value = b.pad_rows(self._rows[value, layout], self.positions)
+        if layout == BATCH_FIRST:
+            return made
+        axes = [*layout, *_others(layout, value.type.rank)]
+        return b.transpose(made, perm=tuple(axes.index(a) for a in range(len(axes))))
 
     def _zeroed(self, b: Builder, node: Node) -> Value:
-        rows = self._row(b, node.inputs[0])
+        rows = self._row(b, node.inputs[0], BATCH_FIRST)
         if self.exact and node.inputs[1] is self.demand.mask:
             if isinstance(rows, Result):
                 rows.node.provenance = Provenance.merge((rows.node.provenance, node.provenance))
             return rows
-        made: Value = b.zero_padding(rows, self._row(b, node.inputs[1]))
+        made: Value = b.zero_padding(rows, self._row(b, node.inputs[1], BATCH_FIRST))
         return made
+
+    def _key_mask(self, b: Builder, node: Node) -> Value | None:
+        """The keys that attention may read among the rows that are kept; None for all of them."""
+        mask = node.operands[3]
+        assert mask is not None
+        if is_view_of(mask, self.demand.mask):
+            return None if self.exact else self._row(b, self.demand.mask, BATCH_FIRST)
+        return self._row(b, mask if mask.type.rank == 2 else b.reshape(mask, shape=self.shape), BATCH_FIRST)
 
     def _operand(self, b: Builder, node: Node, position: int, value: Value) -> Value:
-        if is_row(node, position, self.demand):
-            return self._row(b, value)
-        if not node.op.elementwise:
+        found, layout = row_layout(node, position, self.demand), self.demand.layout_of(node)
+        if found is not None:
+            return self._row(b, value, found)
+        if not node.op.elementwise or layout is None:
             return value
-        rest = value.shape[max(0, 2 - (node.results[0].type.rank - value.type.rank)):]
-        made: Value = value
-        if _varies(node, position, 0) or _varies(node, position, 1):  # the same for all of a sequence, or of a position
-            made = self._row(b, b.expand(value, shape=(*self.shape, *rest)))
-        elif value.type.rank == node.results[0].type.rank:
-            made = b.squeeze(value, axes=(0,))
-        return made
+        rank = node.results[0].type.rank
+        shift = value.type.rank - rank
+        if any(_varies(node, position, a) for a in layout):  # the same for all of a sequence, or of a position
+            sizes = dict(zip(layout, self.shape))
+            own = {a: value.shape[a + shift] for a in range(rank) if a + shift >= 0}
+            return self._row(b, b.expand(value, shape=tuple(sizes.get(a, own.get(a, 1)) for a in range(rank))), layout)
+        ones = tuple(a + shift for a in layout if a + shift >= 0)
+        return b.squeeze(value, axes=ones) if ones else value
 
-    def _row(self, b: Builder, value: Value) -> Value:
-        """The rows of a value [B, S, ...] that are kept."""
-        found = self._rows.get(value)
+    def _row(self, b: Builder, value: Value, layout: Layout) -> Value:
+        """The rows of a value that are kept."""
+        found = self._rows.get((value, layout))
         if found is None:
-            batch, length = self.shape
-            flat = b.reshape(value, shape=(batch * length, *value.shape[2:]))
-            found = self._rows[value] = b.gather(flat, self.indices, axis=0)
+            others = _others(layout, value.type.rank)
+            first = value if layout == BATCH_FIRST else b.transpose(value, perm=(*layout, *others))
+            flat = b.reshape(first, shape=(self.shape[0] * self.shape[1], *first.shape[2:]))
+            found = self._rows[value, layout] = b.gather(flat, self.indices, axis=0)
         return found
 
-    def _attributes(self, node: Node) -> Mapping[str, Any]:
-        """Attributes for one axis less; canonical axes count from the end and stay."""
-        attrs = dict(node.attrs)
-        name = node.op.name
-        if name == "transpose":
-            return {"perm": (0, *(a - 1 for a in attrs["perm"][2:]))}
+    def _attributes(self, node: Node, layout: Layout) -> Mapping[str, Any]:
+        """Attributes for one axis less; the axes of the results are in `layout`."""
+        attrs, name = dict(node.attrs), node.op.name
+        rank, of_result = node.operands[0].type.rank, node.results[0].type.rank  # type: ignore[union-attr]
+        source = row_layout(node, 0, self.demand)
+        others = _others(layout, of_result)
         if name in ("reshape", "expand"):
-            return {"shape": (self.count, *attrs["shape"][2:])}
+            return {"shape": (self.count, *(attrs["shape"][a] for a in others))}
+        if name == "unsqueeze":
+            return {"axes": tuple(_packed_axis(a, layout, of_result) for a in attrs["axes"])}
+        if node.op.elementwise or source is None:
+            return attrs
+        if name == "transpose":
+            return {"perm": (0, *(_packed_axis(attrs["perm"][a], source, rank) + rank - 1 for a in others))}
         if name == "pad":
-            return attrs | {k: attrs[k][1:] for k in ("before", "after")}
-        return attrs | {"axis": attrs["axis"] - 1} if name == "gather" else attrs
+            return attrs | {k: (0, *(attrs[k][a] for a in others)) for k in ("before", "after")}
+        if name == "gather":
+            return attrs | {"axis": _packed_axis(attrs["axis"], source, rank) + rank - 1}
+        if "axes" in attrs:
+            return attrs | {"axes": tuple(_packed_axis(a, source, rank) for a in attrs["axes"])}
+        return attrs | {"axis": _packed_axis(attrs["axis"], source, rank)} if "axis" in attrs else attrs
 
 
 def _number(b: Builder, size: DimLike) -> Any:

@@ -14,11 +14,13 @@ from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
 from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Constant, Node, Result, Value
+from tgraph.ops.attention import four_axes
 
 Layout = tuple[int, int]  # the axes of batch and length, counted from the start
 Columns = tuple[DimLike, DimLike]  # positions start .. stop - 1 of every batch element
 Same = Callable[[DimLike, DimLike], bool]  # whether two sizes are provably equal
 BATCH_FIRST: Layout = (0, 1)
+HEADS_BETWEEN: Layout = (0, 2)  # that of attention
 LAST_AXIS = {"layer_norm", "rms_norm"}
 ALONG = {"argmax", "cumsum", "log_softmax", "softmax"}  # ops of one `axis`
 REDUCTIONS = {"reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "argmax"}
@@ -51,6 +53,11 @@ class RowDemand:
             self.layouts, self.columns, self._uses, self._reads, self.means = {}, set(), {}, {}, False
             self.__post_init__()
 
+    def layout_of(self, node: Node) -> Layout | None:
+        """The layout of a node's results, if all that are used are spared in one."""
+        found = {self.layouts.get(r) for r in node.results if r.uses}
+        return found.pop() if len(found) == 1 else None
+
     def fits(self, value: Value, layout: Layout) -> bool:
         """Whether these axes of a value have the sizes of the mask's."""
         i, j = layout
@@ -71,9 +78,7 @@ class RowDemand:
 
     def _demand(self, node: Node) -> None:
         """What a node reads of its operands."""
-        used = [r for r in node.results if r.uses]
-        layouts = {self.layouts.get(r) for r in used}
-        layout = layouts.pop() if len(layouts) == 1 else None
+        layout = self.layout_of(node)
         for position, value in enumerate(node.operands):
             if value is None:
                 continue
@@ -98,7 +103,7 @@ class RowDemand:
                 return self._aligned(node, 1 - position, position, self.covered(factor.node.inputs[0]))
             return self._aligned(node, 1 - position, position, self._covered_number(factor))
         if name == "attention" and position in (1, 2):
-            return (0, 2) if self._masks_keys(node) else None
+            return HEADS_BETWEEN if self._masks_keys(node) else None
         return None
 
     def _aligned(self, node: Node, position: int, other: int, layout: Layout | None) -> Layout | None:
@@ -141,6 +146,11 @@ class RowDemand:
             return None
         return axes.index(below[0]), axes.index(below[1])
 
+    def masks_only_keys(self, node: Node) -> bool:
+        """Whether attention spares the keys of padded rows by a mask that is the same for all queries and heads."""
+        mask = node.operands[3]
+        return mask is not None and four_axes(mask.type)[1:3] == (1, 1) and self._masks_keys(node)
+
     def _masks_keys(self, node: Node) -> bool:
         """Whether attention reads no key or value of a padded row."""
         mask = node.operands[3]
@@ -150,12 +160,13 @@ class RowDemand:
         if node.attrs["empty_row"] != "uniform":
             return True
         # the mean over all keys, padded ones too, for a query without a key: only where no query that matters lacks one
-        whole = mask is self.mask or _is_view_of(mask, self.mask)
+        whole = mask is self.mask or is_view_of(mask, self.mask)
         self.has_means = True
-        return self.means and whole and not node.attrs["causal"] and self.layouts.get(node.result) == (0, 2)
+        return self.means and whole and not node.attrs["causal"] and self.layouts.get(node.result) == HEADS_BETWEEN
 
 
-def _is_view_of(value: Value, base: Value) -> bool:
+def is_view_of(value: Value, base: Value) -> bool:
+    """Whether a value has the elements of another, in the same order, each once or more."""
     while isinstance(value, Result) and value.node.op.name in ("reshape", "unsqueeze", "expand"):
         value = value.node.inputs[0]
     return value is base
@@ -187,7 +198,7 @@ def operand_layout(node: Node, position: int, layout: Layout, same: Same) -> Lay
     if name == "gather" and position == 0:
         return _ungathered(node, layout)
     if name == "attention" and position == 0:
-        return (0, 2) if layout == (0, 2) else None
+        return layout if layout == HEADS_BETWEEN else None
     axes = view_axes(node, same)
     if axes is None:
         return None

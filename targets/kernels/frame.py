@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
 from targets.kernels.access import Access, Index, Sizes, as_index
 from targets.kernels.scalar import to_store
-from targets.kernels.signature import LOOKUPS, function_symbols, lookups
+from targets.kernels.signature import LOOKUPS, OFFSETS, function_symbols, lookups
 from targets.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
 from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
@@ -64,7 +64,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc
         outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
         frame = Frame(function, Access(flat, sizes), outputs, status)
         for node in lookups(function):
-            _check_lookup(frame, node)
+            (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node)
         body(frame)
     return builder.get()
 
@@ -92,3 +92,22 @@ def _check_lookup(frame: Frame, node: Node) -> None:
         at = as_index(frame.access.load(indices, ((indices.type.size, i),)))
         with T.If(tirx.any(at < lowest, at >= rows)), T.Then():
             T.buffer_store(frame.status, tirx.const(1, "int32"), [int64(0)])
+
+
+def _check_offsets(frame: Frame, node: Node) -> None:
+    """Set `status` if offsets do not go from 0 to the number of rows, or if they fall."""
+    assert frame.status is not None
+    offsets, rows = (node.inputs[i] for i in OFFSETS[node.op.name])
+    count, zero = frame.size(offsets.shape[0]), int64(0)
+    before = T.alloc_buffer((1,), "int64", scope="global")
+    T.buffer_store(before, zero, [zero])
+
+    def require(holds: Expr) -> None:
+        with T.If(tirx.Not(holds)), T.Then():
+            T.buffer_store(frame.status, tirx.const(1, "int32"), [zero])
+
+    with T.serial(zero, count) as i:
+        at = T.bind(as_index(frame.access.load(offsets, ((offsets.shape[0], i),))))
+        require(tirx.all(at >= before[zero], tirx.any(i > zero, at == zero)))
+        T.buffer_store(before, at, [zero])
+    require(tirx.all(count > zero, before[zero] == frame.size(rows.shape[0])))

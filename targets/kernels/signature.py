@@ -9,6 +9,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
 
 LOOKUPS = {"embedding": (0, 1), "gather": (1, 0)}  # op -> positions of the indices and of the table
+OFFSETS = {"ragged_attention": (3, 0)}  # op -> positions of the offsets and of what they cut into parts
 
 
 def function_symbols(function: Graph) -> list[str]:
@@ -27,8 +28,8 @@ def _dims(function: Graph) -> Iterator[Dim]:
 
 
 def lookups(function: Graph) -> list[Node]:
-    """The nodes that read a table by an index which may be out of range."""
-    return [n for n in function.nodes if n.op.name in LOOKUPS and not _surely_inside(n)]
+    """The nodes that read a table by an index which may be out of range, or by offsets that may be wrong."""
+    return [n for n in function.nodes if n.op.name in OFFSETS or (n.op.name in LOOKUPS and not _surely_inside(n))]
 
 
 def _surely_inside(node: Node) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from tests.ops.sample import Sample
 from tests.ops.samples_pointwise import POINTWISE
 from tests.ops.samples_product import PRODUCTS
+from tests.ops.samples_ragged import RAGGED
 from tests.ops.samples_reduction import REDUCTIONS
 from tests.ops.samples_rotary import ROTARY
 from tests.ops.samples_shape import SHAPES
 
 FAMILIES: dict[str, list[Sample]] = {"pointwise": POINTWISE, "shape": SHAPES, "reduction": REDUCTIONS, "product": PRODUCTS,
-                                     "rotary": ROTARY}
+                                     "ragged": RAGGED, "rotary": ROTARY}
 SAMPLES: list[Sample] = [s for family in FAMILIES.values() for s in family]

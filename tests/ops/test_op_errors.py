@@ -14,6 +14,7 @@ from tgraph.ir.registry import OPS
 
 B, S, T = tg.dims("B S T")
 X, Y, M, I = tg.f32[2, 3, 4], tg.f32[2, 5, 4], tg.bool_[2, 3], tg.i64[2, 3]  # noqa: E741
+ROWS = (tg.f32[7, 4, 8], tg.f32[7, 2, 8], tg.f32[7, 2, 5])
 QKV = (tg.f32[2, 4, 3, 8], tg.f32[2, 4, 5, 8], tg.f32[2, 4, 5, 8])
 
 # op: wrong uses, each (types, build, what the message must say)
@@ -69,6 +70,19 @@ WRONG: dict[str, list[tuple[tuple[tg.TensorType, ...], Any, str]]] = {
         (QKV, lambda *x: tg.attention(*x, scale="1"), "scale is a number"),
         (QKV, lambda *x: tg.attention(*x, scale=True), "scale is a number"),
         ((tg.f32[2, 4, 3, S], tg.f32[2, 4, 5, S], QKV[2]), tg.attention, "scale has no default")],
+    "ragged_attention": [
+        ((*QKV, tg.i64[3]), tg.ragged_attention, "q must be [rows, heads, head_dim]"),
+        (ROWS, tg.ragged_attention, "operand 'offsets' is missing"),
+        ((*ROWS, tg.f32[3]), tg.ragged_attention, "offsets must be integers"),
+        ((*ROWS, tg.i64[()]), tg.ragged_attention, "offsets must be [sequences + 1]"),
+        ((tg.f32[6, 4, 8], *ROWS[1:], tg.i64[3]), tg.ragged_attention, "the rows of q and k must agree"),
+        ((tg.f32[7, 3, 8], *ROWS[1:], tg.i64[3]), tg.ragged_attention, "multiple of the key heads"),
+        ((*ROWS[:2], tg.f32[7, 4, 8], tg.i64[3]), tg.ragged_attention, "the heads of k and v"),
+        ((tg.f32[7, 4, 9], *ROWS[1:], tg.i64[3]), tg.ragged_attention, "head_dim"),
+        ((*ROWS, tg.i64[3], tg.f32[7]), tg.ragged_attention, "boolean"),
+        ((*ROWS, tg.i64[3], tg.bool_[6]), tg.ragged_attention, "the rows of q and the mask"),
+        ((*ROWS, tg.i64[3], tg.bool_[7, 1]), tg.ragged_attention, "mask must be [rows]"),
+        ((*ROWS, tg.i64[3]), lambda *x: tg.ragged_attention(*x, empty_row="none"), "empty_row is one of")],
     "softmax": [((X,), lambda x: tg.softmax(x, axis=3), "axis 3 is not within -3 .. 2"), ((tg.f32[()],), tg.softmax, "axis -1"),
                 ((X,), lambda x: tg.softmax(x, axis=True), "axis True"), ((X,), lambda x: tg.softmax(x, axis=1.0), "axis 1.0")],
     "log_softmax": [((X,), lambda x: tg.log_softmax(x, axis=-4), "axis -4")],

@@ -133,6 +133,8 @@ SPELLINGS = {  # for x: f32[2, 1, 4]
     "reshape": (lambda x: tg.reshape(x, shape=(-1, 2)), lambda x: tg.reshape(x, shape=(4, 2))),
     "attention": (lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3),
                   lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3, scale=0.5)),
+    "ragged_attention": (lambda x: tg.ragged_attention(x, x, x, np.array([0, 2])),
+                         lambda x: tg.ragged_attention(x, x, x, np.array([0, 2]), scale=0.5)),
     "einsum": (lambda x: tg.einsum(x, equation="abc -> cab"), lambda x: tg.einsum(x, equation="abc->cab")),
 }
 

@@ -68,6 +68,21 @@ def test_bert_in_the_reference(pooler: bool, mask: str) -> None:
         assert np.abs(found[name] - expected[name]).max() <= 1e-12
 
 
+@pytest.mark.parametrize("pooler", [False, True])
+def test_nothing_is_padded_before_the_end(pooler: bool) -> None:
+    """All values that depend on packed rows are packed until the outputs; the QKV product is read in place."""
+    packed = run_pipeline(bert(pooler), FUSED)[0]
+    ops = [n.op.name for n in packed.nodes]
+    assert ops.count("ragged_attention") == CONFIG.num_hidden_layers and "attention" not in ops
+    assert ops.count("pad_rows") == 1
+    kernels = tg.compile(bert(pooler), passes=FUSED).kernels
+    for node in kernels.nodes:
+        function = node.attrs.get("function")
+        if function is not None and any(n.op.name == "ragged_attention" for n in function.nodes):
+            floats = {v.shape[-1] for v in node.inputs if v.dtype.is_float}
+            assert floats == {3 * CONFIG.hidden_size} and node.results[0].shape[-1] == CONFIG.hidden_size
+
+
 @pytest.mark.parametrize("target", ["numpy", "cpu"])
 @pytest.mark.parametrize("pooler", [False, True])
 def test_bert_compiled(pooler: bool, target: str) -> None:

@@ -15,7 +15,16 @@ from tgraph.reference import run
 
 B, S = tg.dims("B S")
 STEPS = ("linear", "gelu", "add", "layer_norm", "heads", "zero_padding", "where", "attention", "unmasked", "uniform",
-         "centre", "first", "position", "per_batch", "split", "softmax_across", "both_masks")
+         "centre", "first", "position", "per_batch", "split", "softmax_across", "both_masks", "causal", "both_keys", "biased",
+         "scaled_heads")
+
+
+ATTENTIONS = ("attention", "unmasked", "uniform", "both_masks", "causal", "both_keys", "biased", "scaled_heads")
+
+
+def merged(b: Builder, heads: Any) -> Any:
+    """Heads [B, 2, S, 2] beside each other, [B, S, 4]."""
+    return b.reshape(b.transpose(heads, perm=(0, 2, 1, 3)), shape=(B, S, 4))
 
 
 def step(b: Builder, name: str, x: Any, y: Any, masks: list[Any], leaves: dict[str, Any]) -> Any:
@@ -32,12 +41,17 @@ def step(b: Builder, name: str, x: Any, y: Any, masks: list[Any], leaves: dict[s
         return b.zero_padding(x, mask)
     if name == "where":
         return b.where(b.unsqueeze(mask, axes=(-1,)), x, b.mul(y, 0.5))
-    if name in ("attention", "unmasked", "uniform", "both_masks"):
+    if name in ATTENTIONS:
         q, k = (b.transpose(b.reshape(v, shape=(B, S, 2, 2)), perm=(0, 2, 1, 3)) for v in (x, y))
         wide = b.logical_and(b.unsqueeze(mask, axes=(1, 2)), b.unsqueeze(masks[1], axes=(1, 3)))
-        kept = {"attention": mask, "unmasked": None, "uniform": mask, "both_masks": wide}[name]
-        z = b.attention(q, k, k, kept, empty_row="uniform" if name == "uniform" else "zero")
-        return b.reshape(b.transpose(z, perm=(0, 2, 1, 3)), shape=(B, S, 4))
+        kept = {"unmasked": None, "both_masks": wide, "both_keys": b.logical_and(mask, masks[1])}.get(name, mask)
+        if name == "scaled_heads":  # by head, by position, by sequence
+            q = b.mul(q, np.array([[[0.5]], [[2.0]]], np.float32))
+            q = b.mul(q, b.unsqueeze(b.cast(masks[1], dtype=tg.f32), axes=(1, 3)))
+        if name == "biased":
+            return merged(b, b.attention(q, k, k, kept, b.range(stop=S, dtype=tg.f32)))
+        z = b.attention(q, k, k, kept, empty_row="uniform" if name == "uniform" else "zero", causal=name == "causal")
+        return merged(b, z)
     if name == "centre":
         return b.sub(x, b.reduce_mean(x, axes=(1,), keepdims=True))
     if name == "first":

@@ -107,6 +107,7 @@ def example(op: Op) -> tuple[list[Any], dict[str, Any]]:
         "pack_panels": ([tg.f32[24, 8]], {"width": 16}),
         "number_rows": ([tg.bool_[batch, length]], {}),
         "pad_rows": ([tg.f32[tg.dim("N"), 8], tg.i64[batch, length]], {}),
+        "ragged_attention": ([*[tg.f32[tg.dim("N"), 4, 16]] * 3, tg.i64[batch + 1]], {}),
         "rms_norm": ([x, tg.f32[8]], {}),
         "unpack_panels": ([tg.f32[2, 8, 16]], {"rows": 24}),
         "zero_padding": ([x, tg.bool_[batch, length]], {}),

@@ -170,7 +170,7 @@ def substitute(value: DimLike, mapping: Mapping[str, DimLike]) -> DimLike:
         product: DimLike = coefficient
         for atom, power in monomial:
             if isinstance(atom, Symbol):
-                factor = mapping.get(atom.name, Dim({((atom, 1),): 1}))
+                factor = mapping[atom.name] if atom.name in mapping else Dim({((atom, 1),): 1})
             else:
                 factor = floordiv(substitute(atom.numerator, mapping), substitute(atom.denominator, mapping))
             for _ in range(power):

@@ -14,6 +14,7 @@ from . import (  # noqa: F401
     normalization,
     packing,
     padding,
+    ragged_attention,
     reduction,
     rotary,
     shape,

@@ -35,7 +35,7 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
             raise RuleError(f"{name} must be [batch, heads, length, head_dim], got {t}")
     batch = same(q.shape[0], k.shape[0], "the batch of q and k must agree")
     same(batch, v.shape[0], "the batch of q and v must agree")
-    _group(q, k)
+    heads_per_key_head(q, k)
     same(k.shape[1], v.shape[1], "the heads of k and v must agree")
     same(q.shape[3], k.shape[3], "head_dim of q and k must agree")
     same(k.shape[2], v.shape[2], "the lengths of k and v must agree")
@@ -54,14 +54,20 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
             raise RuleError(f"offset is one integer (rank 0), got {offset}")
         if not causal:
             raise RuleError("offset means something only with causal=True")
+    check_options(scale, empty_row)
+    return q.with_shape((*q.shape[:3], v.shape[3]))
+
+
+def check_options(scale: float | None, empty_row: str) -> None:
+    """Raises RuleError for a scale that is no number, and for an unknown empty_row."""
     if empty_row not in EMPTY_ROWS:
         raise RuleError(f"empty_row is one of {', '.join(EMPTY_ROWS)}, got {empty_row!r}")
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float))):
         raise RuleError(f"scale is a number or none, got {scale!r}")
-    return q.with_shape((*q.shape[:3], v.shape[3]))
 
 
-def _group(q: TensorType, k: TensorType) -> int:
+def heads_per_key_head(q: TensorType, k: TensorType) -> int:
+    """How many query heads read one key head; heads are axis 1. Raises RuleError if they do not divide."""
     heads, kv_heads = q.shape[1], k.shape[1]
     if heads == kv_heads:
         return 1
@@ -89,8 +95,9 @@ def _fits(shape: tuple[DimLike, ...], full: tuple[DimLike, ...], name: str, give
 
 
 @attention.canonicalize
-def _(types, attrs):  # type: ignore[no-untyped-def]
-    head_dim = types[0].shape[-1] if types[0] is not None and types[0].rank == 4 else None
+def default_scale(types, attrs):  # type: ignore[no-untyped-def]
+    """The scale as a number: 1 / sqrt(head_dim) if none is given, head_dim being the last axis of q."""
+    head_dim = types[0].shape[-1] if types[0] is not None and types[0].rank in (3, 4) else None
     scale = attrs["scale"]
     if scale is None and isinstance(head_dim, int) and head_dim:
         return {"scale": 1.0 / math.sqrt(head_dim)}
@@ -100,7 +107,8 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 
 
 @attention.reference
-def _(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+def attend(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+    """What `attention` means, in NumPy."""
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
@@ -131,7 +139,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 @attention.decomposition
 def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
     length, keys = q.shape[2], k.shape[2]
-    group = _group(q.type, k.type)
+    group = heads_per_key_head(q.type, k.type)
     if group > 1:
         k, v = _repeat_heads(b, k, group), _repeat_heads(b, v, group)
     scores = b.mul(b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2))), float(scale))

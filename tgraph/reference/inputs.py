@@ -1,4 +1,4 @@
-"""Inputs that respect a graph: indices within the tables that they index, a True key in every mask row."""
+"""Inputs that respect a graph: indices within their tables, a True key in every mask row, offsets from 0 to all rows."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ def _generate(input: Input, shape: tuple[int, ...], sizes: Sizes, generator: np.
         return generator.standard_normal(shape).astype(dtype.numpy)
     if dtype.is_bool:
         return _mask(shape, generator)
+    for node, position in input.uses:
+        if node.op.operands[min(position, len(node.op.operands) - 1)].name == "offsets":
+            return _offsets(shape[0], evaluate(node.inputs[0].shape[0], sizes), generator).astype(dtype.numpy)
     low, high = input.type.value_range or _index_range(input, sizes) or (0, 2)
     if high <= low and np.prod(shape):
         raise InputError(f"input {input.name!r} indexes an empty table")
@@ -83,6 +86,12 @@ def _mask(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     if lengths.size:
         lengths[(0,) * lengths.ndim] = length
     return np.arange(length) < lengths[..., None]
+
+
+def _offsets(count: int, rows: int, generator: np.random.Generator) -> np.ndarray:
+    """Where sequences of random lengths begin, the end of the last one included."""
+    inner = np.sort(generator.integers(0, rows + 1, max(count - 2, 0)))
+    return np.concatenate([[0], inner, [rows]])[-count:] if count else np.zeros(0)
 
 
 def _index_range(value: Value, sizes: Sizes) -> tuple[int, int] | None:

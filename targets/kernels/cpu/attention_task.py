@@ -57,6 +57,13 @@ class AttentionSpec:
         """Whether some keys may be out of a query's reach."""
         return self.causal or self.mask is not None
 
+    def reach(self, query_end: Expr) -> Expr:
+        """The end of the keys that queries before `query_end` may reach."""
+        if not self.causal:
+            return self.keys
+        last = tirx.Min(query_end, self.queries) + self.offset
+        return number(tirx.Max(int64(0), tirx.Min(self.keys, last)))
+
 
 class AttentionTask:
     """Emits the code of panels `first` to `first + panels - 1`; `panels` is at most `most`."""
@@ -80,7 +87,7 @@ class AttentionTask:
         """The whole task."""
         with T.serial(self.panels) as panel:
             self._begin(panel)
-        end = self._limit((self.first + self.panels) * LANES)
+        end = number(self.spec.reach((self.first + self.panels) * LANES))
         size = self.tile.key_block
         with T.serial((end + size - 1) // size) as index:
             start = number(index * size)
@@ -98,14 +105,6 @@ class AttentionTask:
 
     def _state(self, panel: Expr, row: int, lane: Expr) -> Expr:
         return self.at.state[(panel * STATE_ROWS + row) * LANES + lane]
-
-    def _limit(self, query_end: Expr) -> Expr:
-        """The end of the keys that queries before `query_end` may reach."""
-        spec = self.spec
-        if not spec.causal:
-            return spec.keys
-        last = tirx.Min(query_end, spec.queries) + spec.offset
-        return number(tirx.Max(int64(0), tirx.Min(spec.keys, last)))
 
     def _begin(self, panel: Expr) -> None:
         """Transposes and scales the panel's queries (rows past the last query repeat it) and clears its state."""
@@ -152,7 +151,7 @@ class AttentionTask:
             self._copy_row(at.v, j, spec.value_dim, spec.load_v, start + j)
         with T.serial(self.panels) as panel:
             if spec.causal:
-                reach = number(tirx.Min(count, self._limit(self._query(panel) + LANES) - start))
+                reach = number(tirx.Min(count, spec.reach(self._query(panel) + LANES) - start))
                 with T.If(reach > 0), T.Then():
                     self._panel(panel, start, reach)
             else:

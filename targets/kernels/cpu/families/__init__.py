@@ -17,6 +17,7 @@ FAMILIES: dict[str, Emit] = {
     "linear": linear.emit,
     "matmul": matmul.emit,
     "attention": attention.emit,
+    "ragged_attention": attention.emit_ragged,
     "softmax": norm.emit,
     "layer_norm": norm.emit,
     "rms_norm": norm.emit,
@@ -30,7 +31,11 @@ FAMILIES: dict[str, Emit] = {
 }
 
 # anchor op -> the parameters of a kernel, a dataclass with `variants()`; `tgraph tune` searches among them
-TUNABLE: dict[str, Callable[[Graph, Target], Any]] = {"linear": linear.schedule, "attention": attention.schedule}
+TUNABLE: dict[str, Callable[[Graph, Target], Any]] = {
+    "linear": linear.schedule,
+    "attention": attention.schedule,
+    "ragged_attention": attention.schedule,
+}
 
 
 def kernel(op: str) -> Callable[[Emit], Emit]:
