@@ -104,7 +104,7 @@ def test_dead_and_failing_contenders(tmp_path: Path) -> None:
         dead.ask(do="import")
     dead.close()
     failing = Contender("onnxruntime", tmp_path, 1)
-    with pytest.raises(ContenderError, match=r"onnxruntime: FileNotFoundError: .*weights\.safetensors"):
+    with pytest.raises(ContenderError, match=r"onnxruntime: FileNotFoundError: .*model\.safetensors"):
         failing.load(Job("bert-tiny", str(tmp_path), threads=1, peer=peer_of("bert-tiny")))
     assert failing.cpu_seconds() is None or failing.cpu_seconds() > 0  # it lives on
     failing.close()

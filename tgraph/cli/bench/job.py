@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+WEIGHTS = "model.safetensors"
+
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -40,7 +42,7 @@ class PeerModel(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """model: what tgraph compiles, FILE or MODEL. folder: for files of this comparison; weights.safetensors lies there.
+    """model: what tgraph compiles, FILE or MODEL. folder: for files of this comparison; the peers' weights lie there.
 
     peer: class ("package.module:Class") and arguments of the PeerModel; None for a model that only tgraph has. precision and
     weights: as `tg.compile` takes them; the peers do what comes nearest to `precision`, or refuse.
@@ -62,6 +64,6 @@ class Job:
 
         assert self.peer is not None
         module, _, name = self.peer["class"].partition(":")
-        weights = load_safetensors(Path(self.folder) / "weights.safetensors")
+        weights = load_safetensors(Path(self.folder) / WEIGHTS)
         made: PeerModel = getattr(importlib.import_module(module), name)(weights=weights, **self.peer["arguments"])
         return made

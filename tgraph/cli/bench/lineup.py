@@ -12,6 +12,7 @@ from tgraph.cli.bench.contender import Contender, ContenderError
 from tgraph.cli.bench.job import Job
 
 Tell = Callable[[str], None]
+Refuse = Callable[[str, str], None]  # takes a contender's name, and why it cannot take part
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def installed(runtime: str) -> bool:
 
 
 @contextmanager
-def lineup(entries: Sequence[Entry], folder: Path, busy: bool, progress: Tell, complain: Tell) -> Iterator[list[Contender]]:
-    """Start the process of each and let it load; one that fails is left out with a complaint, the first one's error raised."""
+def lineup(entries: Sequence[Entry], folder: Path, busy: bool, progress: Tell, refuse: Refuse) -> Iterator[list[Contender]]:
+    """Start the process of each and let it load; one that fails is left out, the first one's error raised."""
     contenders: list[Contender] = []
     try:
         for entry in entries:
@@ -43,7 +44,7 @@ def lineup(entries: Sequence[Entry], folder: Path, busy: bool, progress: Tell, c
             except ContenderError as error:
                 if len(contenders) == 1:
                     raise
-                complain(f"{error}; left out")
+                refuse(entry.name, str(error))
                 contenders.remove(contender)
                 contender.close()
         yield contenders

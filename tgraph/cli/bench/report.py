@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tgraph.cli.bench import PEERS, peer_of
 from tgraph.cli.bench.harness import Result, compare
-from tgraph.cli.bench.job import Job
+from tgraph.cli.bench.job import WEIGHTS, Job
 from tgraph.cli.bench.lineup import Entry, installed, lineup
 from tgraph.cli.bench.machine import BUSY, busy_share
 from tgraph.cli.console import console, show_seconds, table
@@ -52,7 +52,10 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
         def complain(text: str) -> None:
             out.print(text, style="red", markup=False, soft_wrap=True)
 
-        with out.status("") as status, lineup(entries, folder, busy > BUSY, status.update, complain) as contenders:
+        def refuse(name: str, why: str) -> None:
+            complain(f"{why}; left out")
+
+        with out.status("") as status, lineup(entries, folder, busy > BUSY, status.update, refuse) as contenders:
             for contender in contenders:
                 out.print(f"{contender.name} {contender.note}", style="dim", markup=False, soft_wrap=True)
             for point in points:
@@ -82,7 +85,7 @@ def _present(peers: Sequence[str], peer: object, model: str, out: Any) -> list[s
 def _write_weights(graph: Graph, folder: Path) -> None:
     from tgraph.formats import save_safetensors
 
-    save_safetensors(folder / "weights.safetensors", {name: graph.weights[name] for name in graph.parameters})
+    save_safetensors(folder / WEIGHTS, {name: graph.weights[name] for name in graph.parameters})
 
 
 def save_feeds(path: Path, feeds: Mapping[str, np.ndarray]) -> Path:

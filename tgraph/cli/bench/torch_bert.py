@@ -42,18 +42,9 @@ class TorchBert:
         return (torch.nn.functional.normalize(mean, dim=-1).float(),)
 
     def _quantized(self) -> dict[str, Any]:
-        """The products' layers, their weights in 8 bits and their inputs quantised in each call."""
-        import torch
-
-        made = {}
+        """The products' layers in 8 bits."""
         names = [n[:-len(".weight")] for n in self.weights if n.endswith((".dense.weight", ".qkv.weight"))]
-        for name in names:
-            weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            layer.weight, layer.bias = (torch.nn.Parameter(p, requires_grad=False) for p in (weight, bias))
-            quantized = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(layer), {torch.nn.Linear}, torch.qint8)
-            made[name] = quantized[0]
-        return made
+        return {name: quantized(self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]) for name in names}
 
     def _encode(self, input_ids: Any, mask: Any) -> Any:
         from torch.nn import functional
@@ -86,3 +77,14 @@ class TorchBert:
 
         return functional.layer_norm(x, x.shape[-1:], self.weights[f"{name}.weight"], self.weights[f"{name}.bias"],
                                      self.config["layer_norm_eps"])
+
+
+def quantized(weight: Any, bias: Any = None) -> Any:
+    """A layer whose weight [out, in] has 8 bits, and which quantises its input in each call."""
+    import torch
+
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = torch.nn.Parameter(bias, requires_grad=False)
+    return torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(layer), {torch.nn.Linear}, torch.qint8)[0]

@@ -1,0 +1,117 @@
+"""What was measured, as it is kept: a JSON file for each workload and kind of machine, a record for each of its points."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import Machine
+from tgraph.cli.bench.harness import Result, quartiles
+
+RESULTS = Path(__file__).parent / "results"
+OURS = "tgraph"
+
+
+@dataclass
+class Row:
+    """One contender at one point; seconds and bytes. rounds: the median of each. note: version, options, what it chose."""
+
+    name: str
+    median: float
+    low: float
+    high: float
+    rounds: list[float]
+    calls: int
+    note: str = ""
+    error: float = 0.0
+    first: float = 0.0
+    peak: int | None = None
+    added: int | None = None
+
+    @classmethod
+    def of(cls, result: Result, note: str) -> Row:
+        """Of a measurement; `note` is what the contender said when it loaded."""
+        low, high = result.quartiles
+        rounds = [round(statistics.median(calls), 9) for calls in result.rounds]
+        return cls(result.name, result.median, low, high, rounds, len(result.seconds),
+                   "; ".join(filter(None, (note, result.note))), float(result.error), result.first, result.peak, result.added)
+
+    def ratio_to(self, other: Row) -> tuple[float, float, float]:
+        """Lower quartile, median, upper quartile of this one's time to another's, round by round: drifts cancel."""
+        ratios = [a / b for a, b in zip(self.rounds, other.rounds)]
+        low, high = quartiles(ratios)
+        return low, statistics.median(ratios), high
+
+
+@dataclass
+class Record:
+    """One point of a workload. flops: operations of its products; bytes: read and written at least; 0 where neither counts.
+
+    left_out: contenders that could not take part, and what they said.
+    """
+
+    workload: str
+    point: str
+    machine: Machine
+    rows: list[Row]
+    flops: float = 0.0
+    bytes: float = 0.0
+    left_out: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    date: str = ""
+
+    @property
+    def ours(self) -> Row:
+        """tgraph's, with which the others are compared: the first."""
+        return self.rows[0]
+
+    @property
+    def best_peer(self) -> Row | None:
+        """The fastest that is not tgraph."""
+        return min((row for row in self.rows if not row.name.startswith(OURS)), key=lambda row: row.median, default=None)
+
+    def of_peak(self, row: Row) -> float:
+        """Its share of the measured peak of multiply-adds."""
+        return self.flops / row.median / self.machine.peak
+
+    def of_roofline(self, row: Row) -> float:
+        """The shortest time that arithmetic and memory allow, as a share of its time."""
+        return self.machine.least_seconds(self.flops, self.bytes) / row.median
+
+    def to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        values["machine"] = self.machine.to_json()
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Record:
+        rows = [Row(**row) for row in values["rows"]]
+        return cls(**{**values, "machine": Machine.from_json(values["machine"]), "rows": rows})
+
+
+def save(record: Record, folder: Path) -> Path:
+    """Put a record in the place of the one that was there for its point."""
+    path = folder / record.machine.name / f"{record.workload}.json"
+    known = {r.point: r for r in _read(path)} if path.exists() else {}
+    known[record.point] = record
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([r.to_json() for r in known.values()], indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def load(folder: Path) -> dict[str, list[Record]]:
+    """All records of one kind of machine, by workload."""
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+
+
+def machines(folder: Path) -> Sequence[Path]:
+    """A folder for each kind of machine."""
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _read(path: Path) -> list[Record]:
+    return [Record.from_json(values) for values in json.loads(path.read_text(encoding="utf-8"))]
