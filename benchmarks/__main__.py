@@ -108,7 +108,12 @@ def _measure(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]],
         setup = Setup(machine, peers, rounds, busy > BUSY, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
                       lambda text: progress.update(task, description=text),
                       lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
+        shown = ""
         for record in _records(known, chosen, setup):
+            if record.workload != shown:
+                out.print("", known[record.workload].title, *tables.notes(record), sep="\n", style="dim", markup=False,
+                          soft_wrap=True)
+            shown = record.workload
             out.print("", table(tables.describe(record), *tables.table_of(record)))
             if output is not None:
                 save(record, output)

@@ -18,7 +18,10 @@ OURS = "tgraph"
 
 @dataclass
 class Row:
-    """One contender at one point; seconds and bytes. rounds: the median of each. note: version, options, what it chose."""
+    """One contender at one point; seconds and bytes. rounds: the median of each. note: version and options.
+
+    choice: which of its ways to run the model it found to be the fastest here.
+    """
 
     name: str
     median: float
@@ -27,6 +30,7 @@ class Row:
     rounds: list[float]
     calls: int
     note: str = ""
+    choice: str = ""
     error: float = 0.0
     first: float = 0.0
     peak: int | None = None
@@ -38,7 +42,17 @@ class Row:
         low, high = result.quartiles
         rounds = [round(statistics.median(calls), 9) for calls in result.rounds]
         return cls(result.name, result.median, low, high, rounds, len(result.seconds),
-                   "; ".join(filter(None, (note, result.note))), float(result.error), result.first, result.peak, result.added)
+                   note, result.note, float(result.error), result.first, result.peak, result.added)
+
+    @property
+    def reduced(self) -> bool:
+        """Whether it computes with fewer bits, or from weights of fewer: "torch bf16"."""
+        return " " in self.name
+
+    @property
+    def spread(self) -> float:
+        """From quartile to quartile, as a share of the median."""
+        return (self.high - self.low) / self.median
 
     def ratio_to(self, other: Row) -> tuple[float, float, float]:
         """Lower quartile, median, upper quartile of this one's time to another's, round by round: drifts cancel."""

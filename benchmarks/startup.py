@@ -57,7 +57,6 @@ class StartupWorkload(Workload):
                 except ContenderError as error:
                     if entry.name == OURS:
                         raise
-                    setup.complain(f"{error}; left out")
                     refused[entry.name] = str(error)
         rows = [_row(name, starts) for name, starts in found.items()]
         return Record(self.name, model, setup.machine, rows, left_out=refused, command=setup.command,
@@ -73,7 +72,6 @@ class StartupWorkload(Workload):
         if done.returncode == 0:
             return path
         refused[f"{OURS}, bundle"] = done.stderr.strip()
-        setup.complain(f"no bundle: {done.stderr.strip()}")
         return None
 
 

@@ -13,8 +13,9 @@ from tgraph.cli.console import show_bytes, show_seconds
 
 HEAD = """# Results
 
-Times are medians; `x` columns are time over tgraph's, of the rounds of one run, so more than 1 means that tgraph is faster.
-[README.md](README.md) says how this is measured. Between the marks, `python -m benchmarks` has written what is in `results/`.
+Times are medians of all calls, spread is from quartile to quartile; `x` columns are time over tgraph's, of the rounds of one
+run, so more than 1 means that tgraph is faster. [README.md](README.md) says how this is measured. Between the marks,
+`python -m benchmarks` has written what is in `results/`.
 """
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # names of columns (">" aligns to the right), and rows
 
@@ -52,23 +53,29 @@ def details(record: Record) -> Cells:
         if row is not record.ours:
             low, middle, high = row.ratio_to(record.ours)
             ratio = f"{middle:.2f} x ({low:.2f} .. {high:.2f})"
-        rate = [f"{record.flops / row.median / 1e9:.0f}", percent(record.of_peak(row)), percent(record.of_roofline(row))]
-        rows.append([row.name, show_seconds(row.median), f"{show_seconds(row.low)} .. {show_seconds(row.high)}",
-                     str(row.calls), ratio, *rate, _bytes(row.peak), _bytes(row.added), f"{row.error:.0e}", row.note])
-    return ("runtime", ">median", ">quartiles", ">calls", ">time to tgraph's", ">GFLOP/s", ">of peak", ">of roofline",
-            ">peak memory", ">in calls", ">difference", "what"), rows
+        rate = [f"{record.flops / row.median / 1e9:.0f}", percent(record.of_peak(row)),
+                "" if row.reduced else percent(record.of_roofline(row))]
+        rows.append([row.name, show_seconds(row.median), percent(row.spread), str(row.calls), ratio, *rate,
+                     _bytes(row.peak), _bytes(row.added), f"{row.error:.0e}", row.choice])
+    return ("runtime", ">median", ">spread", ">calls", ">time to tgraph's", ">GFLOP/s", ">of peak", ">of roofline",
+            ">peak memory", ">in calls", ">difference", "took"), rows
 
 
 def starts(record: Record) -> Cells:
     """One row a contender: how long until it has answered."""
-    rows = [[row.name, show_seconds(row.median), f"{show_seconds(row.low)} .. {show_seconds(row.high)}",
-             show_seconds(row.first), _bytes(row.peak), row.note] for row in record.rows]
-    return ("runtime", ">ready after", ">quartiles", ">first call", ">peak memory", "what"), rows
+    rows = [[row.name, show_seconds(row.median), percent(row.spread), show_seconds(row.first), _bytes(row.peak)]
+            for row in record.rows]
+    return ("runtime", ">ready after", ">spread", ">first call", ">peak memory"), rows
 
 
 def table_of(record: Record) -> Cells:
     """The table of one point."""
     return details(record) if record.flops else starts(record)
+
+
+def notes(record: Record) -> list[str]:
+    """Versions and options of all contenders, and what those said who could not take part."""
+    return [f"{row.name}: {row.note}" for row in record.rows] + [f"left out: {why}" for why in record.left_out.values()]
 
 
 def describe(record: Record) -> str:
@@ -111,18 +118,14 @@ def _workload(name: str, records: Sequence[Record], workload: Workload | None) -
     records = sorted(records, key=lambda r: order.index(r.point) if r.point in order else len(order))
     parts = [f"### {workload.title if workload else name}",
              f"`python -m benchmarks --only {name} --threads {records[0].machine.threads}`"]
+    said = "\n".join(f"- {line}" for line in notes(records[-1]))
     if not records[0].flops:
-        return parts + [text for r in records for text in (f"{r.point}:", markdown(starts(r)), *_left_out(r))]
+        return [*parts, *(text for r in records for text in (f"{r.point}:", markdown(starts(r)))), said]
     parts.append(markdown(summary(records)))
     if workload and workload.memory:
         parts += ["Memory that calls took beside what the loaded model held:", markdown(memory(records))]
     inner = "\n\n".join(f"{describe(r)} ({r.date})\n\n{markdown(details(r))}" for r in records)
-    return [*parts, *_left_out(records[-1]), f"<details><summary>All figures</summary>\n\n{inner}\n\n</details>"]
-
-
-def _left_out(record: Record) -> list[str]:
-    """What those said who could not take part."""
-    return ["\n".join(f"- {name} is left out: {why}" for name, why in record.left_out.items())] if record.left_out else []
+    return [*parts, f"<details><summary>All figures</summary>\n\n{inner}\n\n{said}\n\n</details>"]
 
 
 def _machine(found: Sequence[Machine]) -> str:

@@ -108,8 +108,6 @@ class ModelWorkload(Workload):
             entries = self.entries(job, setup)
             with lineup(entries, folder, setup.busy, setup.progress, refused.__setitem__) as contenders:
                 notes = {c.name: c.note for c in contenders}
-                for text in refused.values():
-                    setup.complain(f"{text}; left out")
                 for point_name in points:
                     yield self._point(graph, point_name, setup, folder, contenders, notes, refused)
 

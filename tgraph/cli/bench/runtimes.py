@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tgraph.cli.bench.job import Feeds, Job
+from tgraph.cli.bench.onnx_int8 import compress_weights
 from tgraph.ir.errors import TGraphError
 
 Run = Callable[[Any], list[np.ndarray]]
@@ -114,7 +115,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """OpenVINO for latency; in f32, which it has to be asked for, or in bf16."""
+    """OpenVINO for latency; in f32, which it has to be asked for, in bf16, or with weights of 8 bits."""
 
     module = "openvino"
 
@@ -123,14 +124,15 @@ class OpenVino:
 
         core = openvino.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if job.precision == "i8":
-            raise UnsupportedError("OpenVINO quantises with a package of its own, nncf, which is no part of this comparison")
-        if job.precision != "f32" and job.precision.upper() not in able:
+        if job.precision not in ("f32", "i8") and job.precision.upper() not in able:
             raise UnsupportedError(f"OpenVINO has no {job.precision} on this CPU; it has {', '.join(able)}")
         self.model = job.peer_model()
-        made = self.model.openvino() or str(save_onnx(next(iter(self.model.onnx().values())), job))
+        made = self.model.openvino()
+        if made is None or job.precision == "i8":
+            standard = next(iter(self.model.onnx().values()))
+            made = str(save_onnx(compress_weights(standard) if job.precision == "i8" else standard, job))
         options = {"INFERENCE_NUM_THREADS": job.threads, "PERFORMANCE_HINT": "LATENCY",
-                   "INFERENCE_PRECISION_HINT": job.precision}
+                   "INFERENCE_PRECISION_HINT": "f32" if job.precision == "i8" else job.precision}
         with timing(self):
             request = core.compile_model(made, "CPU", options).create_infer_request()
         self.variants = {"": lambda feeds: list(request.infer(feeds, share_inputs=True, share_outputs=True).to_tuple())}
@@ -178,6 +180,7 @@ class TorchCompile(Torch):
     (8, 128) in 6, on a Zen 3; `torch.max-autotune` is there to try it elsewhere.
     """
 
+    module = "torch._dynamo"
     mode = "torch.compile"
     options: dict[str, Any] = {}
 
@@ -229,10 +232,11 @@ def _fused(path: Path, options: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 def _quantized(path: Path) -> Path:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     made = path.with_suffix(".i8.onnx")
-    quantize_dynamic(path, made, weight_type=QuantType.QInt8)
+    quantize_dynamic(path, made, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
     return made
 
 

@@ -75,7 +75,8 @@ class Worker:
         self.choice = min(times, key=lambda way: times[way])
         self.batches = made[self.choice[1]]
         forget_peak()
-        np.savez(outputs, *self.run())
+        function = self.runtime.variants[self.choice[0]]  # an output may lie where the next batch's will
+        np.savez(outputs, *[np.array(output) for batch in self.batches for output in function(batch)])
         return {"note": ", ".join(filter(None, self.choice)), "plan": self.choice[1], "seconds": times[self.choice],
                 "first": first}
 
