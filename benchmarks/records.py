@@ -39,10 +39,10 @@ class Row:
     @classmethod
     def of(cls, result: Result, note: str) -> Row:
         """Of a measurement; `note` is what the contender said when it loaded."""
-        low, high = result.quartiles
+        median, low, high, first = (round(s, 9) for s in (result.median, *result.quartiles, result.first))
         rounds = [round(statistics.median(calls), 9) for calls in result.rounds]
-        return cls(result.name, result.median, low, high, rounds, len(result.seconds),
-                   note, result.note, float(result.error), result.first, result.peak, result.added)
+        return cls(result.name, median, low, high, rounds, len(result.seconds), note, result.note, float(result.error), first,
+                   result.peak, result.added)
 
     @property
     def reduced(self) -> bool:
@@ -85,8 +85,9 @@ class Record:
 
     @property
     def best_peer(self) -> Row | None:
-        """The fastest that is not tgraph."""
-        return min((row for row in self.rows if not row.name.startswith(OURS)), key=lambda row: row.median, default=None)
+        """The fastest that is not tgraph, round by round."""
+        peers = (row for row in self.rows if not row.name.startswith(OURS))
+        return min(peers, key=lambda row: row.ratio_to(self.ours)[1], default=None)
 
     def of_peak(self, row: Row) -> float:
         """Its share of the measured peak of multiply-adds."""

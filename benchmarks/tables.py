@@ -55,9 +55,9 @@ def details(record: Record) -> Cells:
             ratio = f"{middle:.2f} x ({low:.2f} .. {high:.2f})"
         rate = [f"{record.flops / row.median / 1e9:.0f}", percent(record.of_peak(row)),
                 "" if row.reduced else percent(record.of_roofline(row))]
-        rows.append([row.name, show_seconds(row.median), percent(row.spread), str(row.calls), ratio, *rate,
+        rows.append([row.name, show_seconds(row.median), percent(row.spread), ratio, *rate,
                      _bytes(row.peak), _bytes(row.added), f"{row.error:.0e}", row.choice])
-    return ("runtime", ">median", ">spread", ">calls", ">time to tgraph's", ">GFLOP/s", ">of peak", ">of roofline",
+    return ("runtime", ">median", ">spread", ">time to tgraph's", ">GFLOP/s", ">of peak", ">of roofline",
             ">peak memory", ">in calls", ">difference", "took"), rows
 
 

@@ -26,7 +26,7 @@ NO_JOINING = LEVELS["O3"].replace("fuse-qkv,", "")  # products of one input stay
 def workloads() -> dict[str, Workload]:
     """In the order in which they run."""
     found: list[Workload] = [
-        _bert("minilm", "MiniLM-L6 (6 layers of 384), f32", {"1x16": 10, "1x128": 10, "1x512": 10, "8x128": 10},
+        _bert("minilm", "MiniLM-L6 (6 layers of 384), f32", {"1x16": 10, "1x128": 8, "1x512": 8, "8x128": 8},
               quick=("1x16", "8x128")),
         _bert("bert-base", "BERT-base (12 layers of 768), f32", {"1x16": 10, "1x128": 8, "1x512": 5, "8x128": 5},
               quick=("1x16", "1x128")),
@@ -64,7 +64,7 @@ def _attention(causal: bool, quick: tuple[str, ...] = ()) -> ModelWorkload:
     arguments: dict[str, Any] = {"heads": HEADS, "head_dim": HEAD_DIM, "causal": causal}
     return ModelWorkload(name=f"attention-{'causal' if causal else 'full'}",
                          title=f"One {'causal ' if causal else ''}attention op, B=1, {HEADS} heads of {HEAD_DIM}, f32, by length",
-                         points={"128": 10, "512": 10, "2048": 8, "8192": 3}, quick=quick, memory=True,
+                         points={"128": 10, "512": 8, "2048": 6, "8192": 3}, quick=quick, memory=True,
                          graph=partial(attention_graph, **arguments),
                          peer=lambda: {"class": "benchmarks.models.attention:AttentionPeer", "arguments": arguments},
                          point=lambda graph, name: at_sizes(graph, {"B": 1, "S": int(name)}))
@@ -77,7 +77,7 @@ def _products(n: int, k: int, quick: tuple[str, ...] = (), reduced: bool = False
         enough = min(2 * Target.parse("cpu").l3_bytes, BERT_WEIGHTS)
         return products_graph(n, k, max(2, math.ceil(enough / (4 * n * k))))
 
-    points = {"1": 8, "4": 8} if reduced else {"1": 8, "4": 8, "16": 8, "128": 8, "1024": 5}
+    points = {"1": 6, "4": 6} if reduced else {"1": 6, "4": 6, "16": 6, "128": 6, "1024": 4}
     return ModelWorkload(name=f"matmul-{n}x{k}{'-reduced' if reduced else ''}",
                          title=f"Products alone: x [M, {k}] times each of many weights [{n}, {k}], by M"
                          + (", with fewer bits" if reduced else ", f32"),
