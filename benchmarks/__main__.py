@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -105,7 +104,7 @@ def _measure(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]],
         machine = Machine.measure(threads)
         out.print(f"{machine.model} ({machine.cpu}), {threads} threads: peak {machine.peak / 1e9:.0f} GFLOP/s, "
                   f"memory {show_bytes(machine.bandwidth)}/s", soft_wrap=True)
-        setup = Setup(machine, peers, rounds, busy > BUSY, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        setup = Setup(machine, peers, rounds, busy > BUSY,
                       lambda text: progress.update(task, description=text),
                       lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
         shown = ""

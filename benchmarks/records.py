@@ -75,7 +75,6 @@ class Record:
     flops: float = 0.0
     bytes: float = 0.0
     left_out: dict[str, str] = field(default_factory=dict)
-    command: str = ""
     date: str = ""
 
     @property

@@ -60,8 +60,7 @@ class StartupWorkload(Workload):
                         raise
                     refused[entry.name] = str(error)
         rows = [_row(name, starts) for name, starts in found.items()]
-        return Record(self.name, model, setup.machine, rows, left_out=refused, command=setup.command,
-                      date=date.today().isoformat())
+        return Record(self.name, model, setup.machine, rows, left_out=refused, date=date.today().isoformat())
 
     @staticmethod
     def _bundle(job: Job, folder: Path, setup: Setup, refused: dict[str, str]) -> Path | None:

@@ -47,7 +47,6 @@ class Setup:
     peers: Sequence[str]
     rounds: int | None
     busy: bool
-    command: str
     progress: Callable[[str], None]
     complain: Callable[[str], None]
 
@@ -126,7 +125,7 @@ class ModelWorkload(Workload):
         results = compare(contenders, files, folder, setup.rounds or self.points[name],
                           lambda text: setup.progress(f"{self.name} {name}: {text}"), setup.complain, point.arrange)
         return Record(self.name, name, setup.machine, [Row.of(result, notes[result.name]) for result in results],
-                      point.flops, point.bytes, dict(refused), setup.command, date.today().isoformat())
+                      point.flops, point.bytes, dict(refused), date.today().isoformat())
 
 
 def save_model(graph: Graph, folder: Path) -> Path:
