@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,16 @@ def save(record: Record, folder: Path) -> Path:
 
 
 def load(folder: Path) -> dict[str, list[Record]]:
-    """All records of one kind of machine, by workload."""
-    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    """All records of one kind of machine, by workload.
+
+    Peak and bandwidth are in all of them the highest that any run found: whatever else ran has only taken away.
+    """
+    found = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    known = [record.machine for records in found.values() for record in records]
+    for records in found.values():
+        for record in records:
+            record.machine = replace(record.machine, peak=max(m.peak for m in known), bandwidth=max(m.bandwidth for m in known))
+    return found
 
 
 def machines(folder: Path) -> Sequence[Path]:

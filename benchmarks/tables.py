@@ -104,8 +104,7 @@ def markdown(cells: Cells) -> str:
 def section(folder: Path, known: Mapping[str, Workload], plot: str | None) -> str:
     """All tables of one kind of machine."""
     found = load(folder)
-    records = [r for name in found for r in found[name]]
-    parts = [f"## {folder.name}", _machine([r.machine for r in records])]
+    parts = [f"## {folder.name}", _machine(next(r.machine for records in found.values() for r in records))]
     if plot:
         parts.append(f"![Time of each peer over tgraph's]({plot})")
     for name in sorted(found, key=lambda n: list(known).index(n) if n in known else len(known)):
@@ -128,17 +127,11 @@ def _workload(name: str, records: Sequence[Record], workload: Workload | None) -
     return [*parts, f"<details><summary>All figures</summary>\n\n{inner}\n\n{said}\n\n</details>"]
 
 
-def _machine(found: Sequence[Machine]) -> str:
-    first = found[-1]
-    l1, l2, l3 = (f"{size // 1024} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in first.caches)
-    return (f"{first.model} ({first.cpu}: {', '.join(first.features)}), {first.threads} threads; L1 {l1}, L2 {l2} a core, "
-            f"L3 {l3}. Measured peak of f32 multiply-adds {_range([m.peak / 1e9 for m in found])} GFLOP/s, memory read at "
-            f"{_range([m.bandwidth / 1e9 for m in found])} GB/s, each run by its own.")
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
-    return low if low == high else f"{low} to {high}"
+def _machine(machine: Machine) -> str:
+    l1, l2, l3 = (f"{size // 1024} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in machine.caches)
+    return (f"{machine.model} ({machine.cpu}: {', '.join(machine.features)}), {machine.threads} threads; L1 {l1}, L2 {l2} a "
+            f"core, L3 {l3}. Measured peak of f32 multiply-adds {machine.peak / 1e9:.0f} GFLOP/s, memory read at "
+            f"{machine.bandwidth / 1e9:.1f} GB/s.")
 
 
 def write_results(path: Path, results: Path, known: Mapping[str, Workload], plots: Mapping[str, Path]) -> None:

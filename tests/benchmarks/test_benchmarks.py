@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,13 +46,23 @@ def test_records_are_kept_by_point(tmp_path: Path) -> None:
     assert found[0] == record("1x16", 0.25)
 
 
+def test_the_highest_peak_counts(tmp_path: Path) -> None:
+    slow = record("8x128")
+    slow.machine = replace(MACHINE, peak=1e11, bandwidth=3e10)
+    for found in (record(), slow):
+        save(found, tmp_path)
+    for found in load(tmp_path / "znver3-2")["bert"]:
+        assert (found.machine.peak, found.machine.bandwidth) == (2e11, 3e10)
+
+
 def test_tables_and_what_stands_around_them(tmp_path: Path) -> None:
     results, page = tmp_path / "results", tmp_path / "RESULTS.md"
     save(record(), results)
     tables.write_results(page, results, {}, {})
     text = page.read_text()
     assert "| 1x16 | 500.00 ms | 1.00 s | 2.00 x | torch | 100 | 50% | 50% |" in text
-    assert "Some CPU (znver3: avx2, fma), 2 threads; L1 32 KB, L2 512 KB a core, L3 32 MB." in text
+    assert "Some CPU (znver3: avx2, fma), 2 threads; L1 32 KB, L2 512 KB a core, L3 32 MB. " in text
+    assert "Measured peak of f32 multiply-adds 200 GFLOP/s, memory read at 20.0 GB/s." in text
     assert "- left out: openvino: not here | there" in text and "](results" not in text
     page.write_text("Before.\n\n" + text + "\nWhat was tried.\n")
     save(record(ours=0.25), results)
