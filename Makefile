@@ -17,8 +17,8 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test
-	$(BIN)/tgraph bench bert-base
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else f"tgraph needs Python 3.10 or later, this is {v.major}.{v.minor}; choose one with: make PYTHON=python3.12")'
@@ -33,6 +33,11 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	$(WEIGHTS)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	$(WEIGHTS)
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -34,4 +34,5 @@ def main(pipeline: str = "O3", depths: tuple[int, ...] = (12, 48, 192)) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *([tuple(map(int, sys.argv[2:]))] if sys.argv[2:] else []))
+    pipeline_text, *layer_counts = sys.argv[1:] or ["O3"]
+    main(pipeline_text, tuple(map(int, layer_counts)) or (12, 48, 192))

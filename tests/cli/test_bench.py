@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 
 import tgraph as tg
-from tgraph.cli.bench import PEERS, bert_of, parse_shapes
+from tgraph.cli.bench import PEERS, parse_shapes, peer_of
 from tgraph.cli.bench.contender import Contender, ContenderError
 from tgraph.cli.bench.harness import Result, difference, quartiles, wait_until_quiet
+from tgraph.cli.bench.job import Job
 from tgraph.cli.bench.machine import busy_share, cores
 from tgraph.cli.bench.onnx_bert import HIDDEN, SENTENCE, bert_onnx
 from tgraph.models.bert import Bert, BertConfig
@@ -90,22 +91,21 @@ def test_onnx_model_agrees_with_the_reference(head: str) -> None:
 
 
 def test_models_with_peers() -> None:
-    tiny = bert_of("bert-tiny")
-    assert tiny is not None and tiny["config"]["hidden_size"] == 128 and tiny["prefix"] == ""
-    minilm = bert_of("minilm")
-    assert minilm is not None and (minilm["config"]["num_hidden_layers"], minilm["prefix"]) == (6, "bert.")
-    assert bert_of("m.py:two") is None
+    tiny, minilm = peer_of("bert-tiny"), peer_of("minilm")
+    assert tiny is not None and minilm is not None and peer_of("m.py:two") is None
+    tiny, minilm = tiny["arguments"], minilm["arguments"]
+    assert tiny["config"]["hidden_size"] == 128 and tiny["prefix"] == ""
+    assert (minilm["config"]["num_hidden_layers"], minilm["prefix"]) == (6, "bert.")
 
 
 def test_dead_and_failing_contenders(tmp_path: Path) -> None:
     dead = Contender("no_such_runtime", tmp_path, 1)
     with pytest.raises(ContenderError, match=r"no_such_runtime died: .*KeyError"):
-        dead.ask(do="load", job={})
+        dead.ask(do="import")
     dead.close()
     failing = Contender("onnxruntime", tmp_path, 1)
-    job = {"model": "bert-tiny", "folder": str(tmp_path), "threads": 1, "level": "O3", "bert": bert_of("bert-tiny")}
-    with pytest.raises(ContenderError, match=r"onnxruntime: FileNotFoundError: .*weights\.safetensors"):
-        failing.load(job)
+    with pytest.raises(ContenderError, match=r"onnxruntime: FileNotFoundError: .*model\.safetensors"):
+        failing.load(Job("bert-tiny", str(tmp_path), threads=1, peer=peer_of("bert-tiny")))
     assert failing.cpu_seconds() is None or failing.cpu_seconds() > 0  # it lives on
     failing.close()
 

@@ -9,7 +9,11 @@ import click
 
 from tgraph.cli.options import Dims, dim_option, level_option
 
-PEERS = {"onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino"}  # module -> what pip installs
+PEERS = {  # runtime -> what pip installs
+    "onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino", "torch.compile": "torch",
+    "torch.max-autotune": "torch",
+}
+USUAL = "onnxruntime,torch,openvino"  # the others compile for half a minute at each of the first shapes
 SHAPES = "1x16,1x128,8x128,1x512"
 
 
@@ -17,8 +21,8 @@ SHAPES = "1x16,1x128,8x128,1x512"
 @click.argument("model", metavar="MODEL")
 @click.option("--shapes", default=SHAPES, show_default=True, metavar="BxS,...", help="Batches and lengths (dims B and S).")
 @dim_option
-@click.option("--against", default=",".join(PEERS), show_default=True, metavar="PEER,...",
-              help='Other runtimes; "none" for none.')
+@click.option("--against", default=USUAL, show_default=True, metavar="PEER,...",
+              help=f'Of {", ".join(PEERS)}; "none" for none.')
 @click.option("--threads", type=click.IntRange(min=1), metavar="N",
               help="Threads for each contender [default: all cores].")
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
@@ -60,8 +64,8 @@ def parse_shapes(text: str) -> list[dict[str, int]]:
     return points
 
 
-def bert_of(model: str) -> dict[str, Any] | None:
-    """Config, prefix of weights' names and head of a built-in BERT, for the builders of peers; None for other models."""
+def peer_of(model: str) -> dict[str, Any] | None:
+    """A Job's `peer` for a built-in BERT: its config, prefix of weights' names, and head. None for other models."""
     import dataclasses
     import json
 
@@ -69,10 +73,13 @@ def bert_of(model: str) -> dict[str, Any] | None:
     from tgraph.models.bert import BertConfig
 
     if model in BERTS:
-        return {"config": dataclasses.asdict(BertConfig(**BERTS[model])), "prefix": "", "head": "hidden"}
-    if model == "minilm":
+        config, prefix, head = BertConfig(**BERTS[model]), "", "hidden"
+    elif model == "minilm":
         from tgraph.models.sentence import minilm_folder
 
         config = BertConfig.from_dict(json.loads((minilm_folder() / "config.json").read_text(encoding="utf-8")))
-        return {"config": dataclasses.asdict(config), "prefix": "bert.", "head": "sentence"}
-    return None
+        prefix, head = "bert.", "sentence"
+    else:
+        return None
+    return {"class": "tgraph.cli.bench.bert_peer:BertPeer",
+            "arguments": {"config": dataclasses.asdict(config), "prefix": prefix, "head": head}}

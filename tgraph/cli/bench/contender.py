@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tgraph.cli.bench.job import Job
 from tgraph.ir.errors import TGraphError
 
 
@@ -20,21 +22,23 @@ class ContenderError(TGraphError):
 class Contender:
     """Starts the worker of one runtime; `ask` sends a command and waits for the answer.
 
+    runtime: by its name in RUNTIMES, if it is not the contender's own. environment: variables of the process besides ours.
     busy: other programs are running. OpenMP's threads, which wait for each other in a loop, would then wait for whole time
     slices of the system, and PyTorch take a hundred times as long as on a quiet machine; so they are told to sleep.
     """
 
-    def __init__(self, name: str, folder: Path, threads: int, busy: bool = False):
-        self.name, self.note = name, ""
+    def __init__(self, name: str, folder: Path, threads: int, busy: bool = False, runtime: str = "",
+                 environment: Mapping[str, str] | None = None):
+        self.name, self.note, self.created = name, "", 0.0
         self.log = folder / f"{name}.log"
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
-                       "TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": "0"}
+        variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
+                     "TVM_NUM_THREADS": str(threads), "TVM_BIND_THREADS": "0", **(environment or {})}
         if busy:
-            environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)  # the same packages as here
+            variables.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        variables["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)  # the same packages as here
         with open(self.log, "wb") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "tgraph.cli.bench.worker", name], stdin=subprocess.PIPE,
-                                             stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
+            self._process = subprocess.Popen([sys.executable, "-m", "tgraph.cli.bench.worker", runtime or name],
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=variables, text=True)
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """Raises ContenderError with what the worker says, or with the end of its log if it died."""
@@ -53,9 +57,11 @@ class Contender:
             raise ContenderError(f"{self.name}: {reply['error']}")
         return reply
 
-    def load(self, job: Mapping[str, Any]) -> None:
-        """Load the model; `note` then says version and options."""
-        self.note = self.ask(do="load", job=dict(job))["note"]
+    def load(self, job: Job) -> None:
+        """Load the model; `note` then says version and options, `created` the seconds that it took after the imports."""
+        self.ask(do="import")
+        reply = self.ask(do="load", job=dataclasses.asdict(job))
+        self.note, self.created = reply["note"], reply["seconds"]
 
     def cpu_seconds(self) -> float | None:
         """Processor time used so far by all threads; None where Linux's /proc is not there."""

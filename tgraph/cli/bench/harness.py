@@ -18,17 +18,27 @@ MOST_CALLS = 50
 PATIENCE = 1.0  # seconds after which a turn begins though another contender still computes
 IDLE = 0.05  # the most processor time a second that an idle contender may use
 
-Point = Mapping[str, int]
+LONG = 0.5  # seconds of a call that needs no other before it: what the caches hold matters no more
+
+Plans = Mapping[str, Sequence[Path]]
+Arrange = Callable[[str, list[np.ndarray]], list[np.ndarray]]
 
 
 @dataclass
 class Result:
-    """One contender at one shape: the calls of each round, seconds. `error`: largest difference from tgraph's outputs."""
+    """One contender at one shape: the calls of each round, seconds.
+
+    error: largest difference from tgraph's outputs. first: seconds of the very first call. peak: bytes that its process held
+    at most; added: by how much these are more than before the first call of all.
+    """
 
     name: str
     rounds: list[list[float]] = field(default_factory=list)
     note: str = ""
     error: float = 0.0
+    first: float = 0.0
+    peak: int | None = None
+    added: int | None = None
 
     @property
     def seconds(self) -> list[float]:
@@ -57,30 +67,40 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def compare(contenders: Sequence[Contender], feeds: Path, folder: Path, rounds: int,
-            progress: Callable[[str], None], complain: Callable[[str], None]) -> list[Result]:
-    """Time all contenders on the same feeds (an .npz file). One that fails is left out, with a complaint.
+def flat(plan: str, outputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Outputs as they are: where there is one plan only."""
+    return outputs
+
+
+def compare(contenders: Sequence[Contender], plans: Plans, folder: Path, rounds: int, progress: Callable[[str], None],
+            complain: Callable[[str], None], arrange: Arrange = flat) -> list[Result]:
+    """Time all contenders on the same inputs. One that fails is left out, with a complaint.
+
+    plans: ways to cut the inputs into batches, by name, each a list of .npz files; a contender takes its fastest.
+    arrange: brings the outputs of a plan into an order that all plans share.
 
     Raises ContenderError if the first one fails, with which the others are compared.
     """
     results: dict[Contender, Result] = {}
-    calls: dict[Contender, int] = {}
+    lengths: dict[Contender, float] = {}
     first: list[np.ndarray] = []
     for contender in contenders:
         progress(f"{contender.name}: warming up")
         outputs = folder / f"{contender.name}.npz"
         try:
-            reply = contender.ask(do="feed", feeds=str(feeds), outputs=str(outputs))
+            reply = contender.ask(do="feed", plans={name: list(map(str, files)) for name, files in plans.items()},
+                                  outputs=str(outputs))
         except ContenderError as error:
             if contender is contenders[0]:
                 raise
             complain(str(error))
             continue
         with np.load(outputs) as found:
-            arrays = [found[name] for name in found]
+            arrays = arrange(reply["plan"], [found[name] for name in found])
+        outputs.unlink()
         first = first or arrays
-        results[contender] = Result(contender.name, note=reply["note"], error=difference(first, arrays))
-        calls[contender] = max(1, min(MOST_CALLS, round(TURN / max(reply["seconds"], 1e-6))))
+        results[contender] = Result(contender.name, note=reply["note"], error=difference(first, arrays), first=reply["first"])
+        lengths[contender] = reply["seconds"]
     noisy: set[str] = set()
     for number in range(rounds):
         order = list(results)
@@ -89,7 +109,7 @@ def compare(contenders: Sequence[Contender], feeds: Path, folder: Path, rounds: 
             wait_until_quiet([c for c in order if c is not contender])
             before = {c: c.cpu_seconds() for c in order if c is not contender}
             start = time.perf_counter()
-            results[contender].rounds.append(contender.ask(do="run", calls=calls[contender])["seconds"])
+            take_turn(contender, results[contender], lengths[contender])
             elapsed = time.perf_counter() - start
             for other, used in before.items():
                 now = other.cpu_seconds()
@@ -98,6 +118,14 @@ def compare(contenders: Sequence[Contender], feeds: Path, folder: Path, rounds: 
     if noisy:
         complain(f"{', '.join(sorted(noisy))} kept computing in others' turns; the times of this shape are unfair")
     return list(results.values())
+
+
+def take_turn(contender: Contender, result: Result, seconds: float) -> None:
+    """Add a round of calls, of which each takes so many seconds, to the result."""
+    calls = max(1, min(MOST_CALLS, round(TURN / max(seconds, 1e-6))))
+    reply = contender.ask(do="run", calls=calls, warm=seconds < LONG)
+    result.rounds.append(reply["seconds"])
+    result.peak, result.added = reply["peak"], reply["added"]
 
 
 def wait_until_quiet(others: Sequence[Contender]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,12 @@ import click
 import numpy as np
 from rich.text import Text
 
-from tgraph.cli.bench import PEERS, bert_of
-from tgraph.cli.bench.contender import Contender, ContenderError
+from tgraph.cli.bench import PEERS, peer_of
 from tgraph.cli.bench.harness import Result, compare
+from tgraph.cli.bench.job import WEIGHTS, Job
+from tgraph.cli.bench.lineup import Entry, installed, lineup
 from tgraph.cli.bench.machine import BUSY, busy_share
-from tgraph.cli.bench.runtimes import Job
-from tgraph.cli.console import console, describe, show_seconds, table
+from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
 from tgraph.ir.dims import evaluate
@@ -35,8 +34,8 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
     out = console()
     graph = load_graph(model)
     check_dims(graph.symbols, tuple(dims))
-    bert = bert_of(model)
-    present = _present(peers, bert, model, out)
+    peer = peer_of(model)
+    present = _present(peers, peer, model, out)
     busy = busy_share()
     if busy > BUSY:
         out.print(f"other programs use {busy:.0%} of the processors: expect noise; OpenMP's threads are told not to spin",
@@ -45,75 +44,57 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plugins = tuple(str(path) for path in click.get_current_context().find_root().params.get("plugins", ()))
-        job = dataclasses.asdict(Job(model, name, threads, level, bert, plugins))
+        job = Job(model, name, threads, level, peer, plugins)
         if present:
             _write_weights(graph, folder)
-        contenders = _start(["tgraph", *present], folder, job, busy > BUSY, out)
-        try:
+        entries = [Entry(runtime, runtime, job) for runtime in ("tgraph", *present)]
+
+        def complain(text: str) -> None:
+            out.print(text, style="red", markup=False, soft_wrap=True)
+
+        def refuse(name: str, why: str) -> None:
+            complain(f"{why}; left out")
+
+        with out.status("") as status, lineup(entries, folder, busy > BUSY, status.update, refuse) as contenders:
+            for contender in contenders:
+                out.print(f"{contender.name} {contender.note}", style="dim", markup=False, soft_wrap=True)
             for point in points:
                 sizes = choose_sizes(graph, {**merged(tuple(dims)), **{k: v for k, v in point.items() if k in graph.symbols}})
-                np.savez(folder / "feeds.npz", **_feeds(graph, sizes))  # type: ignore[arg-type]
-                with out.status("") as status:
-                    results = compare(contenders, folder / "feeds.npz", folder, rounds, status.update,
-                                      lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
+                feeds = save_feeds(folder / "feeds.npz", real_tokens(graph, sizes))
+                results = compare(contenders, {"": [feeds]}, folder, rounds, status.update, complain)
                 _print(graph, sizes, results, threads, out)
                 records.append({"model": model, "sizes": sizes, "threads": threads,
                                 "results": [dataclasses.asdict(r) for r in results]})
-        finally:
-            for contender in contenders:
-                contender.close()
     if output is not None:
         output.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
         out.print(f"wrote {output}", markup=False, soft_wrap=True)
 
 
-def _present(peers: Sequence[str], bert: object, model: str, out: Any) -> list[str]:
+def _present(peers: Sequence[str], peer: object, model: str, out: Any) -> list[str]:
     """Those peers that can run the model here; says why not of the others."""
-    if bert is None:
+    if peer is None:
         if peers:
             out.print(f"no other runtime is known for {model}; tgraph alone", style="yellow", markup=False)
         return []
-    found = []
     for name in peers:
-        if importlib.util.find_spec(name) is None:
+        if not installed(name):
             out.print(f"{name} is not installed, and left out: pip install {PEERS[name]}", style="yellow", markup=False)
-        else:
-            found.append(name)
-    return found
-
-
-def _start(names: Sequence[str], folder: Path, job: Mapping[str, Any], busy: bool, out: Any) -> list[Contender]:
-    """Start each worker and load the model; a peer that fails is left out, tgraph's failure is raised."""
-    contenders: list[Contender] = []
-    try:
-        for name in names:
-            contender = Contender(name, folder, job["threads"], busy)
-            contenders.append(contender)
-            try:
-                with out.status(f"{name}: loading"):
-                    contender.load(job)
-            except ContenderError as error:
-                if name == "tgraph":
-                    raise
-                out.print(f"{describe(error)}; left out", style="red", markup=False, soft_wrap=True)
-                contenders.remove(contender)
-                contender.close()
-            else:
-                out.print(f"{name} {contender.note}", style="dim", markup=False, soft_wrap=True)
-    except BaseException:
-        for contender in contenders:
-            contender.close()
-        raise
-    return contenders
+    return [name for name in peers if installed(name)]
 
 
 def _write_weights(graph: Graph, folder: Path) -> None:
     from tgraph.formats import save_safetensors
 
-    save_safetensors(folder / "weights.safetensors", {name: graph.weights[name] for name in graph.parameters})
+    save_safetensors(folder / WEIGHTS, {name: graph.weights[name] for name in graph.parameters})
 
 
-def _feeds(graph: Graph, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+def save_feeds(path: Path, feeds: Mapping[str, np.ndarray]) -> Path:
+    """Write inputs as contenders read them."""
+    np.savez(path, **feeds)  # type: ignore[arg-type]
+    return path
+
+
+def real_tokens(graph: Graph, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     """Generated inputs, with every token real: padding would be skipped by some and computed by others."""
     feeds = generate_inputs(graph, sizes)
     return {name: np.ones_like(array) if array.dtype == bool else array for name, array in feeds.items()}
