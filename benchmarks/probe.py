@@ -25,7 +25,8 @@ TRIES = 30  # of about 0.04 and 0.01 seconds
 def measure(threads: int) -> dict[str, float]:
     """The best of several tries: anything else that runs only takes away."""
     os.environ["TVM_NUM_THREADS"] = str(threads)
-    from targets.runner import aligned_empty, runner
+    from targets.memory import aligned_empty
+    from targets.runner import runner
     from targets.target import Target
     from targets.tensors import share
 
