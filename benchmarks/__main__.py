@@ -11,6 +11,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import plot, tables
+from benchmarks.check import check
 from benchmarks.machine import Machine
 from benchmarks.records import RESULTS, Record, machines, save
 from benchmarks.workload import Setup, Workload
@@ -37,10 +38,12 @@ QUICK_PEERS = ("onnxruntime", "openvino", "torch")  # torch.compile alone takes 
 @click.option("--output", metavar="FOLDER", type=click.Path(path_type=Path), default=RESULTS,
               help="Where the JSON files go [default: benchmarks/results, or nowhere if --quick].")
 @click.option("--report", is_flag=True, help="Measure nothing; write RESULTS.md and the plots from the JSON files.")
+@click.option("--check", "checking", is_flag=True,
+              help="Time nothing; compare the outputs with the reference, and their bits at one thread and at all.")
 @click.option("--list", "listed", is_flag=True, help="Show workloads and their points.")
 @click.pass_context
 def main(context: click.Context, only: str, peers: str | None, rounds: int | None, threads: int | None, quick: bool,
-         output: Path, report: bool, listed: bool) -> None:
+         output: Path, report: bool, checking: bool, listed: bool) -> None:
     """Time every workload for tgraph and every installed peer: same weights, inputs and threads, in alternating rounds.
 
     Each point is saved as soon as it is measured, in the place of an older one; a run can be cut into pieces with --only.
@@ -50,6 +53,9 @@ def main(context: click.Context, only: str, peers: str | None, rounds: int | Non
         console().print(table("Workloads", ("name", "points", "what"),
                               [(w.name, " ".join(w.points), w.title) for w in known.values()]))
         return
+    if checking:
+        _check(known, choose(known, only, quick), threads or cores())
+        return
     keep = not quick or context.get_parameter_source("output") is not click.core.ParameterSource.DEFAULT
     if not report:
         chosen = choose(known, only, quick)
@@ -57,6 +63,18 @@ def main(context: click.Context, only: str, peers: str | None, rounds: int | Non
         _measure(known, chosen, names, rounds or (QUICK_ROUNDS if quick else None), threads or cores(), output if keep else None)
     if keep:
         _report(output, known)
+
+
+def _check(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]], threads: int) -> None:
+    """Say of each point whether it is right. Exit status 1 if one is not."""
+    out = console()
+    with out.status("checking") as status:
+        verdicts = list(check(known, chosen, threads, lambda text: status.update(f"checking {text}")))
+    out.print(table(f"Against the reference, and at 1 and {threads} threads", ("workload", "point", ">error", ">allowed", "bits"),
+                    [(v.workload, v.point, f"{v.error:.1e}", f"{v.allowed:.0e}", "the same" if v.same_bits else "DIFFER")
+                     for v in verdicts]))
+    if not all(v.ok for v in verdicts):
+        sys.exit(1)
 
 
 def choose(known: Mapping[str, Workload], only: str, quick: bool) -> dict[str, list[str]]:
