@@ -99,7 +99,7 @@ class Interpreter:
             raise CompileError(f"op {node.op.name} has no NumPy meaning; give it one with @{node.op.name}.reference")
         attrs = {name: self.attribute(value, sizes) for name, value in node.attrs.items()}
         with np.errstate(all="ignore"):
-            raw = node.op.numpy(*[None if o is None else self.widen(o) for o in operands], **attrs)
+            raw = node.op.numpy(*_apart(node, [None if o is None else self.widen(o) for o in operands]), **attrs)
         results = raw if isinstance(raw, tuple) else (raw,)
         return tuple(np.asarray(r).astype(self.working(v.type.dtype).numpy, copy=False)
                      for r, v in zip(results, node.results))
@@ -130,6 +130,23 @@ class Interpreter:
 def run(graph: Graph, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
     """Run a graph in NumPy; float64 throughout, or at each value's own precision if `faithful`."""
     return Interpreter(graph, faithful=faithful).run(feeds)
+
+
+def _apart(node: Node, operands: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Operands of which no two share memory.
+
+    NumPy computes x x^T by another algorithm, with other roundings, if both are one array; whether two equal values are
+    one must not show in the result.
+    """
+    if node.op.elementwise:
+        return operands
+    seen: list[np.ndarray] = []
+    for position, operand in enumerate(operands):
+        if operand is not None:
+            if any(np.may_share_memory(operand, other) for other in seen):
+                operands[position] = operand = operand.copy()
+            seen.append(operand)
+    return operands
 
 
 def _where(node: Node) -> str:
