@@ -22,6 +22,7 @@ from targets.schedules import NONE, Schedules, kernel_key
 from targets.target import Target
 from targets.trials import Problem, build_kernels, cpu_engine, find_problems, measure
 from targets.tvm_api import structural_equal
+from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.reference.inputs import generate_inputs
@@ -102,7 +103,7 @@ class _Search:
         self.tir = emit_kernel(function, target)
         [self.plain] = build_kernels([self.tir], target)
         self.kernel = self.plain
-        self.expected = [problem.outputs(self.plain) for problem in problems]
+        self.results = self.default_results = self._outputs(self.plain)
         self.tuned = Tuned(function.name, kernel_key(function), len(problems[0].weights))
         self.cost = sum(float(np.median(measure([self.plain], p, 3))) for p in problems) * self.tuned.calls
 
@@ -112,17 +113,18 @@ class _Search:
 
     def improve(self, name: str, budget: Budget) -> None:
         """Try the other values of one field, and take the best of them if it clearly beats what there is."""
-        kernels, tiles = [self.kernel], [self.best]
+        known = [(self.best, self.kernel, self.results)]
         for tile, kernel in self._variants(name, budget):
-            if self._is_right(name, tile, kernel):
-                kernels.append(kernel)
-                tiles.append(tile)
-        if len(kernels) == 1:
+            results = self._right_results(name, tile, kernel)
+            if results is not None:
+                known.append((tile, kernel, results))
+        if len(known) == 1:
             return
+        kernels = [kernel for _, kernel, _ in known]
         ratios = self._ratios(kernels, ROUNDS)
-        winner = min(range(1, len(kernels)), key=lambda i: ratios[i])
+        winner = min(range(1, len(known)), key=lambda i: ratios[i])
         if ratios[winner] < 1 - MARGIN and self._ratios([self.kernel, kernels[winner]], MORE_ROUNDS)[1] < 1 - MARGIN:
-            self.best, self.kernel = tiles[winner], kernels[winner]
+            self.best, self.kernel, self.results = known[winner]
 
     def finish(self) -> None:
         """Compare what was found with the default once more, and write it down if it still wins."""
@@ -160,21 +162,25 @@ class _Search:
         changed = {k: v for k, v in asdict(tile).items() if v != getattr(self.default, k)}
         return replace(self.target, schedules=Schedules({self.tuned.key: changed}))
 
-    def _is_right(self, name: str, tile: Any, kernel: Any) -> bool:
-        """Whether a kernel gives what the default gives."""
-        rounds = name in ROUNDING.get(_anchor(self.function), ())
+    def _outputs(self, kernel: Any) -> list[tuple[DType, np.ndarray]]:
+        """What a kernel gives for all problems, with the element types."""
+        return [(value.dtype, array) for p in self.problems for value, array in zip(p.node.results, p.outputs(kernel))]
+
+    def _right_results(self, name: str, tile: Any, kernel: Any) -> list[tuple[DType, np.ndarray]] | None:
+        """What a kernel gives if it is right: the bits of the best so far, or near the default if sums are cut anew."""
         try:
-            for problem, expected in zip(self.problems, self.expected):
-                for value, array, wanted in zip(problem.node.results, problem.outputs(kernel), expected):
-                    allowed = min(tolerance(value.dtype), ONE_OP) if value.dtype.bits >= 32 else tolerance(value.dtype)
-                    same = np.array_equal(array.view(np.uint8), wanted.view(np.uint8))
-                    if not same and not (rounds and compare(array, wanted, allowed).ok):
-                        self.tuned.rejected.append(f"{name}={getattr(tile, name)} gives other results")
-                        return False
+            results = self._outputs(kernel)
         except RuntimeError as error:  # TVM's
             self.tuned.rejected.append(f"{name}={getattr(tile, name)} fails: {error}")
-            return False
-        return True
+            return None
+        if name in ROUNDING.get(_anchor(self.function), ()):
+            right = all(compare(array, wanted, min(tolerance(dtype), ONE_OP) if dtype.bits >= 32 else tolerance(dtype)).ok
+                        for (dtype, array), (_, wanted) in zip(results, self.default_results))
+        else:
+            right = all(a.tobytes() == b.tobytes() for (_, a), (_, b) in zip(results, self.results))
+        if not right:
+            self.tuned.rejected.append(f"{name}={getattr(tile, name)} gives other results")
+        return results if right else None
 
     def _ratios(self, kernels: Sequence[Any], rounds: int) -> list[float]:
         times = [measure(kernels, problem, rounds) for problem in self.problems]
