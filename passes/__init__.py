@@ -18,11 +18,13 @@ from . import (  # noqa: F401  (each registers its pass)
     fuse_silu,
     fuse_skip_norm,
     fuse_softmax,
+    inline,
     mixed_precision,
     remove_dead_outputs,
     remove_padding,
     simplify,
     specialize_shapes,
+    store_weights,
 )
 from .base import PASSES, Effect, Pass, register_pass
 from .bisection import Culprit, bisect

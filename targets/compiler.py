@@ -7,6 +7,8 @@ from typing import Any
 
 from passes.base import Pass
 from passes.manager import run_pipeline
+from passes.pipelines import parse_pipeline
+from passes.precision import precision_passes
 from targets.engine import CpuEngine, Engine, NumpyEngine
 from targets.executable import Executable
 from targets.prepare import evaluate_prepare
@@ -21,7 +23,7 @@ Progress = Callable[[str], None]
 
 
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = "O3",
-            passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str | None = None,
+            passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
             progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
 
@@ -36,15 +38,12 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         graph = graph.main
     if not isinstance(graph, Graph):
         raise CompileError(f"expected a Graph (tg.trace makes one), got {type(graph).__name__}")
-    if precision != "f32":
-        raise CompileError(f"precision={precision!r} is not part of this version; products are computed in f32 "
-                           "(in f64 for f64 graphs)")
-    if weights is not None:
-        raise CompileError(f"weights={weights!r} is not part of this version; weights keep the type of their parameters")
     verify(graph)
     _check_data(graph)
     step("passes")
-    optimized, records = run_pipeline(graph, level if passes is None else passes)
+    chosen = level if passes is None else passes
+    pipeline = [*(parse_pipeline(chosen) if isinstance(chosen, str) else chosen), *precision_passes(precision, weights)]
+    optimized, records = run_pipeline(graph, pipeline)
     if where.kind == "numpy":
         prepare, kernels = split_prepare(optimized)
         engine: Engine = NumpyEngine(kernels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.dce import Dce
+from passes.inline import Inline
 from passes.outline import Functions, outline
 from targets import canonical
 from targets.kernels.access import READ
@@ -58,7 +59,7 @@ class Grouping:
         if not isinstance(value, Result) or value.node in group or not self._free(value.node):
             return
         node = value.node
-        readable = node.op.name in canonical.VIEWS | canonical.CREATED if views_only else (
+        readable = node.op.name in canonical.VIEWS | canonical.CREATED or canonical.widens(node) if views_only else (
             node.op.elementwise or node.op.name in READ)
         alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
         if readable and alone and node.op.name not in FAMILIES:
@@ -88,7 +89,7 @@ class Grouping:
 def select_kernels(graph: Graph, target: Target) -> Graph:
     """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
     result = graph.copy()
-    canonical.inline_calls(result)
+    Inline().apply(result)
     canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
     canonical.decompose(result, _has_kernel)
     canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
@@ -118,7 +119,7 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
 def _has_kernel(node: Node) -> bool:
     name = node.op.name
     if name == "linear":
-        weight = node.inputs[1]
+        weight = canonical.narrow(node.inputs[1])
         return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
     if name == "attention":  # computed in f32
         return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[3], int) for v in node.inputs[:3])

@@ -34,6 +34,8 @@ def emit(frame: Frame, target: Target) -> None:
     """`linear(x, unpack_panels(p), bias)` and its epilogue."""
     node = find_anchor(frame, "linear")
     x, weight, bias = node.operands
+    if isinstance(weight, Result) and weight.node.op.name == "cast":  # stored narrow
+        weight = weight.node.inputs[0]
     if not (x and isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):
         raise CompileError(f"kernel {frame.function.name}: linear needs a weight in panels")
     panels = frame.access.buffers[weight.node.inputs[0]]
