@@ -20,6 +20,7 @@ from . import (  # noqa: F401  (each registers its pass)
     fuse_softmax,
     inline,
     mixed_precision,
+    quantize_products,
     remove_dead_outputs,
     remove_padding,
     simplify,

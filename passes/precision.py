@@ -9,10 +9,11 @@ from .cse import Cse
 from .dce import Dce
 from .inline import Inline
 from .mixed_precision import HALVES, MixedPrecision
+from .quantize_products import QuantizeProducts
 from .store_weights import StoreWeights
 
 PRECISIONS = ("f32", *HALVES)
-WEIGHTS = ("f32", *HALVES)
+WEIGHTS = ("f32", *HALVES, "i8")
 
 
 def precision_passes(precision: str, weights: str) -> list[Pass]:
@@ -26,6 +27,8 @@ def precision_passes(precision: str, weights: str) -> list[Pass]:
     chosen: list[Pass] = []
     if weights in HALVES:
         chosen.append(StoreWeights(dtype=weights))
+    if weights == "i8":
+        chosen.append(QuantizeProducts())
     if precision != "f32":
         chosen.append(MixedPrecision(dtype=precision))
     return [Inline(), *chosen, Cse(), Dce()] if chosen else []
