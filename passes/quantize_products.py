@@ -63,6 +63,8 @@ class _Quantizing:
             return "the weight is not known before the inputs"
         if weight.dtype != f32:
             return f"the weight is {weight.dtype}"
+        if isinstance(weight, Result) and weight.node.op.name == "quantize_rows":
+            return "the table is one of factors"
         if weight.type.rank != 2:
             return f"the weight has rank {weight.type.rank}, not 2"
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
+from tgraph.ir.dtypes import DType, i32, u8
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
@@ -15,8 +16,11 @@ KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with th
 CREATED = {"range", "full", "dim_size"}
 
 
-def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
-    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels, as narrow as it is stored."""
+def products_to_linear(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -> None:
+    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels, as narrow as it is stored.
+
+    `panels_for`: width and group of the panels of a product in some type.
+    """
     ready = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
         if node in ready:
@@ -33,10 +37,32 @@ def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
         weight = node.inputs[1]
         if weight.dtype.is_float and is_prepared(weight, ready):
             b = Builder(graph, node.provenance)
-            accumulate = "float64" if weight.dtype.name == "f64" else "float32"
-            packed = b.pack_panels(narrow(weight), width=panel_width(accumulate))
-            unpacked = b.unpack_panels(packed, rows=weight.shape[0])
+            width, group = panels_for(weight.dtype)
+            packed = b.pack_panels(narrow(weight), width=width, group=group)
+            unpacked = b.unpack_panels(packed, rows=weight.shape[0], depth=None if group == 1 else weight.shape[1])
             graph.set_operand(node, 1, unpacked if unpacked.dtype == weight.dtype else b.cast(unpacked, dtype=weight.dtype))
+
+
+def pack_integers(graph: Graph, width: int, group: int, unsigned: bool) -> None:
+    """Every weight of an `integer_linear` known before any input, cut into panels for an instruction that multiplies groups.
+
+    `unsigned`: for one that takes x as u8, x W^T = (x + 128) W^T - 128 sum(W), of which the last term is known beforehand.
+    """
+    ready = prepared(graph, KERNEL_READS)
+    for node in graph.nodes:
+        if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], ready):
+            continue
+        x, weight = node.inputs
+        b = Builder(graph, node.provenance)
+        packed = b.pack_panels(weight, width=width, group=group)
+        panels = b.unpack_panels(packed, rows=weight.shape[0], depth=weight.shape[1])
+        if not unsigned or x.dtype == u8:
+            graph.set_operand(node, 1, panels)
+            continue
+        shifted = b.cast(b.add(b.cast(x, dtype=i32), 128), dtype=u8)
+        excess = b.mul(b.reduce_sum(b.cast(weight, dtype=i32), axes=(1,)), 128)
+        graph.replace(node.result, b.sub(b.integer_linear(shifted, panels), excess))
+        graph.erase(node)
 
 
 def _transposed(b: Builder, weight: Value, ready: set[Node]) -> Value:

@@ -14,7 +14,8 @@ from passes.outline import Functions, outline
 from targets import canonical
 from targets.kernels.access import READ
 from targets.kernels.cpu.families import FAMILIES
-from targets.kernels.cpu.families.linear import panel_width
+from targets.kernels.cpu.families.linear import panels_for
+from targets.kernels.cpu.families.quantized import integer_tile
 from targets.kernels.scalar import SCALAR
 from targets.stages import HOST
 from targets.target import Target
@@ -42,7 +43,8 @@ class Grouping:
         views_only = family in ("linear", "matmul", "attention")
         for value in anchor.inputs:
             self._take_producers(value, group, views_only)
-        self._take_followers(anchor, group, views=family == "attention")
+        if len(anchor.results) == 1:
+            self._take_followers(anchor, group, views=family == "attention")
         return group
 
     def pointwise(self, root: Node) -> set[Node]:
@@ -90,9 +92,11 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
     result = graph.copy()
     Inline().apply(result)
-    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
+    integers = integer_tile(target)
+    canonical.pack_integers(result, integers.columns, integers.dot.group, integers.dot.unsigned)
     canonical.decompose(result, _has_kernel)
-    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
     canonical.split_to_slices(result)
     Dce().apply(result)
     canonical.copy_views(result)
@@ -118,7 +122,7 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
 
 def _has_kernel(node: Node) -> bool:
     name = node.op.name
-    if name == "linear":
+    if name in ("linear", "integer_linear"):
         weight = canonical.narrow(node.inputs[1])
         return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
     if name == "attention":  # computed in f32

@@ -23,14 +23,16 @@ from tgraph.cli.console import console, describe, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
 from tgraph.ir.dims import evaluate
+from tgraph.ir.dtypes import bf16, f16
 from tgraph.ir.graph import Graph
 from tgraph.reference.inputs import choose_sizes, generate_inputs
+from tgraph.reference.tolerance import QUANTIZED, TOLERANCES
 
 AGREEMENT = 1e-3  # how far the outputs of two contenders may lie apart; more, and they do not compute the same
 
 
 def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[dict[str, int]], peers: Sequence[str],
-                threads: int, rounds: int, level: str, output: Path | None) -> None:
+                threads: int, rounds: int, level: str, output: Path | None, precision: str = "f32", weights: str = "f32") -> None:
     """Start the contenders, take turns at each shape, print a table each."""
     out = console()
     graph = load_graph(model)
@@ -42,10 +44,12 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
         out.print(f"other programs use {busy:.0%} of the processors: expect noise; OpenMP's threads are told not to spin",
                   style="yellow", soft_wrap=True)
     records = []
+    agreement = max([AGREEMENT, *(TOLERANCES[d][0] for d in (f16, bf16) if d.name in (precision, weights)),
+                     *([QUANTIZED[0]] if weights == "i8" else [])])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plugins = tuple(str(path) for path in click.get_current_context().find_root().params.get("plugins", ()))
-        job = dataclasses.asdict(Job(model, name, threads, level, bert, plugins))
+        job = dataclasses.asdict(Job(model, name, threads, level, bert, plugins, precision, weights))
         if present:
             _write_weights(graph, folder)
         contenders = _start(["tgraph", *present], folder, job, busy > BUSY, out)
@@ -56,7 +60,7 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
                 with out.status("") as status:
                     results = compare(contenders, folder / "feeds.npz", folder, rounds, status.update,
                                       lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
-                _print(graph, sizes, results, threads, out)
+                _print(graph, sizes, results, threads, out, agreement)
                 records.append({"model": model, "sizes": sizes, "threads": threads,
                                 "results": [dataclasses.asdict(r) for r in results]})
         finally:
@@ -119,7 +123,8 @@ def _feeds(graph: Graph, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     return {name: np.ones_like(array) if array.dtype == bool else array for name, array in feeds.items()}
 
 
-def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], threads: int, out: Any) -> None:
+def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], threads: int, out: Any,
+           agreement: float = AGREEMENT) -> None:
     flops = evaluate(graph.flops, dict(sizes))
     ours = results[0]
     rows = []
@@ -130,7 +135,7 @@ def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], th
         else:
             below, middle, above = result.ratio_to(ours)
             ratio = Text(f"{middle:.2f} x ({below:.2f} .. {above:.2f})", "green" if middle >= 1 else "red")
-        note = result.note if result.error <= AGREEMENT else f"WRONG: outputs differ by {result.error:.1e}"
+        note = result.note if result.error <= agreement else f"WRONG: outputs differ by {result.error:.1e}"
         rows.append((result.name, show_seconds(result.median), f"{show_seconds(low)} .. {show_seconds(high)}",
                      f"{flops / result.median / 1e9:.0f}", ratio, f"{result.error:.0e}" if result is not ours else "", note))
     shown = ", ".join(f"{k}={v}" for k, v in sizes.items())

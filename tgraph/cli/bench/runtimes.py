@@ -24,6 +24,8 @@ class Job:
     level: str
     bert: dict[str, Any] | None
     plugins: tuple[str, ...] = ()
+    precision: str = "f32"  # of tgraph alone
+    weights: str = "f32"
 
     def onnx_file(self) -> Path:
         """The model as ONNX, with the same weights; of this worker alone."""
@@ -62,8 +64,10 @@ class TGraph:
 
         for path in job.plugins:
             import_file(Path(path))
-        self.exe = load_executable(job.model, level=job.level, threads=job.threads)[0]
-        return f"{tg.__version__}, {self.exe.target}, level {job.level}, {len(self.exe.kernels.functions)} kernels"
+        self.exe = load_executable(job.model, level=job.level, threads=job.threads, precision=job.precision,
+                                   weights=job.weights)[0]
+        return f"{tg.__version__}, {self.exe.target}, level {job.level}, {len(self.exe.kernels.functions)} kernels" + (
+            "" if job.precision == job.weights == "f32" else f", products in {job.precision}, weights in {job.weights}")
 
     def feed(self, feeds: Feeds) -> str:
         self.feeds = [feeds[i.name] for i in self.exe.graph.inputs]
