@@ -64,7 +64,7 @@ def test_products_of_8_bit_integers(graph: tg.Graph) -> None:
     assert tg.check(exe)
 
 
-@pytest.mark.parametrize("cpu", ["x86-64-v3", "sapphirerapids", "alderlake", "neoverse-n1"])
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "sapphirerapids", "alderlake", "x86-64-v2"])
 def test_every_layout_of_integers_means_the_same(graph: tg.Graph, cpu: str) -> None:
     """Instructions that take x as u8 get it shifted, and the excess taken off: exactly what was asked for."""
     optimized = tg.compile(graph, "numpy", weights="i8").optimized
