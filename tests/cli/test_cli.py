@@ -319,7 +319,7 @@ def test_errors_are_one_line_and_debug_shows_all(run) -> None:
     assert isinstance(debug.exception, FileNotFoundError)
 
 
-def test_reduced_precision(run: Run) -> None:
+def test_reduced_precision(run) -> None:
     shown = run("check", "m.py:two", "--weights", "i8", "--target", "numpy").stdout
     assert "two: ok" in shown and "two against f32" in shown and "cosine" in shown
     run("compile", "m.py:two", "--weights", "bf16", "-o", "half.tgc", "--originals")

@@ -146,6 +146,12 @@ def reduce(
     over_rows(rows, length, body, lambda: None)
 
 
+def _larger(x: Expr, y: Expr) -> Expr:
+    """The larger of two numbers that are not negative, NaN if either is NaN: their bits have the order of integers."""
+    bits = lambda v: tirx.reinterpret("int32", v)
+    return tirx.reinterpret("float32", tirx.Max(bits(x), bits(y)))
+
+
 def _to_i8(x: Expr) -> Expr:
     """An f32 within -127 .. 127, to nearest even; NaN gives 0. (TVM's own `nearbyint` does not vectorise.)"""
     whole = tirx.call_llvm_pure_intrin("float32", "llvm.roundeven", x)
@@ -169,13 +175,13 @@ def quantize(
     source = RereadRow(length, load, "float32")
     largest, smallest = constant(float(LARGEST), "float32"), constant(SMALLEST, "float32")
 
-    def body(index: Expr) -> None:
-        row = T.bind(number(index))  # the three places that use it, at two depths, are more than TVM's CSE can take
-        peak, x = source.reduce(row, Accumulator(lanes, "float32", 0.0, maximum), tirx.abs)
+    def body(row: Expr) -> None:
+        factor = number(row)  # out of sight of TVM's CSE, which fails where `row` is used at several depths
+        peak, x = source.reduce(row, Accumulator(lanes, "float32", 0.0, _larger), tirx.abs)
         if store is not None:
             inverse = T.bind(tirx.Select(peak < smallest, constant(0.0, "float32"), largest / peak))
             each(length, lanes, lambda j: store(row, j, _to_i8(x(j) * inverse)))
         if store_scale is not None:
-            store_scale(row, peak / largest)
+            store_scale(factor, peak / largest)
 
     over_rows(rows, length, body, source.scratch)
