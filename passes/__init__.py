@@ -19,11 +19,14 @@ from . import (  # noqa: F401  (each registers its pass)
     fuse_silu,
     fuse_skip_norm,
     fuse_softmax,
+    inline,
     mixed_precision,
+    quantize_products,
     remove_dead_outputs,
     remove_padding,
     simplify,
     specialize_shapes,
+    store_weights,
 )
 from .base import PASSES, Effect, Pass, register_pass
 from .bisection import Culprit, bisect

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
+from tgraph.ir.dtypes import DType, i32, u8
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
@@ -15,17 +16,11 @@ KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with th
 CREATED = {"range", "full", "dim_size"}
 
 
-def inline_calls(graph: Graph) -> None:
-    """Put the bodies of all functions in the place of their calls; kernels are cut anew."""
-    while calls := [n for n in graph.nodes if n.op.name == "call"]:
-        for node in calls:
-            for old, new in zip(node.results, graph.inline(node.attrs["function"], node.inputs, node.provenance)):
-                graph.replace(old, new)
-            graph.erase(node)
+def products_to_linear(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -> None:
+    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels, as narrow as it is stored.
 
-
-def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
-    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels; floats only."""
+    `panels_for`: width and group of the panels of a product in some type.
+    """
     ready = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
         if node in ready:
@@ -33,8 +28,7 @@ def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
         if (node.op.name == "matmul" and node.inputs[1].dtype.is_float and node.inputs[1].type.rank == 2
                 and is_prepared(node.inputs[1], ready)):
             b = Builder(graph, node.provenance)
-            weight = b.transpose(node.inputs[1])
-            ready.add(weight.node)
+            weight = _transposed(b, node.inputs[1], ready)
             graph.replace(node.result, b.linear(node.inputs[0], weight))
             graph.erase(node)
     for node in graph.nodes:
@@ -43,9 +37,55 @@ def products_to_linear(graph: Graph, panel_width: Callable[[str], int]) -> None:
         weight = node.inputs[1]
         if weight.dtype.is_float and is_prepared(weight, ready):
             b = Builder(graph, node.provenance)
-            accumulate = "float64" if weight.dtype.name == "f64" else "float32"
-            packed = b.pack_panels(weight, width=panel_width(accumulate))
-            graph.set_operand(node, 1, b.unpack_panels(packed, rows=weight.shape[0]))
+            width, group = panels_for(weight.dtype)
+            packed = b.pack_panels(narrow(weight), width=width, group=group)
+            unpacked = b.unpack_panels(packed, rows=weight.shape[0], depth=None if group == 1 else weight.shape[1])
+            graph.set_operand(node, 1, unpacked if unpacked.dtype == weight.dtype else b.cast(unpacked, dtype=weight.dtype))
+
+
+def pack_integers(graph: Graph, width: int, group: int, unsigned: bool) -> None:
+    """Every weight of an `integer_linear` known before any input, cut into panels for an instruction that multiplies groups.
+
+    `unsigned`: for one that takes x as u8, x W^T = (x + 128) W^T - 128 sum(W), of which the last term is known beforehand.
+    """
+    ready = prepared(graph, KERNEL_READS)
+    for node in graph.nodes:
+        if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], ready):
+            continue
+        x, weight = node.inputs
+        b = Builder(graph, node.provenance)
+        packed = b.pack_panels(weight, width=width, group=group)
+        panels = b.unpack_panels(packed, rows=weight.shape[0], depth=weight.shape[1])
+        if not unsigned or x.dtype == u8:
+            graph.set_operand(node, 1, panels)
+            continue
+        shifted = b.cast(b.add(b.cast(x, dtype=i32), 128), dtype=u8)
+        excess = b.mul(b.reduce_sum(b.cast(weight, dtype=i32), axes=(1,)), 128)
+        graph.replace(node.result, b.sub(b.integer_linear(shifted, panels), excess))
+        graph.erase(node)
+
+
+def _transposed(b: Builder, weight: Value, ready: set[Node]) -> Value:
+    """W^T, with a cast that widens W left outermost."""
+    source = narrow(weight)
+    made: Value = b.transpose(source)
+    wide: Value = made if source is weight else b.cast(made, dtype=weight.dtype)
+    ready.update(v.node for v in (made, wide) if isinstance(v, Result))
+    return wide
+
+
+def narrow(weight: Value) -> Value:
+    """What a weight is stored as: the half-precision operand of a cast that widens it, else the weight itself."""
+    if isinstance(weight, Result) and weight.node.op.name == "cast":
+        source = weight.node.inputs[0]
+        if source.dtype.is_float and source.dtype.bits < weight.dtype.bits:
+            return source
+    return weight
+
+
+def widens(node: Node) -> bool:
+    """Whether a node widens a weight in panels: the kernel does so as it reads."""
+    return node.op.name == "cast" and isinstance(node.inputs[0], Result) and node.inputs[0].node.op.name == "unpack_panels"
 
 
 def decompose(graph: Graph, keep: Callable[[Node], bool]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from passes.base import Pass
 from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
+from passes.precision import precision_passes
 from targets.cache import Compiled, find_entry
 from targets.engine import CpuEngine, NumpyEngine
 from targets.executable import Executable
@@ -24,7 +25,7 @@ Progress = Callable[[str], None]
 
 
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = "O3",
-            passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str | None = None,
+            passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
             cache: bool = True, progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
 
@@ -41,19 +42,14 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         graph = graph.main
     if not isinstance(graph, Graph):
         raise CompileError(f"expected a Graph (tg.trace makes one), got {type(graph).__name__}")
-    if precision != "f32":
-        raise CompileError(f"precision={precision!r} is not part of this version; products are computed in f32 "
-                           "(in f64 for f64 graphs)")
-    if weights is not None:
-        raise CompileError(f"weights={weights!r} is not part of this version; weights keep the type of their parameters")
     verify(graph)
     _check_data(graph)
     pipeline = level if passes is None else passes
-    steps = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
+    steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline), *precision_passes(precision, weights)]
     if where.kind == "numpy":
         return _interpret(graph, where, steps, step)
     step("compile cache")
-    entry = find_entry(graph, steps, where, {"precision": precision, "weights": str(weights)} if cache else None)
+    entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if cache else None)
     compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
     if not entry.result.hit:
         step("link")

@@ -10,11 +10,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from passes.dce import Dce
+from passes.inline import Inline
 from passes.outline import Functions, outline
 from targets import canonical
 from targets.kernels.access import READ
 from targets.kernels.cpu.families import FAMILIES
-from targets.kernels.cpu.families.linear import panel_width
+from targets.kernels.cpu.families.linear import panels_for
+from targets.kernels.cpu.families.quantized import integer_tile
 from targets.kernels.scalar import SCALAR
 from targets.stages import HOST
 from targets.target import Target
@@ -45,7 +47,8 @@ class Grouping:
         family = anchor.op.name
         for value in anchor.inputs:
             self._take_producers(value, group, READABLE.get(family))
-        self._take_followers(anchor, group, views=family in ATTENTION)
+        if len(anchor.results) == 1:
+            self._take_followers(anchor, group, views=family in ATTENTION)
         return group
 
     def pointwise(self, root: Node) -> set[Node]:
@@ -63,7 +66,8 @@ class Grouping:
         if not isinstance(value, Result) or value.node in group or not self._free(value.node):
             return
         node = value.node
-        readable = node.op.name in names if names is not None else node.op.elementwise or node.op.name in READ
+        readable = (node.op.elementwise or node.op.name in READ) if names is None else (
+            node.op.name in names or canonical.widens(node))
         alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
         if readable and alone and node.op.name not in FAMILIES:
             group.add(node)
@@ -92,10 +96,12 @@ class Grouping:
 def select_kernels(graph: Graph, target: Target) -> Graph:
     """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
     result = graph.copy()
-    canonical.inline_calls(result)
-    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    Inline().apply(result)
+    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
+    integers = integer_tile(target)
+    canonical.pack_integers(result, integers.columns, integers.dot.group, integers.dot.unsigned)
     canonical.decompose(result, _has_kernel)
-    canonical.products_to_linear(result, lambda dtype: panel_width(target, dtype))
+    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
     canonical.split_to_slices(result)
     Dce().apply(result)
     canonical.copy_views(result)
@@ -121,8 +127,8 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
 
 def _has_kernel(node: Node) -> bool:
     name = node.op.name
-    if name == "linear":
-        weight = node.inputs[1]
+    if name in ("linear", "integer_linear"):
+        weight = canonical.narrow(node.inputs[1])
         return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
     if name in ATTENTION:  # computed in f32
         return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[-1], int) for v in node.inputs[:3])

@@ -79,8 +79,12 @@ def test_an_unknown_target(name: str, hint: str) -> None:
 def test_what_is_not_there_yet_says_so() -> None:
     graph = tg.trace(tg.relu, x=tg.f32[B])
     assert "not part of this version" in message(tg.TargetError, lambda: tg.compile(graph, target="cuda"))
-    assert "not part of this version" in message(tg.CompileError, lambda: tg.compile(graph, precision="bf16"))
-    assert "not part of this version" in message(tg.CompileError, lambda: tg.compile(graph, weights="i8"))
+
+
+def test_an_unknown_precision() -> None:
+    graph = tg.trace(tg.relu, x=tg.f32[B])
+    assert "precision='f8': it is one of f32, f16, bf16" in message(tg.PassError, lambda: tg.compile(graph, precision="f8"))
+    assert "weights='i4': it is one of f32" in message(tg.PassError, lambda: tg.compile(graph, weights="i4"))
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ __version__ = VERSION
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
     "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
+    "accuracy": ("tgraph.reference", "accuracy"),
     "passes": ("passes", None), "optimize": ("passes", "optimize"), "targets": ("targets", None),
     "compile": ("targets", "compile"), "load": ("targets", "load"), "Executable": ("targets", "Executable"),
     "set_num_threads": ("targets", "set_num_threads"),
@@ -69,7 +70,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
 __all__ = [
     "CompileError", "DType", "Dim", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
     "OpError", "Parameter", "ParseError", "PassError", "Program", "RuleError", "TGraphError", "TargetError", "Tensor",
-    "TensorType", "TraceError", "VerifyError", "WeightsError", "bf16", "bool_", "check", "compile", "dim", "dims",
+    "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16", "bool_", "check", "compile", "dim", "dims",
     "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op", "optimize", "parse",
     "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace", "u8", "verify",
 ]

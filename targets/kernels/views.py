@@ -188,17 +188,24 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
 
 @reader("pack_panels")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    weight, width = node.inputs[0], node.attrs["width"]
-    panel, depth, column = access.axes(index, value.shape)
-    row = panel * int64(width) + column
-    rows = access.sizes(weight.shape[0])
-    element = access.load(weight, access.index([clamped(row, rows), depth], weight.shape))
-    return tirx.if_then_else(row < rows, element, literal(0, value.dtype.numpy_name))
+    weight, width, group = node.inputs[0], node.attrs["width"], node.attrs["group"]
+    panel, step, column, *part = access.axes(index, value.shape)
+    row, depth = panel * int64(width) + column, step
+    rows, depths = access.sizes(weight.shape[0]), access.sizes(weight.shape[1])
+    inside = row < rows
+    if part:
+        depth = step * int64(group) + part[0]
+        inside = tirx.all(inside, depth < depths)
+    element = access.load(weight, access.index([clamped(row, rows), clamped(depth, depths)], weight.shape))
+    return tirx.if_then_else(inside, element, literal(0, value.dtype.numpy_name))
 
 
 @reader("unpack_panels")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     panels = node.inputs[0]
-    width = int64(int(panels.shape[2]))  # type: ignore[arg-type]
+    width, *group = (int64(int(d)) for d in panels.shape[2:])  # type: ignore[arg-type]
     row, depth = access.axes(index, value.shape)
-    return access.load(panels, access.index([tirx.floordiv(row, width), depth, tirx.floormod(row, width)], panels.shape))
+    at = [tirx.floordiv(row, width), depth, tirx.floormod(row, width)]
+    if group:
+        at[1:] = [tirx.floordiv(depth, group[0]), at[2], tirx.floormod(depth, group[0])]
+    return access.load(panels, access.index(at, panels.shape))

@@ -317,3 +317,11 @@ def test_errors_are_one_line_and_debug_shows_all(run) -> None:
     assert result.stderr == "error: absent.tg: No such file or directory\n" and result.stdout == ""
     debug = run("--debug", "dump", "absent.tg", fails=1)
     assert isinstance(debug.exception, FileNotFoundError)
+
+
+def test_reduced_precision(run) -> None:
+    shown = run("check", "m.py:two", "--weights", "i8", "--target", "numpy").stdout
+    assert "two: ok" in shown and "two against f32" in shown and "cosine" in shown
+    run("compile", "m.py:two", "--weights", "bf16", "-o", "half.tgc", "--originals")
+    assert "two against f32" in run("check", "half.tgc").stdout
+    assert "--precision says how to compile" in run("run", "half.tgc", "--random", "--precision", "bf16", fails=2).stderr

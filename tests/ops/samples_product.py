@@ -64,6 +64,34 @@ def products() -> list[Sample]:
         Sample("unpack_panels", "back", lambda w: tg.unpack_panels(tg.pack_panels(w, width=4), rows=10), {"w": tg.f32[10, 3]},
                lambda w: w),
     ]
+    eights = {"x": integers(-127, 128), "w": integers(-127, 128)}
+    found += [
+        Sample("pack_panels", "groups", lambda w: tg.pack_panels(w, width=2, group=2), {"w": tg.i8[3, 3]},
+               lambda w: np.array([[[w[:2, :2], np.c_[w[:2, 2], [0, 0]]], [[w[2, :2], [0, 0]], [[w[2, 2], 0], [0, 0]]]]])[0]),
+        Sample("unpack_panels", "groups", lambda w: tg.unpack_panels(tg.pack_panels(w, width=4, group=4), rows=10, depth=7),
+               {"w": tg.i8[10, 7]}, lambda w: w),
+        Sample("integer_linear", "known", lambda x: tg.integer_linear(x, INTEGERS), {"x": tg.i8[B, S, 33]},
+               lambda x: np.inner(x.astype(int), INTEGERS), {"x": integers(-127, 128)}),
+        Sample("integer_linear", "unsigned", lambda x: tg.integer_linear(x, INTEGERS), {"x": tg.u8[S, 33]},
+               lambda x: np.inner(x.astype(int), INTEGERS), {"x": integers(0, 256)}),
+        Sample("integer_linear", "epilogue", lambda x, s: tg.relu(tg.cast(tg.integer_linear(x, INTEGERS), dtype=tg.f32) * s),
+               {"x": tg.i8[S, 33], "s": tg.f32[S, 1]}, lambda x, s: np.maximum(np.inner(x.astype(int), INTEGERS) * s, 0),
+               {"x": integers(-127, 128)}),
+        Sample("integer_linear", "vector", lambda x: tg.integer_linear(x, INTEGERS), {"x": tg.i8[33]},
+               lambda x: np.inner(x.astype(int), INTEGERS)),
+        Sample("integer_linear", "fed_weight", tg.integer_linear, {"x": tg.i8[S, 9], "w": tg.i8[5, 9]},
+               lambda x, w: np.inner(x.astype(int), w), eights),
+        Sample("integer_linear", "no_rows", lambda x: tg.integer_linear(x, INTEGERS), {"x": tg.i8[S, 33]},
+               lambda x: np.zeros((0, 70)), {}, {"S": 0}),
+        *(Sample("quantize_rows", name, build, {"x": type}, quantized, make) for name, type, build, make in (
+            ("rows", tg.f32[B, S, 40], tg.quantize_rows, {}),
+            ("vector", tg.f32[7], tg.quantize_rows, {}),
+            ("f16", tg.f16[S, 40], tg.quantize_rows, {}),
+            ("bf16", tg.bf16[S, 40], tg.quantize_rows, {}),
+            ("zeros", tg.f32[S, 3], tg.quantize_rows, {"x": values(0.0, 0.0, 0.0, 1e-36, -2e-36, 0.0, 5.0, -5.0, 2.5)}),
+            ("of_sum", tg.f32[S, 20], lambda x: tg.quantize_rows(x + x), {}),
+        )),
+    ]
     for d in NUMBERS:
         make = {} if d.is_float else {"x": SMALL, "y": SMALL}
         found.append(Sample("matmul", d.name, tg.matmul, {"x": d[3, 7], "y": d[7, 5]}, many, make))
@@ -75,6 +103,17 @@ def products() -> list[Sample]:
                                 lambda x, w=table: np.einsum("ij,oj->io", x, w.astype(x.dtype)),
                                 {} if d.is_float else {"x": SMALL}))
     return found
+
+
+INTEGERS = RNG.integers(-127, 128, (70, 33)).astype(np.int8)
+
+
+def quantized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of at most 127, and what their elements are worth."""
+    x = x.astype(np.float32) * np.float32(2 if x.shape[-1] == 20 else 1)  # "of_sum"
+    peak = np.abs(x).max(-1, keepdims=True)
+    step = np.float32(127) / np.where(peak < 1e-35, np.float32(np.inf), peak)
+    return np.round(x * step).astype(np.int8), peak / np.float32(127)
 
 
 DEEP = RNG.standard_normal((20, 800)).astype(np.float32) / 20

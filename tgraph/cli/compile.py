@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tgraph.cli.options import level_option, passes_option, target_option
+from tgraph.cli.options import level_option, passes_option, precision_options, target_option
 
 
 @click.command("compile")
@@ -16,8 +16,10 @@ from tgraph.cli.options import level_option, passes_option, target_option
               help="Put the weights as they were loaded in as well: the bundle can then be checked and given other weights.")
 @level_option
 @passes_option
+@precision_options
 @target_option
-def command(source: str, output: Path, originals: bool, level: str, pipeline: str | None, target: str) -> None:
+def command(source: str, output: Path, originals: bool, level: str, pipeline: str | None, target: str,
+            precision: str, weights: str) -> None:
     """Compile a graph or model to a bundle: library, prepared weights and graphs in one file.
 
     \b
@@ -35,7 +37,7 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
         raise click.UsageError(f"{source} is compiled already; name a graph or a model")
     if not is_bundle(output.name):
         raise click.UsageError(f"--output {output}: the name of a bundle ends in .tgc")
-    exe, steps = load_executable(source, target=target, level=level, pipeline=pipeline)
+    exe, steps = load_executable(source, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)
     start = time.perf_counter()
     exe.save(output, originals=originals)
     out = console()

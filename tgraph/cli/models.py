@@ -87,7 +87,7 @@ def load_graph(text: str) -> Graph:
 
 
 def load_executable(text: str, *, target: str = "cpu", level: str = "O3", pipeline: str | None = None,
-                    threads: int | None = None) -> tuple[Executable, Steps | None]:
+                    threads: int | None = None, precision: str = "f32", weights: str = "f32") -> tuple[Executable, Steps | None]:
     """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved."""
     import tgraph as tg
 
@@ -97,13 +97,15 @@ def load_executable(text: str, *, target: str = "cpu", level: str = "O3", pipeli
         return tg.load(text), None
     graph = load_graph(text)
     with compiling(f"compiling {graph.name}") as steps:
-        return tg.compile(graph, target, level=level, passes=pipeline, progress=steps), steps
+        return tg.compile(graph, target, level=level, passes=pipeline, precision=precision, weights=weights,
+                          progress=steps), steps
 
 
 def _no_options_for_bundle(text: str) -> None:
     """Raises UsageError if the command line says how to compile what is compiled already."""
     context = click.get_current_context(silent=True)
-    for name, option in (("target", "--target"), ("level", "--level"), ("pipeline", "--passes")):
+    for name, option in (("target", "--target"), ("level", "--level"), ("pipeline", "--passes"),
+                         ("precision", "--precision"), ("weights", "--weights")):
         if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option} says how to compile, and {text} is compiled already")
 

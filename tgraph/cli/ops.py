@@ -102,6 +102,7 @@ def example(op: Op) -> tuple[list[Any], dict[str, Any]]:
     known: dict[str, tuple[list[Any], dict[str, Any]]] = {
         "attention": ([heads, heads, heads, tg.bool_[batch, length]], {}),
         "einsum": ([tg.f32[batch, 4, 8], tg.f32[batch, 8, 16]], {"equation": "bij,bjk->bik"}),
+        "integer_linear": ([tg.i8[batch, length, 8], tg.i8[4, 8]], {}),
         "layer_norm": ([x, tg.f32[8], tg.f32[8]], {}),
         "linear": ([x, tg.f32[4, 8], tg.f32[4]], {}),
         "pack_panels": ([tg.f32[24, 8]], {"width": 16}),

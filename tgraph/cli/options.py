@@ -51,6 +51,14 @@ def passes_option(function: Callable[..., Any]) -> Callable[..., Any]:
                         help='Passes in place of the level\'s, as in "fold-constants,fuse-qkv{at_least=3}".')(function)
 
 
+def precision_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--precision and --weights, as `tg.compile` takes them."""
+    function = click.option("--weights", type=click.Choice(("f32", "f16", "bf16", "i8")), default="f32", show_default=True,
+                            help="How weights are stored; i8 computes with 8-bit integers as well.")(function)
+    return click.option("--precision", type=click.Choice(("f32", "f16", "bf16")), default="f32", show_default=True,
+                        help="What products are computed in; sums are f32.")(function)
+
+
 def threads_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads [default: all cores].")(function)
 

@@ -15,6 +15,7 @@ from tgraph.cli.options import (
     level_option,
     merged,
     passes_option,
+    precision_options,
     seed_option,
     target_option,
     threads_option,
@@ -37,10 +38,11 @@ GROUPS = ("kernel", "layer", "scope", "call")
 @seed_option
 @level_option
 @passes_option
+@precision_options
 @target_option
 @threads_option
 def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed: int, level: str, pipeline: str | None,
-            target: str, threads: int | None) -> None:
+            target: str, threads: int | None, precision: str, weights: str) -> None:
     """Time each kernel call, and show where it comes from in the model.
 
     \b
@@ -54,7 +56,8 @@ def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed
     from tgraph.cli.models import load_executable
     from tgraph.reference.inputs import generate_inputs
 
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads)[0]
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
+                          weights=weights)[0]
     check_dims(exe.graph.symbols, dims)
     found = exe.profile(repeats=repeats, **generate_inputs(exe.graph, merged(dims), seed))
     by = "layer" if by_layer else by

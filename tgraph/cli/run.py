@@ -15,6 +15,7 @@ from tgraph.cli.options import (
     level_option,
     merged,
     passes_option,
+    precision_options,
     seed_option,
     target_option,
     threads_option,
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE.npz", type=click.Path(path_type=Path), help="Write the outputs by name.")
 @level_option
 @passes_option
+@precision_options
 @target_option
 @threads_option
 def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed: int, output: Path | None, level: str,
-            pipeline: str | None, target: str, threads: int | None) -> None:
+            pipeline: str | None, target: str, threads: int | None, precision: str, weights: str) -> None:
     """Run a bundle, or a graph or model that is compiled first, and print a summary of each output.
 
     \b
@@ -57,7 +59,8 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
         if not equals:
             raise click.UsageError(f"--input {text}: expected NAME=FILE.npy")
         given[name] = _load(Path(file))
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads)[0]
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
+                          weights=weights)[0]
     feeds = complete_feeds(exe.graph, given, random, dims, seed)
 
     import time

@@ -14,6 +14,7 @@ from . import (  # noqa: F401
     normalization,
     packing,
     padding,
+    quantization,
     ragged_attention,
     reduction,
     rotary,

@@ -4,59 +4,75 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.dims import DimLike
 from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.types import TensorType
 
 
 @op
-def pack_panels(weight: TensorType, *, width: int) -> TensorType:
+def pack_panels(weight: TensorType, *, width: int, group: int = 1) -> TensorType:
     """Cut a weight [out, in] into panels [ceil(out / width), in, width]: p[i, k, j] = weight[i width + j, k].
 
-    The last panel is padded with zeros. A product reads one panel from start to end while its accumulators stay in
-    registers.
+    With a group above 1, panels [ceil(out / width), ceil(in / group), width, group] for instructions that multiply groups
+    of k: p[i, k, j, g] = weight[i width + j, k group + g]. What is past the weight's end is zero. A product reads one
+    panel from start to end while its accumulators stay in registers.
     """
     if weight.rank != 2:
         raise RuleError(f"weight must be [out, in], got {weight}")
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise RuleError(f"width must be a positive integer, got {width!r}")
-    return weight.with_shape(((weight.shape[0] + width - 1) // width, weight.shape[1], width))
+    for name, value in (("width", width), ("group", group)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise RuleError(f"{name} must be a positive integer, got {value!r}")
+    count, depth = _ceil_divide(weight.shape[0], width), _ceil_divide(weight.shape[1], group)
+    return weight.with_shape((count, depth, width) if group == 1 else (count, depth, width, group))
+
+
+def _ceil_divide(size: DimLike, parts: int) -> DimLike:
+    return (size + parts - 1) // parts
 
 
 @pack_panels.reference
-def _(weight, *, width):  # type: ignore[no-untyped-def]
+def _(weight, *, width, group):  # type: ignore[no-untyped-def]
     rows, depth = weight.shape
-    padded = np.pad(weight, ((0, -rows % width), (0, 0))) if rows % width else weight
-    return padded.reshape(-1, width, depth).transpose(0, 2, 1)  # a view: who keeps the panels makes the only copy
+    padded = np.pad(weight, ((0, -rows % width), (0, -depth % group))) if rows % width or depth % group else weight
+    panels = padded.reshape(-1, width, padded.shape[1] // group, group).transpose(0, 2, 1, 3)
+    return panels[..., 0] if group == 1 else panels  # a view: who keeps the panels makes the only copy
 
 
 @op
-def unpack_panels(panels: TensorType, *, rows: int) -> TensorType:
-    """The weight [rows, in] that `pack_panels` cut into panels [ceil(rows / width), in, width]."""
-    if panels.rank != 3:
-        raise RuleError(f"panels must be [count, in, width], got {panels}")
-    count, depth, width = panels.shape
+def unpack_panels(panels: TensorType, *, rows: int, depth: int | None = None) -> TensorType:
+    """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
+    if panels.rank not in (3, 4):
+        raise RuleError(f"panels must be [count, in, width] or [count, groups, width, group], got {panels}")
+    count, groups, width, group = (*panels.shape, 1)[:4]
     if not (isinstance(count, int) and isinstance(width, int) and isinstance(rows, int)) or -(-rows // width) != count:
         raise RuleError(f"{rows} rows do not fill the panels {panels}")
+    if depth is None:
+        return panels.with_shape((rows, groups * group))
+    if not (isinstance(groups, int) and isinstance(group, int)) or -(-depth // group) != groups:
+        raise RuleError(f"a depth of {depth} does not fill the panels {panels}")
     return panels.with_shape((rows, depth))
 
 
 @unpack_panels.reference
-def _(panels, *, rows):  # type: ignore[no-untyped-def]
-    count, depth, width = panels.shape
-    return panels.transpose(0, 2, 1).reshape(count * width, depth)[:rows]
+def _(panels, *, rows, depth):  # type: ignore[no-untyped-def]
+    count, groups, width, group = (*panels.shape, 1)[:4]
+    whole = panels.reshape(count, groups, width, group).transpose(0, 2, 1, 3).reshape(count * width, groups * group)
+    return whole[:rows, :depth]
 
 
 @pack_panels.decomposition
-def _(b, weight, *, width):  # type: ignore[no-untyped-def]
+def _(b, weight, *, width, group):  # type: ignore[no-untyped-def]
     rows, depth = weight.shape
-    count = (rows + width - 1) // width
-    padded = b.pad(weight, before=(0, 0), after=(count * width - rows, 0), value=0.0)
-    return b.transpose(b.reshape(padded, shape=(count, width, depth)), perm=(0, 2, 1))
+    count, groups = _ceil_divide(rows, width), _ceil_divide(depth, group)
+    padded = b.pad(weight, before=(0, 0), after=(count * width - rows, groups * group - depth), value=0.0)
+    panels = b.transpose(b.reshape(padded, shape=(count, width, groups, group)), perm=(0, 2, 1, 3))
+    return b.reshape(panels, shape=(count, groups, width)) if group == 1 else panels
 
 
 @unpack_panels.decomposition
-def _(b, panels, *, rows):  # type: ignore[no-untyped-def]
-    count, depth, width = panels.shape
-    flat = b.reshape(b.transpose(panels, perm=(0, 2, 1)), shape=(count * width, depth))
-    return b.slice(flat, starts=(0,), stops=(rows,), axes=(0,))
+def _(b, panels, *, rows, depth):  # type: ignore[no-untyped-def]
+    count, groups, width, group = (*panels.type.shape, 1)[:4]
+    apart = b.reshape(panels, shape=(count, groups, width, group))
+    flat = b.reshape(b.transpose(apart, perm=(0, 2, 1, 3)), shape=(count * width, groups * group))
+    return b.slice(flat, starts=(0, 0), stops=(rows, groups * group if depth is None else depth), axes=(0, 1))

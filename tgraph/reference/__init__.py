@@ -1,8 +1,10 @@
 """The meaning of graphs in NumPy, and the comparison of compiled graphs with it."""
 
+from .accuracy import Accuracy, AccuracyReport, accuracy
 from .checker import Report, check
 from .inputs import choose_sizes, generate_inputs
 from .interpreter import Interpreter, run
 from .tolerance import TOLERANCES, compare
 
-__all__ = ["TOLERANCES", "Interpreter", "Report", "check", "choose_sizes", "compare", "generate_inputs", "run"]
+__all__ = ["TOLERANCES", "Accuracy", "AccuracyReport", "Interpreter", "Report", "accuracy", "check",
+           "choose_sizes", "compare", "generate_inputs", "run"]

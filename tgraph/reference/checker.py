@@ -13,7 +13,7 @@ from ..ir.graph import Graph
 from ..ir.values import Node, Value
 from .inputs import choose_sizes, generate_inputs
 from .interpreter import Interpreter
-from .tolerance import Comparison, compare, tolerance
+from .tolerance import QUANTIZED, Comparison, compare, tolerance
 
 
 class Checkable(Protocol):
@@ -80,20 +80,22 @@ def check(executable: Checkable, inputs: Mapping[str, Any] | None = None, *,
     """Compare an executable with the graph that was given to `compile`, run in float64.
 
     `inputs` are feeds by name; without them, inputs that respect the graph are generated at each of `sizes`
-    (default: two choices of its dims). `tol` overrides the table of tolerances.
+    (default: two choices of its dims). The tolerance is that of the outputs' types, or of the least precise type that the
+    optimised graph computes or stores in; `tol` overrides it.
     """
     graph = executable.graph
     report = Report(graph.name)
-    base = choose_sizes(graph)
-    trials = [dict(s) for s in sizes] or ([base, _minimal(graph, base)] if base else [{}])
+    trials = trial_sizes(graph, sizes)
+    reduced = reduced_tolerance(executable.optimized)
     runs = [inputs] if inputs is not None else [generate_inputs(graph, s, seed + i) for i, s in enumerate(trials)]
     for position, feeds in enumerate(runs):
-        shown = trials[position] if inputs is None else _sizes_of(graph, feeds)
+        shown = trials[position] if inputs is None else sizes_of(graph, feeds)
         reference = Interpreter(graph, weights=executable.weights).run(feeds)
         results = executable.run(feeds)
         comparisons = []
         for name, value in graph.outputs:
-            comparison = compare(results[name], reference[name], tolerance(value.dtype) if tol is None else tol)
+            allowed = max(tolerance(value.dtype), reduced) if value.dtype.is_float else 0.0
+            comparison = compare(results[name], reference[name], allowed if tol is None else tol)
             comparisons.append((shown, name, comparison))
         report.outputs += comparisons
         if report.divergence is None and not all(c.ok for _, _, c in comparisons):
@@ -131,13 +133,27 @@ def _round(array: np.ndarray, value: Value) -> np.ndarray:
     return array.astype(value.dtype.numpy, copy=False)
 
 
+def trial_sizes(graph: Graph, sizes: Sequence[Mapping[str, int]] = ()) -> list[dict[str, int]]:
+    """The sizes asked for, or two choices of the graph's dims: typical ones, and the smallest."""
+    base = choose_sizes(graph)
+    return [dict(s) for s in sizes] or ([base, _minimal(graph, base)] if base else [{}])
+
+
+def reduced_tolerance(graph: Graph) -> float:
+    """The tolerance of the least precise floating type in a graph and the functions that it calls, or of 8-bit integers."""
+    nodes = [n for block in (*graph.functions.values(), graph) for n in block.nodes]
+    floats = [tolerance(r.dtype) for n in nodes for r in n.results if r.dtype.is_float]
+    return max([0.0, *floats, *(QUANTIZED[0] for n in nodes if n.op.name == "quantize_rows")])
+
+
 def _minimal(graph: Graph, base: Mapping[str, int]) -> dict[str, int]:
     """All dims 1 where their bounds allow."""
     ones = {name: max(graph.symbols[name].min, 1) for name in base if name in graph.symbols}
     return choose_sizes(graph, ones)
 
 
-def _sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes that feeds have."""
     from ..ir.binding import bind_inputs
 
     return bind_inputs(graph, feeds)[1]

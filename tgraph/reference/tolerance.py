@@ -15,6 +15,9 @@ TOLERANCES: dict[DType, tuple[float, str]] = {
     bf16: (5e-2, "8 bits of mantissa: 4e-3 a rounding, and some tens of them in sequence"),
 }
 
+# What quantize_rows costs where it occurs; integers themselves are exact.
+QUANTIZED = (1e-1, "8 bits for the largest of a row: 4e-3 of it a rounding of each operand, less where a row has no outlier")
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -15,7 +15,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.lane_blocks import SIDE, transpose
-from targets.kernels.cpu.register_tile import RegisterTile, by_height, finish_columns, heights, rounded
+from targets.kernels.cpu.register_tile import RegisterTile, by_height, each_column, heights, rounded
 from targets.kernels.cpu.workers import ceil_divide, divide, i64, keep_whole, named, remainder
 
 DEPTH = 256  # steps of k for which a panel is copied: 16 KB in f32 at 16 columns
@@ -134,6 +134,6 @@ class _Product:
 
         with T.If(column + self.columns <= self.n):
             with T.Then():
-                finish_columns(self.columns, self.lanes, store)
+                each_column(self.columns, self.lanes, store)
             with T.Else(), T.serial(self.n - column) as j:
                 store(j, i64(0))

@@ -15,7 +15,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
-from targets.kernels.cpu.register_tile import by_height, finish_columns, heights, rounded
+from targets.kernels.cpu.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.kernels.cpu.workers import (
     ceil_divide,
     divide,
@@ -160,18 +160,11 @@ class _Product:
 
     def _finish(self, row: Expr, rows: Expr, panel: Expr, sums: Expr) -> None:
         """Hands the complete sums of one tile to `store`, the weights' padding left out."""
-        columns, lanes, tail = self.tile.columns, self.tile.lanes, self.n % self.tile.columns
+        columns = self.tile.columns
         with T.serial(rows) as i:
 
             def store(first: Expr, lane: Any) -> None:
                 j = first + lane
                 self.store(row + i, panel * columns + j, self.loop.sums[sums + i * columns + j])
 
-            if tail == 0:
-                finish_columns(columns, lanes, store)
-            else:
-                with T.If(panel == self.n_panels - 1):
-                    with T.Then():
-                        finish_columns(tail, lanes, store)
-                    with T.Else():
-                        finish_columns(columns, lanes, store)
+            each_column_of_panel(panel == self.n_panels - 1, self.n, columns, self.tile.lanes, store)

@@ -81,7 +81,7 @@ class RegisterTile:
                 clear()
 
 
-def finish_columns(columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:
+def each_column(columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:
     """`store(first, lane)` for all of `columns` columns, by vectors of `lanes` and a shorter one for the rest."""
 
     def vector(first: Expr, count: int) -> None:
@@ -93,3 +93,16 @@ def finish_columns(columns: int, lanes: int, store: Callable[[Expr, Any], None])
             vector(v * lanes, lanes)
     if columns % lanes:
         vector(i64(columns // lanes * lanes), columns % lanes)
+
+
+def each_column_of_panel(last: Expr, n: int, columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:
+    """The same for a panel of weights with n rows in all: the one that is `last` has only what is left over."""
+    tail = n % columns
+    if tail == 0:
+        each_column(columns, lanes, store)
+        return
+    with T.If(last):
+        with T.Then():
+            each_column(tail, lanes, store)
+        with T.Else():
+            each_column(columns, lanes, store)

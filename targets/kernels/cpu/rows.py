@@ -15,11 +15,12 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import vector_math
-from targets.kernels.cpu.lane_blocks import int64
+from targets.kernels.cpu.lane_blocks import int64, number
 from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, over_rows
-from targets.kernels.scalar import cast, maximum, minimum
+from targets.kernels.scalar import cast, is_nan, maximum, minimum
 from targets.kernels.vector_math import constant
 from tgraph.ir.errors import CompileError
+from tgraph.ops.quantization import LARGEST, SMALLEST
 
 Store = Callable[[Expr, Expr, Expr], None]
 
@@ -143,3 +144,44 @@ def reduce(
         store(row, total / cast(int64(length), dtype) if kind == "mean" else total)
 
     over_rows(rows, length, body, lambda: None)
+
+
+def _larger(x: Expr, y: Expr) -> Expr:
+    """The larger of two numbers that are not negative, NaN if either is NaN: their bits have the order of integers."""
+    bits = lambda v: tirx.reinterpret("int32", v)
+    return tirx.reinterpret("float32", tirx.Max(bits(x), bits(y)))
+
+
+def _to_i8(x: Expr) -> Expr:
+    """An f32 within -127 .. 127, to nearest even; NaN gives 0. (TVM's own `nearbyint` does not vectorise.)"""
+    whole = tirx.call_llvm_pure_intrin("float32", "llvm.roundeven", x)
+    zero = constant(0, "int32")
+    return cast(vector_math.let(whole, lambda v: tirx.Select(is_nan(v), zero, tirx.Cast("int32", v))), "int8")
+
+
+def quantize(
+    *,
+    rows: Extent,
+    length: Extent,
+    load: Load,
+    store: Store | None,
+    store_scale: Callable[[Expr, Expr], None] | None,
+    lanes: int = 16,
+) -> None:
+    """`store(row, j, q)` of x[j] (127 / peak) rounded to i8, `store_scale(row, peak / 127)`, peak = max |x[j]|.
+
+    The op `quantize_rows`, step by step in f32 as its reference does it, so that the integers are the same.
+    """
+    source = RereadRow(length, load, "float32")
+    largest, smallest = constant(float(LARGEST), "float32"), constant(SMALLEST, "float32")
+
+    def body(row: Expr) -> None:
+        factor = number(row)  # out of sight of TVM's CSE, which fails where `row` is used at several depths
+        peak, x = source.reduce(row, Accumulator(lanes, "float32", 0.0, _larger), tirx.abs)
+        if store is not None:
+            inverse = T.bind(tirx.Select(peak < smallest, constant(0.0, "float32"), largest / peak))
+            each(length, lanes, lambda j: store(row, j, _to_i8(x(j) * inverse)))
+        if store_scale is not None:
+            store_scale(factor, peak / largest)
+
+    over_rows(rows, length, body, source.scratch)

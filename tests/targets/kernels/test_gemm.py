@@ -195,6 +195,22 @@ def test_inner_loop_stays_in_registers(triple, mcpu, bits, registers, multiply, 
     assert not [line for line in loop if re.search(r"\t(vmov\w+\s+%[yz]mm\d+,.*\(|st[rpu]+\s)", line)], "a spill"
 
 
+WIDEN = [("haswell", "bfloat16", "vpmovzxwd"), ("haswell", "float16", "vcvtph2ps"), ("skylake-avx512", "bfloat16", "vpmovzxwd"),
+         ("neoverse-n1", "bfloat16", "shll"), ("neoverse-n1", "float16", "fcvtl")]
+
+
+@pytest.mark.parametrize(("cpu", "weights", "widen"), WIDEN)
+def test_narrow_weights_are_widened_by_whole_vectors(cpu, weights, widen):
+    [(triple, _, bits, registers, multiply, _)] = [row for row in MACHINES if row[1] == cpu]
+    tile = GemmTile.for_target(bits, registers, 32 * 1024, 512 * 1024)
+    target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": cpu})
+    function = product(tile, 4 * tile.columns, 2 * tile.k_block, weights=weights).with_attr("global_symbol", "main")
+    assembly = tvm.compile(tvm.IRModule({"main": function}), target=target).mod.inspect_source("asm")
+    loops = [b for b in innermost_loops(assembly) if sum(multiply in line for line in b) >= 2 * tile.rows]
+    assert loops and all(sum(widen in line for line in b) >= 2 for b in loops)
+    assert not [line for b in loops for line in b if re.search(r"\t(call|bl|vpinsr|vpextr|vmovd)\w*\s", line)]
+
+
 def innermost_loops(assembly: str) -> list[list[str]]:
     """The bodies of loops that hold no label but their own."""
     loops, label, body = [], "", []

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tgraph.cli.options import Dims, dim_option, level_option
+from tgraph.cli.options import Dims, dim_option, level_option, precision_options
 
 PEERS = {  # runtime -> what pip installs
     "onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino", "torch.compile": "torch",
@@ -28,9 +28,10 @@ SHAPES = "1x16,1x128,8x128,1x512"
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
               help="Turns of each contender.")
 @level_option
+@precision_options
 @click.option("-o", "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write all times.")
 def command(model: str, shapes: str, dims: Dims, against: str, threads: int | None, rounds: int, level: str,
-            output: Path | None) -> None:
+            output: Path | None, precision: str, weights: str) -> None:
     """Time a model against other runtimes with the same weights and inputs.
 
     In each round every contender runs a few calls while the others are idle. Peers are known for the BERT models
@@ -40,6 +41,7 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
     Examples:
       $ tgraph bench bert-tiny --shapes 1x16,8x128 --rounds 3 --threads 2
       $ tgraph bench bert-base --against onnxruntime
+      $ tgraph bench bert-base --weights i8 --against none
       $ tgraph bench transformer --dim T=16 --shapes 1x32 --rounds 3
     """
     from tgraph.cli.bench.machine import cores
@@ -50,7 +52,7 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
     for name in peers:
         if name not in PEERS:
             raise click.UsageError(f"unknown peer {name!r}; known are {', '.join(PEERS)}")
-    measure_all(model, points, dims, peers, threads or cores(), rounds, level, output)
+    measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights)
 
 
 def parse_shapes(text: str) -> list[dict[str, int]]:

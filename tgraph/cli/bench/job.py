@@ -56,7 +56,7 @@ class Job:
     plugins: tuple[str, ...] = ()
     passes: str | None = None
     precision: str = "f32"
-    weights: str | None = None
+    weights: str = "f32"
 
     def peer_model(self) -> PeerModel:
         """The computation, for another runtime."""

@@ -22,14 +22,16 @@ from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
 from tgraph.ir.dims import evaluate
+from tgraph.ir.dtypes import bf16, f16
 from tgraph.ir.graph import Graph
 from tgraph.reference.inputs import choose_sizes, generate_inputs
+from tgraph.reference.tolerance import QUANTIZED, TOLERANCES
 
 AGREEMENT = 1e-3  # how far the outputs of two contenders may lie apart; more, and they do not compute the same
 
 
 def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[dict[str, int]], peers: Sequence[str],
-                threads: int, rounds: int, level: str, output: Path | None) -> None:
+                threads: int, rounds: int, level: str, output: Path | None, precision: str = "f32", weights: str = "f32") -> None:
     """Start the contenders, take turns at each shape, print a table each."""
     out = console()
     graph = load_graph(model)
@@ -41,13 +43,16 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
         out.print(f"other programs use {busy:.0%} of the processors: expect noise; OpenMP's threads are told not to spin",
                   style="yellow", soft_wrap=True)
     records = []
+    agreement = max([AGREEMENT, *(TOLERANCES[d][0] for d in (f16, bf16) if d.name in (precision, weights)),
+                     *([QUANTIZED[0]] if weights == "i8" else [])])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plugins = tuple(str(path) for path in click.get_current_context().find_root().params.get("plugins", ()))
         job = Job(model, name, threads, level, peer, plugins)
         if present:
             _write_weights(graph, folder)
-        entries = [Entry(runtime, runtime, job) for runtime in ("tgraph", *present)]
+        ours = dataclasses.replace(job, precision=precision, weights=weights)
+        entries = [Entry("tgraph", "tgraph", ours), *(Entry(peer, peer, job) for peer in present)]
 
         def complain(text: str) -> None:
             out.print(text, style="red", markup=False, soft_wrap=True)
@@ -62,7 +67,7 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
                 sizes = choose_sizes(graph, {**merged(tuple(dims)), **{k: v for k, v in point.items() if k in graph.symbols}})
                 feeds = save_feeds(folder / "feeds.npz", real_tokens(graph, sizes))
                 results = compare(contenders, {"": [feeds]}, folder, rounds, status.update, complain)
-                _print(graph, sizes, results, threads, out)
+                _print(graph, sizes, results, threads, out, agreement)
                 records.append({"model": model, "sizes": sizes, "threads": threads,
                                 "results": [dataclasses.asdict(r) for r in results]})
     if output is not None:
@@ -100,7 +105,8 @@ def real_tokens(graph: Graph, sizes: Mapping[str, int]) -> dict[str, np.ndarray]
     return {name: np.ones_like(array) if array.dtype == bool else array for name, array in feeds.items()}
 
 
-def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], threads: int, out: Any) -> None:
+def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], threads: int, out: Any,
+           agreement: float = AGREEMENT) -> None:
     flops = evaluate(graph.flops, dict(sizes))
     ours = results[0]
     rows = []
@@ -111,7 +117,7 @@ def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], th
         else:
             below, middle, above = result.ratio_to(ours)
             ratio = Text(f"{middle:.2f} x ({below:.2f} .. {above:.2f})", "green" if middle >= 1 else "red")
-        note = result.note if result.error <= AGREEMENT else f"WRONG: outputs differ by {result.error:.1e}"
+        note = result.note if result.error <= agreement else f"WRONG: outputs differ by {result.error:.1e}"
         rows.append((result.name, show_seconds(result.median), f"{show_seconds(low)} .. {show_seconds(high)}",
                      f"{flops / result.median / 1e9:.0f}", ratio, f"{result.error:.0e}" if result is not ours else "", note))
     shown = ", ".join(f"{k}={v}" for k, v in sizes.items())

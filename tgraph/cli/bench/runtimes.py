@@ -58,7 +58,8 @@ class TGraph:
                 graph, level=job.level, passes=job.passes, precision=job.precision, weights=job.weights)
         self.variants = {"": self._run}
         how = f"level {job.level}" if job.passes is None else job.passes
-        return f"{tg.__version__}, {self.exe.target}, {how}, {len(self.exe.kernels.functions)} kernels"
+        return f"{tg.__version__}, {self.exe.target}, {how}, {len(self.exe.kernels.functions)} kernels" + (
+            "" if job.precision == job.weights == "f32" else f", products in {job.precision}, weights in {job.weights}")
 
     def take(self, feeds: Feeds) -> list[np.ndarray]:
         return [feeds[i.name] for i in self.exe.graph.inputs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from targets.kernels.cpu.families import attention, linear, matmul, norm, pointwise, reduction, scan
+from targets.kernels.cpu.families import attention, linear, matmul, norm, pointwise, quantized, reduction, scan
 from targets.kernels.frame import Frame
 from targets.target import Target
 from tgraph.ir.graph import Graph
@@ -15,6 +15,8 @@ Emit = Callable[[Frame, Target], None]
 # anchor op -> family; a function without an anchor is pointwise
 FAMILIES: dict[str, Emit] = {
     "linear": linear.emit,
+    "integer_linear": quantized.emit_product,
+    "quantize_rows": quantized.emit_rows,
     "matmul": matmul.emit,
     "attention": attention.emit,
     "ragged_attention": attention.emit_ragged,

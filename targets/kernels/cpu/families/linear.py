@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from targets.kernels.cpu.dots import bf16_dot
 from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.cpu.gemm import GemmTile, gemm
+from targets.kernels.cpu.gemm_dot import DotTile, gemm_dot
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.target import Target
 from targets.tvm_api import Expr
 from tgraph.ir.dims import DimLike
+from tgraph.ir.dtypes import DType, bf16, f64
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Result
@@ -25,15 +28,24 @@ def schedule(function: Graph, target: Target) -> GemmTile:
     return target.schedules.tile(function, tile_for(target, accumulator_dtype(x)))
 
 
-def panel_width(target: Target, dtype: str) -> int:
-    """How many columns a panel of weights has."""
-    return tile_for(target, dtype).columns
+def dot_tile(target: Target, dtype: DType) -> DotTile | None:
+    """The tile of products in `dtype` where the CPU has an instruction for whole groups of them."""
+    dot = bf16_dot(target.has) if dtype == bf16 else None
+    return DotTile.for_target(dot, target.vector_registers, target.l2_bytes) if dot else None
+
+
+def panels_for(target: Target, dtype: DType) -> tuple[int, int]:
+    """How many columns a panel of weights has, and how many steps of k lie beside each other."""
+    dots = dot_tile(target, dtype)
+    return (dots.columns, dots.dot.group) if dots else (tile_for(target, "float64" if dtype == f64 else "float32").columns, 1)
 
 
 def emit(frame: Frame, target: Target) -> None:
     """`linear(x, unpack_panels(p), bias)` and its epilogue."""
     node = find_anchor(frame, "linear")
     x, weight, bias = node.operands
+    if isinstance(weight, Result) and weight.node.op.name == "cast":  # stored narrow
+        weight = weight.node.inputs[0]
     if not (x and isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):
         raise CompileError(f"kernel {frame.function.name}: linear needs a weight in panels")
     panels = frame.access.buffers[weight.node.inputs[0]]
@@ -53,5 +65,9 @@ def emit(frame: Frame, target: Target) -> None:
             value = value + cast(frame.access.load(bias, ((columns, j),)), dtype)
         finish(((rows, i), (columns, j)), value)
 
+    dots = dot_tile(target, x.dtype)
+    if dots:
+        gemm_dot(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=dots)
+        return
     gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store,
          tile=schedule(frame.function, target), dtype=dtype)

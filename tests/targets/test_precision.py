@@ -1,0 +1,109 @@
+"""`compile(..., precision=, weights=)`: what is stored, what stays the same, how far results lie from the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from targets.select_kernels import select_kernels
+from targets.target import Target
+from tgraph.cli.demo import SENTENCES
+from tgraph.models.bert import Bert, BertConfig
+from tgraph.models.sentence import encode_batch, load_minilm
+from tgraph.reference import generate_inputs, run
+from tgraph.reference.tolerance import TOLERANCES, compare
+
+B, S = tg.dims("B S")
+CONFIG = BertConfig(vocab_size=50, hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=80,
+                    max_position_embeddings=16)
+HALVES = {"f16": tg.f16, "bf16": tg.bf16}
+
+
+@pytest.fixture(scope="module")
+def graph() -> tg.Graph:
+    return tg.trace(Bert(CONFIG), name="bert", input_ids=tg.i64[B, S], mask=tg.bool_[B, S])
+
+
+def signature(graph: tg.Graph) -> object:
+    return [(i.name, i.type) for i in graph.inputs], [(n, v.type) for n, v in graph.outputs]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_weights_in_half_precision(graph: tg.Graph, dtype: str) -> None:
+    exe = tg.compile(graph, weights=dtype)
+    matrices = [v.type for _, v in exe.prepare.outputs if v.type.rank >= 2]
+    assert matrices and all(t.dtype == HALVES[dtype] for t in matrices)
+    assert signature(exe.kernels) == signature(graph)
+    feeds = generate_inputs(graph)
+    expected, found = run(graph, feeds), exe.run(feeds)
+    for name in expected:
+        comparison = compare(found[name], expected[name], TOLERANCES[HALVES[dtype]][0])
+        assert comparison.ok and comparison.error > 1e-6, comparison
+
+
+def test_other_weights_are_narrowed_as_well(graph: tg.Graph) -> None:
+    exe = tg.compile(graph, weights="bf16")
+    feeds = generate_inputs(graph)
+    before = exe.run(feeds)
+    exe.load_weights({name: -np.asarray(graph.weights[name]) for name in graph.parameters})
+    after = exe.run(feeds)
+    assert any(not np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_products_of_8_bit_integers(graph: tg.Graph) -> None:
+    """What the kernels compute is what the optimised graph says, integer by integer."""
+    exe = tg.compile(graph, weights="i8")
+    assert all(v.dtype in (tg.i8, tg.f32) for _, v in exe.prepare.outputs)
+    assert not any(v.dtype == tg.f32 and v.type.rank >= 2 and v.shape[-1] != 1 for _, v in exe.prepare.outputs)
+    assert signature(exe.kernels) == signature(graph)
+    feeds = generate_inputs(graph)
+    said, found = run(exe.optimized, feeds, faithful=True), exe.run(feeds)
+    for name in said:
+        assert compare(found[name], said[name], 5e-3).ok  # a sum rounded otherwise may move an activation to the next integer
+    assert tg.check(exe)
+
+
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "sapphirerapids", "alderlake", "x86-64-v2"])
+def test_every_layout_of_integers_means_the_same(graph: tg.Graph, cpu: str) -> None:
+    """Instructions that take x as u8 get it shifted, and the excess taken off: exactly what was asked for."""
+    optimized = tg.compile(graph, "numpy", weights="i8").optimized
+    kernels = select_kernels(optimized, Target.parse(f"cpu:{cpu}"))
+    packed = [n for f in kernels.functions.values() for n in f.nodes if n.op.name == "integer_linear"]
+    assert packed and all((n.inputs[0].dtype == tg.u8) == (cpu in ("sapphirerapids", "alderlake")) for n in packed)
+    feeds = generate_inputs(graph)
+    expected, found = run(optimized, feeds), run(kernels, feeds)
+    for name in expected:
+        assert compare(found[name], expected[name], 1e-9).ok
+
+
+@pytest.mark.parametrize(("precision", "weights"), [("bf16", "f32"), ("f16", "f32"), ("f32", "f16"), ("bf16", "i8"),
+                                                    ("f16", "bf16")])
+def test_reduced_executables_check(graph: tg.Graph, precision: str, weights: str) -> None:
+    exe = tg.compile(graph, precision=precision, weights=weights)
+    assert signature(exe.kernels) == signature(graph)
+    report = tg.check(exe)
+    assert report, str(report)
+
+
+def test_the_tolerance_of_a_check_follows_the_precision(graph: tg.Graph) -> None:
+    allowed = [{c.tolerance for _, _, c in tg.check(tg.compile(graph, "numpy", weights=w)).outputs}
+               for w in ("f32", "f16", "bf16", "i8")]
+    assert allowed == [{1e-4}, {1e-2}, {5e-2}, {1e-1}]
+
+
+def test_accuracy_against_f32(graph: tg.Graph) -> None:
+    exact, reduced = (tg.accuracy(tg.compile(graph, "numpy", weights=w), sizes=[{"B": 2, "S": 5}]) for w in ("f32", "i8"))
+    assert [(r.sizes, r.output) for r in reduced.rows] == [({"B": 2, "S": 5}, "hidden"), ({"B": 2, "S": 5}, "pooled")]
+    assert all(r.max_error == 0 and r.cosine == 1 for r in exact.rows)
+    assert all(0 < r.mean_error < r.max_error < 0.1 and 0.99 < r.lowest_cosine <= r.cosine < 1 for r in reduced.rows)
+    assert "max error" in str(reduced) and "pooled" in str(reduced)
+
+
+def test_the_sentence_model_keeps_what_sentences_mean() -> None:
+    model, tokenizer = load_minilm()
+    graph = tg.trace(model, input_ids=tg.i64[B, S].range(0, 30522), mask=tg.bool_[B, S])
+    ids, mask = encode_batch(tokenizer, SENTENCES)
+    for weights, least in (("bf16", 0.9999), ("i8", 0.995)):
+        [row] = tg.accuracy(tg.compile(graph, weights=weights), {"input_ids": ids, "mask": mask}).rows
+        assert row.lowest_cosine > least, (weights, row)

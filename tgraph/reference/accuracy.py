@@ -1,0 +1,76 @@
+"""What reduced precision costs: an executable against its graph computed in f32, output by output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .checker import Checkable, sizes_of, trial_sizes
+from .inputs import generate_inputs
+from .interpreter import Interpreter
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One output at some sizes. Errors are absolute; cosines are those of rows along the last axis: the mean, and the lowest."""
+
+    sizes: Mapping[str, int]
+    output: str
+    largest: float  # max|r|, what the errors are to be seen against
+    max_error: float
+    mean_error: float
+    cosine: float
+    lowest_cosine: float
+
+
+@dataclass
+class AccuracyReport:
+    """A table of what reduced precision costs, one row a trial and floating output."""
+
+    name: str
+    rows: list[Accuracy] = field(default_factory=list)
+
+    COLUMNS = ("sizes", "output", "max|f32|", "max error", "mean error", "cosine", "lowest")
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text, a tuple a row."""
+        return [(", ".join(f"{k}={v}" for k, v in r.sizes.items()) or "static", r.output, f"{r.largest:.3g}",
+                 f"{r.max_error:.2e}", f"{r.mean_error:.2e}", f"{r.cosine:.6f}", f"{r.lowest_cosine:.6f}") for r in self.rows]
+
+    def __str__(self) -> str:
+        lines = [self.COLUMNS, *self.cells()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.COLUMNS))]
+        shown = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
+                 for line in lines]
+        return "\n".join([f"{self.name} against f32", *shown])
+
+
+def accuracy(executable: Checkable, inputs: Mapping[str, Any] | None = None, *, sizes: Sequence[Mapping[str, int]] = (),
+             seed: int = 0) -> AccuracyReport:
+    """Compare an executable with the graph given to `compile`, computed by NumPy at the precision of its types.
+
+    `inputs` are feeds by name; without them, inputs are generated at each of `sizes`, as `check` does.
+    """
+    graph = executable.graph
+    report = AccuracyReport(graph.name)
+    trials = trial_sizes(graph, sizes)
+    runs = [inputs] if inputs is not None else [generate_inputs(graph, s, seed + i) for i, s in enumerate(trials)]
+    for position, feeds in enumerate(runs):
+        shown = trials[position] if inputs is None else sizes_of(graph, feeds)
+        expected = Interpreter(graph, faithful=True, weights=executable.weights).run(feeds)
+        found = executable.run(feeds)
+        report.rows += [_compare(shown, name, found[name], expected[name]) for name, v in graph.outputs
+                        if v.dtype.is_float and expected[name].size]
+    return report
+
+
+def _compare(sizes: Mapping[str, int], name: str, found: np.ndarray, expected: np.ndarray) -> Accuracy:
+    y, r = (np.atleast_1d(a.astype(np.float64)) for a in (found, expected))
+    error = np.abs(y - r)
+    lengths = np.linalg.norm(y, axis=-1) * np.linalg.norm(r, axis=-1)
+    cosine = np.where(lengths > 0, (y * r).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0), 1.0)
+    return Accuracy(sizes, name, float(np.abs(r).max()), float(error.max()), float(error.mean()), float(cosine.mean()),
+                    float(cosine.min()))
