@@ -129,7 +129,7 @@ class RowPacker:
         operands = [v if v is None else self._operand(b, node, p, v) for p, v in enumerate(node.operands)]
         attributes = self._attributes(node, layout)
         if node.op.name == "transpose" and attributes["perm"] == tuple(range(len(attributes["perm"]))):
-            return operands[0]  # only the axes moved that are one in the packed form
+            return _absorb(operands[0], node)  # only the axes moved that are one in the packed form
         return self.graph.insert(node.op, operands, attributes, node.provenance)
 
     def padded(self, value: Value, provenance: Provenance) -> Value:
@@ -144,9 +144,7 @@ class RowPacker:
     def _zeroed(self, b: Builder, node: Node) -> Value:
         rows = self._row(b, node.inputs[0], BATCH_FIRST)
         if self.exact and node.inputs[1] is self.demand.mask:
-            if isinstance(rows, Result):
-                rows.node.provenance = Provenance.merge((rows.node.provenance, node.provenance))
-            return rows
+            return _absorb(rows, node)
         made: Value = b.zero_padding(rows, self._row(b, node.inputs[1], BATCH_FIRST))
         return made
 
@@ -204,6 +202,14 @@ class RowPacker:
         if "axes" in attrs:
             return attrs | {"axes": tuple(_packed_axis(a, source, rank) for a in attrs["axes"])}
         return attrs | {"axis": _packed_axis(attrs["axis"], source, rank)} if "axis" in attrs else attrs
+
+
+def _absorb(rows: Value | None, node: Node) -> Value:
+    """Rows that stand for a node's results as they are: what made them now knows of the node."""
+    assert rows is not None
+    if isinstance(rows, Result):
+        rows.node.provenance = Provenance.merge((rows.node.provenance, node.provenance))
+    return rows
 
 
 def _number(b: Builder, size: DimLike) -> Any:

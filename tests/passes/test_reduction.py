@@ -83,4 +83,5 @@ def test_every_candidate_is_valid(graph: tg.Graph, data: st.DataObject) -> None:
         return wanted in ops(candidate)
 
     result = reduce_graph(graph, interesting)
+    print(graph)
     assert ops(result) == [wanted] or len(result) < len(graph) or ops(graph).count(wanted) == len(graph)

@@ -86,7 +86,7 @@ def decomposed(op: Op) -> Graph | None:
         applied = b.apply(op, values, attrs)
         node = (applied[0] if isinstance(applied, tuple) else applied).node
         made = op.decompose(b, *node.operands, **node.attrs)
-        graph.set_outputs([("y", v) for v in made] if isinstance(made, tuple) else [("y", made)])
+        graph.set_outputs([(f"y{i}", v) for i, v in enumerate(made)] if isinstance(made, tuple) else [("y", made)])
         graph.erase(node)
     except (TGraphError, TypeError):
         return None

@@ -34,8 +34,9 @@ def _ceil_divide(size: DimLike, parts: int) -> DimLike:
 @pack_panels.reference
 def _(weight, *, width, group):  # type: ignore[no-untyped-def]
     rows, depth = weight.shape
+    count, groups = -(-rows // width), -(-depth // group)
     padded = np.pad(weight, ((0, -rows % width), (0, -depth % group))) if rows % width or depth % group else weight
-    panels = padded.reshape(-1, width, padded.shape[1] // group, group).transpose(0, 2, 1, 3)
+    panels = padded.reshape(count, width, groups, group).transpose(0, 2, 1, 3)
     return panels[..., 0] if group == 1 else panels  # a view: who keeps the panels makes the only copy
 
 
