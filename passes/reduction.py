@@ -130,9 +130,11 @@ def reduce_graph(graph: Graph, interesting: Interesting, progress: Callable[[Red
     return Reduction(graph.copy(), interesting, progress).run()
 
 
-def _size(graph: Graph) -> tuple[int, int, int, int]:
-    """What is to become smaller: nodes, operands, outputs, leaves."""
-    return (len(graph), sum(len(n.inputs) for n in graph.nodes), len(graph.outputs),
+def _size(graph: Graph) -> tuple[int, ...]:
+    """What is to become smaller: nodes, those that nothing reads (a chain of them is cut only from an output), operands, outputs,
+    leaves."""
+    unread = sum(not any(r.uses or graph.is_output(r) for r in n.results) for n in graph.nodes)
+    return (len(graph), unread, sum(len(n.inputs) for n in graph.nodes), len(graph.outputs),
             len(graph.inputs) + len(graph.parameters) + len(graph.constants))
 
 

@@ -86,22 +86,24 @@ class CpuEngine:
 
     def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, in the arrays of `out` where it has them. Raises BadIndex, and InputError if `out` does not fit."""
-        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, sizes, out))
+        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, dict(sizes), out))
         return result
 
-    def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> None:
-        """Run with TVM's virtual machine telling `instrument` of every call, before and after."""
+    def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        known = dict(sizes)
 
         def observed() -> None:
             self._start()
             self._vm.set_instrument(instrument)
             try:
-                self._run(arrays, sizes, {})
+                self._run(arrays, known, {})
             finally:
                 self._vm = None  # a fresh machine has no instrument
                 self._functions = []
 
         runner()(observed)
+        return known
 
     def _start(self) -> None:
         from targets.tvm_api import relax, tvm
@@ -111,9 +113,8 @@ class CpuEngine:
             self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
             self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
 
-    def _run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(self, arrays: Sequence[np.ndarray], known: dict[str, int], out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._start()
-        known = dict(sizes)
         values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
         outputs = Outputs(self.graph, out, arrays)
         layout = self._layout(known)

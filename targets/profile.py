@@ -73,15 +73,16 @@ def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], re
     engine.run(inputs, sizes, {})  # warm up, and check the feeds
     calls = [n for stage in engine.stages for n in stage.calls]
     times: list[list[float]] = [[] for _ in calls]
+    found: Mapping[str, int] = sizes
     for _ in range(max(repeats, 1)):
         recorder = _Recorder()
-        engine.observe(inputs, sizes, recorder)
+        found = engine.observe(inputs, sizes, recorder)
         for slot, seconds in zip(times, recorder.seconds, strict=True):
             slot.append(seconds)
-    result = Profile(executable.graph.name, dict(sizes))
+    result = Profile(executable.graph.name, dict(found))
     for node, seconds_of in zip(calls, times):
         result.rows.append(ProfileRow(node.attrs["function"].name, _scope(node), statistics.median(seconds_of) * 1e6,
-                                      evaluate(node.flops, sizes)))
+                                      evaluate(node.flops, found)))
     return result
 
 

@@ -214,6 +214,21 @@ def test_profile_names_the_layers(exe: tg.Executable) -> None:
     assert "linear_gelu" in str(profile) and profile.microseconds > 0
 
 
+def test_profile_counts_the_rows_that_a_run_finds() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            self.linear = nn.Linear(8, 8)
+
+        def __call__(self, x: Any, mask: Any) -> Any:
+            return tg.zero_padding(self.linear(x), mask)
+
+    b, s = tg.dims("B S")
+    graph = tg.trace(Masked(), x=tg.f32[b, s, 8], mask=tg.bool_[b, s])
+    mask = np.arange(5) < np.array([[2], [3]])
+    profile = tg.compile(graph, passes="remove-padding,O3").profile(x=np.ones((2, 5, 8), np.float32), mask=mask, repeats=1)
+    assert profile.sizes == {"B": 2, "S": 5, "N": 5} and sum(row.flops for row in profile.rows) >= 5 * 2 * 8 * 8
+
+
 @pytest.mark.parametrize(("level", "sign"), [
     ("traced", "layer_norm("), ("optimized", "concat("), ("kernels", "call $linear_gelu"), ("prepare", "pack_panels("),
     ("relax", "R.memory.view"), ("tir", "T.parallel"), ("llvm", "define"), ("asm", "ret"),
