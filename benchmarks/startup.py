@@ -46,7 +46,7 @@ class StartupWorkload(Workload):
         bundle = self._bundle(job, folder, setup, refused)
         found: dict[str, list[_Start]] = {}
         for number in range(setup.rounds or self.points[model]):
-            caches = {"XDG_CACHE_HOME": str(folder / f"cache{number}"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"torch{number}")}
+            caches = {"TGRAPH_CACHE": str(folder / f"cache{number}"), "TORCHINDUCTOR_CACHE_DIR": str(folder / f"torch{number}")}
             entries = [Entry(OURS, OURS, job, caches), Entry(f"{OURS}, compiled before", OURS, job, caches)]
             if bundle is not None:
                 entries.append(Entry(f"{OURS}, bundle", OURS, replace(job, model=str(bundle)), caches))

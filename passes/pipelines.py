@@ -8,7 +8,8 @@ from tgraph.ir.errors import PassError
 
 from .base import Pass, find_pass
 
-_CLEAN = "fold-constants,canonicalize,simplify"
+# canonicalize again: what simplify takes away may have parted two factors
+_CLEAN = "fold-constants,canonicalize,simplify,canonicalize"
 _FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
          "eliminate-transposes,fuse-attention")
 _JOIN = "fuse-qkv,fuse-bias-activation"

@@ -53,6 +53,15 @@ def test_a_second_run_changes_nothing(graph: tg.Graph) -> None:
     assert str(run_pipeline(once, "O3")[0]) == str(once)
 
 
+def test_factors_meet_when_what_parted_them_is_gone() -> None:
+    def parted(x):
+        left, right = tg.split(x * 2.0, sizes=(1, 3), axis=-1)
+        return tg.concat(left, right, axis=-1) * 0.5
+
+    graph, _ = run_pipeline(tg.trace(parted, x=tg.f32[tg.dim("B"), 4]), "O1")
+    assert len(graph) == 0
+
+
 def test_provenance_is_kept() -> None:
     """Each scope and line of the live nodes is still in the optimised graph, in the nodes that stand for them."""
     class Layer(tg.Module):
