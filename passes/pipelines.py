@@ -8,8 +8,9 @@ from tgraph.ir.errors import PassError
 
 from .base import Pass, find_pass
 
-# canonicalize again: what simplify takes away may have parted two factors
-_CLEAN = "fold-constants,canonicalize,simplify,canonicalize"
+# dce first, since a dead reader would keep a rule from matching; canonicalize again, since what simplify takes away may
+# have parted two factors
+_CLEAN = "dce,fold-constants,canonicalize,simplify,canonicalize"
 _FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
          "eliminate-transposes,fuse-attention")
 _JOIN = "fuse-qkv,fuse-bias-activation"
