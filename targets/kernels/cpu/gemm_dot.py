@@ -15,6 +15,7 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.dots import Dot
+from targets.kernels.cpu.gemm_tile import CACHE_LINE
 from targets.kernels.cpu.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.kernels.cpu.workers import (
     ceil_divide,
@@ -29,7 +30,6 @@ from targets.kernels.cpu.workers import (
 )
 from targets.kernels.vector_math import constant
 
-CACHE_LINE = 64
 WORDS = 16  # 32-bit groups in a line of packed A
 SIZE = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "bfloat16": 2}
 
