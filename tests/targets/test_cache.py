@@ -109,7 +109,7 @@ def test_what_decides_the_code_makes_a_miss_and_is_named(folder: Path, monkeypat
     why(graph)
     assert why(graph).startswith("hit: compiled on 20")
     assert why(traced(np.ones(40, "f"))) == "miss: this graph was not compiled before"  # another constant
-    assert "nearest entry differs in passes (; there fold-constants," in why(graph, level="O0")
+    assert "nearest entry differs in passes (; there dce,fold-constants," in why(graph, level="O0")
     host = Target.parse("cpu")
     assert "differs in description of the target" in why(graph, target=dataclasses.replace(host, l2_bytes=host.l2_bytes * 2))
     assert "differs in target (cpu:x86-64; there cpu:" in why(graph, target="cpu:x86-64")
