@@ -1,4 +1,4 @@
-"""What a GPU kernel is made of that TIR has no word for: grids, barriers, warp shuffles, tensor-core products, asynchronous copies.
+"""What a GPU kernel is made of: grids, memories, barriers, warp shuffles, tensor-core products, asynchronous copies.
 
 Each device function is CUDA source around one PTX instruction (PTX ISA 8, sections 9.7.9 to 9.7.15). Where TGRAPH_EMULATED is
 defined the bodies fall away: an emulator brings its own.
@@ -64,7 +64,10 @@ def _call(name: str, *arguments: Any, source: str) -> None:
 # Warps
 
 _SHUFFLE = _function("tg_shfl_xor", "float value, int mask", "  return __shfl_xor_sync(0xffffffffu, value, mask);", "float")
-_EXP2 = _function("tg_exp2", "float x", '  float y;\n  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));\n  return y;', "float")
+_EXP2 = _function("tg_exp2", "float x", """\
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;""", "float")
 
 
 def shuffle_xor(value: Expr, mask: int) -> Expr:
@@ -96,8 +99,8 @@ def _ldmatrix(count: int, transposed: bool) -> tuple[str, str]:
 def load_matrices(into: Expr, source: Expr, count: int, transposed: bool = False) -> None:
     """`ldmatrix`: 2 or 4 matrices of 8x8 half-precision numbers from shared memory to the registers of a warp.
 
-    into: address of `count` uint32. source: each lane's address of one row of 16 bytes (lanes 8i .. 8i+7 give the rows of matrix i).
-    Lane l receives elements 2(l%4) and 2(l%4)+1 of row l//4, of each matrix (of its transpose, if `transposed`).
+    into: address of `count` uint32. source: each lane's address of one row of 16 bytes (lanes 8i to 8i + 7: matrix i). Lane l
+    receives elements 2(l%4) and 2(l%4)+1 of row l//4, of each matrix (of its transpose, if `transposed`).
     """
     name, text = _ldmatrix(count, transposed)
     _call(name, into, source, source=text)
@@ -114,9 +117,9 @@ MMA_KINDS = {"float16": "f16", "bfloat16": "bf16"}
 def mma(d: Expr, a: Expr, b: Expr, dtype: str) -> None:
     """`mma.sync.m16n8k16`: D[16, 8] += A[16, 16] B[16, 8] by one warp; A and B of `dtype` f16 or bf16, D in f32.
 
-    d, a, b: addresses of 4 f32, 4 uint32 and 2 uint32 of each lane. With g = lane // 4, t = 2 (lane % 4): d holds rows g, g, g+8, g+8 and
-    columns t, t+1, t, t+1; a holds pairs of columns (t, t+1) at rows g, g+8 and then (t+8, t+9) at rows g, g+8; b holds
-    pairs of rows (t, t+1) and (t+8, t+9) of column g.
+    d, a, b: addresses of 4 f32, 4 uint32 and 2 uint32 of each lane. With g = lane // 4, t = 2 (lane % 4): d holds rows g, g,
+    g+8, g+8 and columns t, t+1, t, t+1; a holds columns (t, t+1) at rows g, g+8, then (t+8, t+9) at the same rows; b holds rows
+    (t, t+1) and (t+8, t+9) of column g.
     """
     kind = MMA_KINDS[dtype]
     name = f"tg_mma_m16n8k16_{kind}"
