@@ -13,7 +13,7 @@ import numpy as np
 import targets
 import tgraph as tg
 from passes import Pass, register_pass
-from targets.kernels.cpu.families.anchor import epilogue, find_anchor
+from targets.kernels.anchor import epilogue, find_anchor
 from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.tvm_api import int64, tirx
 from tgraph.ir.builder import Builder

@@ -9,7 +9,7 @@ from .runner import set_num_threads
 from .target import KINDS, Target
 
 if TYPE_CHECKING:
-    from .kernels.cpu.families import kernel as kernel
+    from .backend import kernel as kernel
     from .kernels.scalar import scalar_kernel as scalar_kernel
 
 __all__ = ["KINDS", "Executable", "Target", "aligned_empty", "compile", "kernel", "load", "scalar_kernel", "set_num_threads"]
@@ -25,7 +25,7 @@ def load(path: object) -> Executable:
 def __getattr__(name: str) -> Any:
     """The decorators of kernels, which need TVM, on first use."""
     if name == "kernel":
-        from .kernels.cpu.families import kernel
+        from .backend import kernel
 
         return kernel
     if name == "scalar_kernel":

@@ -125,7 +125,7 @@ def cache_folder() -> Path | None:
 def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> Entry:
     """The place of a compilation. `options`: what else `compile` was told, as text; None if nothing is to be kept."""
     folder = cache_folder()
-    off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes)
+    off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes, target)
     if folder is None or options is None or off is not None:
         return Entry(None, {}, CacheResult("off", off or ""))
     from targets.tvm_api import tvm_version

@@ -16,11 +16,8 @@ KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with th
 CREATED = {"range", "full", "dim_size"}
 
 
-def products_to_linear(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -> None:
-    """x W = linear(x, W^T) for a W known before any input, and every such W cut into panels, as narrow as it is stored.
-
-    `panels_for`: width and group of the panels of a product in some type.
-    """
+def products_to_linear(graph: Graph) -> None:
+    """x W = linear(x, W^T) for a W known before any input."""
     ready = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
         if node in ready:
@@ -31,6 +28,14 @@ def products_to_linear(graph: Graph, panels_for: Callable[[DType], tuple[int, in
             weight = _transposed(b, node.inputs[1], ready)
             graph.replace(node.result, b.linear(node.inputs[0], weight))
             graph.erase(node)
+
+
+def pack_weights(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -> None:
+    """Every weight of a `linear` known before any input, cut into panels, as narrow as it is stored.
+
+    `panels_for`: width and group of the panels of a product in some type.
+    """
+    ready = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
         if node.op.name != "linear" or node in ready:
             continue

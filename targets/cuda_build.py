@@ -11,7 +11,8 @@ from typing import Any
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
-from targets.tvm_api import IRModule, tirx, tvm
+from targets.target import Target
+from targets.tvm_api import IRModule, relax, relax_passes, tirx, tvm
 
 PIPELINE = "tgraph_cuda"
 
@@ -35,11 +36,15 @@ def _pipeline() -> tuple[Any, Any, Any]:
         tirx.transform.BF16StorageLegalize(),
     ])
 
-    @tvm.transform.module_pass(opt_level=0)
-    def run(module: IRModule, _: Any) -> IRModule:
-        return passes(module)
-
-    return run, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
+    return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
 
 
 compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
+
+
+def build(module: IRModule, target: Target) -> relax.VMExecutable:
+    """Machine code of a lowered module: its kernels for the GPU, what launches them for this CPU."""
+    where = tvm.target.Target({"kind": "cuda", "arch": target.arch, "max_shared_memory_per_block": 48 * 1024,
+                               "max_threads_per_block": 1024, "host": "llvm"})
+    with where:
+        return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass
+from targets.target import Target
 from tgraph.ir.graph import Graph
 from tgraph.ir.registry import OPS
 
@@ -19,7 +20,7 @@ PACKAGES = ("tgraph", "passes", "targets")
 _IMPORTED = time.time()
 
 
-def foreign_code(graph: Graph, passes: Sequence[Pass]) -> str | None:
+def foreign_code(graph: Graph, passes: Sequence[Pass], target: Target) -> str | None:
     """Why what compiling gives does not depend on tgraph's code alone; None if it does."""
     if _newest_source() > _IMPORTED:
         return "tgraph's own code was changed after it was imported"
@@ -27,22 +28,22 @@ def foreign_code(graph: Graph, passes: Sequence[Pass]) -> str | None:
         if not _is_ours(type(step)):
             return f"pass {step.pass_name()} is not tgraph's own"
     used = {n.op.name for block in (*graph.functions.values(), graph) for n in block.nodes}
-    for op, function in _registered():
+    for op, function in _registered(target):
         ours = op in OPS and _is_ours(OPS[op].infer)
         if not _is_ours(function) and (ours or op in used):
             return f"op {op} has a part that is not tgraph's own"
     return None
 
 
-def _registered() -> Iterator[tuple[str, Callable[..., Any]]]:
+def _registered(target: Target) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every function that says what an op is, or how it is compiled, with the name of the op."""
+    from targets.backend import backend_of
     from targets.kernels.access import READ
-    from targets.kernels.cpu.families import FAMILIES
     from targets.kernels.scalar import SCALAR
 
     for name, op in OPS.items():
         yield from ((name, part) for part in (op.infer, op.numpy, op.decompose, op.canonical) if part is not None)
-    for table in (FAMILIES, SCALAR, READ):
+    for table in (backend_of(target).families, SCALAR, READ):
         yield from table.items()  # type: ignore[attr-defined]
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from targets.backend import backend_of
 from targets.kernels import frame
-from targets.kernels.cpu.families import family_of
 from targets.kernels.signature import lookups
 from targets.stages import MemoryPlan, Stage, call_sizes
 from targets.target import Target
-from targets.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx, tvm
+from targets.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
 from tgraph.ir.dims import DimLike, as_symbol
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
@@ -35,7 +35,7 @@ class Lowered:
     @cached_property
     def executable(self) -> relax.VMExecutable:
         """The machine code, in memory."""
-        return compile_module(self.module, self.target)
+        return backend_of(self.target).build(self.module, self.target)
 
 
 def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
@@ -61,8 +61,9 @@ def kernel_symbol(name: str) -> str:
 
 def emit_kernel(function: Graph, target: Target) -> PrimFunc:
     """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
-    emit = family_of(function)
-    return frame.build(function, kernel_symbol(function.name), lambda f: emit(f, target))
+    backend = backend_of(target)
+    emit = backend.family_of(function)
+    return frame.build(function, kernel_symbol(function.name), lambda f: emit(f, target), backend.each)
 
 
 class _StageLowering:
@@ -120,14 +121,3 @@ class _StageLowering:
 
     def _type(self, value: Value) -> relax.TensorType:
         return relax.TensorType([self._size(d) for d in value.shape], value.dtype.numpy_name)
-
-
-def compile_module(module: IRModule, target: Target) -> relax.VMExecutable:
-    """Machine code for a lowered module."""
-    from tvm.target import Target as TVMTarget
-
-    passes = tvm.transform.Sequential([
-        relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol(),
-    ])
-    where = TVMTarget({"kind": "llvm", "mcpu": target.mcpu})
-    return tvm.compile(module, target=where, relax_pipeline=passes)

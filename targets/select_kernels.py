@@ -13,10 +13,8 @@ from passes.dce import Dce
 from passes.inline import Inline
 from passes.outline import Functions, outline
 from targets import canonical
+from targets.backend import Backend, backend_of
 from targets.kernels.access import READ
-from targets.kernels.cpu.families import FAMILIES
-from targets.kernels.cpu.families.linear import panels_for
-from targets.kernels.cpu.families.quantized import integer_tile
 from targets.kernels.scalar import SCALAR
 from targets.stages import HOST
 from targets.target import Target
@@ -38,6 +36,7 @@ class Grouping:
     """One graph on its way into kernels; `taken` are the nodes that belong to one, `ready` the prepare part."""
 
     graph: Graph
+    backend: Backend
     ready: set[Node]
     taken: set[Node]
 
@@ -69,7 +68,7 @@ class Grouping:
         readable = (node.op.elementwise or node.op.name in READ) if names is None else (
             node.op.name in names or canonical.widens(node))
         alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
-        if readable and alone and node.op.name not in FAMILIES:
+        if readable and alone and node.op.name not in self.backend.families:
             group.add(node)
             for operand in node.inputs:
                 self._take_producers(operand, group, names)
@@ -97,18 +96,17 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
     result = graph.copy()
     Inline().apply(result)
-    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
-    integers = integer_tile(target)
-    canonical.pack_integers(result, integers.columns, integers.dot.group, integers.dot.unsigned)
-    canonical.decompose(result, _has_kernel)
-    canonical.products_to_linear(result, lambda dtype: panels_for(target, dtype))
+    backend = backend_of(target)
+    backend.arrange(result, target)
+    canonical.decompose(result, lambda node: _has_kernel(node, backend))
+    backend.arrange(result, target)  # products that came out of compositions
     canonical.split_to_slices(result)
     Dce().apply(result)
     canonical.copy_views(result)
-    grouping = Grouping(result, prepared(result, canonical.KERNEL_READS), set())
+    grouping = Grouping(result, backend, prepared(result, canonical.KERNEL_READS), set())
     groups: list[set[Node]] = []
     for node in result.nodes:
-        if node.op.name in FAMILIES and node not in grouping.ready:
+        if node.op.name in backend.families and node not in grouping.ready:
             groups.append(grouping.kernel(node))
             grouping.taken.update(groups[-1])
     for node in reversed(result.nodes):
@@ -125,14 +123,13 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     return result
 
 
-def _has_kernel(node: Node) -> bool:
+def _has_kernel(node: Node, backend: Backend) -> bool:
     name = node.op.name
-    if name in ("linear", "integer_linear"):
-        weight = canonical.narrow(node.inputs[1])
-        return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
     if name in ATTENTION:  # computed in f32
         return node.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[-1], int) for v in node.inputs[:3])
-    return name in FAMILIES or name in READ or (node.op.elementwise and name in SCALAR)
+    if name in backend.families:
+        return backend.accepts(node)
+    return name in READ or (node.op.elementwise and name in SCALAR)
 
 
 def _name(graph: Graph, group: set[Node]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +15,19 @@ ALIGNMENT = 64  # bytes: of memory that TVM shares, and of everything that is la
 
 KINDS = {
     "cpu": 'this machine\'s CPU, or one by LLVM\'s name: "cpu:skylake-avx512"',
+    "cuda": 'this machine\'s GPU, or NVIDIA\'s name of an architecture: "cuda:sm_90"; that needs no GPU',
     "numpy": "the reference interpreter, float by float as the types say; no compiler",
 }
-NOT_YET = {"cuda": "targets for CUDA are not part of this version; it compiles for the CPU"}
+OLDEST_GPU = 80  # compute capability 8.0: the first with bf16 products and asynchronous copies
 
 
 @dataclass(frozen=True)
 class Target:
     """A machine to compile for.
 
-    vector_bits and vector_registers: of the widest instruction set; l1_bytes, l2_bytes, l3_bytes: data caches of one core
-    (l3: shared). schedules: parameters of kernels that tuning found, where it did.
+    mcpu: LLVM's name of a CPU; arch: NVIDIA's of a GPU. vector_bits and vector_registers: of the widest instruction set;
+    l1_bytes, l2_bytes, l3_bytes: data caches of one core (l3: shared). schedules: parameters of kernels that tuning found, where
+    it did.
     """
 
     kind: str
@@ -35,6 +38,7 @@ class Target:
     l1_bytes: int = 32 * 1024
     l2_bytes: int = 512 * 1024
     l3_bytes: int = 16 * 1024 * 1024
+    arch: str = ""
     schedules: Schedules = field(default=NONE, repr=False, hash=False)
 
     @classmethod
@@ -43,21 +47,25 @@ class Target:
         if isinstance(text, Target):
             return text
         kind, _, detail = str(text).partition(":")
-        if kind in NOT_YET:
-            raise TargetError(f"target {text!r}: {NOT_YET[kind]}")
-        if kind not in KINDS or (detail and kind != "cpu"):
+        if kind not in KINDS or (detail and kind == "numpy"):
             known = "\n".join(f"  {name:<6} {what}" for name, what in KINDS.items())
             raise TargetError(f"unknown target {text!r}; the known ones are\n{known}")
-        if kind != "cpu":
+        if kind == "numpy":
             return cls(kind)
+        if kind == "cuda":
+            return cls(kind, arch=_gpu(detail))
         target = _cpu(detail)
         return replace(target, schedules=load_schedules(schedule_file(target.mcpu)))
 
     @property
     def is_host(self) -> bool:
         """Whether code for this target runs here."""
-        if self.kind != "cpu":
+        if self.kind == "numpy":
             return True
+        if self.kind == "cuda":
+            from .cuda_runtime import host_arch
+
+            return capability(self.arch) <= capability(host_arch())
         from .tvm_api import cpu_features, host_cpu
 
         return self.mcpu == host_cpu() or self.features <= cpu_features(host_cpu())
@@ -67,7 +75,25 @@ class Target:
         return feature in self.features
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.mcpu}" if self.mcpu else self.kind
+        name = self.mcpu or self.arch
+        return f"{self.kind}:{name}" if name else self.kind
+
+
+def capability(arch: str) -> int:
+    """The number in a GPU's architecture, 90 of "sm_90"; 0 for an empty name."""
+    return int(arch[3:] or 0)
+
+
+def _gpu(name: str) -> str:
+    """A GPU's architecture by its name, or this machine's. Raises TargetError."""
+    if not name:
+        from .cuda_runtime import require_arch
+
+        return require_arch()
+    if not re.fullmatch(r"sm_\d{2,3}", name) or capability(name) < OLDEST_GPU:
+        raise TargetError(f"target 'cuda:{name}': a GPU's architecture is \"sm_\" and its compute capability without the point, "
+                          f"sm_{OLDEST_GPU} or later: sm_80 (A100), sm_86, sm_89, sm_90 (H100)")
+    return name
 
 
 @functools.cache

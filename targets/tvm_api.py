@@ -22,7 +22,7 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "relax", "structural_equal", "tirx", "tvm", "tvm_version", "valid_cpus"]
+           "prim_value", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -51,6 +51,11 @@ def cpu_features(mcpu: str) -> frozenset[str]:
     target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
     names = (str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(target))
     return frozenset(name for name in names if not name.startswith(TUNING) and name not in TUNING)
+
+
+def relax_passes() -> list[tvm.transform.Pass]:
+    """TVM's passes from Relax functions in the low form of `lower.py` to its virtual machine."""
+    return [relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol()]
 
 
 def int64(value: int) -> Expr:

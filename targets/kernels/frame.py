@@ -7,6 +7,7 @@ as int64. Every tensor is dense and may start at an offset in a larger one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
@@ -19,6 +20,7 @@ from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 
+Each = Callable[[Expr], AbstractContextManager[Expr]]  # i in `with each(extent) as i`: 0 to extent - 1, in any order
 SMALL = 32 * 1024  # elements below which waking the other threads costs more than it saves
 
 
@@ -48,8 +50,8 @@ class Frame:
         return self.function.outputs[0]
 
 
-def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc:
-    """A TIR function of the given name whose statements `body` emits."""
+def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each) -> PrimFunc:
+    """A TIR function of the given name whose statements `body` emits; `each` loops over what is to be checked."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
         variables = {symbol: tirx.Var(symbol, "int64") for symbol in function_symbols(function)}
@@ -64,7 +66,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None]) -> PrimFunc
         outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
         frame = Frame(function, Access(flat, sizes), outputs, status)
         for node in lookups(function):
-            (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node)
+            (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
         body(frame)
     return builder.get()
 
@@ -82,32 +84,35 @@ def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
     return T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
 
 
-def _check_lookup(frame: Frame, node: Node) -> None:
+def _check_lookup(frame: Frame, node: Node, each: Each) -> None:
     """Set `status` if an index is outside of the table; the caller then asks the interpreter for the exact error."""
     assert frame.status is not None
     indices, table = (node.inputs[i] for i in LOOKUPS[node.op.name])
     rows = frame.size(table.shape[node.attrs.get("axis", 0)])
     lowest = int64(0) if node.op.name == "embedding" else int64(0) - rows
-    with T.serial(int64(0), frame.size(indices.type.size)) as i:
+    with each(frame.size(indices.type.size)) as i:
         at = as_index(frame.access.load(indices, ((indices.type.size, i),)))
         with T.If(tirx.any(at < lowest, at >= rows)), T.Then():
             T.buffer_store(frame.status, tirx.const(1, "int32"), [int64(0)])
 
 
-def _check_offsets(frame: Frame, node: Node) -> None:
+def _check_offsets(frame: Frame, node: Node, each: Each) -> None:
     """Set `status` if offsets do not go from 0 to the number of rows, or if they fall."""
     assert frame.status is not None
     offsets, rows = (node.inputs[i] for i in OFFSETS[node.op.name])
     count, zero = frame.size(offsets.shape[0]), int64(0)
-    before = T.alloc_buffer((1,), "int64", scope="global")
-    T.buffer_store(before, zero, [zero])
+
+    def offset(i: Expr) -> Expr:
+        return as_index(frame.access.load(offsets, ((offsets.shape[0], i),)))
 
     def require(holds: Expr) -> None:
         with T.If(tirx.Not(holds)), T.Then():
             T.buffer_store(frame.status, tirx.const(1, "int32"), [zero])
 
-    with T.serial(zero, count) as i:
-        at = T.bind(as_index(frame.access.load(offsets, ((offsets.shape[0], i),))))
-        require(tirx.all(at >= before[zero], tirx.any(i > zero, at == zero)))
-        T.buffer_store(before, at, [zero])
-    require(tirx.all(count > zero, before[zero] == frame.size(rows.shape[0])))
+    with each(tirx.Max(count, int64(1))) as i:  # no offsets at all are wrong too
+        with T.If(count > zero):
+            with T.Then():
+                require(tirx.if_then_else(i > zero, offset(i) >= offset(i - int64(1)), offset(i) == zero))
+                require(tirx.any(i < count - int64(1), offset(i) == frame.size(rows.shape[0])))
+            with T.Else():
+                require(tirx.const(False, "bool"))

@@ -1,18 +1,19 @@
 """What a GPU kernel is made of: grids, memories, barriers, warp shuffles, tensor-core products, asynchronous copies.
 
 Each device function is CUDA source around one PTX instruction (PTX ISA 8, sections 9.7.9 to 9.7.15). Where TGRAPH_EMULATED is
-defined the bodies fall away: an emulator brings its own.
+defined those of PTX fall away: an emulator brings its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tvm.backend.cuda.op import cuda_func_call
 
-from targets.tvm_api import Buffer, Expr, IRBuilder, T, tirx
+from targets.tvm_api import Buffer, Expr, IRBuilder, T, int64, tirx
 
 WARP = 32  # threads that run in step
 GROUP = 8  # half-precision numbers in the 16 bytes of one copy
@@ -20,10 +21,29 @@ GROUP = 8  # half-precision numbers in the 16 bytes of one copy
 
 @contextmanager
 def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
-    """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32."""
-    with T.launch_thread("blockIdx.x", x) as bx, T.launch_thread("blockIdx.y", y) as by, T.launch_thread("blockIdx.z", z) as bz:
-        with T.launch_thread("threadIdx.x", threads) as thread:
-            yield tirx.Cast("int64", bx), tirx.Cast("int64", by), tirx.Cast("int64", bz), thread
+    """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32.
+
+    Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536.
+    """
+    with contextlib.ExitStack() as frames:
+        some = [size > 0 for size in (x, y, z) if not isinstance(size, (int, tirx.IntImm))]
+        if some:
+            frames.enter_context(T.If(tirx.all(*some)))
+            frames.enter_context(T.Then())
+        tags = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+        blocks = [frames.enter_context(T.launch_thread(tag, size)) for tag, size in zip(tags, (x, y, z))]
+        thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
+        bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
+        yield bx, by, bz, thread
+
+
+@contextmanager
+def each(extent: Expr, threads: int = 256) -> Iterator[Expr]:
+    """A launch with a thread for each i < extent."""
+    with grid(threads, tirx.truncdiv(extent + int64(threads - 1), int64(threads))) as (block, _, _, thread):
+        i = T.bind(block * int64(threads) + tirx.Cast("int64", thread))
+        with T.If(i < extent), T.Then():
+            yield i
 
 
 def shared(name: str, shape: tuple[int, ...], dtype: str, *, dynamic: bool = False) -> Buffer:
@@ -63,7 +83,11 @@ def _call(name: str, *arguments: Any, source: str) -> None:
 
 # Warps
 
-_SHUFFLE = _function("tg_shfl_xor", "float value, int mask", "  return __shfl_xor_sync(0xffffffffu, value, mask);", "float")
+_SHUFFLE = """\
+template <class T> __device__ __forceinline__ T tg_shfl_xor(T value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+"""
 _EXP2 = _function("tg_exp2", "float x", """\
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -71,8 +95,8 @@ _EXP2 = _function("tg_exp2", "float x", """\
 
 
 def shuffle_xor(value: Expr, mask: int) -> Expr:
-    """The f32 that the thread `lane ^ mask` of the warp holds. All lanes must take part."""
-    return cuda_func_call("tg_shfl_xor", value, mask, source_code=_SHUFFLE, return_type="float32")
+    """The number that the thread `lane ^ mask` of the warp holds. All lanes must take part."""
+    return cuda_func_call("tg_shfl_xor", value, mask, source_code=_SHUFFLE, return_type=str(value.ty.dtype))
 
 
 def exp2(x: Expr) -> Expr:

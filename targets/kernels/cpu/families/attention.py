@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from targets.kernels.access import as_index
+from targets.kernels.anchor import epilogue, find_anchor
 from targets.kernels.cpu.attention import AttentionTile, attention
-from targets.kernels.cpu.families.anchor import epilogue, find_anchor
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.target import Target

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from targets.kernels.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.cpu.dots import bf16_dot
-from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.cpu.gemm import GemmTile, gemm
 from targets.kernels.cpu.gemm_dot import DotTile, gemm_dot
 from targets.kernels.frame import Frame

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from targets.kernels.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.cpu.batched_matmul import Operands, batched_matmul, task_count
-from targets.kernels.cpu.families.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.cpu.families.linear import tile_for
 from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.kernels.frame import Frame

@@ -1,15 +1,12 @@
-"""Rows to 8-bit integers, and products of such with all that follows element by element: factors, bias, activation."""
+"""Products of 8-bit integers with all that follows element by element: factors, bias, activation."""
 
 from __future__ import annotations
 
-from targets.kernels.access import Index
+from targets.kernels.anchor import epilogue, find_anchor
 from targets.kernels.cpu.dots import integer_dot
-from targets.kernels.cpu.families.anchor import epilogue, find_anchor
 from targets.kernels.cpu.gemm_dot import DotTile, gemm_dot
-from targets.kernels.cpu.rows import quantize
 from targets.kernels.frame import Frame
 from targets.target import Target
-from targets.tvm_api import Expr
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Result
 from tgraph.ops.shape import product
@@ -20,7 +17,7 @@ def integer_tile(target: Target) -> DotTile:
     return DotTile.for_target(integer_dot(target.has, target.vector_bits), target.vector_registers, target.l2_bytes)
 
 
-def emit_product(frame: Frame, target: Target) -> None:
+def emit(frame: Frame, target: Target) -> None:
     """`integer_linear(x, unpack_panels(p))` and its epilogue."""
     node = find_anchor(frame, "integer_linear")
     x, weight = node.inputs
@@ -33,19 +30,3 @@ def emit_product(frame: Frame, target: Target) -> None:
     gemm_dot(m=frame.size(rows), n=columns, k=depth, panels=frame.access.buffers[weight.node.inputs[0]],
              load=lambda i, k: frame.access.load(x, ((rows, i), (depth, k))),
              store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=integer_tile(target))
-
-
-def emit_rows(frame: Frame, target: Target) -> None:
-    """`quantize_rows(x)`: the integers, the factors, or both."""
-    node = find_anchor(frame, "quantize_rows")
-    x = node.inputs[0]
-    rows, length = product(x.shape[:-1]), x.shape[-1]
-    names = {value: name for name, value in frame.function.outputs}
-    integers, scale = (names.get(result) for result in node.results)
-
-    def row_index(row: Expr, j: Expr) -> Index:
-        return ((rows, row), (length, j))
-
-    quantize(rows=frame.size(rows), length=frame.size(length), load=lambda row, j: frame.access.load(x, row_index(row, j)),
-             store=None if integers is None else lambda row, j, value: frame.write(integers, row_index(row, j), value),
-             store_scale=None if scale is None else lambda row, value: frame.write(scale, ((rows, row),), value))

@@ -1,0 +1,38 @@
+"""The kernel families of a GPU: each emits the launches of one function graph. A new family is a file and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.kernels.cuda import rows
+from targets.kernels.cuda.device import each
+from targets.kernels.cuda.families import reduction
+from targets.kernels.frame import Frame
+from targets.kernels.norm import normaliser, quantiser
+from targets.kernels.scan import Scan
+from targets.target import Target
+from targets.tvm_api import Expr
+
+
+def _loop(extent: Expr, _: Expr, body: Callable[[Expr], None]) -> None:
+    with each(extent) as i:
+        body(i)
+
+
+SCAN = Scan(_loop, "local")
+NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
+
+# anchor op -> family; a function without an anchor is pointwise
+FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
+    "quantize_rows": quantiser(rows.quantize),
+    "softmax": NORMALISE,
+    "layer_norm": NORMALISE,
+    "rms_norm": NORMALISE,
+    "reduce_sum": reduction.emit,
+    "reduce_mean": reduction.emit,
+    "reduce_max": reduction.emit,
+    "reduce_min": reduction.emit,
+    "reduce_prod": reduction.emit,
+    "argmax": SCAN.argmax,
+    "cumsum": SCAN.cumsum,
+}

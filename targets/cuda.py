@@ -1,0 +1,23 @@
+"""GPUs of NVIDIA: products read weights as checkpoints have them, kernels become machine code through CUDA source."""
+
+from __future__ import annotations
+
+from targets import canonical
+from targets.backend import Backend
+from targets.cuda_build import build
+from targets.kernels.cuda.device import each
+from targets.kernels.cuda.families import FAMILIES, pointwise
+from targets.target import Target
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
+
+
+def _arrange(graph: Graph, target: Target) -> None:
+    canonical.products_to_linear(graph)
+
+
+def _accepts(node: Node) -> bool:
+    return True
+
+
+BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build)
