@@ -1,0 +1,83 @@
+"""An emulated CUDA device: what TVM compiled for CUDA runs on the host, thread by thread. See README.md."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from .build import Builder, missing
+from .compiler import host_source
+
+__all__ = ["ORDERS", "activate", "active", "missing", "order", "racecheck"]
+
+# Threads, warps and blocks between barriers; asynchronous copies at their wait or at once.
+ORDERS = {"forward": (0, 0, 0), "reverse": (1, 0, 1), "shuffled": (2, 1, 0)}
+_driver: ctypes.CDLL | None = None
+
+
+def activate() -> None:
+    """Makes this process see one CUDA device, of compute capability 9.0. Must come before TVM is imported.
+
+    Raises RuntimeError if TVM is there already, or if something is missing here.
+    """
+    global _driver
+    if _driver is not None:
+        return
+    if "tvm" in sys.modules:
+        raise RuntimeError("the emulated CUDA device must be activated before TVM is imported")
+    if lacking := missing():
+        raise RuntimeError(f"the emulated CUDA device needs {lacking}")
+    builder = Builder()
+    builder.prune()
+    # TVM's CUDA runtime asks for these by name, and takes those that are loaded already
+    driver, runtime = (ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL) for path in builder.libraries())
+    driver.emulator_set_order.argtypes = [ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
+    import tvm_ffi
+    from tvm.support import nvcc  # registers the callback that is replaced here
+    from tvm.target import Target
+
+    def compile_cuda(source: str) -> bytes:
+        target = Target.current(allow_none=True)
+        arch = str(target.attrs["arch"]) if target is not None and "arch" in target.attrs else "sm_90"
+        digits = "".join(c for c in arch if c.isdigit())
+        return builder.kernels(host_source(source, int(digits))).read_bytes()
+
+    tvm_ffi.register_global_func("tvm_callback_cuda_compile", compile_cuda, override=True)
+    del nvcc, runtime
+    _driver = driver
+
+
+def active() -> bool:
+    """Whether this process has the emulated device."""
+    return _driver is not None
+
+
+@contextmanager
+def order(name: str) -> Iterator[None]:
+    """Threads run in one of `ORDERS` meanwhile."""
+    assert _driver is not None, "the emulator is not active"
+    _driver.emulator_set_order(*ORDERS[name])
+    try:
+        yield
+    finally:
+        _driver.emulator_set_order(*ORDERS["forward"])
+
+
+def racecheck(run: Callable[[], Sequence[np.ndarray]]) -> None:
+    """Calls `run` once in each order. Raises AssertionError if its arrays' bits differ: a missing barrier, or a missing wait."""
+    results = {}
+    for name in ORDERS:
+        with order(name):
+            results[name] = [np.ascontiguousarray(array) for array in run()]
+    for name, arrays in results.items():
+        for i, (expected, array) in enumerate(zip(results["forward"], arrays, strict=True)):
+            if expected.tobytes() != array.tobytes():
+                size = expected.dtype.itemsize
+                bytes_of = [np.frombuffer(a.tobytes(), np.uint8).reshape(-1, size) for a in (expected, array)]
+                wrong = np.flatnonzero((bytes_of[0] != bytes_of[1]).any(axis=1))
+                raise AssertionError(f"result {i} depends on the order of threads (forward or {name}): {len(wrong)} of "
+                                     f"{expected.size} elements differ, the first at {np.unravel_index(wrong[0], expected.shape)}")

@@ -1,0 +1,1 @@
+#pragma once  // all is in emulated.h

@@ -1,0 +1,224 @@
+// Runs a block: its threads are fibers, and warps run one after the other until all wait at a barrier.
+#include "block.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "fiber.h"
+#include "shared.h"
+
+namespace emulator {
+
+const Index* thread_index;
+Index block_index, block_shape, grid_shape;
+sigjmp_buf launch_exit;
+
+namespace {
+
+constexpr size_t kStack = 128 << 10, kPage = 4096, kMaxThreads = 1024;
+
+enum class State { ready, at_barrier, at_collective, done };
+
+struct Thread {
+  Context context;
+  Index index;
+  State state;
+  int line;  // where it waits
+  unsigned mask;
+  Collective work;
+  void* brought;
+  CopyQueue copies;
+};
+
+struct Warp {
+  Thread* lanes[kWarp];
+  unsigned size;
+};
+
+const Launch* launch;
+Thread threads[kMaxThreads];
+char* stacks;
+Thread* current;  // null while the scheduler runs
+Context scheduler;
+char message[2048];
+
+Order order;
+uint64_t random_state;
+
+uint64_t random_below(uint64_t n) {  // xorshift64*
+  random_state ^= random_state >> 12, random_state ^= random_state << 25, random_state ^= random_state >> 27;
+  return (random_state * 0x2545F4914F6CDD1DULL >> 33) % n;
+}
+
+char* stack_of(size_t i) { return stacks + i * (kStack + kPage); }
+
+void make_stacks() {
+  size_t bytes = kMaxThreads * (kStack + kPage);
+  stacks = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  if (stacks == MAP_FAILED) { stacks = nullptr; fail("no memory for the stacks of %zu threads", kMaxThreads); }
+  for (size_t i = 0; i < kMaxThreads; ++i) mprotect(stack_of(i) + kStack, kPage, PROT_NONE);  // below the next one
+}
+
+void thread_main() {
+  launch->kernel->run(launch->arguments);
+  current->state = State::done;
+  context_switch(current->context, scheduler);
+  __builtin_unreachable();
+}
+
+void wait(State state, int line) {
+  current->state = state;
+  current->line = line;
+  context_switch(current->context, scheduler);
+}
+
+void resume(Thread& thread) {
+  current = &thread;
+  thread_index = &thread.index;
+  context_switch(scheduler, thread.context);
+  current = nullptr;
+}
+
+// All live lanes of the mask must wait at the same call; then its work is done and they may go on.
+void run_collective(Warp& warp, Thread& first) {
+  void* brought[kWarp] = {};
+  for (unsigned i = 0; i < warp.size; ++i) {
+    Thread& lane = *warp.lanes[i];
+    if (!(first.mask >> i & 1) || lane.state == State::done) continue;
+    if (lane.state != State::at_collective || lane.line != first.line || lane.mask != first.mask)
+      fail("a warp's threads part: thread (%u, %u, %u) waits at line %d with mask %08x, thread (%u, %u, %u) at line %d%s",
+           first.index.x, first.index.y, first.index.z, first.line, first.mask, lane.index.x, lane.index.y, lane.index.z, lane.line,
+           lane.state == State::at_barrier ? ", a barrier of the block" : "");
+    brought[i] = lane.brought;
+  }
+  if (first.work) first.work(brought);
+  for (unsigned i = 0; i < warp.size; ++i)
+    if (brought[i]) warp.lanes[i]->state = State::ready;
+}
+
+// Until every thread of the warp is done or waits for the block.
+void run_warp(Warp& warp) {
+  unsigned lanes[kWarp];
+  for (;;) {
+    arrange(lanes, warp.size);
+    for (unsigned i = 0; i < warp.size; ++i)
+      if (warp.lanes[lanes[i]]->state == State::ready) resume(*warp.lanes[lanes[i]]);
+    Thread* waiting = nullptr;
+    for (unsigned i = 0; i < warp.size && !waiting; ++i)
+      if (warp.lanes[i]->state == State::at_collective) waiting = warp.lanes[i];
+    if (!waiting) return;
+    run_collective(warp, *waiting);
+  }
+}
+
+// Lets the threads at the block's barrier go on. False: all are done.
+bool release_barrier(size_t count) {
+  Thread* first = nullptr;
+  size_t waiting = 0;
+  for (size_t i = 0; i < count; ++i) {
+    Thread& thread = threads[i];
+    if (thread.state != State::at_barrier) continue;
+    if (first && thread.line != first->line)
+      fail("a barrier is not reached by all: thread (%u, %u, %u) waits at line %d, thread (%u, %u, %u) at line %d", first->index.x,
+           first->index.y, first->index.z, first->line, thread.index.x, thread.index.y, thread.index.z, thread.line);
+    first = &thread;
+    ++waiting;
+  }
+  for (size_t i = 0; first && i < count; ++i) {
+    if (threads[i].state == State::done)  // legal in hardware, undefined in CUDA C++: no kernel here means to do it
+      fail("a barrier is not reached by all: %zu of %zu threads wait at line %d, thread (%u, %u, %u) has ended", waiting, count,
+           first->line, threads[i].index.x, threads[i].index.y, threads[i].index.z);
+    threads[i].state = State::ready;
+  }
+  return first != nullptr;
+}
+
+}  // namespace
+
+void arrange(unsigned* places, unsigned n) {
+  std::iota(places, places + n, 0u);
+  if (order.kind == Order::reverse) std::reverse(places, places + n);
+  if (order.kind == Order::shuffled)
+    for (unsigned i = n; i > 1; --i) std::swap(places[i - 1], places[random_below(i)]);
+}
+
+void set_order(const Order& wanted) {
+  order = wanted;
+  random_state = wanted.seed * 0x9E3779B97F4A7C15ULL + 1;
+}
+
+void begin_launch(const Launch& next) {
+  launch = &next;
+  current = nullptr;
+  grid_shape = next.grid, block_shape = next.block;
+  if (!stacks) make_stacks();
+}
+
+void run_block(Index index) {
+  block_index = index;
+  size_t count = size_t(block_shape.x) * block_shape.y * block_shape.z;
+  Warp warps[kMaxThreads / kWarp];
+  unsigned warp_count = (count + kWarp - 1) / kWarp;
+  Index at = {0, 0, 0};
+  for (size_t i = 0; i < count; ++i) {
+    Thread& thread = threads[i];
+    thread.index = at;
+    thread.state = State::ready;
+    thread.copies.forget();
+    // tops of stacks at different distances from a multiple of the page, or they would share a few lines of the cache
+    context_create(thread.context, stack_of(i), kStack - i % 61 * 64, thread_main);
+    warps[i / kWarp].lanes[i % kWarp] = &thread;
+    warps[i / kWarp].size = i % kWarp + 1;
+    if (++at.x == block_shape.x) at.x = 0, ++at.y;
+    if (at.y == block_shape.y) at.y = 0, ++at.z;
+  }
+  shared_begin(launch->dynamic_shared);
+  do {
+    unsigned places[kMaxThreads / kWarp];
+    arrange(places, warp_count);
+    for (unsigned i = 0; i < warp_count; ++i) run_warp(warps[places[i]]);
+  } while (release_barrier(count));
+  shared_end();
+}
+
+void block_barrier(int line) { wait(State::at_barrier, line); }
+
+void warp_collective(Collective work, void* brought, unsigned mask, int line) {
+  if (!(mask >> (current - threads) % kWarp & 1)) fail("line %d: the thread is not in its own mask %08x", line, mask);
+  current->mask = mask, current->work = work, current->brought = brought;
+  wait(State::at_collective, line);
+}
+
+unsigned live_lanes() {
+  Thread* first = threads + (current - threads) / kWarp * kWarp;
+  size_t count = size_t(block_shape.x) * block_shape.y * block_shape.z;
+  unsigned live = 0;
+  for (size_t i = 0; i < kWarp && first + i < threads + count; ++i) live |= unsigned(first[i].state != State::done) << i;
+  return live;
+}
+
+void copy_begin(void* to, const void* from, int bytes) { current->copies.begin(to, from, bytes, order.early_copies); }
+void copy_commit() { current->copies.commit(); }
+void copy_wait(int pending) { current->copies.wait(pending); }
+
+void fail(const char* format, ...) {
+  int n = snprintf(message, sizeof message, "kernel %s, block (%u, %u, %u)", launch->name, block_index.x, block_index.y, block_index.z);
+  if (current)
+    n += snprintf(message + n, sizeof message - n, ", thread (%u, %u, %u)", current->index.x, current->index.y, current->index.z);
+  n += snprintf(message + n, sizeof message - n, ": ");
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message + n, sizeof message - n, format, arguments);
+  va_end(arguments);
+  siglongjmp(launch_exit, 1);
+}
+
+const char* failure() { return message; }
+
+}  // namespace emulator
