@@ -1,11 +1,12 @@
 """TVM's passes for our GPU kernels, and the machine code of a module for an NVIDIA GPU.
 
 The kernels come with their own grid, memory and barriers, so this is TVM's pipeline for scheduled functions less all that would
-move, shrink or add one of them.
+move, shrink or add one of them. (Its elimination of common subexpressions is left to nvcc: it fails where a loop follows `let`s.)
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tvm import s_tir
@@ -28,14 +29,12 @@ def _pipeline() -> tuple[Any, Any, Any]:
         tirx.transform.UnrollLoop(),
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),
-        tirx.transform.CommonSubexprElim(),
         tirx.transform.AnnotateEntryFunc(),
         s_tir.transform.MergeSharedMemoryAllocations(),
         tirx.transform.SplitHostDevice(),
         tirx.transform.MakePackedAPI(),
         tirx.transform.BF16StorageLegalize(),
     ])
-
     return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
 
 
@@ -48,3 +47,19 @@ def build(module: IRModule, target: Target) -> relax.VMExecutable:
                                "max_threads_per_block": 1024, "host": "llvm"})
     with where:
         return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)
+
+
+# TVM prints `reinterpret` as a read through the address of its operand, also where that is a literal, which has none.
+_LITERAL = re.compile(r"\(\*\((\w+) \*\)\(&\(((?:\(\w+\))?-?[0-9][\w.+]*(?:/\*[^*]*\*/)?)\)\)\)")
+_BITS = """\
+template <class To, class From> __device__ __forceinline__ To tg_bits(From from) { return *(To*)&from; }
+"""
+
+
+@tvm.register_global_func("tvm_callback_cuda_postproc", override=True)
+def _amend(source: str, _: Any) -> str:
+    """CUDA source on its way to the compiler: literals reinterpreted by a function."""
+    amended, count = _LITERAL.subn(r"tg_bits<\1>(\2)", source)
+    head = amended.rindex("#define ushort unsigned short")
+    end = amended.index("#endif", head) + len("#endif\n")
+    return amended[:end] + _BITS + amended[end:] if count else source

@@ -81,7 +81,9 @@ def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
 
 def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
     """A tensor parameter seen as the row of its elements."""
-    return T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
+    flat = T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
+    IRBuilder.name(f"{buffer.name}_flat", flat)
+    return flat
 
 
 def _check_lookup(frame: Frame, node: Node, each: Each) -> None:

@@ -26,7 +26,7 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterato
     Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536.
     """
     with contextlib.ExitStack() as frames:
-        some = [size > 0 for size in (x, y, z) if not isinstance(size, (int, tirx.IntImm))]
+        some = [size > 0 for size in (x, y, z) if not isinstance(size, int) and not _positive(size)]
         if some:
             frames.enter_context(T.If(tirx.all(*some)))
             frames.enter_context(T.Then())
@@ -35,6 +35,10 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterato
         thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
         bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
         yield bx, by, bz, thread
+
+
+def _positive(size: Expr) -> bool:
+    return isinstance(size, tirx.IntImm) and int(size.value) > 0
 
 
 @contextmanager
