@@ -56,10 +56,12 @@ template <class To, class From> __device__ __forceinline__ To tg_bits(From from)
 """
 
 
-@tvm.register_global_func("tvm_callback_cuda_postproc", override=True)
 def _amend(source: str, _: Any) -> str:
     """CUDA source on its way to the compiler: literals reinterpreted by a function."""
     amended, count = _LITERAL.subn(r"tg_bits<\1>(\2)", source)
     head = amended.rindex("#define ushort unsigned short")
     end = amended.index("#endif", head) + len("#endif\n")
     return amended[:end] + _BITS + amended[end:] if count else source
+
+
+tvm.register_global_func("tvm_callback_cuda_postproc", _amend, override=True)
