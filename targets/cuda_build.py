@@ -6,15 +6,21 @@ move, shrink or add one of them.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
+from targets.cuda_compile import compile_source
+from targets.cuda_runtime import load_runtime
 from targets.target import Target
-from targets.tvm_api import IRModule, relax, relax_passes, tirx, tvm
+from targets.tvm_api import IRModule, relax, relax_passes, replaced, tirx, tvm
+from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"
+CALLBACK = "tvm_callback_cuda_compile"  # what TVM calls with CUDA source, and takes machine code from
+_lock = threading.Lock()
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
@@ -43,8 +49,27 @@ compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
 
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
-    """Machine code of a lowered module: its kernels for the GPU, what launches them for this CPU."""
+    """Machine code of a lowered module: its kernels for the GPU, what launches them for this CPU.
+
+    Raises CompileError: a kernel that does not compile, or what to install.
+    """
+    load_runtime()
+    failures: list[TGraphError] = []
+
+    def machine_code(source: str) -> bytes:
+        try:
+            return compile_source(source, target.arch).cubin
+        except TGraphError as error:  # TVM would make another error of it
+            failures.append(error)
+            raise
+
     where = tvm.target.Target({"kind": "cuda", "arch": target.arch, "max_shared_memory_per_block": 48 * 1024,
                                "max_threads_per_block": 1024, "host": "llvm"})
-    with where:
-        return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)
+    with _lock, where, replaced(CALLBACK, machine_code):
+        try:
+            return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()),
+                               tir_pipeline=PIPELINE)
+        except RuntimeError:
+            if failures:
+                raise failures[0] from None
+            raise
