@@ -12,7 +12,7 @@ import numpy as np
 from .build import Builder, missing
 from .compiler import host_source
 
-__all__ = ["ORDERS", "activate", "active", "missing", "order", "racecheck"]
+__all__ = ["ORDERS", "activate", "active", "check", "missing", "order", "racecheck"]
 
 # Threads, warps and blocks between barriers; asynchronous copies at their wait or at once.
 ORDERS = {"forward": (0, 0, 0), "reverse": (1, 0, 1), "shuffled": (2, 1, 0)}
@@ -36,6 +36,7 @@ def activate() -> None:
     # TVM's CUDA runtime asks for these by name, and takes those that are loaded already
     driver, runtime = (ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL) for path in builder.libraries())
     driver.emulator_set_order.argtypes = [ctypes.c_int, ctypes.c_uint64, ctypes.c_int]
+    driver.emulator_check.restype = ctypes.c_char_p
     import tvm_ffi
     from tvm.support import nvcc  # registers the callback that is replaced here
     from tvm.target import Target
@@ -54,6 +55,12 @@ def activate() -> None:
 def active() -> bool:
     """Whether this process has the emulated device."""
     return _driver is not None
+
+
+def check() -> None:
+    """Raises AssertionError if something was written beside an allocation and no call has told so yet."""
+    if _driver is not None and (text := _driver.emulator_check()):
+        raise AssertionError(text.decode())
 
 
 @contextmanager

@@ -31,7 +31,7 @@ Submitted submit(CUstream_st* stream, const Work& work) {
     set_error("work on the default stream while another stream captures");
     return Submitted::not_in_capture;
   }
-  return work() ? Submitted::done : Submitted::failed;
+  return guards_intact() && work() ? Submitted::done : Submitted::failed;
 }
 
 int device_arch() {
@@ -171,5 +171,6 @@ void emulator_set_order(int kind, uint64_t seed, int early_copies) {
   set_order({static_cast<Order::Kind>(kind), seed, early_copies != 0});
 }
 
-const char* emulator_error() { return error_text().c_str(); }
+// What was written beside device memory and not told yet; null if nothing.
+const char* emulator_check() { return guards_intact() ? nullptr : error_text().c_str(); }
 }

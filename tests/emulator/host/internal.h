@@ -24,10 +24,10 @@ bool run_grid(const Launch& launch);
 
 // memory.cpp: device memory
 void* allocate(size_t bytes);               // null if the device has not that much left
-bool release(void* pointer);                // false if it is no allocation, or a guard beside it was overwritten
+bool release(void* pointer);                // false if it is no allocation
 bool holds(const void* pointer, size_t bytes);  // whether an allocation has all of it
 std::string describe(const void* pointer);  // where an address lies, for messages
-bool guards_intact();                       // of all allocations; false at most once for each that was overwritten
+bool guards_intact();                       // of all allocations, and of those freed since; false once for what was overwritten
 size_t memory_total();
 size_t memory_free();
 

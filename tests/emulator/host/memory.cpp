@@ -25,7 +25,7 @@ struct Allocation {
 std::recursive_mutex mutex;
 std::map<char*, Allocation> allocations;  // by the address of the data
 size_t used;
-std::string error;
+std::string error, overwritten;  // `overwritten`: found at a free, told at the next opportunity
 
 bool intact(char* data, const Allocation& a) {
   return guard_intact(data - kAlignment, data) && guard_intact(data + a.bytes, a.map + a.map_bytes - kPage);
@@ -82,12 +82,11 @@ bool release(void* pointer) {
     set_error("cudaFree of a pointer that is no allocation");
     return false;
   }
-  bool good = intact(found->first, found->second);
-  if (!good) set_error("cudaFree: something wrote beside " + size_text(found->second));
+  if (!intact(found->first, found->second)) overwritten = "something wrote beside " + size_text(found->second) + ", seen when that was freed";
   munmap(found->second.map, found->second.map_bytes);
   used -= found->second.bytes;
   allocations.erase(found);
-  return good;
+  return true;
 }
 
 bool holds(const void* pointer, size_t bytes) {
@@ -108,18 +107,20 @@ std::string describe(const void* pointer) {
     if (at >= data + a.bytes) return std::to_string(at - data - a.bytes) + " bytes behind the end of " + size_text(a);
     return "byte " + std::to_string(at - data) + " of " + size_text(a);
   }
-  return "in no allocation";
+  return "in no allocation of device memory";
 }
 
 bool guards_intact() {
   std::lock_guard<std::recursive_mutex> lock(mutex);
   for (auto& [data, a] : allocations) {
     if (intact(data, a)) continue;
-    set_error("wrote beside " + size_text(a));
+    overwritten = "something wrote beside " + size_text(a);
     guard(data, a);
-    return false;
   }
-  return true;
+  if (overwritten.empty()) return true;
+  set_error(overwritten);
+  overwritten.clear();
+  return false;
 }
 
 void set_error(const std::string& text) { error = text; }

@@ -51,7 +51,7 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, 
   switch (submit(stream, [=] { return memmove(to, from, bytes), true; })) {
     case Submitted::done: return cudaSuccess;
     case Submitted::not_in_capture: return result(cudaErrorStreamCaptureImplicit);
-    default: return result(cudaErrorUnknown);
+    default: return result(cudaErrorIllegalAddress);  // of work before it
   }
 }
 
