@@ -15,7 +15,8 @@ from tvm.tirx import compilation_pipeline
 from targets.cuda_compile import compile_source
 from targets.cuda_runtime import load_runtime
 from targets.target import Target
-from targets.tvm_api import IRModule, relax, relax_passes, replaced, tirx, tvm
+from targets.tvm_api import IRModule, relax, relax_passes, tirx, tvm
+from targets.tvm_cuda import replaced
 from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"

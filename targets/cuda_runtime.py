@@ -121,7 +121,7 @@ def load_runtime() -> None:
 
     Raises CompileError that says what to install.
     """
-    from targets.tvm_api import load_cuda_runtime
+    from targets.tvm_cuda import load_cuda_runtime
 
     if load_cuda_runtime():
         return

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from targets.target import default_threads
 
@@ -15,19 +13,16 @@ os.environ.setdefault("TVM_NUM_THREADS", str(default_threads()))
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 import tvm
-import tvm_ffi
-from tvm import base, relax, tirx
+from tvm import relax, tirx
 from tvm.ir import Expr, IRModule, TensorLoad
 from tvm.relax.expr import prim_value
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal
-from tvm_ffi.libinfo import load_lib_ctypes
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "load_cuda_runtime", "prim_value", "relax", "relax_passes", "replaced", "structural_equal", "tirx", "tvm",
-           "tvm_version", "valid_cpus"]
+           "prim_value", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -61,26 +56,6 @@ def cpu_features(mcpu: str) -> frozenset[str]:
 def relax_passes() -> list[tvm.transform.Pass]:
     """TVM's passes from Relax functions in the low form of `lower.py` to its virtual machine."""
     return [relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol()]
-
-
-@contextlib.contextmanager
-def replaced(name: str, function: Callable[..., object]) -> Iterator[None]:
-    """Another function under the name of a global one of TVM's meanwhile."""
-    before = tvm.get_global_func(name)
-    tvm_ffi.register_global_func(name, function, override=True)
-    try:
-        yield
-    finally:
-        tvm_ffi.register_global_func(name, before, override=True)
-
-
-def load_cuda_runtime() -> bool:
-    """Load TVM's CUDA runtime, whose own libraries must be found; whether it is there now."""
-    if tvm.get_global_func("device_api.cuda", allow_missing=True) is None:
-        folder = Path(base._LOADED_LIBS["tvm_runtime"]._name).resolve().parent
-        with contextlib.suppress(OSError, RuntimeError):
-            base._LOADED_LIBS["tvm_runtime_cuda"] = load_lib_ctypes("tvm", "tvm_runtime_cuda", "RTLD_LOCAL", [folder])
-    return tvm.get_global_func("device_api.cuda", allow_missing=True) is not None
 
 
 def int64(value: int) -> Expr:
