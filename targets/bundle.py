@@ -17,9 +17,9 @@ import numpy as np
 
 import tgraph
 from targets.archive import Archive, Content, write_archive
-from targets.engine import CpuEngine, Engine
+from targets.engine import Engine, LibraryEngine, library_engine
 from targets.executable import Executable
-from targets.library import load_library
+from targets.library import Library
 from targets.memory import offsets
 from targets.stages import Stage
 from targets.target import Target
@@ -35,7 +35,7 @@ GRAPHS = ("traced", *COMPILED)
 
 def save(executable: Executable, engine: Engine, path: Path, originals: bool) -> None:
     """Write a bundle. Raises CompileError without a C compiler, TargetError for a target without a library."""
-    if not isinstance(engine, CpuEngine):
+    if not isinstance(engine, LibraryEngine):
         raise TargetError(f"target {executable.target} has no library to save; save the graph itself with graph.save")
     graphs = dict(zip(GRAPHS, (executable.graph, executable.optimized, executable.prepare, executable.kernels)))
     entries = code_entries(engine, graphs)
@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> Executable:
     """Read a bundle. Raises FormatError if it is none or damaged, TargetError if it is for another machine, and OSError."""
     archive = Archive(Path(path))
     target = Target.parse(archive.manifest["target"])
-    if not target.is_host:
+    if target.kind == "cpu" and not target.is_host:
         from targets.tvm_api import host_cpu
 
         raise TargetError(f"{path} was compiled for {target}; this machine ({host_cpu()}) lacks some of its instructions; "
@@ -65,7 +65,7 @@ def load(path: str | os.PathLike[str]) -> Executable:
     archive.verify()
     graphs = read_graphs(archive, GRAPHS)
     graphs["traced"].weights.aliases.update(archive.manifest["aliases"])
-    engine = read_engine(archive, graphs["kernels"])
+    engine = read_engine(archive, graphs["kernels"], target)
     engine.load_prepared(_read_prepared(archive["prepared.bin"], archive.manifest["prepared"]))
     if "weights.safetensors" in archive:
         for name, array in _tensors(archive["weights.safetensors"]).items():
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike[str]) -> Executable:
 
 # Code: what bundles and the cache have in common
 
-def code_entries(engine: CpuEngine, graphs: Mapping[str, Graph]) -> dict[str, Content]:
+def code_entries(engine: LibraryEngine, graphs: Mapping[str, Graph]) -> dict[str, Content]:
     """The library and graphs as entries of an archive. Raises CompileError if the library cannot be linked."""
     image = engine.library.linked().image
     assert image is not None
@@ -89,7 +89,7 @@ def code_entries(engine: CpuEngine, graphs: Mapping[str, Graph]) -> dict[str, Co
     return entries
 
 
-def signatures(engine: CpuEngine) -> list[list[Any]]:
+def signatures(engine: LibraryEngine) -> list[list[Any]]:
     """What tells whether a library's functions are called as the graph says."""
     def of(stage: Stage) -> list[Any]:
         return [stage.name, [n.attrs["function"].name for n in stage.calls], [w.name for w in stage.weights], stage.outputs,
@@ -112,9 +112,12 @@ def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
     return graphs
 
 
-def read_engine(archive: Archive, kernels: Graph) -> CpuEngine:
+def read_engine(archive: Archive, kernels: Graph, target: Target) -> LibraryEngine:
     """The library with what calls it. Raises FormatError if this tgraph calls it in another way than the one that wrote it."""
-    engine = CpuEngine(kernels, load_library(archive["library.so"]))
+    library = Library(image=archive["library.so"])
+    if target.kind == "cpu":  # that of a GPU may not be loaded on this machine
+        library.load()
+    engine = library_engine(target, kernels, library)
     if signatures(engine) != archive.manifest["signatures"]:
         raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
                           f"another way than that of tgraph {tgraph.__version__}; compile it again")

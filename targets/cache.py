@@ -23,7 +23,7 @@ from passes.base import Pass
 from passes.manager import PassRecord
 from targets.archive import Archive, write_archive
 from targets.bundle import COMPILED, code_entries, read_engine, read_graphs, signatures
-from targets.engine import CpuEngine
+from targets.engine import LibraryEngine
 from targets.foreign import foreign_code, source_digest
 from targets.target import Target
 from tgraph.ir.errors import CompileError, TGraphError
@@ -60,7 +60,7 @@ class Compiled:
 
     optimized: Graph
     prepare: Graph
-    engine: CpuEngine
+    engine: LibraryEngine
     records: list[PassRecord]
     lowered: Lowered | None = None
 
@@ -68,8 +68,8 @@ class Compiled:
 class Entry:
     """The place of one compilation in the cache; without a path, it is not to be kept. `result` says what was found there."""
 
-    def __init__(self, path: Path | None, facts: Mapping[str, str], result: CacheResult):
-        self.path, self.facts, self.result = path, facts, result
+    def __init__(self, path: Path | None, target: Target, facts: Mapping[str, str], result: CacheResult):
+        self.path, self.target, self.facts, self.result = path, target, facts, result
 
     def load(self, weights: Weights) -> Compiled | None:
         """What an earlier compilation left here, for these weights; None if none did. A damaged file warns, and is removed."""
@@ -83,7 +83,7 @@ class Entry:
             archive.verify()
             optimized, prepare, kernels = read_graphs(archive, COMPILED).values()
             optimized.weights = prepare.weights = weights
-            engine = read_engine(archive, kernels)
+            engine = read_engine(archive, kernels, self.target)
             records = [PassRecord(**record) for record in archive.manifest["records"]]
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(archive.manifest["time"]))
         except (TGraphError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -127,7 +127,7 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
     folder = cache_folder()
     off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes, target)
     if folder is None or options is None or off is not None:
-        return Entry(None, {}, CacheResult("off", off or ""))
+        return Entry(None, target, {}, CacheResult("off", off or ""))
     from targets.tvm_api import tvm_version
 
     machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
@@ -143,7 +143,8 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
         "TVM": tvm_version(),
         "tgraph": f"{VERSION} {source_digest()[:16]}",
     }
-    return Entry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", facts, CacheResult("miss", ""))
+    return Entry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", target, facts,
+                 CacheResult("miss", ""))
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
 from passes.precision import precision_passes
 from targets.cache import Compiled, find_entry
-from targets.engine import CpuEngine, NumpyEngine
+from targets.engine import NumpyEngine, library_engine
 from targets.executable import Executable
 from targets.library import Library
 from targets.prepare import evaluate_prepare
@@ -29,7 +29,8 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
             cache: bool = True, progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
 
-    target: "cpu" (this machine), "cpu:skylake-avx512", "numpy". level: the pipeline of passes, O0 to O3; `passes` replaces it.
+    target: "cpu" (this machine), "cpu:skylake-avx512", "cuda" (this machine's GPU), "cuda:sm_90", "numpy". level: the pipeline of
+    passes, O0 to O3; `passes` replaces it.
     cache: take what an earlier compilation of the same graph left on disk, and leave it there for the next one
     (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
     itself does not change.
@@ -72,7 +73,7 @@ def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progr
 
 
 def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
-    """For a CPU, from scratch."""
+    """By TVM, from scratch."""
     from targets import lower
     from targets.select_kernels import select_kernels
 
@@ -89,7 +90,7 @@ def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progres
         raise
     except Exception as error:  # TVM's own errors have many classes
         raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {_first_line(error)}") from error
-    return Compiled(optimized, prepare, CpuEngine(kernels, library), records, lowered)
+    return Compiled(optimized, prepare, library_engine(target, kernels, library), records, lowered)
 
 
 def _check_data(graph: Graph) -> None:

@@ -6,16 +6,23 @@ move, shrink or add one of them. (Its elimination of common subexpressions is le
 
 from __future__ import annotations
 
-import re
+import threading
 from typing import Any
 
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
+from targets import cuda_source  # noqa: F401  (TVM calls it with every source)
+from targets.cuda_compile import compile_source
+from targets.cuda_runtime import load_runtime
 from targets.target import Target
 from targets.tvm_api import IRModule, relax, relax_passes, tirx, tvm
+from targets.tvm_cuda import replaced
+from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"
+CALLBACK = "tvm_callback_cuda_compile"  # what TVM calls with CUDA source, and takes machine code from
+_lock = threading.Lock()
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
@@ -42,26 +49,27 @@ compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
 
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
-    """Machine code of a lowered module: its kernels for the GPU, what launches them for this CPU."""
+    """Machine code of a lowered module: its kernels for the GPU, what launches them for this CPU.
+
+    Raises CompileError: a kernel that does not compile, or what to install.
+    """
+    load_runtime()
+    failures: list[TGraphError] = []
+
+    def machine_code(source: str) -> bytes:
+        try:
+            return compile_source(source, target.arch).cubin
+        except TGraphError as error:  # TVM would make another error of it
+            failures.append(error)
+            raise
+
     where = tvm.target.Target({"kind": "cuda", "arch": target.arch, "max_shared_memory_per_block": 48 * 1024,
                                "max_threads_per_block": 1024, "host": "llvm"})
-    with where:
-        return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)
-
-
-# TVM prints `reinterpret` as a read through the address of its operand, also where that is a literal, which has none.
-_LITERAL = re.compile(r"\(\*\((\w+) \*\)\(&\(((?:\(\w+\))?-?[0-9][\w.+]*(?:/\*[^*]*\*/)?)\)\)\)")
-_BITS = """\
-template <class To, class From> __device__ __forceinline__ To tg_bits(From from) { return *(To*)&from; }
-"""
-
-
-def _amend(source: str, _: Any) -> str:
-    """CUDA source on its way to the compiler: literals reinterpreted by a function."""
-    amended, count = _LITERAL.subn(r"tg_bits<\1>(\2)", source)
-    head = amended.rindex("#define ushort unsigned short")
-    end = amended.index("#endif", head) + len("#endif\n")
-    return amended[:end] + _BITS + amended[end:] if count else source
-
-
-tvm.register_global_func("tvm_callback_cuda_postproc", _amend, override=True)
+    with _lock, where, replaced(CALLBACK, machine_code):
+        try:
+            return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()),
+                               tir_pipeline=PIPELINE)
+        except RuntimeError:
+            if failures:
+                raise failures[0] from None
+            raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from passes.manager import PassRecord
-from targets.engine import BadIndex, CpuEngine, Engine
+from targets.engine import BadIndex, Engine, LibraryEngine
 from targets.outputs import name_buffers
 from targets.target import Target
 from tgraph.ir.binding import bind_inputs, name_feeds
@@ -66,16 +66,18 @@ class Executable:
         """Run on feeds by name; outputs by name. `out` as in a call. Raises InputError."""
         return self._run(name_feeds(self.graph, (), feeds), out)
 
-    def _run(self, feeds: Mapping[str, Any], out: Any) -> dict[str, np.ndarray]:
-        arrays, sizes = bind_inputs(self.graph, feeds)
+    def _run(self, feeds: Mapping[str, Any], out: Any) -> dict[str, Any]:
+        arrays, sizes = bind_inputs(self.graph, feeds, self._engine.adopt)
         buffers = name_buffers(self.graph, out)
+        inputs = [arrays[i.name] for i in self.graph.inputs]
         try:
-            return self._engine.run([arrays[i.name] for i in self.graph.inputs], sizes, buffers)
+            results = self._engine.run(inputs, sizes, self._engine.adopt_buffers(buffers))
         except BadIndex:
             # the interpreter finds the index and says where it stands
-            Interpreter(self.graph, weights=self._weights).run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
+            Interpreter(self.graph, weights=self._weights).run_bound([np.asarray(a) for a in inputs], sizes)
             raise CompileError(f"a kernel of {self.graph.name} met an index outside of its table that the reference "
                                "does not; this is an error of tgraph") from None
+        return {**results, **buffers}
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
@@ -106,7 +108,7 @@ class Executable:
             return graphs[what].text(scopes=True) + "\n"
         if what not in LEVELS_OF_SOURCE:
             raise TargetError(f"no source {what!r}; there is {', '.join(LEVELS_OF_SOURCE)}")
-        if not isinstance(self._engine, CpuEngine):
+        if not isinstance(self._engine, LibraryEngine):
             raise TargetError(f"target {self.target} has no source {what!r}")
         if self._lowered is None:
             if self.cache is None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,19 @@ COMPILERS = ("g++", "clang++", "c++")
 
 @dataclass(frozen=True)
 class Library:
-    """TVM's module, and the bytes of the shared library that it was loaded from, if it was."""
+    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for."""
 
-    module: Any
+    loaded: Any = None
     image: np.ndarray | None = None
+
+    @cached_property
+    def module(self) -> Any:
+        return _load(self.image) if self.image is not None else self.loaded
+
+    def load(self) -> Library:
+        """The same, loaded now: damage shows, and the first call does not wait for it."""
+        self.module
+        return self
 
     def linked(self) -> Library:
         """The same as a shared library. TVM translates a library in memory at its first call, and this one now.
@@ -33,7 +43,7 @@ class Library:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "library.so"
             _link(self.module, path)
-            return load_library(np.fromfile(path, np.uint8))
+            return Library(image=np.fromfile(path, np.uint8)).load()
 
 
 def find_compiler() -> str | None:
@@ -42,15 +52,15 @@ def find_compiler() -> str | None:
     return shutil.which(compiler) if compiler else None
 
 
-def load_library(image: np.ndarray) -> Library:
-    """The library with these bytes. The file that the system loads it from is gone as soon as it is mapped."""
+def _load(image: np.ndarray) -> Any:
+    """The module of a library with these bytes. The file that the system loads it from is gone as soon as it is mapped."""
     from targets.tvm_api import tvm
 
     descriptor, name = tempfile.mkstemp(suffix=".so")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(image.data)
-        return Library(tvm.runtime.load_module(name), image)
+        return tvm.runtime.load_module(name)
     finally:
         os.unlink(name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from tgraph.ir.errors import InputError
 from tgraph.ir.graph import Graph
 
 
-def name_buffers(graph: Graph, out: Any) -> dict[str, np.ndarray]:
+def name_buffers(graph: Graph, out: Any) -> dict[str, Any]:
     """The caller's `out` by output: an array for the only output, a tuple for all, a mapping for some.
 
-    Raises InputError for unknown names, a wrong number, and what is no array that can be written.
+    Raises InputError for unknown names and a wrong number.
     """
     names = [name for name, _ in graph.outputs]
     if out is None:
@@ -29,19 +29,37 @@ def name_buffers(graph: Graph, out: Any) -> dict[str, np.ndarray]:
             raise InputError(f"{graph.name} has {len(names)} outputs ({', '.join(names)}), out has {len(arrays)}; "
                              "a dict may name some of them")
         given = dict(zip(names, arrays))
-    for name, array in given.items():
+    for name in given:
         if name not in names:
             raise InputError(f"{graph.name} has no output {name!r}; its outputs: {', '.join(names)}")
+    return given
+
+
+def check_host_buffers(given: Mapping[str, Any]) -> None:
+    """Raises InputError for what is no NumPy array that can be written, or is the same memory as another."""
+    for name, array in given.items():
         if not isinstance(array, np.ndarray):
             raise InputError(f"out for output {name!r} must be a NumPy array, got {type(array).__name__}")
         if not array.flags.writeable:
             raise InputError(f"out for output {name!r} is read-only")
+    check_apart(given, np.shares_memory)
+
+
+def check_apart(given: Mapping[str, Any], overlap: Callable[[Any, Any], bool]) -> None:
+    """Raises InputError if two of the caller's arrays are the same memory."""
     listed = list(given.items())
     for i, (name, array) in enumerate(listed):
         for other, another in listed[:i]:
-            if np.shares_memory(array, another):
+            if overlap(array, another):
                 raise InputError(f"out for outputs {other!r} and {name!r} is the same memory")
-    return given
+
+
+def check_buffer(graph: Graph, name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raises InputError if the caller's array for an output is not of the output's shape and element type."""
+    if array.shape != tuple(shape) or array.dtype != dtype:
+        type = next(value.type for other, value in graph.outputs if other == name)
+        raise InputError(f"output {name!r} ({type}) is {dtype}{list(shape)} here, out for it is "
+                         f"{array.dtype}{list(array.shape)}")
 
 
 class Outputs(dict[str, np.ndarray]):
@@ -59,7 +77,7 @@ class Outputs(dict[str, np.ndarray]):
         """Find memory for an output that a kernel will write. Raises InputError if the caller's does not fit."""
         array = self.given.get(name)
         if array is not None:
-            self._check(name, array, shape, dtype)
+            check_buffer(self.graph, name, array, shape, dtype)
             if shareable(array) and not any(np.may_share_memory(array, i) for i in self.inputs):
                 self[name] = array
                 return
@@ -70,13 +88,7 @@ class Outputs(dict[str, np.ndarray]):
         for name, array in self.given.items():
             value = self[name]
             if value is not array:
-                self._check(name, array, value.shape, value.dtype)
+                check_buffer(self.graph, name, array, value.shape, value.dtype)
                 array[...] = value
                 self[name] = array
         return {name: self[name] for name, _ in self.graph.outputs}
-
-    def _check(self, name: str, array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        if array.shape != tuple(shape) or array.dtype != dtype:
-            type = next(value.type for other, value in self.graph.outputs if other == name)
-            raise InputError(f"output {name!r} ({type}) is {dtype}{list(shape)} here, out for it is "
-                             f"{array.dtype}{list(array.shape)}")

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from targets.engine import CpuEngine, Engine
+from targets.cpu_engine import CpuEngine
+from targets.engine import Engine
 from tgraph.ir.binding import bind_inputs
 from tgraph.ir.dims import evaluate
 from tgraph.ir.errors import TargetError

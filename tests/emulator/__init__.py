@@ -48,8 +48,28 @@ def activate() -> None:
         return builder.kernels(host_source(source, int(digits))).read_bytes()
 
     tvm_ffi.register_global_func("tvm_callback_cuda_compile", compile_cuda, override=True)
+    from targets import cuda_compile
+
+    compiler = Emulated(builder)
+    cuda_compile.COMPILERS.clear()
+    cuda_compile.COMPILERS["emulator"] = lambda: compiler
     del nvcc, runtime
     _driver = driver
+
+
+class Emulated:
+    """What tgraph compiles CUDA source with meanwhile: g++."""
+
+    name = "the emulator"
+
+    def __init__(self, builder: Builder):
+        self.builder = builder
+
+    def cubin(self, source: str, arch: str) -> tuple[bytes, str]:
+        return self.builder.kernels(host_source(source, int(arch.removeprefix("sm_")))).read_bytes(), ""
+
+    def ptx(self, source: str, arch: str) -> str:
+        return "// the emulator has no PTX"
 
 
 def active() -> bool:

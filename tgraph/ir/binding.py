@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .types import TensorType
 from .values import Input
 
 Sizes = dict[str, int]
+Adopt = Callable[[Any], Any]
 
 
 def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,13 +40,20 @@ def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]
     return feeds
 
 
-def as_array(value: Any, input: Input) -> np.ndarray:
+def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
     """One feed as an array of exactly the input's element type; Python numbers adapt, anything with DLPack goes in.
 
-    Raises InputError that names the input, what was expected and what came.
+    adopt: gives an array of its own kind, with NumPy's `shape`, `ndim` and `dtype`, for a value that is none of NumPy's business;
+    else None. Raises InputError that names the input, what was expected and what came.
     """
     want = input.type
-    if isinstance(value, (bool, int, float)):
+    try:
+        own = None if adopt is None or isinstance(value, np.ndarray) else adopt(value)
+    except InputError as error:
+        raise InputError(f"input {input.name!r} is {want}: {error}") from None
+    if own is not None:
+        value = own
+    elif isinstance(value, (bool, int, float)):
         is_float, is_bool = isinstance(value, float), isinstance(value, bool)
         if (is_float and not want.dtype.is_float) or (want.dtype.is_bool and not is_bool):
             raise InputError(f"input {input.name!r} is {want}, got the Python {type(value).__name__} {value!r}")
@@ -63,13 +71,12 @@ def as_array(value: Any, input: Input) -> np.ndarray:
         raise InputError(f"input {input.name!r} must be {want.dtype}, got {value.dtype} (the graph takes {want})")
     if value.ndim != want.rank:
         raise InputError(f"input {input.name!r} must have rank {want.rank} ({want}), got shape {list(value.shape)}")
-    array: np.ndarray = value
-    return array
+    return value
 
 
-def bind_inputs(graph: Graph, feeds: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], Sizes]:
-    """Check all feeds and solve for the dims of the inputs. Raises InputError."""
-    arrays = {i.name: as_array(feeds[i.name], i) for i in graph.inputs}
+def bind_inputs(graph: Graph, feeds: Mapping[str, Any], adopt: Adopt | None = None) -> tuple[dict[str, Any], Sizes]:
+    """Check all feeds and solve for the dims of the inputs. Raises InputError. `adopt` as in `as_array`."""
+    arrays = {i.name: as_array(feeds[i.name], i, adopt) for i in graph.inputs}
     sizes: Sizes = {}
     source: dict[str, str] = {}
     for input in graph.inputs:

@@ -1,0 +1,132 @@
+"""Running a compiled kernel graph on the CPU: inputs in, outputs out, with one arena for all that lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from targets.engine import BadIndex, Layout, LibraryEngine, Sizes
+from targets.library import Library
+from targets.memory import aligned_empty
+from targets.outputs import Outputs
+from targets.runner import runner
+from targets.stages import Stage
+from targets.tensors import as_tensor, share, shareable
+from tgraph.ir.dims import evaluate
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Input, Parameter, Value
+
+
+class CpuEngine(LibraryEngine):
+    """Calls the Relax functions of a library, one a stage, on the runner's thread."""
+
+    def __init__(self, graph: Graph, library: Library):
+        super().__init__(graph, library)
+        self._functions: list[Any] = []
+        self._vm: Any = None
+        self._weights: dict[str, Any] = {}
+        self._status = aligned_empty((1,), np.dtype(np.int32))
+        self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
+        super().load_prepared(prepared)
+        self._weights = {name: as_tensor(array) for name, array in prepared.items()}
+
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name, in the arrays of `out` where it has them. Raises BadIndex, and InputError if `out` does not fit."""
+        result: dict[str, np.ndarray] = runner()(lambda: self._run(arrays, dict(sizes), out))
+        return result
+
+    def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        known = dict(sizes)
+
+        def observed() -> None:
+            self._start()
+            self._vm.set_instrument(instrument)
+            try:
+                self._run(arrays, known, {})
+            finally:
+                self._vm = None  # a fresh machine has no instrument
+                self._functions = []
+
+        runner()(observed)
+        return known
+
+    def _start(self) -> None:
+        from targets.tvm_api import relax, tvm
+
+        if self._vm is None:
+            # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
+            self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
+            self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
+
+    def _run(self, arrays: Sequence[np.ndarray], known: dict[str, int], out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self._start()
+        values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
+        outputs = Outputs(self.graph, out, arrays)
+        layout = self._layout(known)
+        arena = runner().arena(layout.arena_bytes)
+        functions = iter(self._functions)
+        for stage in self.stages:
+            if stage.calls:
+                self._call(stage, next(functions), values, outputs, known, layout, arena)
+            if stage.host is not None:
+                self._on_host(stage, values, outputs, known, layout, arena)
+        for name, value in self.graph.outputs:  # what no kernel writes: an input, a weight, or one value under two names
+            if name not in outputs:
+                outputs[name] = self._copy(value, values, outputs)
+        return outputs.finish()
+
+    def _call(self, stage: Stage, function: Any, values: dict[Value, np.ndarray], outputs: Outputs,
+              sizes: dict[str, int], layout: Layout, arena: Any) -> None:
+        plan, results = self._stage_layout(stage, sizes, layout)
+        for name, shape, dtype in results:
+            if name not in outputs:  # else an earlier stage wrote it, and this one reads it
+                outputs.allocate(name, shape, dtype)
+        status: list[Any] = []
+        if stage.has_status:
+            self._status[0] = 0
+            status = [share(self._status)]
+        function(*[self._feed(v, values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
+                 *[share(outputs[name]) for name in stage.outputs], *status, plan)
+        if status and self._status[0]:
+            raise BadIndex
+
+    def _feed(self, value: Value, array: np.ndarray) -> Any:
+        """An input as a tensor: its own memory if TVM can share it, else a copy in memory that is kept for the next call."""
+        if shareable(array):
+            return share(array)
+        staging = self._staging.get(value)
+        if staging is None or staging.nbytes < array.nbytes:
+            staging = self._staging[value] = aligned_empty((array.nbytes,), np.dtype(np.uint8))
+        copy = staging[:array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return share(copy)
+
+    def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
+                 sizes: dict[str, int], layout: Layout, arena: Any) -> None:
+        """Run the node between two stages in NumPy; it binds the dims that it decides."""
+        node = stage.host
+        assert node is not None
+        operands = [self._read(v, values, outputs, sizes, layout, arena) for v in node.inputs]
+        results = self._interpreter.run_node(node, operands, sizes)
+        values.update(zip(node.results, results))
+
+    def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,
+              layout: Layout, arena: Any) -> np.ndarray:
+        if value in self.plan.values:
+            start = layout.offsets[self.plan.values.index(value)]
+            raw = arena.numpy()[start:start + evaluate(value.type.nbytes, sizes)]
+            return np.array(raw.view(value.dtype.numpy).reshape(value.type.evaluate(sizes)))
+        return self._copy(value, values, outputs)
+
+    def _copy(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray]) -> np.ndarray:
+        if isinstance(value, Parameter):
+            return np.array(self.prepared[value.name])
+        if value in values or isinstance(value, Input):
+            return np.array(values[value])
+        return np.array(next(outputs[name] for name, v in self.graph.outputs if v is value and name in outputs))

@@ -1,0 +1,214 @@
+"""Running a compiled kernel graph on a GPU: weights and all that lies between stay there, results go where they are wanted."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from targets.cuda_device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
+from targets.cuda_runtime import require_device
+from targets.device_array import DeviceArray, adopt, alias, on_gpu
+from targets.engine import REMEMBERED, Layout, LibraryEngine, Sizes
+from targets.library import Library
+from targets.memory import offsets
+from targets.outputs import check_apart, check_host_buffers
+from targets.stages import HOST, Stage
+from targets.target import ALIGNMENT
+from tgraph.ir.dims import evaluate
+from tgraph.ir.errors import InputError, TargetError
+from tgraph.ir.graph import Graph
+from tgraph.ir.types import TensorType
+from tgraph.ir.values import Value
+
+GRAPHS = 32  # CUDA graphs that an executable keeps
+
+
+@dataclass
+class CudaLayout(Layout):
+    """A layout with slots behind the values: for inputs and what the host makes (which are staged, by the slot's distance from
+    `staged`), and for outputs by name. `views`: tensors over slots, for one generation of the arena."""
+
+    staged: int = 0
+    staged_bytes: int = 0
+    slots: dict[Value | str, int] = field(default_factory=dict)
+    generation: int = 0
+    views: dict[Hashable, Any] = field(default_factory=dict)
+
+
+class CudaEngine(LibraryEngine):
+    """Calls the Relax functions of a library on device 0, one call at a time.
+
+    graphs: whether what a stage launches is captured as a CUDA graph when its sizes come a second time, and replayed after that.
+    """
+
+    def __init__(self, graph: Graph, library: Library, arch: str, graphs: bool = True):
+        super().__init__(graph, library)
+        self.arch, self.graphs = arch, graphs
+        self.has_status = any(stage.has_status for stage in self.stages)
+        self.weights: dict[str, Any] = {}
+        self.status: Any = None  # on the device; kernels set it, and it stays set
+        self._seen: np.ndarray | None = None  # its copy on the host, which every call renews
+        self._vm: Any = None
+        self._functions: dict[str, Any] = {}
+        self._captured: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._met: OrderedDict[Hashable, None] = OrderedDict()
+
+    def adopt(self, value: Any) -> Any:
+        return adopt(value) if on_gpu(value) else None
+
+    def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
+        there = {name: alias(array) for name, array in out.items() if on_gpu(array)}
+        check_host_buffers({name: array for name, array in out.items() if name not in there})
+        check_apart(there, DeviceArray.overlaps)
+        return {**out, **there}
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        """Take the prepared tensors. They go to the device at the first call, and from then on at once."""
+        super().load_prepared(prepared)
+        if self.weights:
+            device = cuda_device()
+            with device.use():
+                self._upload(device)
+
+    def run(self, arrays: Sequence[Any], sizes: Sizes, out: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name: in the arrays of `out` where it has them, on the device if an input is there, else NumPy arrays.
+
+        Raises BadIndex; InputError if `out` does not fit, or for an index of an earlier call whose outputs stayed on the device;
+        TargetError if the GPU cannot run this, or has no memory for it.
+        """
+        from targets.cuda_call import Call
+
+        device = cuda_device()
+        with device.use():
+            self._start(device)
+            self.check()
+            return Call(self, device, arrays, dict(sizes), out).run()
+
+    def observe(self, arrays: Sequence[Any], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        from targets.cuda_call import Call
+
+        device, known = cuda_device(), dict(sizes)
+        with device.use():
+            self._start(device)
+            self._vm.set_instrument(instrument)
+            graphs, self.graphs = self.graphs, False
+            try:
+                Call(self, device, arrays, known, {}).run()
+                device.synchronize()
+            finally:
+                self._vm, self._functions, self.graphs = None, {}, graphs  # a fresh machine has no instrument
+        return known
+
+    def check(self) -> None:
+        """Raises InputError if a call whose outputs stayed on the device met an index outside of its table."""
+        if self._seen is not None and self._seen[0]:
+            self.forget_status()
+            raise InputError(f"{self.graph.name}: an index of an earlier call, whose outputs stayed on the GPU, was outside of "
+                             "its table; a call with inputs from the host names the index")
+
+    def bad_index(self) -> bool:
+        """Whether an index was bad, as of the last copy of the status; it is then forgotten."""
+        bad = self._seen is not None and bool(self._seen[0])
+        if bad:
+            self.forget_status()
+        return bad
+
+    def read_status(self, device: CudaDevice) -> None:
+        """Begin to copy the status to the host."""
+        if self._seen is not None:
+            device.copy(self._seen.ctypes.data, int(self.status.data_ptr()), 4, TO_HOST)
+
+    def forget_status(self) -> None:
+        assert self._seen is not None
+        device = cuda_device()
+        with device.use():
+            device.synchronize()
+            self._seen[0] = 0
+            device.copy(int(self.status.data_ptr()), self._seen.ctypes.data, 4, TO_DEVICE)
+
+    def launch(self, device: CudaDevice, stage: Stage, key: Hashable | None, arguments: Callable[[], list[Any]]) -> None:
+        """Begin what a stage does. `key`: of calls that bring the same `arguments`; None if they may be others each time."""
+        function = self._functions[stage.name]
+        if key is None or not self.graphs:
+            function(*arguments())
+            return
+        generation, executable = self._captured.get(key, (0, None))
+        if executable is not None and generation == device.generation:
+            self._captured.move_to_end(key)
+            device.launch(executable)
+            return
+        if key not in self._met:  # the first time kernels may have to be loaded, which a capture forbids
+            self._met[key] = None
+            if len(self._met) > REMEMBERED:
+                self._met.popitem(last=False)
+            function(*arguments())
+            return
+        given = arguments()
+        try:
+            executable = device.capture(lambda: function(*given))
+        except (TargetError, RuntimeError) as error:
+            self.graphs = False
+            warnings.warn(f"{self.graph.name} runs without CUDA graphs: {error}", stacklevel=2)
+            function(*given)
+            return
+        self._keep(device, key, executable)
+        device.launch(executable)
+
+    def _keep(self, device: CudaDevice, key: Hashable, executable: Any) -> None:
+        _, old = self._captured.pop(key, (0, None))
+        if len(self._captured) >= GRAPHS:
+            _, (_, old) = self._captured.popitem(last=False)
+        if old is not None:
+            device.forget(old)
+        self._captured[key] = device.generation, executable
+
+    def _start(self, device: CudaDevice) -> None:
+        from targets.tvm_api import relax, tvm
+
+        if self._vm is not None:
+            return
+        if not self.weights:
+            require_device(self.arch)
+            self._upload(device)
+        if self.has_status and self._seen is None:
+            self.status = device.empty(4)._create_view((1,), "int32", 0)
+            self._seen = device.host_results.take(4).view(np.int32)
+            self.forget_status()
+        self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
+        self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
+
+    def _upload(self, device: CudaDevice) -> None:
+        """Copy the prepared tensors to the device: where those before them were, so that captured graphs stay true."""
+        starts, end = offsets(self.prepared.values())
+        if not self.weights:
+            memory = device.empty(end)
+            self.weights = {name: memory._create_view(array.shape, array.dtype.name, start)
+                            for (name, array), start in zip(self.prepared.items(), starts)}
+        for name, array in self.prepared.items():
+            dense = np.ascontiguousarray(array)
+            device.copy(int(self.weights[name].data_ptr()), dense.ctypes.data, dense.nbytes, TO_DEVICE)
+        device.synchronize()
+
+    def _place(self, sizes: Sizes) -> CudaLayout:
+        places, end = self.plan.place(sizes)
+        layout = CudaLayout(places, end, staged=_aligned(end))
+        made = [r for node in self.graph.nodes if node.op.name in HOST for r in node.results]
+        end = layout.staged
+        wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
+        for key, type in [*wanted, *self._types.items()]:
+            if isinstance(key, str) and not layout.staged_bytes:
+                layout.staged_bytes = end - layout.staged
+            layout.slots[key] = end
+            end = _aligned(end + evaluate(type.nbytes, sizes))
+        layout.arena_bytes = end
+        return layout
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
