@@ -13,6 +13,7 @@ from targets.engine import BadIndex
 from targets.memory import offsets
 from targets.outputs import check_buffer
 from targets.stages import Stage
+from tgraph.ir.dims import evaluate
 from tgraph.ir.values import Parameter, Value
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Call:
     def __init__(self, engine: CudaEngine, device: CudaDevice, arrays: Sequence[Any], sizes: dict[str, int],
                  out: Mapping[str, Any]):
         self.engine, self.device, self.arrays, self.sizes, self.out = engine, device, arrays, sizes, out
+        sizes.update({name: evaluate(limit, sizes) for name, limit in engine.unknown.items()})
         inputs = [a for a in arrays if isinstance(a, DeviceArray)]
         self.stays = bool(inputs)  # whether outputs stay on the device
         self.direct = sum(a.nbytes for a in inputs) > DIRECT
@@ -107,8 +109,9 @@ class Call:
 
         def arguments() -> list[Any]:
             status = [self.engine.status] if stage.has_status else []
+            counts = [self.engine.counts[name] for name in stage.counts]
             return [*[self.tensors[v] for v in stage.inputs], *[self.engine.weights[w.name] for w in stage.weights], self.arena,
-                    *[self.tensors[name] for name in stage.outputs], *status, plan]
+                    *[self.tensors[name] for name in stage.outputs], *status, *counts, plan]
 
         key = None if self.direct else (stage.name, *sorted(self.sizes.items()))
         self.engine.launch(self.device, stage, key, arguments)

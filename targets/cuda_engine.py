@@ -17,7 +17,7 @@ from targets.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.library import Library
 from targets.memory import offsets
 from targets.outputs import check_apart, check_host_buffers
-from targets.stages import HOST, Stage
+from targets.stages import DECIDE, Stage
 from targets.target import ALIGNMENT
 from tgraph.ir.dims import evaluate
 from tgraph.ir.errors import InputError, TargetError
@@ -51,6 +51,7 @@ class CudaEngine(LibraryEngine):
         self.arch, self.graphs = arch, graphs
         self.has_status = any(stage.has_status for stage in self.stages)
         self.weights: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}  # on the device, each i64[1]: the sizes that kernels decide
         self.status: Any = None  # on the device; kernels set it, and it stays set
         self._seen: np.ndarray | None = None  # its copy on the host, which every call renews
         self._vm: Any = None
@@ -180,6 +181,7 @@ class CudaEngine(LibraryEngine):
             self.status = device.empty(4)._create_view((1,), "int32", 0)
             self._seen = device.host_results.take(4).view(np.int32)
             self.forget_status()
+        self.counts = {name: device.empty(8)._create_view((1,), "int64", 0) for name in self.unknown}
         self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
         self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
 
@@ -198,7 +200,7 @@ class CudaEngine(LibraryEngine):
     def _place(self, sizes: Sizes) -> CudaLayout:
         places, end = self.plan.place(sizes)
         layout = CudaLayout(places, end, staged=_aligned(end))
-        made = [r for node in self.graph.nodes if node.op.name in HOST for r in node.results]
+        made = [r for node in self.graph.nodes if node.op.name in DECIDE for r in node.results]
         end = layout.staged
         wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
         for key, type in [*wanted, *self._types.items()]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from targets.library import Library
 from targets.outputs import Outputs, check_host_buffers
-from targets.stages import Stage, plan_stages, size_limits
+from targets.stages import Stage, plan_stages, size_limits, unknown_sizes
 from targets.target import Target
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
@@ -84,7 +84,7 @@ class LibraryEngine(HostEngine):
         self.graph = graph
         self.library = library
         self.stages, self.plan = plan_stages(graph)
-        self.limits = size_limits(graph)
+        self.limits, self.unknown = size_limits(graph), unknown_sizes(graph)
         self.prepared: dict[str, np.ndarray] = {}
         self._types = {name: value.type for name, value in graph.outputs}
         self._interpreter = Interpreter(graph, faithful=True, weights=self.prepared)  # of the nodes between stages

@@ -7,21 +7,23 @@ parameters are the stage's inputs, its weights, one arena of bytes, the outputs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from targets.backend import backend_of
 from targets.kernels import frame
-from targets.kernels.signature import lookups
-from targets.stages import MemoryPlan, Stage, call_sizes
+from targets.kernels.signature import function_symbols, lookups
+from targets.stages import MemoryPlan, Stage, call_sizes, unknown_sizes
 from targets.target import Target
 from targets.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
-from tgraph.ir.dims import DimLike, as_symbol
+from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
+from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 
 Progress = Callable[[str], None]
+Unknown = tuple[str, ...]  # names of sizes
 
 
 @dataclass(frozen=True)
@@ -40,37 +42,58 @@ class Lowered:
 
 def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
           progress: Progress = lambda _: None) -> Lowered:
-    """Emit every kernel once, and a function for each stage."""
+    """Emit every kernel once (once more where a call has sizes that only the device knows), and a function for each stage."""
+    variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
+    sizes = unknown_sizes(graph)
+    unknown_of = {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}
+    for call, unknown in unknown_of.items():
+        variants[call.attrs["function"].name][unknown] = None
     builder = relax.BlockBuilder()
     kernels: dict[str, PrimFunc] = {}
     symbols: dict[str, relax.Expr] = {}
     for name, function in graph.functions.items():
         progress(f"kernel {name}")
-        kernels[name] = emit_kernel(function, target)
-        symbols[name] = builder.add_func(kernels[name], kernel_symbol(name))
+        for unknown in variants[name]:
+            symbol = kernel_symbol(name, unknown)
+            kernels[symbol] = emit_kernel(function, target, unknown)
+            symbols[symbol] = builder.add_func(kernels[symbol], symbol)
     module = builder.get()
     for stage in stages:
-        module[stage.name] = _StageLowering(graph, stage, plan, symbols).build()
+        module[stage.name] = _StageLowering(graph, stage, plan, symbols, unknown_of).build()
     return Lowered(module, kernels, target)
 
 
-def kernel_symbol(name: str) -> str:
+def kernel_symbol(name: str, unknown: Unknown = ()) -> str:
     """A function's name as a symbol of the library."""
-    return "kernel_" + "".join(c if c.isalnum() else "_" for c in name)
+    return "_".join(["kernel", "".join(c if c.isalnum() else "_" for c in name), *unknown])
 
 
-def emit_kernel(function: Graph, target: Target) -> PrimFunc:
+def unknown_to(graph: Graph, call: Node, unknown: Collection[str]) -> Unknown:
+    """Which symbolic sizes of a function only the device knows in this call."""
+    found = []
+    for formal, actual in zip(function_symbols(call.attrs["function"]), call_sizes(graph, call)):
+        names = {s.name for s in symbols(actual)} if isinstance(actual, Dim) else set()
+        if names.isdisjoint(unknown):
+            continue
+        if as_symbol(actual) is None:
+            raise CompileError(f"kernel {call.attrs['function'].name}: only the device knows all of {formal} = {actual}")
+        found.append(formal)
+    return tuple(found)
+
+
+def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimFunc:
     """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
     backend = backend_of(target)
     emit = backend.family_of(function)
-    return frame.build(function, kernel_symbol(function.name), lambda f: emit(f, target), backend.each)
+    return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown)
 
 
 class _StageLowering:
     """Builds the Relax function of one stage."""
 
-    def __init__(self, graph: Graph, stage: Stage, plan: MemoryPlan, kernels: dict[str, relax.Expr]):
-        self.graph, self.stage, self.plan, self.kernels = graph, stage, plan, kernels
+    def __init__(self, graph: Graph, stage: Stage, plan: MemoryPlan, kernels: dict[str, relax.Expr],
+                 unknown_of: Mapping[Node, Unknown]):
+        self.graph, self.stage, self.plan, self.kernels, self.unknown_of = graph, stage, plan, kernels, unknown_of
         self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
         self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
         self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
@@ -83,6 +106,7 @@ class _StageLowering:
         weights: dict[Value, relax.Expr] = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
         arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
         written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}
+        self.counts = {n: relax.Var(f"count_{n}", relax.TensorType((1,), "int64")) for n in stage.counts}
         status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
         plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
         tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
@@ -90,7 +114,7 @@ class _StageLowering:
             tensors[self.plan.values[number]] = self._view(arena, number)
         for node in stage.calls:
             self._call(node, tensors, status)
-        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, plan]
+        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.counts.values(), plan]
         body = relax.SeqExpr([relax.BindingBlock(self.bindings)], relax.Tuple([]))
         function = relax.Function(parameters, body, relax.TupleType([]), is_pure=False)
         return function.with_attr("global_symbol", stage.name)
@@ -99,8 +123,10 @@ class _StageLowering:
         function = node.attrs["function"]
         arguments = [tensors[v] for v in (*node.inputs, *node.results)]
         arguments += status if lookups(function) else []
-        arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in call_sizes(self.graph, node)]
-        call = relax.Call(self.kernels[function.name], arguments)
+        sizes, unknown = dict(zip(function_symbols(function), call_sizes(self.graph, node))), self.unknown_of[node]
+        arguments += [self.counts[str(sizes[formal])] for formal in unknown]
+        arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in sizes.values()]
+        call = relax.Call(self.kernels[kernel_symbol(function.name, unknown)], arguments)
         self.bindings.append(relax.VarBinding(relax.Var(f"_{len(self.bindings)}", relax.TupleType([])), call))
 
     def _view(self, arena: relax.Expr, number: int) -> relax.Expr:

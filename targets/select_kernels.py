@@ -16,7 +16,7 @@ from targets import canonical
 from targets.backend import Backend, backend_of
 from targets.kernels.access import READ
 from targets.kernels.scalar import SCALAR
-from targets.stages import HOST
+from targets.stages import DECIDE, can_stay
 from targets.target import Target
 from tgraph.ir.analysis import arranged, is_convex, prepared
 from tgraph.ir.errors import CompileError
@@ -33,12 +33,16 @@ MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor
 
 @dataclass(frozen=True)
 class Grouping:
-    """One graph on its way into kernels; `taken` are the nodes that belong to one, `ready` the prepare part."""
+    """One graph on its way into kernels.
+
+    `taken` are the nodes that belong to one, `ready` the prepare part, `hosted` what the host runs.
+    """
 
     graph: Graph
     backend: Backend
     ready: set[Node]
     taken: set[Node]
+    hosted: set[Node]
 
     def kernel(self, anchor: Node) -> set[Node]:
         """The nodes that go into the anchor's kernel."""
@@ -58,7 +62,7 @@ class Grouping:
         return group
 
     def _free(self, node: Node) -> bool:
-        return node not in self.taken and node not in self.ready and node.op.name not in HOST
+        return node not in self.taken and node not in self.ready and node not in self.hosted
 
     def _take_producers(self, value: Value, group: set[Node], names: Collection[str] | None = None) -> None:
         """Take the nodes behind a value that can be read on the fly and nothing else reads; with `names`, these ops only."""
@@ -103,14 +107,15 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     canonical.split_to_slices(result)
     Dce().apply(result)
     canonical.copy_views(result)
-    grouping = Grouping(result, backend, prepared(result, canonical.KERNEL_READS), set())
+    hosted = {n for n in result.nodes if n.op.name in DECIDE and not (n.op.name in backend.families and can_stay(result, n))}
+    grouping = Grouping(result, backend, prepared(result, canonical.KERNEL_READS), set(), hosted)
     groups: list[set[Node]] = []
     for node in result.nodes:
-        if node.op.name in backend.families and node not in grouping.ready:
+        if node.op.name in backend.families and node not in grouping.ready and node not in hosted:
             groups.append(grouping.kernel(node))
             grouping.taken.update(groups[-1])
     for node in reversed(result.nodes):
-        if node not in grouping.taken and node not in grouping.ready and node.op.name not in HOST:
+        if node not in grouping.taken and node not in grouping.ready and node not in hosted:
             if not (node.op.elementwise or node.op.name in READ):
                 raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
                                    f"give it one with @{node.op.name}.decomposition")

@@ -9,11 +9,11 @@ from typing import Any
 from targets.kernels.signature import function_symbols, lookups
 from targets.target import ALIGNMENT
 from tgraph.ir.analysis import is_prepared, liveness, prepared
-from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate
+from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate, symbols
 from tgraph.ir.graph import Graph, unify_shapes
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
-HOST = {"unpack"}  # ops that the interpreter runs between stages: their results decide the sizes of what follows
+DECIDE = {"unpack"}  # ops whose results decide sizes: the interpreter runs them between stages, or a kernel with bounds for them
 
 
 def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
@@ -92,8 +92,9 @@ def _first_parameter(value: Value) -> str:
 class Stage:
     """Calls that one function of the library makes, and what that function takes, in this order.
 
-    `plan` is the shape [symbols..., extents..., offsets of `places` (numbers of values in the memory plan)...]. `host` is a node
-    that the interpreter runs after the stage, because its result decides sizes.
+    `counts` are the sizes that are known on the device only, which a tensor i64[1] holds each. `plan` is the shape [symbols...,
+    extents..., offsets of `places` (numbers of values in the memory plan)...]. `host` is a node that the interpreter runs after
+    the stage, because its result decides sizes.
     """
 
     name: str
@@ -106,13 +107,14 @@ class Stage:
     symbols: list[str] = field(default_factory=list)
     extents: list[DimLike] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    counts: list[str] = field(default_factory=list)
 
 
 def plan_stages(graph: Graph) -> tuple[list[Stage], MemoryPlan]:
     """The stages of a kernel graph, and where its values lie. The same graph gives the same answer, in any process."""
     stages = [Stage("main")]
     for node in graph.nodes:
-        if node.op.name in HOST:
+        if node.op.name in DECIDE:
             stages[-1].host = node
             stages.append(Stage(f"main_{len(stages)}"))
         else:
@@ -128,6 +130,7 @@ def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
     numbers = {v: i for i, v in enumerate(plan.values)}
     tensors: dict[Any, None] = {}
     dims: dict[DimLike, None] = {}
+    unknown = unknown_sizes(graph)
     for node in stage.calls:
         function = node.attrs["function"]
         stage.has_status |= bool(lookups(function))
@@ -137,7 +140,7 @@ def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or value.node.op.name in HOST:
+        elif isinstance(value, Input) or value.node.op.name in DECIDE:
             stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
@@ -147,6 +150,8 @@ def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
         symbol = as_symbol(size)
         if symbol is not None:
             stage.symbols.append(symbol.name)
+            if symbol.name in unknown:
+                stage.counts.append(symbol.name)
         elif isinstance(size, Dim):
             stage.extents.append(size)
 
@@ -169,7 +174,7 @@ class MemoryPlan:
     def __init__(self, graph: Graph):
         outputs = {v for _, v in graph.outputs}
         intervals = liveness(graph)
-        self.values: list[Value] = [r for n in graph.nodes if n.op.name not in HOST for r in n.results if r not in outputs]
+        self.values: list[Value] = [r for n in graph.nodes if n.op.name not in DECIDE for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]
         self.bytes: list[DimLike] = [v.type.nbytes for v in self.values]
 
@@ -192,5 +197,21 @@ class MemoryPlan:
 
 
 def size_limits(graph: Graph) -> dict[str, DimLike]:
-    """The most that each dim which only a run decides can be, by what it counts."""
-    return {n.attrs["name"]: n.inputs[0].type.size for n in graph.nodes if n.op.name in HOST}
+    """The most that each dim which the host finds during a run can be, by what it counts."""
+    return {n.attrs["name"]: n.inputs[0].type.size for n in graph.nodes if n.op.name in DECIDE}
+
+
+def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
+    """The dims that kernels decide, which the host never learns, with the most that each can be."""
+    found: dict[str, DimLike] = {}
+    for call in graph.nodes:
+        for node in call.attrs["function"].nodes if "function" in call.attrs else ():
+            if node.op.name in DECIDE:
+                found[node.attrs["name"]] = call.inputs[0].type.size
+    return found
+
+
+def can_stay(graph: Graph, node: Node) -> bool:
+    """Whether nobody but kernels needs the size that a node decides: no output has it."""
+    returned = (d for _, value in graph.outputs for d in value.shape if isinstance(d, Dim))
+    return all(s.name != node.attrs["name"] for d in returned for s in symbols(d))

@@ -1,17 +1,19 @@
 """The frame of every kernel: a function graph's signature as a TIR function, and where its operands lie.
 
-Parameters are, in order: inputs, outputs, `status` if the function looks something up by index, and the symbolic sizes
-as int64. Every tensor is dense and may start at an offset in a larger one.
+Parameters are, in order: inputs, outputs, `status` if the function looks something up by index, the counts i64[1] of sizes that
+are known on the device only, and the symbolic sizes as int64 (of those, a bound). Every tensor is dense and may start at an
+offset in a larger one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
 from targets.kernels.access import Access, Index, Sizes, as_index
+from targets.kernels.counted import Counted, counted
 from targets.kernels.scalar import to_store
 from targets.kernels.signature import LOOKUPS, OFFSETS, function_symbols, lookups
 from targets.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
@@ -32,6 +34,7 @@ class Frame:
     access: Access
     outputs: dict[str, Buffer]
     status: Buffer | None
+    counts: Sequence[Counted] = ()
 
     def size(self, value: DimLike) -> Expr:
         """A dim as an int64 expression."""
@@ -50,24 +53,32 @@ class Frame:
         return self.function.outputs[0]
 
 
-def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each) -> PrimFunc:
-    """A TIR function of the given name whose statements `body` emits; `each` loops over what is to be checked."""
+def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each, unknown: Collection[str] = ()) -> PrimFunc:
+    """A TIR function of the given name whose statements `body` emits; `each` loops over what is to be checked.
+
+    unknown: the symbolic sizes that are known on the device only.
+    """
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
-        variables = {symbol: tirx.Var(symbol, "int64") for symbol in function_symbols(function)}
+        symbols = function_symbols(function)
+        variables = {symbol: tirx.Var(f"{symbol}_bound" if symbol in unknown else symbol, "int64") for symbol in symbols}
         sizes = Sizes(variables)
         tensors = [_declare(value.name, value, sizes) for value in function.inputs]
         results = [_declare(output, value, sizes) for output, value in function.outputs]
         status = T.arg("status", T.buffer((1,), "int32")) if lookups(function) else None
-        for symbol, variable in variables.items():
-            T.arg(symbol, variable)
+        counts = [Counted(tirx.Var(s, "int64"), variables[s], T.arg(f"count_{s}", T.buffer((1,), "int64")))
+                  for s in symbols if s in unknown]
+        for variable in variables.values():
+            T.arg(variable.name, variable)
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "global_symbol": name})
         flat: dict[Value, Buffer] = {v: _flat(buffer, v, sizes) for v, buffer in zip(function.inputs, tensors)}
         outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
-        frame = Frame(function, Access(flat, sizes), outputs, status)
-        for node in lookups(function):
-            (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
-        body(frame)
+        inside = Sizes({**variables, **dict(zip((s for s in symbols if s in unknown), (c.variable for c in counts)))})
+        frame = Frame(function, Access(flat, inside), outputs, status, counts)
+        with counted(counts):
+            for node in lookups(function):
+                (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
+            body(frame)
     return builder.get()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm.backend.cuda.op import cuda_func_call
 
+from targets.kernels.counted import on_host, read_counts
 from targets.tvm_api import Buffer, Expr, IRBuilder, T, int64, tirx
 
 WARP = 32  # threads that run in step
@@ -23,8 +24,10 @@ GROUP = 8  # half-precision numbers in the 16 bytes of one copy
 def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32.
 
-    Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536.
+    Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536. Sizes that only the device knows count
+    with their bounds here, and have their values inside.
     """
+    x, y, z = (on_host(size) for size in (x, y, z))
     with contextlib.ExitStack() as frames:
         some = [size > 0 for size in (x, y, z) if not isinstance(size, int) and not _positive(size)]
         if some:
@@ -33,6 +36,7 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterato
         tags = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
         blocks = [frames.enter_context(T.launch_thread(tag, size)) for tag, size in zip(tags, (x, y, z))]
         thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
+        read_counts()
         bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
         yield bx, by, bz, thread
 

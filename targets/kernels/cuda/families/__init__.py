@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from targets.kernels.cuda import rows
 from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import reduction
+from targets.kernels.cuda.families import cumsum, reduction, unpack
 from targets.kernels.frame import Frame
 from targets.kernels.norm import normaliser, quantiser
 from targets.kernels.scan import Scan
@@ -24,6 +25,7 @@ NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 
 # anchor op -> family; a function without an anchor is pointwise
 FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
+    "unpack": unpack.emit,
     "quantize_rows": quantiser(rows.quantize),
     "softmax": NORMALISE,
     "layer_norm": NORMALISE,
@@ -34,5 +36,5 @@ FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
     "reduce_min": reduction.emit,
     "reduce_prod": reduction.emit,
     "argmax": SCAN.argmax,
-    "cumsum": SCAN.cumsum,
+    "cumsum": partial(cumsum.emit, SCAN),
 }

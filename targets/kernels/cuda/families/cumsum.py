@@ -1,0 +1,38 @@
+"""Running sums: a block for a long row, a thread for a short one."""
+
+from __future__ import annotations
+
+from targets.kernels.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.kernels.cuda.device import grid
+from targets.kernels.cuda.prefix import Prefix
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast
+from targets.kernels.scan import Scan
+from targets.target import Target
+from targets.tvm_api import Expr, T, tirx
+from tgraph.ops.shape import product
+
+THREADS = 256
+SHORT = 64
+
+
+def emit(short: Scan, frame: Frame, target: Target) -> None:
+    """`cumsum` and its epilogue."""
+    node = find_anchor(frame, "cumsum")
+    x = node.inputs[0]
+    axis = node.attrs["axis"] % x.type.rank
+    outer, length, inner = product(x.shape[:axis]), x.shape[axis], product(x.shape[axis + 1:])
+    if isinstance(length, int) and length <= SHORT:
+        short.cumsum(frame, target)
+        return
+    dtype, finish = accumulator_dtype(x), epilogue(frame, node)
+    with grid(THREADS, frame.size(outer * inner)) as (row, _, _, thread):
+        o, i = T.bind(tirx.truncdiv(row, frame.size(inner))), T.bind(tirx.truncmod(row, frame.size(inner)))
+
+        def element(j: Expr) -> Expr:
+            return cast(frame.access.load(x, ((outer, o), (length, j), (inner, i))), dtype)
+
+        def visit(j: Expr, before: Expr, value: Expr) -> None:
+            finish(((outer, o), (length, j), (inner, i)), before if node.attrs["exclusive"] else before + value)
+
+        Prefix(thread, THREADS, frame.size(length), dtype).run(element, visit)
