@@ -102,9 +102,11 @@ def racecheck(run: Callable[[], Sequence[np.ndarray]]) -> None:
             results[name] = [np.ascontiguousarray(array) for array in run()]
     for name, arrays in results.items():
         for i, (expected, array) in enumerate(zip(results["forward"], arrays, strict=True)):
-            if expected.tobytes() != array.tobytes():
-                size = expected.dtype.itemsize
-                bytes_of = [np.frombuffer(a.tobytes(), np.uint8).reshape(-1, size) for a in (expected, array)]
-                wrong = np.flatnonzero((bytes_of[0] != bytes_of[1]).any(axis=1))
-                raise AssertionError(f"result {i} depends on the order of threads (forward or {name}): {len(wrong)} of "
+            wrong = np.flatnonzero((_bytes(expected) != _bytes(array)).any(axis=1))
+            if wrong.size:
+                raise AssertionError(f"result {i} depends on the order of threads (forward or {name}): {wrong.size} of "
                                      f"{expected.size} elements differ, the first at {np.unravel_index(wrong[0], expected.shape)}")
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize)

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +23,7 @@ WEEK = 7 * 24 * 3600
 KERNEL_FLAGS = ["-std=c++17", "-O1", "-w", "-fPIC", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing",
                 "-fvisibility=hidden", "-ftrivial-auto-var-init=pattern", "-fno-math-errno", "-fno-asynchronous-unwind-tables",
                 "-fsanitize=alignment,bounds", "-fno-sanitize-recover=all", f"-I{DEVICE}"]
-HOST_FLAGS = ["-std=c++17", "-O2", "-Wall", "-fPIC", "-shared"]
+HOST_FLAGS = ["-std=c++17", "-O2", "-ftree-vectorize", "-march=native", "-ffp-contract=off", "-Wall", "-fPIC", "-shared"]
 
 
 def cache_folder() -> Path:
@@ -79,22 +79,19 @@ class Builder:
             os.utime(path.parent)
             return path
         path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as new:
-            pass
-        result = subprocess.run([*command, "-o", new.name], input=text, capture_output=True, text=True)
+        new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")  # others may be at it too
+        result = subprocess.run([*command, "-o", str(new)], input=text, capture_output=True, text=True)
         if result.returncode:
-            os.unlink(new.name)
-            raise RuntimeError(f"{' '.join(command[:1])}: {result.stderr[:4000]}")
-        os.chmod(new.name, 0o755)
-        os.replace(new.name, path)
-        return path
+            raise RuntimeError(f"{command[0]}: {result.stderr[:4000]}")
+        return new.replace(path)
 
     def libraries(self) -> tuple[Path, Path]:
         """Stand-ins for libcuda.so.1 and libcudart.so.13."""
         headers = ["-isystem", str(cuda_headers())]
         sources = [str(path) for path in sorted(HOST.glob("*.cpp")) if path.name != "runtime.cpp"]
-        driver = self.get("libcuda.so.1", _contents(HOST), ["g++", *HOST_FLAGS, *headers, "-Wl,-soname,libcuda.so.1", *sources])
-        runtime = self.get("libcudart.so.13", _contents(HOST), [
+        contents = _contents(HOST) + _contents(DEVICE)  # tensor_core.cpp reads those too
+        driver = self.get("libcuda.so.1", contents, ["g++", *HOST_FLAGS, *headers, "-Wl,-soname,libcuda.so.1", *sources])
+        runtime = self.get("libcudart.so.13", contents, [
             "g++", *HOST_FLAGS, *headers, "-Wl,-soname,libcudart.so.13", f"-Wl,--version-script={HOST / 'libcudart.map'}",
             str(HOST / "runtime.cpp"), str(driver)])
         return driver, runtime

@@ -23,10 +23,11 @@ namespace {
 
 constexpr size_t kStack = 128 << 10, kPage = 4096, kMaxThreads = 1024;
 
-enum class State { ready, at_barrier, at_collective, done };
+enum class State { new_, ready, at_barrier, at_collective, done };
 
 struct Thread {
   Context context;
+  char* stack;
   Index index;
   State state;
   int line;  // where it waits
@@ -44,6 +45,8 @@ struct Warp {
 const Launch* launch;
 Thread threads[kMaxThreads];
 char* stacks;
+char* free_stacks[kMaxThreads];  // the last one given back is taken first: it is in the cache
+size_t free_count;
 Thread* current;  // null while the scheduler runs
 Context scheduler;
 char message[2048];
@@ -56,13 +59,17 @@ uint64_t random_below(uint64_t n) {  // xorshift64*
   return (random_state * 0x2545F4914F6CDD1DULL >> 33) % n;
 }
 
-char* stack_of(size_t i) { return stacks + i * (kStack + kPage); }
-
 void make_stacks() {
-  size_t bytes = kMaxThreads * (kStack + kPage);
-  stacks = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-  if (stacks == MAP_FAILED) { stacks = nullptr; fail("no memory for the stacks of %zu threads", kMaxThreads); }
-  for (size_t i = 0; i < kMaxThreads; ++i) mprotect(stack_of(i) + kStack, kPage, PROT_NONE);  // below the next one
+  size_t step = kPage + kStack;  // a page that faults lies below each stack
+  void* map = mmap(nullptr, kMaxThreads * step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (map == MAP_FAILED) fail("no memory for the stacks of %zu threads", kMaxThreads);
+  stacks = static_cast<char*>(map);
+  for (size_t i = 0; i < kMaxThreads; ++i) mprotect(stacks + i * step, kPage, PROT_NONE);
+}
+
+void free_all_stacks() {
+  for (size_t i = 0; i < kMaxThreads; ++i) free_stacks[i] = stacks + (kMaxThreads - 1 - i) * (kPage + kStack) + kPage;
+  free_count = kMaxThreads;
 }
 
 void thread_main() {
@@ -79,11 +86,20 @@ void wait(State state, int line) {
 }
 
 void resume(Thread& thread) {
+  if (thread.state == State::new_) {
+    thread.stack = free_stacks[--free_count];
+    // tops of stacks at different distances from a multiple of the page, or they would share a few lines of the cache
+    context_create(thread.context, thread.stack, kStack - free_count % 61 * 64, thread_main);
+    thread.state = State::ready;
+  }
   current = &thread;
   thread_index = &thread.index;
   context_switch(scheduler, thread.context);
   current = nullptr;
+  if (thread.state == State::done) free_stacks[free_count++] = thread.stack;
 }
+
+bool can_run(const Thread& thread) { return thread.state == State::ready || thread.state == State::new_; }
 
 // All live lanes of the mask must wait at the same call; then its work is done and they may go on.
 void run_collective(Warp& warp, Thread& first) {
@@ -108,7 +124,7 @@ void run_warp(Warp& warp) {
   for (;;) {
     arrange(lanes, warp.size);
     for (unsigned i = 0; i < warp.size; ++i)
-      if (warp.lanes[lanes[i]]->state == State::ready) resume(*warp.lanes[lanes[i]]);
+      if (can_run(*warp.lanes[lanes[i]])) resume(*warp.lanes[lanes[i]]);
     Thread* waiting = nullptr;
     for (unsigned i = 0; i < warp.size && !waiting; ++i)
       if (warp.lanes[i]->state == State::at_collective) waiting = warp.lanes[i];
@@ -127,7 +143,7 @@ bool release_barrier(size_t count) {
     if (first && thread.line != first->line)
       fail("a barrier is not reached by all: thread (%u, %u, %u) waits at line %d, thread (%u, %u, %u) at line %d", first->index.x,
            first->index.y, first->index.z, first->line, thread.index.x, thread.index.y, thread.index.z, thread.line);
-    first = &thread;
+    if (!first) first = &thread;
     ++waiting;
   }
   for (size_t i = 0; first && i < count; ++i) {
@@ -158,6 +174,7 @@ void begin_launch(const Launch& next) {
   current = nullptr;
   grid_shape = next.grid, block_shape = next.block;
   if (!stacks) make_stacks();
+  free_all_stacks();
 }
 
 void run_block(Index index) {
@@ -169,10 +186,8 @@ void run_block(Index index) {
   for (size_t i = 0; i < count; ++i) {
     Thread& thread = threads[i];
     thread.index = at;
-    thread.state = State::ready;
+    thread.state = State::new_;
     thread.copies.forget();
-    // tops of stacks at different distances from a multiple of the page, or they would share a few lines of the cache
-    context_create(thread.context, stack_of(i), kStack - i % 61 * 64, thread_main);
     warps[i / kWarp].lanes[i % kWarp] = &thread;
     warps[i / kWarp].size = i % kWarp + 1;
     if (++at.x == block_shape.x) at.x = 0, ++at.y;
