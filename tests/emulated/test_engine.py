@@ -206,7 +206,7 @@ def test_wrong_device_arrays_are_named(exe: tg.Executable) -> None:
     x, y = data(4)
     with pytest.raises(InputError, match="input 'x' must be f32, got int32"):
         exe(on_device(x.astype("i4")), y)
-    with pytest.raises(InputError, match="S of y is 5|B of x is 4, B of y is 5"):
+    with pytest.raises(InputError, match="B of x is 4, B of y is 5"):
         exe(on_device(x), on_device(data(5)[1]))
     with pytest.raises(InputError, match="input 'x'"):
         tg.compile(exe.graph, target="cpu")(on_device(x), y)
