@@ -1,0 +1,138 @@
+"""Compiling for GPUs on any machine: machine code by each compiler that is here, what errors say, bundles, what is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from targets import cuda_compile, cuda_libraries, cuda_runtime
+from targets.cuda_compile import CHOICE, COMPILERS, compile_source
+from tgraph.ir.errors import CompileError, TargetError
+
+SOURCE = """
+#include <cuda_fp16.h>
+extern "C" __global__ void __launch_bounds__(64) first(float* x);
+extern "C" __global__ void __launch_bounds__(64) first(float* x) {
+  x[threadIdx.x] = 1;
+}
+extern "C" __global__ void __launch_bounds__(32) second(half* x) {
+  x[threadIdx.x] = __float2half(WORD);
+}
+"""
+AVAILABLE = [name for name, find in COMPILERS.items() if find() is not None]
+needs_compiler = pytest.mark.skipif(not AVAILABLE, reason="neither NVRTC nor nvcc is here")
+no_gpu = pytest.mark.skipif(bool(cuda_runtime.host_arch()), reason="this machine has a GPU")
+
+
+@pytest.fixture(params=AVAILABLE or ["none"])
+def compiler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv(CHOICE, request.param)
+    compile_source.cache_clear()
+    yield request.param
+    compile_source.cache_clear()
+
+
+def machine(elf: bytes) -> int:
+    return int.from_bytes(elf[18:20], "little")
+
+
+@needs_compiler
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_machine_code(compiler: str, arch: str) -> None:
+    made = compile_source(SOURCE.replace("WORD", "2"), arch)
+    assert made.cubin[:4] == b"\x7fELF" and machine(made.cubin) == 190 and compiler in made.compiler.lower()
+    assert b"second" in made.cubin and "Used" in made.log
+    assert f".target {arch}" in cuda_compile.ptx(SOURCE.replace("WORD", "2"), arch)
+
+
+@needs_compiler
+def test_errors_name_the_kernel(compiler: str) -> None:
+    with pytest.raises(CompileError, match=r'(?s)could not compile kernel second for sm_80:\n.*"WORD" is undefined'):
+        compile_source(SOURCE, "sm_80")
+    with pytest.raises(CompileError, match=r"could not compile the kernels for sm_55:\n.*arch"):
+        compile_source(SOURCE.replace("WORD", "2"), "sm_55")
+
+
+def test_missing_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMPILERS, "nvrtc", lambda: None)
+    monkeypatch.setitem(COMPILERS, "nvcc", lambda: None)
+    compile_source.cache_clear()
+    with pytest.raises(CompileError, match=r"needs NVRTC or nvcc, which was not found: pip install"):
+        compile_source(SOURCE, "sm_80")
+    monkeypatch.setenv(CHOICE, "clang")
+    with pytest.raises(CompileError, match="is 'clang'; it may be nvrtc or nvcc"):
+        compile_source(SOURCE, "sm_80")
+
+
+@pytest.fixture
+def graph() -> tg.Graph:
+    return tg.trace(lambda x: tg.softmax(tg.relu(x)), x=tg.f32[tg.dim("B"), 64])
+
+
+@needs_compiler
+def test_a_library_holds_machine_code(graph: tg.Graph, tmp_path: Path) -> None:
+    exe = tg.compile(graph, target="cuda:sm_80")
+    exe.save(tmp_path / "a.tgc")
+    content = (tmp_path / "a.tgc").read_bytes()
+    assert b"__global__" not in content and b"__launch_bounds__" not in content
+    start = content.find(b"\x7fELF", content.find(b"\x7fELF") + 4)
+    assert machine(content[start:start + 20]) == 190
+    assert str(tg.load(tmp_path / "a.tgc").target) == "cuda:sm_80"
+
+
+@needs_compiler
+def test_the_compile_cache(graph: tg.Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGRAPH_CACHE", str(tmp_path))
+    assert str(tg.compile(graph, target="cuda:sm_80").cache).startswith("miss")
+    assert str(tg.compile(graph, target="cuda:sm_80").cache).startswith("hit")
+    assert "target (cuda:sm_90; there cuda:sm_80)" in str(tg.compile(graph, target="cuda:sm_90").cache)
+
+
+@needs_compiler
+@no_gpu
+def test_running_without_a_gpu(graph: tg.Graph, tmp_path: Path) -> None:
+    exe = tg.compile(graph, target="cuda:sm_90")
+    exe.save(tmp_path / "a.tgc")
+    for one in (exe, tg.load(tmp_path / "a.tgc")):
+        with pytest.raises(TargetError, match="this machine cannot run CUDA: "):
+            one(np.zeros((2, 64), "f"))
+    with pytest.raises(TargetError, match=r"target 'cuda': .*; to compile for another machine, name its GPU's architecture"):
+        tg.compile(graph, target="cuda")
+
+
+def test_what_is_missing_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each library in its turn."""
+    monkeypatch.setattr(cuda_runtime, "find_library", lambda name: None)
+    assert "libcudart.so.13) was not found: pip install" in str(cuda_runtime.problem.__wrapped__())
+    monkeypatch.setattr(cuda_runtime, "find_library", lambda name: None if "libcuda.so" in name else object())
+    assert "there is no NVIDIA driver" in str(cuda_runtime.problem.__wrapped__())
+    for error, words in ((35, "driver is too old: it is of CUDA 12.4, and CUDA 13.0 is needed"), (100, "there is no NVIDIA GPU")):
+        library = type("Library", (), {"cudaGetDeviceCount": lambda _, count, error=error: error})()
+        monkeypatch.setattr(cuda_runtime, "find_library", lambda name, library=library: library)
+        monkeypatch.setattr(cuda_runtime, "driver_version", lambda error=error: 12040 if error == 35 else 0)
+        assert words in str(cuda_runtime.problem.__wrapped__())
+
+
+def test_code_runs_on_the_same_major_version_that_is_not_older() -> None:
+    assert cuda_runtime.runs("sm_80", "sm_80") and cuda_runtime.runs("sm_80", "sm_86")
+    assert not cuda_runtime.runs("sm_86", "sm_80") and not cuda_runtime.runs("sm_80", "sm_90")
+
+
+def test_pip_packages_are_found(tmp_path: Path) -> None:
+    """A process of its own, whose path has the packages' folders."""
+    package = tmp_path / "nvidia/cu13"
+    (package / "include").mkdir(parents=True)
+    (package / "bin").mkdir()
+    (package / "include/cuda_fp16.h").touch()
+    (package / "bin/nvdisasm").touch(mode=0o755)
+    script = "from targets import cuda_libraries as c; print(c.include_folder(), c.find_tool('nvdisasm'))"
+    root = Path(cuda_libraries.__file__).parents[1]
+    made = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": ""}, cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert made.stdout.split() == [str(package / "include"), str(package / "bin/nvdisasm")], made.stderr
