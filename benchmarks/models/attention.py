@@ -12,10 +12,10 @@ from tgraph.cli.bench.job import Feeds
 from tgraph.nn.attention import merge_heads, split_heads
 
 
-def attention_graph(heads: int, head_dim: int, causal: bool) -> tg.Graph:
+def attention_graph(heads: int, head_dim: int, causal: bool, dtype: str = "f32") -> tg.Graph:
     """For tgraph, which reads the heads where they lie."""
     batch, length = tg.dims("B S")
-    rows = tg.f32[batch, length, heads * head_dim]
+    rows = {"f32": tg.f32, "f16": tg.f16, "bf16": tg.bf16}[dtype][batch, length, heads * head_dim]
 
     def attend(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor) -> tg.Tensor:
         return merge_heads(tg.attention(*(split_heads(x, heads) for x in (q, k, v)), causal=causal))

@@ -1,0 +1,1 @@
+"""tgraph on a GPU beside PyTorch: `python -m benchmarks.cuda`."""
