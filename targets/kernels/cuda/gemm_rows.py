@@ -5,7 +5,6 @@ Each lane sums every 32nd piece of k; the lanes' sums are added pairwise, always
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.kernels.cuda import device
@@ -30,7 +29,7 @@ class RowTile:
 
 
 class RowProduct:
-    """The kernel of one tile size, for f16, bf16 and f32."""
+    """The kernel of one tile size."""
 
     def __init__(self, product: Product, tile: RowTile) -> None:
         self.product, self.tile = product, tile
@@ -44,9 +43,9 @@ class RowProduct:
             warp, self.lane = tirx.floordiv(thread, device.WARP), tirx.floormod(thread, device.WARP)
             self.batch, self.row = batch, row * int64(tile.rows)
             self.column = (column * int64(WARPS) + tirx.Cast("int64", warp)) * int64(tile.columns)
-            self.sums = device.registers("sums", (tile.rows * tile.columns,), "float32")
+            self.sums = device.registers("sums", (tile.rows * tile.columns,), product.accumulate)
             with T.unroll(int32(tile.rows * tile.columns)) as i:
-                T.buffer_store(self.sums, constant(0, "float32"), [i])
+                T.buffer_store(self.sums, constant(0, product.accumulate), [i])
             self._multiply()
             self._finish()
 
@@ -68,23 +67,20 @@ class RowProduct:
                         self._read(operand, registers, (inner * count + i) * group, at, k, inside)
             with T.unroll(int32(together)) as inner, T.unroll(int32(tile.rows)) as i, T.unroll(int32(tile.columns)) as j:
                 with T.unroll(int32(group)) as v:
-                    a, b = (cast(r[(inner * count + at) * group + v], "float32")
+                    a, b = (cast(r[(inner * count + at) * group + v], product.accumulate)
                             for r, count, at in ((x, tile.rows, i), (w, tile.columns, j)))
                     T.buffer_store(self.sums, self.sums[i * tile.columns + j] + a * b, [i * tile.columns + j])
 
     def _read(self, operand: Operand, registers: Buffer, to: Expr, row: Expr, k: Expr, inside: Expr | None) -> None:
         """`group` elements of k, or zeros past its end."""
 
-        def store(value: Callable[[Expr], Expr]) -> None:
-            with T.vectorized(int64(self.group)) as v:
-                T.buffer_store(registers, value(v), [tirx.Cast("int64", to) + v])
-
         def read() -> None:
             element = stored_element(operand.load(self.batch, row, k))
             if self.group > 1 and element is not None:  # as it lies there
-                store(lambda v: tirx.BufferLoad(element.source, [element.indices[0] + v]))
+                device.copy(device.address(registers, to), tirx.address_of(element), PIECE)
             else:
-                store(lambda _: to_store(cast(operand.load(self.batch, row, k), held(operand.dtype)), operand.dtype, to))
+                value = cast(operand.load(self.batch, row, k), held(operand.dtype))
+                T.buffer_store(registers, to_store(value, operand.dtype, to), [to])
 
         if inside is None:
             read()
@@ -93,7 +89,8 @@ class RowProduct:
             with T.Then():
                 read()
             with T.Else():
-                store(lambda _: constant(0, operand.dtype))
+                with T.unroll(int32(self.group)) as v:
+                    T.buffer_store(registers, constant(0, operand.dtype), [to + v])
 
     def _finish(self) -> None:
         """Adds what the lanes have; then each of the first lanes stores one sum."""
@@ -102,10 +99,11 @@ class RowProduct:
         with T.unroll(int32(count)) as q:
             for mask in (16, 8, 4, 2, 1):
                 T.buffer_store(self.sums, self.sums[q] + device.shuffle_xor(self.sums[q], mask), [q])
-        total = device.registers("total", (1,), "float32")
-        T.buffer_store(total, self.sums[0], [0])
-        with T.unroll(int32(count)) as q, T.If(self.lane == q), T.Then():
-            T.buffer_store(total, self.sums[q], [0])
+        total = device.registers("total", (1,), product.accumulate)
+        mine = self.sums[0]
+        for q in range(1, count):
+            mine = tirx.Select(self.lane == q, self.sums[q], mine)
+        T.buffer_store(total, mine, [0])
         i = self.row + tirx.Cast("int64", tirx.floordiv(self.lane, tile.columns))
         j = self.column + tirx.Cast("int64", tirx.floormod(self.lane, tile.columns))
         with when(self.lane < count, i < product.m, j < product.n):

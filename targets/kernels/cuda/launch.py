@@ -68,8 +68,8 @@ def when(*conditions: Expr) -> Iterator[None]:
 def tiles(batches: Expr, rows: Expr, columns: Expr, threads: int) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of one block a tile, of batches * rows * columns (int64) tiles: the block's batch, row and column of tiles
     as int64, the thread as int32. Without tiles nothing is launched."""
-    count = batches * rows * columns
-    with T.If(count > int64(0)), T.Then(), device.grid(threads, count) as (block, _, _, thread), unrolled():
+    with device.grid(threads, batches * rows * columns) as (block, _, _, thread), unrolled(), T.attr(
+            int32(0), "tirx.launch_bounds_min_blocks_per_sm", int32(1)):  # else nvcc spills to have more blocks
         rows, columns, at = (tirx.Cast("int32", x) for x in (rows, columns, block))
         place = named(tirx.truncmod(at, rows * columns)) if static(batches) != 1 else at
         batch = named(tirx.truncdiv(at, rows * columns)) if static(batches) != 1 else int32(0)
