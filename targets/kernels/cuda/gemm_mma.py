@@ -67,6 +67,8 @@ class TensorProduct:
             self.warp_k = tirx.floordiv(warp, down * across)
             self.warp_row = tirx.floormod(tirx.floordiv(warp, across), down) * (self.high * M)
             self.warp_column = tirx.floormod(warp, across) * (self.wide * N)
+            self.x.begin(batch, self.row, thread, tile.threads)
+            self.w.begin(batch, self.column, thread, tile.threads)
             self._multiply()
             self._finish(sums)
 
@@ -101,8 +103,8 @@ class TensorProduct:
         tile = self.tile
         with T.If(stage < rounds), T.Then():
             step = tirx.Cast("int64", stage) * int64(tile.depth)
-            for blocks, first in ((self.x, self.row), (self.w, self.column)):
-                blocks.fill(self._slot(stage), self.batch, first, step, self.thread, tile.threads)
+            for blocks in (self.x, self.w):
+                blocks.fill(self._slot(stage), step)
         device.commit_copies()
 
     def _read(self, stage: Expr, step: int) -> None:

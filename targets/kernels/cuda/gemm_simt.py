@@ -98,6 +98,8 @@ class ThreadProduct:
             self.x = _Side(Blocks(product.x, tile.rows, self.depth, memory, 0), down, tile.down, "a")
             self.w = _Side(Blocks(product.w, tile.columns, self.depth, memory, after_x), across, tile.across, "b")
             self.sums = device.registers("sums", (self.x.count * self.w.count,), product.accumulate)
+            self.x.blocks.begin(batch, self.row, thread, tile.threads)
+            self.w.blocks.begin(batch, self.column, thread, tile.threads)
             self._multiply()
             self._finish(sums)
 
@@ -123,8 +125,8 @@ class ThreadProduct:
         """Begins to copy a stage, if there is one; a group of copies is counted anyway."""
         with T.If(stage < rounds), T.Then():
             step = tirx.Cast("int64", stage) * int64(self.depth)
-            for side, first in ((self.x, self.row), (self.w, self.column)):
-                side.blocks.fill(self._slot(stage), self.batch, first, step, self.thread, self.tile.threads)
+            for side in (self.x, self.w):
+                side.blocks.fill(self._slot(stage), step)
         device.commit_copies()
 
     def _add(self) -> None:

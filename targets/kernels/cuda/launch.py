@@ -82,22 +82,22 @@ def tiles(batches: Expr, rows: Expr, columns: Expr, threads: int) -> Iterator[tu
         yield batch, row, column, thread
 
 
-def each_of(count: int, thread: Expr, threads: int, body: Callable[[Expr], None], at_once: int = 64) -> None:
-    """`body(number)` for all numbers below `count`, shared among the threads of a block; `at_once` of them without a branch."""
-    rounds = -(-count // threads)
+def each_of(count: int, thread: Expr, threads: int, body: Callable[[Expr, Expr], None], at_once: int = 64) -> None:
+    """`body(number, turn)` for all numbers below `count`, shared among the threads of a block: each has one a turn.
+
+    `at_once` turns follow each other without a branch.
+    """
+    turns = -(-count // threads)
 
     def one(turn: Expr) -> None:
         number = turn * threads + thread
-        if rounds * threads == count:
-            body(number)
-        else:
-            with T.If(number < count), T.Then():
-                body(number)
+        with when(*([] if turns * threads == count else [number < count])):
+            body(number, turn)
 
-    if rounds <= at_once:
-        with T.unroll(int32(rounds)) as turn:
+    if turns <= at_once:
+        with T.unroll(int32(turns)) as turn:
             one(turn)
     else:
-        assert rounds % at_once == 0
-        with T.serial(int32(rounds // at_once)) as outer, T.unroll(int32(at_once)) as inner:
+        assert turns % at_once == 0
+        with T.serial(int32(turns // at_once)) as outer, T.unroll(int32(at_once)) as inner:
             one(outer * at_once + inner)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from targets.kernels.cuda import device
 from targets.kernels.cuda.adjacent import adjacent, consecutive, stored_element
@@ -80,43 +81,60 @@ class Blocks:
         piece = tirx.bitwise_xor(tirx.floordiv(place, self.group), turn)
         return slot * self.elements + (line * self.width + piece * self.group + tirx.floormod(place, self.group) + self.base)
 
-    def fill(self, slot: Expr, batch: Expr, first: Expr, step: Expr, thread: Expr, threads: int) -> None:
-        """Begin to fill a slot with the rows from `first` and the k from `step` on (int64); outside of the matrix it is 0."""
+    def begin(self, batch: Expr, first: Expr, thread: Expr, threads: int) -> None:
+        """The blocks are those of rows from `first` on (int64), filled by `threads` threads, of which this is one."""
+        self.batch, self.first, self.thread, self.threads = batch, first, thread, threads
+        self.counts = None
+        operand = self.operand
+        if operand.copied and operand.along_k and not divides(self.tile_rows, operand.rows):
+            # whether a row exists, asked once; nvcc would ask again for every stage
+            self.counts = device.registers("counts", (-(-self.lines * self.pieces // threads),), "int32")
+            counts = self.counts
 
-        def one(place: Callable[[Expr, Expr, Expr, Expr], None], width: int, number: Expr) -> None:
-            row, k = self._turned(tirx.floordiv(number, width), tirx.floormod(number, width) * (self.width // width))
-            place(self.at(slot, row, k), batch, first + tirx.Cast("int64", row), step + tirx.Cast("int64", k))
+            def count(number: Expr, turn: Expr) -> None:
+                inside = first + tirx.Cast("int64", tirx.floordiv(number, self.pieces)) < operand.rows
+                T.buffer_store(counts, tirx.Select(inside, int32(PIECE), int32(0)), [turn])
 
+            each_of(self.lines * self.pieces, thread, threads, count)
+
+    def fill(self, slot: Expr, step: Expr) -> None:
+        """Begin to fill a slot with what lies from `step` of k on (int64); outside of the matrix it is 0."""
         if self.operand.copied:
-            each_of(self.lines * self.pieces, thread, threads, lambda n: one(self._copy, self.pieces, n))
+            each_of(self.lines * self.pieces, self.thread, self.threads, lambda number, turn: self._copy(slot, step, number, turn))
         else:
-            each_of(self.elements, thread, threads, lambda n: one(self._store, self.width, n), at_once=BATCH)
+            each_of(self.elements, self.thread, self.threads, lambda number, _: self._store(slot, step, number), at_once=BATCH)
 
-    def _turned(self, a: Expr | int, b: Expr | int) -> tuple[Expr | int, Expr | int]:
+    def _turned(self, a: Expr | int, b: Expr | int) -> tuple[Any, Any]:
         """(row, k) to (line, place in it), and back."""
         return (a, b) if self.operand.along_k else (b, a)
 
-    def _copy(self, target: Expr, batch: Expr, i: Expr, k: Expr) -> None:
-        """A piece by an asynchronous copy; what is not read needs an address in the tensor all the same."""
-        operand = self.operand
-        count: Expr = constant(PIECE, "int32")
-        line, place = self._turned(i, k)
-        lines, places = self._turned(operand.rows, operand.depth)
-        if not divides(self.lines, lines):
-            count = tirx.Select(line < lines, count, constant(0, "int32"))
-            line = tirx.min(line, lines - int64(1))
-        if not divides(self.width, places):
-            left = tirx.Cast("int32", tirx.max(tirx.min(places - place, int64(self.group)), int64(0)))
-            count = tirx.min(count, left * SIZE[operand.dtype])
-            place = tirx.Select(place < places, place, int64(0))
-        element = stored_element(operand.load(batch, *self._turned(line, place)))
-        assert element is not None
-        device.copy_async(device.address(self.memory, target), tirx.address_of(element), count)
+    def _position(self, row: Expr, k: Expr, step: Expr) -> tuple[Expr, Expr]:
+        """The row and k of the matrix that belong to a place in a block."""
+        return self.first + tirx.Cast("int64", row), step + tirx.Cast("int64", k)
 
-    def _store(self, target: Expr, batch: Expr, i: Expr, k: Expr) -> None:
+    def _copy(self, slot: Expr, step: Expr, number: Expr, turn: Expr) -> None:
+        """A piece by an asynchronous copy. What does not exist is not read, whatever its address."""
+        operand = self.operand
+        row, k = self._turned(tirx.floordiv(number, self.pieces), tirx.floormod(number, self.pieces) * self.group)
+        i, at = self._position(row, k, step)
+        line, place = self._turned(i, at)
+        lines, places = self._turned(operand.rows, operand.depth)
+        count = self.counts[turn] if self.counts is not None else int32(PIECE)
+        if self.counts is None and not divides(self.lines, lines):
+            count = tirx.Select(line < lines, count, int32(0))
+        if not divides(self.width, places):
+            left = tirx.max(tirx.min(places - place, int64(self.group)), int64(0))
+            count = tirx.min(count, tirx.Cast("int32", left) * SIZE[operand.dtype])
+        element = stored_element(operand.load(self.batch, i, at))
+        assert element is not None
+        device.copy_async(device.address(self.memory, self.at(slot, row, k)), tirx.address_of(element), count)
+
+    def _store(self, slot: Expr, step: Expr, number: Expr) -> None:
         """An element through a register."""
         operand = self.operand
-        value = operand.load(batch, i, k)
-        inside = tirx.all(i < operand.rows, k < operand.depth)
-        value = tirx.if_then_else(inside, value, constant(0, str(value.ty.dtype)))
+        row, k = self._turned(tirx.floordiv(number, self.width), tirx.floormod(number, self.width))
+        i, at = self._position(row, k, step)
+        value = operand.load(self.batch, i, at)
+        value = tirx.if_then_else(tirx.all(i < operand.rows, at < operand.depth), value, constant(0, str(value.ty.dtype)))
+        target = self.at(slot, row, k)
         T.buffer_store(self.memory, to_store(value, operand.dtype, target), [target])

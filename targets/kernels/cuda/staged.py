@@ -30,7 +30,7 @@ class Staged:
         lanes = product.lanes
         across = self.columns // lanes
 
-        def one(number: Expr) -> None:
+        def one(number: Expr, _: Expr) -> None:
             down, along = tirx.floordiv(number, across), tirx.floormod(number, across) * lanes
             i, j = row + tirx.Cast("int64", down), column + tirx.Cast("int64", along)
             bounds = ((i, product.m, self.rows), (j, product.n, self.columns))
