@@ -81,10 +81,10 @@ def address(buffer: Buffer, *index: Expr | int) -> Expr:
 
 
 def copy(to: Expr, source: Expr, size: int) -> None:
-    """Copies 4, 8 or 16 bytes, aligned to their number, in one access: TVM itself does so only where it can prove that they are."""
-    word = {4: "unsigned", 8: "uint2", 16: "uint4"}[size]
-    text = f"__device__ __forceinline__ void tg_copy_{size}(void* to, const void* from) {{ *({word}*)to = *(const {word}*)from; }}\n"
-    _call(f"tg_copy_{size}", to, source, source=text)
+    """Copies 4, 8 or 16 bytes, aligned to their number, in one access. TVM does so only where it can prove that they are."""
+    name, word = f"tg_copy_{size}", {4: "unsigned", 8: "uint2", 16: "uint4"}[size]
+    text = f"__device__ __forceinline__ void {name}(void* to, const void* from) {{ *({word}*)to = *(const {word}*)from; }}\n"
+    _call(name, to, source, source=text)
 
 
 def _function(name: str, signature: str, body: str, returns: str = "void") -> str:

@@ -1,7 +1,7 @@
 """Products on a GPU: which kernel computes one, by its sizes.
 
-The kernels of all sizes that may be best are part of one function, and the host chooses when it knows the sizes: for few rows the one
-that reads W as fast as memory gives it; else the tile for which the processor with the most blocks is done first.
+The kernels of all sizes that may be best are part of one function, and the host chooses when it knows the sizes: for few rows
+the one that reads W as fast as memory gives it; else the tile for which the processor with the most blocks is done first.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from targets.kernels.counted import on_host
 from targets.kernels.cuda.gemm_mma import TensorProduct, TensorTile
 from targets.kernels.cuda.gemm_rows import RowProduct, RowTile
 from targets.kernels.cuda.gemm_simt import ThreadProduct, ThreadTile
@@ -82,7 +83,7 @@ def _cheapest(choices: Sequence[Choice]) -> None:
 
 def _branch(condition: Expr, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
     """One of both, by a condition that may be known now."""
-    condition = tvm.sym.Analyzer().simplify(condition)
+    condition = tvm.sym.Analyzer().simplify(on_host(condition))
     if (known := static(condition)) is not None:
         (then if known else otherwise)()
         return

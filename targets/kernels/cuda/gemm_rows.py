@@ -61,7 +61,8 @@ class RowProduct:
             with T.unroll(int32(together)) as inner:
                 k = tirx.Cast("int64", ((outer * together + inner) * device.WARP + self.lane) * group)
                 inside = None if divides(span, product.k) else k < product.k
-                for operand, registers, first, count in ((product.w, w, self.column, tile.columns), (product.x, x, self.row, tile.rows)):
+                operands = ((product.w, w, self.column, tile.columns), (product.x, x, self.row, tile.rows))
+                for operand, registers, first, count in operands:
                     with T.unroll(int32(count)) as i:
                         at = tirx.min(first + tirx.Cast("int64", i), operand.rows - int64(1))
                         self._read(operand, registers, (inner * count + i) * group, at, k, inside)

@@ -48,7 +48,8 @@ class _Side:
         """The row of the block that is number `number` of this thread."""
         if self.blocks.operand.along_k:
             return self.position + number * self.threads
-        return (tirx.floordiv(number, self.vector) * self.threads + self.position) * self.vector + tirx.floormod(number, self.vector)
+        group = tirx.floordiv(number, self.vector) * self.threads + self.position
+        return group * self.vector + tirx.floormod(number, self.vector)
 
     def read(self, slot: Expr, k: Expr) -> None:
         """Reads the rows at `vector` steps of k, in vectors."""

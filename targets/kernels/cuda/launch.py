@@ -1,10 +1,11 @@
-"""Launching the blocks of a product: their order, names for what all of a block's threads compute once, and loops over threads."""
+"""Launching the blocks of a product: their order, names for what is computed once, and loops over what threads share out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from targets.kernels.counted import on_host
 from targets.kernels.cuda import device
 from targets.kernels.vector_math import constant
 from targets.tvm_api import Expr, T, int64, tirx
@@ -68,8 +69,10 @@ def when(*conditions: Expr) -> Iterator[None]:
 def tiles(batches: Expr, rows: Expr, columns: Expr, threads: int) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of one block a tile, of batches * rows * columns (int64) tiles: the block's batch, row and column of tiles
     as int64, the thread as int32. Without tiles nothing is launched."""
-    with device.grid(threads, batches * rows * columns) as (block, _, _, thread), unrolled(), T.attr(
-            int32(0), "tirx.launch_bounds_min_blocks_per_sm", int32(1)):  # else nvcc spills to have more blocks
+    count = batches * rows * columns
+    with device.grid(threads, count) as (block, _, _, thread), unrolled(), T.attr(
+            int32(0), "tirx.launch_bounds_min_blocks_per_sm", int32(1)), when(  # else nvcc spills to have more blocks
+            *([] if on_host(count) is count else [block < count])):
         rows, columns, at = (tirx.Cast("int32", x) for x in (rows, columns, block))
         place = named(tirx.truncmod(at, rows * columns)) if static(batches) != 1 else at
         batch = named(tirx.truncdiv(at, rows * columns)) if static(batches) != 1 else int32(0)

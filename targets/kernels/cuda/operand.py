@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from targets.kernels.cuda import device
@@ -32,8 +33,9 @@ Element = Callable[[Expr, Expr, Expr], Expr]  # (batch, row, k)
 class Operand:
     """A matrix [rows, depth] for each batch, of `dtype`.
 
-    load(b, i, k) is an element as an expression, for int64 b, i, k inside of the matrix. along_k: neighbours along k lie together;
-    else those along rows, or none. copied: pieces in that direction can be copied as they are.
+    load(b, i, k), of int64, is an element as an expression, read inside of the matrix only; but its place in memory is computed
+    outside too. along_k: neighbours along k lie together; else those along rows, or none. copied: pieces in that direction can
+    be copied as they are.
     """
 
     rows: Expr
@@ -100,9 +102,9 @@ class Blocks:
     def fill(self, slot: Expr, step: Expr) -> None:
         """Begin to fill a slot with what lies from `step` of k on (int64); outside of the matrix it is 0."""
         if self.operand.copied:
-            each_of(self.lines * self.pieces, self.thread, self.threads, lambda number, turn: self._copy(slot, step, number, turn))
+            each_of(self.lines * self.pieces, self.thread, self.threads, partial(self._copy, slot, step))
         else:
-            each_of(self.elements, self.thread, self.threads, lambda number, _: self._store(slot, step, number), at_once=BATCH)
+            each_of(self.elements, self.thread, self.threads, partial(self._store, slot, step), at_once=BATCH)
 
     def _turned(self, a: Expr | int, b: Expr | int) -> tuple[Any, Any]:
         """(row, k) to (line, place in it), and back."""
@@ -129,7 +131,7 @@ class Blocks:
         assert element is not None
         device.copy_async(device.address(self.memory, self.at(slot, row, k)), tirx.address_of(element), count)
 
-    def _store(self, slot: Expr, step: Expr, number: Expr) -> None:
+    def _store(self, slot: Expr, step: Expr, number: Expr, _: Expr) -> None:
         """An element through a register."""
         operand = self.operand
         row, k = self._turned(tirx.floordiv(number, self.width), tirx.floormod(number, self.width))

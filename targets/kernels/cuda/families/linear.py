@@ -1,4 +1,4 @@
-"""Products with weights as a checkpoint has them, [out, in], and all that follows element by element: bias, activation, residual."""
+"""Products with weights as a checkpoint has them, [out, in], and what follows element by element: activation, residual."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from targets.kernels.access import Index
 from targets.kernels.anchor import find_anchor
 from targets.kernels.cuda.epilogue import Epilogue
 from targets.kernels.cuda.gemm import gemm
-from targets.kernels.cuda.product import Product, Values
+from targets.kernels.cuda.product import LANES, Product, Values
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.target import Target
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike
 
-PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}  # of the largest GPU
+# of the largest GPU of each kind
+PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
 
 
 def processors(target: Target) -> int:
@@ -46,7 +47,7 @@ def emit(frame: Frame, target: Target) -> None:
         epilogue.store(lambda lane: index(i, j + lane), values, count)
 
     group, i = tirx.Var("group", "int64"), tirx.Var("i", "int64")
-    wide = epilogue.wide(lambda lane: index(i, group * int64(4) + lane))
+    wide = epilogue.wide(lambda lane: index(i, group * int64(LANES) + lane))
     product = Product.of(
         int64(1), frame.size(rows), frame.size(columns), frame.size(depth),
         lambda b, i, k: access.load(x, ((rows, i), (depth, k))), lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
