@@ -1,0 +1,55 @@
+"""Products with weights as a checkpoint has them, [out, in], and what follows element by element: activation, residual."""
+
+from __future__ import annotations
+
+from targets.kernels.access import Index
+from targets.kernels.anchor import find_anchor
+from targets.kernels.cuda.epilogue import Epilogue
+from targets.kernels.cuda.gemm import gemm
+from targets.kernels.cuda.product import LANES, Product, Values
+from targets.kernels.frame import Frame
+from targets.kernels.scalar import cast
+from targets.target import Target
+from targets.tvm_api import Expr, int64, tirx
+from tgraph.ir.dims import DimLike
+
+# of the largest GPU of each kind
+PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
+
+
+def processors(target: Target) -> int:
+    """How many blocks run beside each other, not counting those on one processor."""
+    return PROCESSORS.get(target.arch, PROCESSORS["sm_90"])
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`linear(x, weight, bias)` and its epilogue."""
+    node = find_anchor(frame, "linear")
+    x, weight, bias = node.operands
+    assert x is not None and weight is not None
+    rows: DimLike = 1
+    for size in x.shape[:-1]:
+        rows = rows * size
+    columns, depth = weight.shape
+    access = frame.access
+
+    def biased(index: Index, total: Expr) -> Expr:
+        if bias is None:
+            return total
+        return total + cast(access.load(bias, index[1:]), str(total.ty.dtype))
+
+    epilogue = Epilogue(frame, node, biased)
+
+    def index(i: Expr, j: Expr) -> Index:
+        return ((rows, i), (columns, j))
+
+    def store(b: Expr, i: Expr, j: Expr, values: Values, count: int) -> None:
+        epilogue.store(lambda lane: index(i, j + lane), values, count)
+
+    group, i = tirx.Var("group", "int64"), tirx.Var("i", "int64")
+    wide = epilogue.wide(lambda lane: index(i, group * int64(LANES) + lane))
+    product = Product.of(
+        int64(1), frame.size(rows), frame.size(columns), frame.size(depth),
+        lambda b, i, k: access.load(x, ((rows, i), (depth, k))), lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
+        store, x.dtype.numpy_name, wide=wide)
+    gemm(product, processors(target))
