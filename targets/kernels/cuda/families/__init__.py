@@ -7,7 +7,7 @@ from functools import partial
 
 from targets.kernels.cuda import rows
 from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import cumsum, reduction, unpack
+from targets.kernels.cuda.families import cumsum, linear, matmul, reduction, unpack
 from targets.kernels.frame import Frame
 from targets.kernels.norm import normaliser, quantiser
 from targets.kernels.scan import Scan
@@ -25,6 +25,8 @@ NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 
 # anchor op -> family; a function without an anchor is pointwise
 FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
+    "linear": linear.emit,
+    "matmul": matmul.emit,
     "unpack": unpack.emit,
     "quantize_rows": quantiser(rows.quantize),
     "softmax": NORMALISE,
