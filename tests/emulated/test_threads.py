@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import emulator
@@ -10,7 +11,7 @@ import pytest
 from emulator.launch import kernel
 
 from targets.kernels.cuda import device
-from targets.tvm_api import T, tirx
+from targets.tvm_api import T, tirx, tvm
 
 RANDOM = np.random.default_rng(0)
 
@@ -77,20 +78,21 @@ def test_shuffle_reduction() -> None:
 
 
 @pytest.mark.parametrize("width", [32, 8])
+@pytest.mark.parametrize("operand", [5, 12])
 @pytest.mark.parametrize("how, source", [
-    ("__shfl_sync", lambda lane, width: lane // width * width + 5 % width),
-    ("__shfl_xor_sync", lambda lane, width: lane ^ 5),
-    ("__shfl_up_sync", lambda lane, width: lane - 5 if lane % width >= 5 else lane),
-    ("__shfl_down_sync", lambda lane, width: lane + 5 if lane % width + 5 < width else lane),
+    ("__shfl_sync", lambda lane, n, width: lane // width * width + n % width),
+    # beyond the end of its group a lane reads itself; a group before it may be read
+    ("__shfl_xor_sync", lambda lane, n, width: lane ^ n if (lane ^ n) // width <= lane // width else lane),
+    ("__shfl_up_sync", lambda lane, n, width: lane - n if lane % width >= n else lane),
+    ("__shfl_down_sync", lambda lane, n, width: lane + n if lane % width + n < width else lane),
 ])
-def test_shuffles(how: str, source: Any, width: int) -> None:
+def test_shuffles(how: str, source: Callable[[int, int, int], int], operand: int, width: int) -> None:
     def shuffle(x: Any, y: Any, block: Any, thread: Any) -> None:
-        text = f"__device__ __forceinline__ int f(int v) {{ return {how}(0xffffffffu, v, 5, {width}); }}\n"
+        text = f"__device__ __forceinline__ int f(int v) {{ return {how}(0xffffffffu, v, {operand}, {width}); }}\n"
         T.buffer_store(y, device.cuda_func_call("f", x[thread], source_code=text, return_type="int32"), [thread])
 
     x = np.arange(32, dtype=np.int32) + 100
-    expected = [100 + source(lane, width) for lane in range(32)]
-    assert kernel(shuffle, x, x)(x, x)[1].tolist() == expected
+    assert kernel(shuffle, x, x)(x, x)[1].tolist() == [100 + source(lane, operand, width) for lane in range(32)]
 
 
 def test_votes_and_atomics() -> None:
@@ -120,3 +122,4 @@ def test_memory_that_nobody_wrote_is_nan() -> None:
     y = kernel(read, np.zeros(1, np.float32), np.zeros(64, np.float32))(np.zeros(1, np.float32), np.zeros(64, np.float32))[1]
     assert np.isnan(y[:32]).all()
     assert (np.abs(y[32:]) > 1e38).all()
+    assert np.isnan(tvm.runtime.empty((5,), "float16", tvm.cuda(0)).numpy()).all()

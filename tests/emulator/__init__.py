@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ __all__ = ["ORDERS", "activate", "active", "check", "missing", "order", "raceche
 # Threads, warps and blocks between barriers; asynchronous copies at their wait or at once.
 ORDERS = {"forward": (0, 0, 0), "reverse": (1, 0, 1), "shuffled": (2, 1, 0)}
 _driver: ctypes.CDLL | None = None
+_order = "forward"
 
 
 def activate() -> None:
@@ -55,6 +57,7 @@ def activate() -> None:
     cuda_compile.COMPILERS["emulator"] = lambda: compiler
     del nvcc, runtime
     _driver = driver
+    _set_order(os.environ.get("TGRAPH_EMULATOR_ORDER", "forward"))
 
 
 class Emulated:
@@ -83,15 +86,22 @@ def check() -> None:
         raise AssertionError(text.decode())
 
 
+def _set_order(name: str) -> None:
+    global _order
+    assert _driver is not None, "the emulator is not active"
+    _driver.emulator_set_order(*ORDERS[name])
+    _order = name
+
+
 @contextmanager
 def order(name: str) -> Iterator[None]:
     """Threads run in one of `ORDERS` meanwhile."""
-    assert _driver is not None, "the emulator is not active"
-    _driver.emulator_set_order(*ORDERS[name])
+    before = _order
+    _set_order(name)
     try:
         yield
     finally:
-        _driver.emulator_set_order(*ORDERS["forward"])
+        _set_order(before)
 
 
 def racecheck(run: Callable[[], Sequence[np.ndarray]]) -> None:
@@ -105,7 +115,7 @@ def racecheck(run: Callable[[], Sequence[np.ndarray]]) -> None:
             wrong = np.flatnonzero((_bytes(expected) != _bytes(array)).any(axis=1))
             if wrong.size:
                 raise AssertionError(f"result {i} depends on the order of threads (forward or {name}): {wrong.size} of "
-                                     f"{expected.size} elements differ, the first at {np.unravel_index(wrong[0], expected.shape)}")
+                                     f"{expected.size} elements differ, first {np.unravel_index(wrong[0], expected.shape)}")
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

@@ -50,7 +50,11 @@ def missing() -> str | None:
 
 
 def _contents(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _sources(folder: Path) -> list[str]:
+    return [str(path) for path in sorted(folder.glob("*.cpp"))]
 
 
 def _machine() -> str:
@@ -87,13 +91,12 @@ class Builder:
 
     def libraries(self) -> tuple[Path, Path]:
         """Stand-ins for libcuda.so.1 and libcudart.so.13."""
-        headers = ["-isystem", str(cuda_headers())]
-        sources = [str(path) for path in sorted(HOST.glob("*.cpp")) if path.name != "runtime.cpp"]
-        contents = _contents(HOST) + _contents(DEVICE)  # tensor_core.cpp reads those too
-        driver = self.get("libcuda.so.1", contents, ["g++", *HOST_FLAGS, *headers, "-Wl,-soname,libcuda.so.1", *sources])
+        contents = _contents(HOST) + _contents(DEVICE)
+        flags = ["g++", *HOST_FLAGS, "-isystem", str(cuda_headers())]
+        driver = self.get("libcuda.so.1", contents, [*flags, "-Wl,-soname,libcuda.so.1", *_sources(HOST)])
         runtime = self.get("libcudart.so.13", contents, [
-            "g++", *HOST_FLAGS, *headers, "-Wl,-soname,libcudart.so.13", f"-Wl,--version-script={HOST / 'libcudart.map'}",
-            str(HOST / "runtime.cpp"), str(driver)])
+            *flags, "-Wl,-soname,libcudart.so.13", f"-Wl,--version-script={HOST / 'cudart' / 'libcudart.map'}",
+            *_sources(HOST / "cudart"), str(driver)])
         return driver, runtime
 
     def kernels(self, source: str) -> Path:

@@ -29,13 +29,15 @@ inline void tg_mma_m16n8k16_bf16(float* d, const unsigned* a, const unsigned* b,
 
 inline void tg_cp_async_16(void* shared, const void* global, int bytes) { ::emulator::copy_begin(shared, global, bytes); }
 inline void tg_cp_async_commit() { ::emulator::copy_commit(); }
-inline void tg_cp_async_wait(int pending) { ::emulator::copy_wait(pending); }
-inline void tg_cp_async_wait_0() { tg_cp_async_wait(0); }
-inline void tg_cp_async_wait_1() { tg_cp_async_wait(1); }
-inline void tg_cp_async_wait_2() { tg_cp_async_wait(2); }
-inline void tg_cp_async_wait_3() { tg_cp_async_wait(3); }
-inline void tg_cp_async_wait_4() { tg_cp_async_wait(4); }
-inline void tg_cp_async_wait_5() { tg_cp_async_wait(5); }
+#define EMULATED_COPY_WAIT(n) inline void tg_cp_async_wait_##n() { ::emulator::copy_wait(n); }
+EMULATED_COPY_WAIT(0)
+EMULATED_COPY_WAIT(1)
+EMULATED_COPY_WAIT(2)
+EMULATED_COPY_WAIT(3)
+EMULATED_COPY_WAIT(4)
+EMULATED_COPY_WAIT(5)
+EMULATED_COPY_WAIT(6)
+EMULATED_COPY_WAIT(7)
 
 inline float tg_shfl_xor(float value, int mask, int line = __builtin_LINE()) {
   return __shfl_xor_sync(0xFFFFFFFF, value, mask, 32, line);

@@ -5,13 +5,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#include <algorithm>
-#include <numeric>
 
 #include "fiber.h"
+#include "order.h"
 #include "shared.h"
+#include "stacks.h"
 
 namespace emulator {
 
@@ -21,13 +19,11 @@ sigjmp_buf launch_exit;
 
 namespace {
 
-constexpr size_t kStack = 128 << 10, kPage = 4096, kMaxThreads = 1024;
-
 enum class State { new_, ready, at_barrier, at_collective, done };
 
 struct Thread {
   Context context;
-  char* stack;
+  Stack stack;
   Index index;
   State state;
   int line;  // where it waits
@@ -44,33 +40,10 @@ struct Warp {
 
 const Launch* launch;
 Thread threads[kMaxThreads];
-char* stacks;
-char* free_stacks[kMaxThreads];  // the last one given back is taken first: it is in the cache
-size_t free_count;
+StackPool stacks;
 Thread* current;  // null while the scheduler runs
 Context scheduler;
 char message[2048];
-
-Order order;
-uint64_t random_state;
-
-uint64_t random_below(uint64_t n) {  // xorshift64*
-  random_state ^= random_state >> 12, random_state ^= random_state << 25, random_state ^= random_state >> 27;
-  return (random_state * 0x2545F4914F6CDD1DULL >> 33) % n;
-}
-
-void make_stacks() {
-  size_t step = kPage + kStack;  // a page that faults lies below each stack
-  void* map = mmap(nullptr, kMaxThreads * step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (map == MAP_FAILED) fail("no memory for the stacks of %zu threads", kMaxThreads);
-  stacks = static_cast<char*>(map);
-  for (size_t i = 0; i < kMaxThreads; ++i) mprotect(stacks + i * step, kPage, PROT_NONE);
-}
-
-void free_all_stacks() {
-  for (size_t i = 0; i < kMaxThreads; ++i) free_stacks[i] = stacks + (kMaxThreads - 1 - i) * (kPage + kStack) + kPage;
-  free_count = kMaxThreads;
-}
 
 void thread_main() {
   launch->kernel->run(launch->arguments);
@@ -87,16 +60,15 @@ void wait(State state, int line) {
 
 void resume(Thread& thread) {
   if (thread.state == State::new_) {
-    thread.stack = free_stacks[--free_count];
-    // tops of stacks at different distances from a multiple of the page, or they would share a few lines of the cache
-    context_create(thread.context, thread.stack, kStack - free_count % 61 * 64, thread_main);
+    thread.stack = stacks.take();
+    context_create(thread.context, thread.stack.base, thread.stack.bytes, thread_main);
     thread.state = State::ready;
   }
   current = &thread;
   thread_index = &thread.index;
   context_switch(scheduler, thread.context);
   current = nullptr;
-  if (thread.state == State::done) free_stacks[free_count++] = thread.stack;
+  if (thread.state == State::done) stacks.give_back(thread.stack);
 }
 
 bool can_run(const Thread& thread) { return thread.state == State::ready || thread.state == State::new_; }
@@ -157,24 +129,11 @@ bool release_barrier(size_t count) {
 
 }  // namespace
 
-void arrange(unsigned* places, unsigned n) {
-  std::iota(places, places + n, 0u);
-  if (order.kind == Order::reverse) std::reverse(places, places + n);
-  if (order.kind == Order::shuffled)
-    for (unsigned i = n; i > 1; --i) std::swap(places[i - 1], places[random_below(i)]);
-}
-
-void set_order(const Order& wanted) {
-  order = wanted;
-  random_state = wanted.seed * 0x9E3779B97F4A7C15ULL + 1;
-}
-
 void begin_launch(const Launch& next) {
   launch = &next;
   current = nullptr;
   grid_shape = next.grid, block_shape = next.block;
-  if (!stacks) make_stacks();
-  free_all_stacks();
+  if (!stacks.reset()) fail("no memory for the stacks of threads");
 }
 
 void run_block(Index index) {
@@ -218,7 +177,7 @@ unsigned live_lanes() {
   return live;
 }
 
-void copy_begin(void* to, const void* from, int bytes) { current->copies.begin(to, from, bytes, order.early_copies); }
+void copy_begin(void* to, const void* from, int bytes) { current->copies.begin(to, from, bytes, early_copies()); }
 void copy_commit() { current->copies.commit(); }
 void copy_wait(int pending) { current->copies.wait(pending); }
 

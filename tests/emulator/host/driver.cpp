@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "block.h"
 #include "objects.h"
+#include "order.h"
 #include "shared.h"
 
 namespace emulator {

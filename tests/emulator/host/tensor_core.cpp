@@ -42,12 +42,13 @@ template <class Half> void mma_m16n8k16(float* d, const unsigned* a, const unsig
     auto of = [&](int lane) { return static_cast<Fragments*>(lanes[lane]); };
     for (int i = 0; i < int(kWarp); ++i)
       if (!of(i)) fail("mma needs all 32 lanes");
-    double A[16][16], B[16][8], D[16][8];
+    float A[16][16], B[16][8];
+    double D[16][8];
     for (int lane = 0; lane < int(kWarp); ++lane) {
       const Fragments& f = *of(lane);
       int group = lane / 4, pair = lane % 4 * 2;
       for (int half = 0; half < 2; ++half) {  // the low and the high half of a register
-        auto number = [&](unsigned r) { return double(float(emulated_bits<Half>(uint16_t(r >> 16 * half)))); };
+        auto number = [&](unsigned r) { return float(emulated_bits<Half>(uint16_t(r >> 16 * half))); };
         for (int i = 0; i < 4; ++i) A[group + i % 2 * 8][pair + half + i / 2 * 8] = number(f.a[i]);
         for (int i = 0; i < 2; ++i) B[pair + half + i * 8][group] = number(f.b[i]);
       }
@@ -55,7 +56,7 @@ template <class Half> void mma_m16n8k16(float* d, const unsigned* a, const unsig
     }
     for (int row = 0; row < 16; ++row)
       for (int k = 0; k < 16; ++k)
-        for (int column = 0; column < 8; ++column) D[row][column] += A[row][k] * B[k][column];
+        for (int column = 0; column < 8; ++column) D[row][column] += double(A[row][k]) * B[k][column];
     for (int lane = 0; lane < int(kWarp); ++lane)
       for (int i = 0; i < 4; ++i) of(lane)->d[i] = float(D[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
   }, &mine, 0xFFFFFFFF, line);
