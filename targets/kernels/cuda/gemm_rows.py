@@ -33,8 +33,9 @@ class RowProduct:
 
     def __init__(self, product: Product, tile: RowTile) -> None:
         self.product, self.tile = product, tile
-        pieces = all(operand.copied and operand.along_k for operand in (product.x, product.w))
-        self.group = PIECE // SIZE[product.x.dtype] if pieces else 1  # elements of k that are read at once
+        group = PIECE // SIZE[product.x.dtype]
+        pieces = all(operand.copied and operand.along_k for operand in (product.x, product.w)) and divides(group, product.k)
+        self.group = group if pieces else 1  # elements of k that are read at once
 
     def emit(self) -> None:
         product, tile = self.product, self.tile
