@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from targets.kernels import views  # noqa: F401  (fills the table of readers)
 from targets.kernels.access import Access, Index, Sizes, as_index
@@ -23,6 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 
 Each = Callable[[Expr], AbstractContextManager[Expr]]  # i in `with each(extent) as i`: 0 to extent - 1, in any order
+NOTES = "tgraph.notes"  # attribute of a kernel: its frame's notes
 SMALL = 32 * 1024  # elements below which waking the other threads costs more than it saves
 
 
@@ -35,6 +36,7 @@ class Frame:
     outputs: dict[str, Buffer]
     status: Buffer | None
     counts: Sequence[Counted] = ()
+    notes: list[str] = field(default_factory=list)  # what was chosen, and why, for people
 
     def size(self, value: DimLike) -> Expr:
         """A dim as an int64 expression."""
@@ -79,7 +81,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each,
             for node in lookups(function):
                 (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
             body(frame)
-    return builder.get()
+    return builder.get().with_attr(NOTES, "; ".join(frame.notes))
 
 
 def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:

@@ -67,7 +67,9 @@ def emit(frame: Frame, target: Target) -> None:
 
     dots = dot_tile(target, x.dtype)
     if dots:
+        frame.notes.append(f"dot products of {dots.dot.group} in one instruction, weights in panels of {dots.columns} columns")
         gemm_dot(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=dots)
         return
-    gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store,
-         tile=schedule(frame.function, target), dtype=dtype)
+    tile = schedule(frame.function, target)
+    frame.notes.append(f"accumulators {tile.rows}x{tile.columns} in registers, k in blocks of {tile.k_block}")
+    gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=tile, dtype=dtype)
