@@ -6,7 +6,9 @@ move, shrink or add one of them. (Its elimination of common subexpressions is le
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from tvm import s_tir
@@ -16,8 +18,8 @@ from targets import cuda_source  # noqa: F401  (TVM calls it with every source)
 from targets.cuda_compile import compile_source
 from targets.cuda_runtime import load_runtime
 from targets.target import Target
-from targets.tvm_api import IRModule, relax, relax_passes, tirx, tvm
-from targets.tvm_cuda import replaced
+from targets.tvm_api import IRModule, PrimFunc, relax, relax_passes, tirx, tvm
+from targets.tvm_cuda import allocations, replaced
 from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"
@@ -25,8 +27,9 @@ CALLBACK = "tvm_callback_cuda_compile"  # what TVM calls with CUDA source, and t
 _lock = threading.Lock()
 
 
-def _pipeline() -> tuple[Any, Any, Any]:
-    passes = tvm.ir.transform.Sequential([
+def _split() -> list[Any]:
+    """Up to functions of the host and of the GPU."""
+    return [
         s_tir.transform.UnifyThreadBinding(),
         s_tir.transform.StmtSimplify(),
         s_tir.transform.LowerOpaqueBlock(),  # launches become regions of their own
@@ -39,13 +42,34 @@ def _pipeline() -> tuple[Any, Any, Any]:
         tirx.transform.AnnotateEntryFunc(),
         s_tir.transform.MergeSharedMemoryAllocations(),
         tirx.transform.SplitHostDevice(),
-        tirx.transform.MakePackedAPI(),
-        tirx.transform.BF16StorageLegalize(),
-    ])
+    ]
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    passes = tvm.ir.transform.Sequential([*_split(), tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
     return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
 
 
 compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
+
+
+def dynamic_shared(kernels: Iterable[PrimFunc], target: Target) -> dict[str, int]:
+    """The bytes of shared memory that launches ask for, by the names of the GPU's functions."""
+    where = _tvm_target(target)
+    functions = IRModule({str(f.attrs["global_symbol"]): f for f in kernels})
+    with where:
+        split = tvm.ir.transform.Sequential([tirx.transform.BindTarget(where), *_split()])(functions)
+    found: dict[str, int] = {}
+    for variable, function in split.functions.items():
+        for buffer in (allocation.buffer for allocation in allocations(function)):
+            if buffer.scope() == "shared.dyn":
+                found[str(variable.name_hint)] = math.prod(map(int, buffer.shape)) * tvm.runtime.DataType(buffer.dtype).itemsize
+    return found
+
+
+def _tvm_target(target: Target) -> Any:
+    return tvm.target.Target({"kind": "cuda", "arch": target.arch, "max_shared_memory_per_block": 48 * 1024,
+                              "max_threads_per_block": 1024, "host": "llvm"})
 
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
@@ -54,6 +78,7 @@ def build(module: IRModule, target: Target) -> relax.VMExecutable:
     Raises CompileError: a kernel that does not compile, or what to install.
     """
     load_runtime()
+    where = _tvm_target(target)
     failures: list[TGraphError] = []
 
     def machine_code(source: str) -> bytes:
@@ -63,8 +88,6 @@ def build(module: IRModule, target: Target) -> relax.VMExecutable:
             failures.append(error)
             raise
 
-    where = tvm.target.Target({"kind": "cuda", "arch": target.arch, "max_shared_memory_per_block": 48 * 1024,
-                               "max_threads_per_block": 1024, "host": "llvm"})
     with _lock, where, replaced(CALLBACK, machine_code):
         try:
             return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()),

@@ -23,6 +23,7 @@ from tgraph.ir.errors import TargetError
 
 TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3  # numbers of cudaMemcpyKind
 NON_BLOCKING = 1  # cudaStreamNonBlocking: a stream that the default stream does not wait for
+EXTERNAL = 1  # cudaEventRecordExternal: recorded in a capture, an event takes the time whenever the graph runs
 RELAXED = 2  # cudaStreamCaptureModeRelaxed: other calls meanwhile, such as letting go of memory, are not forbidden
 
 _Pointer, _Size = ctypes.c_void_p, ctypes.c_size_t
@@ -33,6 +34,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaMemcpyAsync": (_Pointer, _Pointer, _Size, ctypes.c_int, _Stream), "cudaStreamSynchronize": (_Stream,),
     "cudaStreamCreateWithFlags": (_Pointer, ctypes.c_uint), "cudaStreamWaitEvent": (_Stream, _Event, ctypes.c_uint),
     "cudaEventCreate": (_Pointer,), "cudaEventRecord": (_Event, _Stream), "cudaEventSynchronize": (_Event,),
+    "cudaEventRecordWithFlags": (_Event, _Stream, ctypes.c_uint),
     "cudaEventElapsedTime": (_Pointer, _Event, _Event), "cudaEventDestroy": (_Event,),
     "cudaStreamBeginCapture": (_Stream, ctypes.c_int), "cudaStreamEndCapture": (_Stream, _Pointer),
     "cudaGraphInstantiate": (_Pointer, _Graph, ctypes.c_ulonglong), "cudaGraphLaunch": (_Graph, _Stream),
@@ -150,6 +152,16 @@ class CudaDevice:
         event = _Event()
         self.call("cudaEventCreate", ctypes.byref(event))
         return event
+
+    def record_in_capture(self, event: Any) -> None:
+        """Take the time at this place of the graph that is being captured."""
+        self.call("cudaEventRecordWithFlags", event, self._capture_stream, EXTERNAL)
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Between two events that are over."""
+        milliseconds = ctypes.c_float()
+        self.call("cudaEventElapsedTime", ctypes.byref(milliseconds), start, end)
+        return milliseconds.value / 1e3
 
     def wait_for_us(self, stream: int) -> None:
         """What other code begins on its stream from now on comes after what was begun here."""

@@ -40,6 +40,25 @@ class CudaLayout(Layout):
     views: dict[Hashable, Any] = field(default_factory=dict)
 
 
+class CudaClock:
+    """Takes the time on the device, between kernels of a captured run."""
+
+    def __init__(self, device: CudaDevice):
+        self.device = device
+        self._events: list[Any] = []
+
+    def tick(self, before: bool) -> None:
+        self._events.append(self.device.event())
+        self.device.record_in_capture(self._events[-1])
+
+    def seconds(self) -> list[float]:
+        found = [self.device.seconds(start, end) for start, end in zip(self._events[::2], self._events[1::2])]
+        for event in self._events:
+            self.device.call("cudaEventDestroy", event)
+        self._events = []
+        return found
+
+
 class CudaEngine(LibraryEngine):
     """Calls the Relax functions of a library on device 0, one call at a time.
 
@@ -55,6 +74,7 @@ class CudaEngine(LibraryEngine):
         self.status: Any = None  # on the device; kernels set it, and it stays set
         self._seen: np.ndarray | None = None  # its copy on the host, which every call renews
         self._vm: Any = None
+        self._observed = False
         self._functions: dict[str, Any] = {}
         self._captured: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
         self._met: OrderedDict[Hashable, None] = OrderedDict()
@@ -91,20 +111,26 @@ class CudaEngine(LibraryEngine):
             return Call(self, device, arrays, dict(sizes), out).run()
 
     def observe(self, arrays: Sequence[Any], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
-        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found.
+
+        The calls are captured, so that the GPU then runs them without waiting for the host. All kernels must have run before.
+        """
         from targets.cuda_call import Call
 
         device, known = cuda_device(), dict(sizes)
         with device.use():
             self._start(device)
             self._vm.set_instrument(instrument)
-            graphs, self.graphs = self.graphs, False
+            self._observed = True
             try:
                 Call(self, device, arrays, known, {}).run()
                 device.synchronize()
             finally:
-                self._vm, self._functions, self.graphs = None, {}, graphs  # a fresh machine has no instrument
+                self._vm, self._functions, self._observed = None, {}, False  # a fresh machine has no instrument
         return known
+
+    def clock(self) -> CudaClock:
+        return CudaClock(cuda_device())
 
     def check(self) -> None:
         """Raises InputError if a call whose outputs stayed on the device met an index outside of its table."""
@@ -136,6 +162,13 @@ class CudaEngine(LibraryEngine):
     def launch(self, device: CudaDevice, stage: Stage, key: Hashable | None, arguments: Callable[[], list[Any]]) -> None:
         """Begin what a stage does. `key`: of calls that bring the same `arguments`; None if they may be others each time."""
         function = self._functions[stage.name]
+        if self._observed:
+            every = arguments()
+            executable = device.capture(lambda: function(*every))
+            device.launch(executable)
+            device.synchronize()
+            device.forget(executable)
+            return
         if key is None or not self.graphs:
             function(*arguments())
             return

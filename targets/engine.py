@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,31 @@ class Engine(Protocol):
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the tensors that kernels read."""
+
+
+class Clock(Protocol):
+    """Told before and after each kernel; `seconds` of all of them, in order, when the run is over."""
+
+    def tick(self, before: bool) -> None: ...
+
+    def seconds(self) -> list[float]: ...
+
+
+class HostClock:
+    """For kernels that end before their call returns."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._start = 0.0
+
+    def tick(self, before: bool) -> None:
+        if before:
+            self._start = time.perf_counter()
+        else:
+            self._seconds.append(time.perf_counter() - self._start)
+
+    def seconds(self) -> list[float]:
+        return self._seconds
 
 
 class HostEngine:
@@ -101,6 +127,10 @@ class LibraryEngine(HostEngine):
     def observe(self, arrays: Sequence[Any], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
         """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
         raise NotImplementedError
+
+    def clock(self) -> Clock:
+        """A clock for the kernels of one observed run."""
+        return HostClock()
 
     def _stage_layout(self, stage: Stage, sizes: Sizes, layout: Layout) -> tuple[Any, list[tuple[str, Any, Any]]]:
         """The `plan` argument of a stage, and name, shape and element type of the outputs that it writes.

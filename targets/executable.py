@@ -21,10 +21,12 @@ from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from targets.cache import CacheResult
+    from targets.cuda_resources import ResourceTable
     from targets.lower import Lowered
     from targets.profile import Profile
 
 LEVELS_OF_SOURCE = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "asm")
+LEVELS_ON_GPUS = ("cuda", "ptx", "sass")
 
 
 class Executable:
@@ -102,26 +104,50 @@ class Executable:
     # Looking
 
     def source(self, what: str = "kernels") -> str:
-        """The program at one of its levels: traced, optimized, kernels, prepare, relax, tir, llvm, asm."""
+        """The program at one of its levels: traced, optimized, kernels, prepare, relax, tir, llvm, asm.
+
+        For GPUs there are also cuda, ptx and sass; llvm and asm are then of what launches the kernels. Raises TargetError for a
+        level that there is not.
+        """
         graphs = {"traced": self.graph, "optimized": self.optimized, "kernels": self.kernels, "prepare": self.prepare}
         if what in graphs:
             return graphs[what].text(scopes=True) + "\n"
-        if what not in LEVELS_OF_SOURCE:
-            raise TargetError(f"no source {what!r}; there is {', '.join(LEVELS_OF_SOURCE)}")
+        levels = LEVELS_OF_SOURCE + (LEVELS_ON_GPUS if self.target.kind == "cuda" else ())
+        if what not in levels:
+            raise TargetError(f"no source {what!r}; there is {', '.join(levels)}")
         if not isinstance(self._engine, LibraryEngine):
             raise TargetError(f"target {self.target} has no source {what!r}")
+        if what in LEVELS_ON_GPUS:
+            from targets import cuda_inspect
+
+            if what == "sass" and self._lowered is None and self.cache is None:
+                return cuda_inspect.library_sass(self._engine.library)
+            return cuda_inspect.text(self._low(f"source {what!r}"), what)
+        lowered = self._low(f"source {what!r}")
+        if what == "relax":
+            return "\n\n".join(str(lowered.module[stage.name]) for stage in self._engine.stages)
+        if what == "tir":
+            return "\n\n".join(str(f) for f in lowered.kernels.values())
+        return _inspect(lowered.executable, {"llvm": "ll", "asm": "asm"}[what])
+
+    def resources(self) -> ResourceTable:
+        """What each kernel takes of a GPU: registers, shared memory, occupancy. Raises TargetError for other targets."""
+        if self.target.kind != "cuda":
+            raise TargetError(f"target {self.target} has no table of resources; targets for GPUs have")
+        from targets.cuda_inspect import resources
+
+        return resources(self._low("resources"))
+
+    def _low(self, wanted: str) -> Lowered:
+        """The lowered module. Raises TargetError where there is none."""
         if self._lowered is None:
-            if self.cache is None:
-                raise TargetError(f"source {what!r} of {self.graph.name} for target {self.target}: it has none "
+            if self.cache is None or not isinstance(self._engine, LibraryEngine):
+                raise TargetError(f"{wanted} of {self.graph.name} for target {self.target}: it has none "
                                   "(a loaded bundle keeps the library, not what it was made from)")
             from targets.lower import lower  # a hit of the cache: the same code makes the same of the same kernels
 
             self._lowered = lower(self.kernels, self._engine.stages, self._engine.plan, self.target)
-        if what == "relax":
-            return "\n\n".join(str(self._lowered.module[stage.name]) for stage in self._engine.stages)
-        if what == "tir":
-            return "\n\n".join(str(f) for f in self._lowered.kernels.values())
-        return _inspect(self._lowered.executable, {"llvm": "ll", "asm": "asm"}[what])
+        return self._lowered
 
     def profile(self, *feeds: Any, repeats: int = 10, **named: Any) -> Profile:
         """The time of each kernel call on these feeds (default: generated ones), with the nodes that it stands for."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from targets.cpu_engine import CpuEngine
-from targets.engine import Engine
+from targets.engine import Clock, Engine, LibraryEngine
 from tgraph.ir.binding import bind_inputs
 from tgraph.ir.dims import evaluate
 from tgraph.ir.errors import TargetError
@@ -67,18 +65,18 @@ class Profile:
 
 def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], repeats: int) -> Profile:
     """Run `repeats` times and take the median of each call. Raises TargetError for a target without kernels."""
-    if not isinstance(engine, CpuEngine):
+    if not isinstance(engine, LibraryEngine):
         raise TargetError(f"target {executable.target} has no kernels to profile")
-    arrays, sizes = bind_inputs(executable.graph, feeds)
+    arrays, sizes = bind_inputs(executable.graph, feeds, engine.adopt)
     inputs = [arrays[i.name] for i in executable.graph.inputs]
     engine.run(inputs, sizes, {})  # warm up, and check the feeds
     calls = [n for stage in engine.stages for n in stage.calls]
     times: list[list[float]] = [[] for _ in calls]
     found: Mapping[str, int] = sizes
     for _ in range(max(repeats, 1)):
-        recorder = _Recorder()
-        found = engine.observe(inputs, sizes, recorder)
-        for slot, seconds in zip(times, recorder.seconds, strict=True):
+        clock = engine.clock()
+        found = engine.observe(inputs, sizes, _instrument(clock))
+        for slot, seconds in zip(times, clock.seconds(), strict=True):
             slot.append(seconds)
     result = Profile(executable.graph.name, dict(found))
     for node, seconds_of in zip(calls, times):
@@ -87,20 +85,14 @@ def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], re
     return result
 
 
-class _Recorder:
-    """TVM's instrument: called before and after each call of the virtual machine."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._start = 0.0
-
-    def __call__(self, function: Any, name: str, before: bool, result: Any, *arguments: Any) -> int:
+def _instrument(clock: Clock) -> Callable[..., int]:
+    """What TVM's virtual machine calls before and after each of its calls."""
+    def instrument(function: Any, name: str, before: bool, result: Any, *arguments: Any) -> int:
         if name.startswith("kernel_"):
-            if before:
-                self._start = time.perf_counter()
-            else:
-                self.seconds.append(time.perf_counter() - self._start)
+            clock.tick(before)
         return 0
+
+    return instrument
 
 
 def _scope(node: Node) -> str:

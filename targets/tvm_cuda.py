@@ -11,8 +11,9 @@ from typing import Any
 import tvm_ffi
 from tvm import base
 from tvm_ffi.libinfo import load_lib_ctypes
+from tvm_ffi.structural import structural_walk
 
-from targets.tvm_api import tvm
+from targets.tvm_api import tirx, tvm
 
 
 @contextlib.contextmanager
@@ -40,6 +41,13 @@ def cuda_stream(stream: int) -> Iterator[None]:
     """Kernels that TVM launches from this thread go to a stream of device 0, by its address (0: the default one)."""
     with tvm_ffi.use_raw_stream(tvm.cuda(0), stream):
         yield
+
+
+def allocations(function: Any) -> list[Any]:
+    """The statements of a TIR function that allocate buffers."""
+    found: list[Any] = []
+    structural_walk(function, [(tirx.AllocBuffer, found.append)])
+    return found
 
 
 def empty(size: int) -> Any:

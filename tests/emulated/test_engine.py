@@ -332,3 +332,11 @@ def test_bundles_and_threads(exe: tg.Executable, tmp_path: Any) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_profile(exe: tg.Executable) -> None:
+    x, y = data(6)
+    profile = exe.profile(x, on_device(y), repeats=3)
+    assert [row.kernel for row in profile.rows] == [n.attrs["function"].name for n in exe.kernels.nodes]
+    assert all(row.microseconds > 0 for row in profile.rows) and profile.sizes == {"B": 6}
+    assert right(x, y, exe(x, y))  # a fresh machine follows

@@ -13,6 +13,7 @@ import pytest
 import tgraph as tg
 from targets import cuda_compile, cuda_libraries, cuda_runtime
 from targets.cuda_compile import CHOICE, COMPILERS, compile_source
+from targets.cuda_resources import read_resources, resident_blocks
 from tgraph.ir.errors import CompileError, TargetError
 
 SOURCE = """
@@ -84,6 +85,73 @@ def test_a_library_holds_machine_code(graph: tg.Graph, tmp_path: Path) -> None:
     start = content.find(b"\x7fELF", content.find(b"\x7fELF") + 4)
     assert machine(content[start:start + 20]) == 190
     assert str(tg.load(tmp_path / "a.tgc").target) == "cuda:sm_80"
+
+
+@needs_compiler
+def test_levels_of_source_and_resources(graph: tg.Graph, tmp_path: Path) -> None:
+    exe = tg.compile(graph, target="cuda:sm_80")
+    assert "__global__" in exe.source("cuda") and ".target sm_80" in exe.source("ptx") and "define" in exe.source("llvm")
+    table = exe.resources()
+    assert [r.kernel for r in table] == ["kernel_relu_softmax_kernel"] and table[0].threads == 128
+    assert 8 <= table[0].registers <= 64 and table[0].spilled == table[0].stack == 0 and table[0].occupancy == 1
+    assert "kernel_relu_softmax_kernel" in str(table) and "100%" in str(table)
+    exe.save(tmp_path / "a.tgc")
+    loaded = tg.load(tmp_path / "a.tgc")
+    for one in (exe, loaded):
+        if cuda_libraries.find_tool("nvdisasm"):
+            assert "EXIT" in one.source("sass")
+        else:
+            with pytest.raises(TargetError, match="needs nvdisasm: pip install nvidia-cuda-nvdisasm"):
+                one.source("sass")
+    with pytest.raises(TargetError, match=r"source 'cuda' .* \(a loaded bundle keeps the library"):
+        loaded.source("cuda")
+    on_cpu = tg.compile(graph)
+    for wanted in (lambda: on_cpu.source("ptx"), on_cpu.resources):
+        with pytest.raises(TargetError, match=r"no source 'ptx'; there is traced|no table of resources"):
+            wanted()
+
+
+def test_resources_from_a_log() -> None:
+    log = """
+ptxas info    : Compiling entry function 'a' for 'sm_90'
+ptxas info    : Function properties for a
+    24 bytes stack frame, 16 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 168 registers, used 1 barriers, 24 bytes cumulative stack size, 1024 bytes smem
+ptxas info    : Compiling entry function 'b' for 'sm_90'
+ptxas info    : Function properties for b
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 32 registers, used 0 barriers
+"""
+    source = 'extern "C" __global__ void __launch_bounds__(256) a(\nextern "C" __global__ void __launch_bounds__(64) b('
+    a, b = read_resources(log, source, {"a": 99 * 1024}, "sm_90")
+    assert (a.threads, a.registers, a.spilled, a.stack, a.static_shared, a.dynamic_shared) == (256, 168, 16, 24, 1024, 99 * 1024)
+    assert (a.blocks, a.occupancy) == (1, 8 / 64)  # 65536 / (168 * 256) by registers
+    assert (b.threads, b.registers, b.spilled, b.blocks, b.occupancy) == (64, 32, 0, 32, 1.0)
+
+
+@pytest.mark.parametrize("arch, threads, registers, shared, blocks", [
+    ("sm_90", 128, 255, 0, 2), ("sm_90", 128, 128, 0, 4), ("sm_80", 256, 64, 40 * 1024, 4), ("sm_86", 256, 64, 40 * 1024, 2),
+    ("sm_90", 32, 16, 0, 32), ("sm_86", 32, 16, 0, 16), ("sm_90", 1024, 32, 0, 2), ("sm_90", 1024, 33, 0, 1),
+])
+def test_resident_blocks(arch: str, threads: int, registers: int, shared: int, blocks: int) -> None:
+    assert resident_blocks(arch, threads, registers, shared) == blocks
+
+
+def test_shared_memory_of_launches() -> None:
+    from targets.cuda_build import dynamic_shared
+    from targets.kernels.cuda import device
+    from targets.tvm_api import IRBuilder, T, tirx
+
+    with IRBuilder() as builder, T.prim_func():
+        T.func_name("kernel")
+        x = T.arg("x", T.buffer((64,), "float32"))
+        T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "global_symbol": "kernel"})
+        with device.grid(64, tirx.const(1, "int64")) as (_, _, _, thread):
+            numbers = device.shared("numbers", (20000,), "float32", dynamic=True)
+            T.buffer_store(numbers, x[thread], [thread])
+            device.barrier()
+            T.buffer_store(x, numbers[63 - thread], [thread])
+    assert dynamic_shared([builder.get()], tg.targets.Target.parse("cuda:sm_80")) == {"kernel_kernel": 80000}
 
 
 @needs_compiler

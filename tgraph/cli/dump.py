@@ -11,7 +11,8 @@ import click
 from tgraph.cli.options import target_option
 from tgraph.ir.graph import Graph
 
-LEVELS = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "asm")
+COMPILED = ("relax", "tir", "llvm", "asm", "cuda", "ptx", "sass")
+LEVELS = ("traced", "optimized", "kernels", "prepare", *COMPILED)
 
 
 @click.command("dump")
@@ -20,7 +21,7 @@ LEVELS = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "
               help="Write a file in the format of its suffix (.tg .json .dot .svg ...) [default: print the text form].")
 @click.option("--level", "stage", type=click.Choice(LEVELS), default="traced", show_default=True,
               help="How far down: the graph as given, after the passes, as kernel calls, what is made of the weights beforehand, "
-                   "or what TVM and LLVM make of it.")
+                   "or what TVM and LLVM make of it; for a GPU, also as CUDA source, PTX and machine code.")
 @click.option("-p", "--passes", "pipeline", default="O3", show_default=True, metavar="PIPELINE",
               help="Passes for the levels below traced: O0 to O3, or names with commas.")
 @click.option("--scopes", is_flag=True, help="Show the module that each node belongs to.")
@@ -38,6 +39,7 @@ def command(source: str, output: Path | None, stage: str, pipeline: str, scopes:
       $ tgraph dump bert-tiny -o tiny.tg --no-weights
       $ tgraph dump tiny.tg --level kernels
       $ tgraph dump bert-tiny --level asm -o tiny.s
+      $ tgraph dump bert-tiny --level cuda --target cuda:sm_90 -o tiny.cu
     """
     from tgraph.cli.console import console, print_graph, show_bytes
 
@@ -58,7 +60,7 @@ def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str
     import tgraph as tg
     from tgraph.cli.models import is_bundle, load_executable, load_graph
 
-    if is_bundle(source) or level in ("relax", "tir", "llvm", "asm"):
+    if is_bundle(source) or level in COMPILED:
         exe = load_executable(source, target=target, pipeline=pipeline)[0]
         graphs = {"traced": exe.graph, "optimized": exe.optimized, "kernels": exe.kernels, "prepare": exe.prepare}
         return graphs[level] if level in graphs else exe.source(level)

@@ -11,7 +11,7 @@ SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw",
 @click.command("targets")
 @click.option("--cpus", is_flag=True, help="List the names of all CPUs that LLVM knows here.")
 def command(cpus: bool) -> None:
-    """List the kinds of targets, and describe this machine's CPU as tgraph sees it.
+    """List the kinds of targets, and describe this machine's CPU and GPU as tgraph sees them.
 
     \b
     Examples:
@@ -38,7 +38,30 @@ def command(cpus: bool) -> None:
         ("caches", f"L1 {_binary(host.l1_bytes)}, L2 {_binary(host.l2_bytes)} a core, L3 {_binary(host.l3_bytes)} shared"),
         ("features", f"{', '.join(features)} (of {len(host.features)})"),
         ("threads", str(default_threads())),
-    ]))
+    ]), "")
+    out.print(table("CUDA", ("", ""), _cuda()))
+
+
+def _cuda() -> list[tuple[str, str]]:
+    """What compiles for NVIDIA's GPUs here, and what GPU there is; or why there is none."""
+    from targets import cuda_compile, cuda_runtime
+    from tgraph.ir.errors import TGraphError
+
+    try:
+        compiles = f"for any architecture (cuda:sm_80, cuda:sm_90), by {cuda_compile.compiler().name}"
+    except TGraphError as error:
+        compiles = f"no: {error}"
+    problem = cuda_runtime.problem()
+    if problem is not None:
+        return [("compiles", compiles), ("runs", f"no: {problem}")]
+    gpu, driver = cuda_runtime.gpu(), cuda_runtime.driver_version()
+    return [
+        ("compiles", compiles),
+        ("runs", f"on {gpu.name}"),
+        ("target", f"cuda:{gpu.arch}"),
+        ("memory", f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB of it free; {gpu.processors} multiprocessors"),
+        ("driver", f"of CUDA {driver // 1000}.{driver % 1000 // 10}" if driver else "does not say its version"),
+    ]
 
 
 def _binary(count: int) -> str:

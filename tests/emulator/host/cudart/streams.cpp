@@ -34,6 +34,12 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
+  if (flags != cudaEventRecordExternal) return cudaEventRecord(event, stream);
+  submit(stream, [=] { return event->seconds = now(), true; });  // at each launch of the graph, if the stream captures
+  return cudaSuccess;
+}
+
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (start->seconds < 0 || end->seconds < 0) return refuse(cudaErrorInvalidResourceHandle, "an event that was not recorded");
   *milliseconds = float((end->seconds - start->seconds) * 1e3);
