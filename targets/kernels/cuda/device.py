@@ -107,6 +107,22 @@ def shuffle_xor(value: Expr, mask: int) -> Expr:
     return cuda_func_call("tg_shfl_xor", value, mask, source_code=_SHUFFLE, return_type=str(value.ty.dtype))
 
 
+_BALLOT = """\
+__device__ __forceinline__ unsigned tg_ballot(int predicate) { return __ballot_sync(0xffffffffu, predicate); }
+"""
+_WARP_BARRIER = "__device__ __forceinline__ void tg_warp_barrier() { __syncwarp(); }\n"
+
+
+def ballot(predicate: Expr) -> Expr:
+    """A uint32 whose bit l says whether the predicate is true in lane l. All lanes must take part."""
+    return cuda_func_call("tg_ballot", tirx.Cast("int32", predicate), source_code=_BALLOT, return_type="uint32")
+
+
+def warp_barrier() -> None:
+    """Every lane of the warp waits for the others; what they wrote to shared memory is then seen by all of them."""
+    _call("tg_warp_barrier", source=_WARP_BARRIER)
+
+
 def exp2(x: Expr) -> Expr:
     """2^x in f32 by the special function unit: within 2 units in the last place; subnormal results are 0."""
     return cuda_func_call("tg_exp2", x, source_code=_EXP2, return_type="float32")
@@ -156,6 +172,58 @@ def mma(d: Expr, a: Expr, b: Expr, dtype: str) -> None:
     kind = MMA_KINDS[dtype]
     name = f"tg_mma_m16n8k16_{kind}"
     _call(name, d, a, b, source=_function(name, "float* d, const unsigned* a, const unsigned* b", _MMA_BODY.format(kind=kind)))
+
+
+# Words and pieces of 16 bytes
+
+_PACK = {"float16": ("f16", "__floats2half2_rn"), "bfloat16": ("bf16", "__floats2bfloat162_rn")}
+_PACK_SOURCE = """\
+__device__ __forceinline__ unsigned tg_pack_{kind}(float x, float y) {{
+#ifndef TGRAPH_EMULATED
+  unsigned word;
+  asm("cvt.rn.{kind}x2.f32 %0, %1, %2;" : "=r"(word) : "f"(y), "f"(x));
+  return word;
+#else
+  auto pair = {function}(x, y);
+  return *reinterpret_cast<unsigned*>(&pair);
+#endif
+}}
+"""
+_WORD = """\
+__device__ __forceinline__ unsigned tg_load_word(const void* p) { return *reinterpret_cast<const unsigned*>(p); }
+"""
+_FLOATS = """\
+__device__ __forceinline__ void tg_load_floats_{count}(float* r, const float* p) {{
+  *reinterpret_cast<float{count}*>(r) = *reinterpret_cast<const float{count}*>(p);
+}}
+"""
+_PIECE = """\
+__device__ __forceinline__ void tg_copy_16(void* to, const void* from) {
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+}
+"""
+
+
+def pack(x: Expr, y: Expr, dtype: str) -> Expr:
+    """Two f32, rounded to f16 or bf16 to nearest even, as a uint32 with x in its low half."""
+    kind, function = _PACK[dtype]
+    source = _PACK_SOURCE.format(kind=kind, function=function)
+    return cuda_func_call(f"tg_pack_{kind}", x, y, source_code=source, return_type="uint32")
+
+
+def load_word(source: Expr) -> Expr:
+    """The 4 bytes at an address that is a multiple of 4, as a uint32."""
+    return cuda_func_call("tg_load_word", source, source_code=_WORD, return_type="uint32")
+
+
+def load_floats(into: Expr, source: Expr, count: int) -> None:
+    """2 or 4 neighbouring f32 from shared memory to registers; both addresses are multiples of their size."""
+    _call(f"tg_load_floats_{count}", into, source, source=_FLOATS.format(count=count))
+
+
+def copy_16(to: Expr, source: Expr) -> None:
+    """16 bytes from one memory to another, both aligned to 16, at once."""
+    _call("tg_copy_16", to, source, source=_PIECE)
 
 
 # Asynchronous copies (compute capability 8.0 and later)

@@ -1,0 +1,168 @@
+"""Attention on a GPU (FlashAttention-2, arXiv:2307.08691): a block has some queries of one head; scores never exist as a matrix.
+
+Half precisions are multiplied by tensor cores; sums, softmax and everything of f32 are in f32. Results depend on operands and
+sizes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from targets.kernels.attention import Read, Store
+from targets.kernels.cuda.attention_block import AttentionBlock, products_of
+from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile
+from targets.kernels.cuda.device import WARP, ballot, grid, registers
+from targets.kernels.vector_math import constant
+from targets.tvm_api import Expr, T, int64, tirx
+from tgraph.ir.errors import CompileError
+
+__all__ = ["AttentionTile", "attention"]
+
+EMPTY_ROWS = ("zero", "uniform", "nan")
+SHARED_BYTES = 99 * 1024  # that a block may have on every GPU from compute capability 8.0 on
+FULL = 216  # blocks that keep a large GPU busy: two for each of an A100's 108 multiprocessors
+Sequence = Callable[[Expr], tuple[Expr, Expr]]
+
+
+def attention(
+    *,
+    batch: Expr,
+    heads: Expr,
+    group: int,
+    query_length: Expr,
+    key_length: Expr,
+    head_dim: int,
+    value_dim: int,
+    dtype: str,
+    load_q: Read,
+    load_k: Read,
+    load_v: Read,
+    store: Store,
+    place: Read | None = None,
+    scale: float,
+    causal: bool = False,
+    offset: Expr | None = None,
+    mask: Read | None = None,
+    bias: Read | None = None,
+    empty_row: str = "zero",
+    key_padding: bool = False,
+    sequence: Sequence | None = None,
+    tile: AttentionTile | None = None,
+) -> None:
+    """`store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)`, in an open `T.prim_func()` frame.
+
+    load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): elements of `dtype` (f16, f32, or bf16 held as
+    f32). mask(b, h, i, j): bool, True = attend; bias(b, h, i, j): f32. `store` gets f32; with `place(b, h, i, d)`, the element of
+    the output that it would write as it is, whole pieces of rows may be written there instead. `key_padding` says that the mask
+    depends on (b, j) alone: tiles of keys that it empties are then skipped. `causal` keeps j <= i + offset (int64, default 0). A
+    query without an allowed key gives zeros, the mean of all values ("uniform") or NaN; with key_length 0 the sum over nothing,
+    0. Weights of excluded keys are exactly 0. Extents are int64 and may be 0.
+
+    `sequence(b)` gives the first row and the number of rows of batch b where they lie one after the other: i and j are then
+    among these rows, and both lengths theirs; query_length is that of all rows and bounds the launch.
+
+    Without `tile`, its size follows the dims, and the number of blocks that there would be. CompileError for an unknown
+    empty_row, key_padding without a mask, and dims of which no tile fits shared memory.
+    """
+    if empty_row not in EMPTY_ROWS:
+        raise CompileError(f"attention: empty_row is one of {', '.join(EMPTY_ROWS)}, not {empty_row!r}")
+    if key_padding and mask is None:
+        raise CompileError("attention: key_padding describes a mask, and there is none")
+    zero = int64(0)
+    spec = AttentionSpec(
+        b=zero, h=zero, group=group, queries=query_length, keys=key_length, head_dim=head_dim, value_dim=value_dim, dtype=dtype,
+        load_q=load_q, load_k=load_k, load_v=load_v, store=store, place=place, scale=scale, causal=causal,
+        offset=zero if offset is None else offset, mask=mask, bias=bias, empty_row=empty_row, key_padding=key_padding)
+    if value_dim == 0:
+        return
+
+    def launch(tile: AttentionTile) -> None:
+        _launch(spec, tile, batch, heads, sequence)
+
+    if tile is not None:
+        launch(tile)
+        return
+    large, small = tiles(dtype, head_dim, value_dim)
+    if large == small or (isinstance(query_length, tirx.IntImm) and sequence is None and int(query_length.value) <= small.queries):
+        launch(small)
+        return
+    with T.If(_tiles_of(query_length, large, batch, sequence) * heads >= int64(FULL)):
+        with T.Then():
+            launch(large)
+        with T.Else():
+            launch(small)
+
+
+def tiles(dtype: str, head_dim: int, value_dim: int) -> tuple[AttentionTile, AttentionTile]:
+    """The tile for many queries, and that for few. Raises CompileError for dims of which none fits."""
+    half, wide = dtype != "float32", max(head_dim, value_dim) > 64
+    keys = 64 if half else 32
+    sizes = [AttentionTile(4, 1, keys), AttentionTile(4, 1, keys // 2), AttentionTile(4, 1, 16), AttentionTile(2, 1, 16),
+             AttentionTile(2, 1, 16, 1), AttentionTile(1, 1, 16, 1)]
+    fitting = [t for t in sizes if 4 * products_of(dtype).memory_words(t, head_dim, value_dim) <= SHARED_BYTES]
+    if not fitting:
+        raise CompileError(f"attention: {dtype} rows of {head_dim} and {value_dim} elements do not fit the shared memory of a GPU")
+    small = fitting[0]
+    return (small if wide or small != sizes[0] else replace(small, panels=2)), small
+
+
+def _tiles_of(queries: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence | None) -> Expr:
+    """How many tiles all queries of a head are, or at most are where their sequences have any lengths."""
+    if sequence is None:
+        return tirx.truncdiv(queries + int64(tile.queries - 1), int64(tile.queries)) * batch
+    return tirx.truncdiv(queries, int64(tile.queries)) + batch
+
+
+def _launch(spec: AttentionSpec, tile: AttentionTile, batch: Expr, heads: Expr, sequence: Sequence | None) -> None:
+    with grid(tile.threads, _tiles_of(spec.queries, tile, batch, sequence), heads) as (x, h, _, thread):
+        if sequence is None:
+            per_batch = tirx.Cast("int32", tirx.truncdiv(spec.queries + int64(tile.queries - 1), int64(tile.queries)))
+            x = tirx.Cast("int32", x)
+            number = x % per_batch
+            if spec.causal:  # those that attend most come first
+                number = per_batch - 1 - number
+            b = tirx.Cast("int64", tirx.truncdiv(x, per_batch))
+            AttentionBlock(replace(spec, b=b, h=h), tile, tirx.Cast("int64", number * tile.queries), thread).emit()
+            return
+        b, number = _find_sequence(tirx.Cast("int32", x), tile, batch, sequence, thread)
+        first, rows = sequence(b)
+        held = registers("sequence", (2,), "int64")
+        with T.If(b >= int64(0)), T.Then():
+            T.buffer_store(held, first, [0])
+            T.buffer_store(held, rows, [1])
+            with T.If(number * int64(tile.queries) < held[1]), T.Then():
+                inside = _of_sequence(replace(spec, b=b, h=h), held[0], held[1])
+                AttentionBlock(inside, tile, number * int64(tile.queries), thread).emit()
+
+
+def _find_sequence(slot: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence, thread: Expr) -> tuple[Expr, Expr]:
+    """The sequence of a block (-1 if it has none), and which of its tiles.
+
+    Sequence b has the blocks from first_row(b) // queries + b on: enough for its rows, wherever they begin, and in order.
+    """
+    at = registers("at", (2,), "int64")
+
+    def begin(b: Expr) -> Expr:
+        return tirx.truncdiv(sequence(b)[0], int64(tile.queries)) + b
+
+    T.buffer_store(at, int64(-1), [0])
+    with T.serial(tirx.truncdiv(batch + int64(WARP - 1), int64(WARP))) as chunk:
+        b = chunk * int64(WARP) + tirx.Cast("int64", thread % WARP)
+        started = tirx.if_then_else(b < batch, begin(b) <= tirx.Cast("int64", slot), constant(False, "bool"))
+        T.buffer_store(at, at[0] + tirx.Cast("int64", tirx.popcount(ballot(started))), [0])
+    T.buffer_store(at, tirx.Cast("int64", slot) - begin(tirx.Max(at[0], int64(0))), [1])
+    return at[0], at[1]
+
+
+def _of_sequence(spec: AttentionSpec, first: Expr, rows: Expr) -> AttentionSpec:
+    """The attention of one sequence, with its rows counted from its first one."""
+    q, k, v, store, mask, place = spec.load_q, spec.load_k, spec.load_v, spec.store, spec.mask, spec.place
+    return replace(
+        spec, queries=rows, keys=rows,
+        load_q=lambda b, h, i, d: q(b, h, first + i, d),
+        load_k=lambda b, h, j, d: k(b, h, first + j, d),
+        load_v=lambda b, h, j, d: v(b, h, first + j, d),
+        store=lambda b, h, i, d, value: store(b, h, first + i, d, value),
+        place=None if place is None else lambda b, h, i, d: place(b, h, first + i, d),
+        mask=None if mask is None else lambda b, h, i, j: mask(b, h, i, first + j))
