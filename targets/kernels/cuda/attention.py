@@ -14,7 +14,7 @@ from targets.kernels.cuda.attention_block import AttentionBlock, products_of
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile
 from targets.kernels.cuda.device import WARP, ballot, grid, registers
 from targets.kernels.vector_math import constant
-from targets.tvm_api import Expr, T, int64, tirx
+from targets.tvm_api import Buffer, Expr, T, int64, tirx
 from tgraph.ir.errors import CompileError
 
 __all__ = ["AttentionTile", "attention"]
@@ -83,7 +83,7 @@ def attention(
     if tile is not None:
         launch(tile)
         return
-    large, small = tiles(dtype, head_dim, value_dim)
+    large, small = tiles(dtype, head_dim, value_dim, plain=bias is None and (mask is None or key_padding))
     if large == small or (isinstance(query_length, tirx.IntImm) and sequence is None and int(query_length.value) <= small.queries):
         launch(small)
         return
@@ -94,17 +94,20 @@ def attention(
             launch(small)
 
 
-def tiles(dtype: str, head_dim: int, value_dim: int) -> tuple[AttentionTile, AttentionTile]:
-    """The tile for many queries, and that for few. Raises CompileError for dims of which none fits."""
-    half, wide = dtype != "float32", max(head_dim, value_dim) > 64
-    keys = 64 if half else 32
+def tiles(dtype: str, head_dim: int, value_dim: int, plain: bool = True) -> tuple[AttentionTile, AttentionTile]:
+    """The tile for many queries, and that for few; `plain` if nothing is read for each pair of query and key.
+
+    Raises CompileError for dims of which none fits.
+    """
+    double = plain and max(head_dim, value_dim) <= 64  # registers for twice as many queries
+    keys = 32 if dtype == "float32" else 64
     sizes = [AttentionTile(4, 1, keys), AttentionTile(4, 1, keys // 2), AttentionTile(4, 1, 16), AttentionTile(2, 1, 16),
              AttentionTile(2, 1, 16, 1), AttentionTile(1, 1, 16, 1)]
     fitting = [t for t in sizes if 4 * products_of(dtype).memory_words(t, head_dim, value_dim) <= SHARED_BYTES]
     if not fitting:
         raise CompileError(f"attention: {dtype} rows of {head_dim} and {value_dim} elements do not fit the shared memory of a GPU")
     small = fitting[0]
-    return (small if wide or small != sizes[0] else replace(small, panels=2)), small
+    return replace(small, panels=2) if double and small == sizes[0] else small, small
 
 
 def _tiles_of(queries: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence | None) -> Expr:
@@ -116,43 +119,41 @@ def _tiles_of(queries: Expr, tile: AttentionTile, batch: Expr, sequence: Sequenc
 
 def _launch(spec: AttentionSpec, tile: AttentionTile, batch: Expr, heads: Expr, sequence: Sequence | None) -> None:
     with grid(tile.threads, _tiles_of(spec.queries, tile, batch, sequence), heads) as (x, h, _, thread):
+        # kept in registers and not bound to names, which TVM would put in wherever they are read
+        at = registers("at", (2,), "int64")  # batch, first query
         if sequence is None:
-            per_batch = tirx.Cast("int32", tirx.truncdiv(spec.queries + int64(tile.queries - 1), int64(tile.queries)))
-            x = tirx.Cast("int32", x)
-            number = x % per_batch
-            if spec.causal:  # those that attend most come first
-                number = per_batch - 1 - number
-            b = tirx.Cast("int64", tirx.truncdiv(x, per_batch))
-            AttentionBlock(replace(spec, b=b, h=h), tile, tirx.Cast("int64", number * tile.queries), thread).emit()
+            count = tirx.Cast("int32", tirx.truncdiv(spec.queries + int64(tile.queries - 1), int64(tile.queries)))
+            number = registers("number", (1,), "int32")
+            T.buffer_store(number, tirx.truncmod(tirx.Cast("int32", x), count), [0])
+            T.buffer_store(at, tirx.Cast("int64", tirx.truncdiv(tirx.Cast("int32", x), count)), [0])
+            first = count - 1 - number[0] if spec.causal else number[0]  # those that attend most come first
+            T.buffer_store(at, tirx.Cast("int64", first * tile.queries), [1])
+            AttentionBlock(replace(spec, b=at[0], h=h), tile, at[1], thread).emit()
             return
-        b, number = _find_sequence(tirx.Cast("int32", x), tile, batch, sequence, thread)
-        first, rows = sequence(b)
-        held = registers("sequence", (2,), "int64")
-        with T.If(b >= int64(0)), T.Then():
-            T.buffer_store(held, first, [0])
-            T.buffer_store(held, rows, [1])
-            with T.If(number * int64(tile.queries) < held[1]), T.Then():
-                inside = _of_sequence(replace(spec, b=b, h=h), held[0], held[1])
-                AttentionBlock(inside, tile, number * int64(tile.queries), thread).emit()
+        _find_sequence(at, x, tile, batch, sequence, thread)
+        rows = registers("sequence", (2,), "int64")
+        with T.If(at[0] >= int64(0)), T.Then():
+            for i, value in enumerate(sequence(at[0])):
+                T.buffer_store(rows, value, [i])
+            with T.If(at[1] < rows[1]), T.Then():
+                AttentionBlock(_of_sequence(replace(spec, b=at[0], h=h), rows[0], rows[1]), tile, at[1], thread).emit()
 
 
-def _find_sequence(slot: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence, thread: Expr) -> tuple[Expr, Expr]:
-    """The sequence of a block (-1 if it has none), and which of its tiles.
+def _find_sequence(at: Buffer, slot: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence, thread: Expr) -> None:
+    """at = the sequence of a block (-1 if it has none), and the first query of its tile.
 
     Sequence b has the blocks from first_row(b) // queries + b on: enough for its rows, wherever they begin, and in order.
     """
-    at = registers("at", (2,), "int64")
-
     def begin(b: Expr) -> Expr:
         return tirx.truncdiv(sequence(b)[0], int64(tile.queries)) + b
 
     T.buffer_store(at, int64(-1), [0])
     with T.serial(tirx.truncdiv(batch + int64(WARP - 1), int64(WARP))) as chunk:
         b = chunk * int64(WARP) + tirx.Cast("int64", thread % WARP)
-        started = tirx.if_then_else(b < batch, begin(b) <= tirx.Cast("int64", slot), constant(False, "bool"))
+        started = tirx.if_then_else(b < batch, begin(b) <= slot, constant(False, "bool"))
         T.buffer_store(at, at[0] + tirx.Cast("int64", tirx.popcount(ballot(started))), [0])
-    T.buffer_store(at, tirx.Cast("int64", slot) - begin(tirx.Max(at[0], int64(0))), [1])
-    return at[0], at[1]
+    with T.If(at[0] >= int64(0)), T.Then():
+        T.buffer_store(at, (slot - begin(at[0])) * int64(tile.queries), [1])
 
 
 def _of_sequence(spec: AttentionSpec, first: Expr, rows: Expr) -> AttentionSpec:

@@ -72,7 +72,9 @@ class AttentionSpec:
     @property
     def key_head(self) -> Expr:
         """The head of keys and values that h reads."""
-        return self.h if self.group == 1 else tirx.truncdiv(self.h, int64(self.group))
+        if self.group == 1:
+            return self.h
+        return tirx.Cast("int64", tirx.truncdiv(tirx.Cast("int32", self.h), self.group))
 
     @property
     def length(self) -> Expr:
