@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from targets.kernels.attention import Read, Store
+from targets.kernels.counted import on_host
 from targets.kernels.cuda.attention_block import AttentionBlock, products_of
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile
 from targets.kernels.cuda.device import WARP, ballot, grid, registers
@@ -87,7 +88,7 @@ def attention(
     if large == small or (isinstance(query_length, tirx.IntImm) and sequence is None and int(query_length.value) <= small.queries):
         launch(small)
         return
-    with T.If(_tiles_of(query_length, large, batch, sequence) * heads >= int64(FULL)):
+    with T.If(on_host(_tiles_of(query_length, large, batch, sequence) * heads) >= int64(FULL)):
         with T.Then():
             launch(large)
         with T.Else():

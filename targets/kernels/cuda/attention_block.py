@@ -7,6 +7,7 @@ lanes that have its scores, and results are divided by the sum at the very end.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from targets.kernels.cuda.adjacent import adjacent
 from targets.kernels.cuda.attention_fma import FloatProducts
@@ -104,33 +105,45 @@ class AttentionBlock:
             for i in range(self.tile.rows * self.tile.keys // 4):
                 T.buffer_store(products.s, products.s[i] * f32(spec.scale), [i])
         self.keys.exclude(products.s, products.score, start)
-        for r in range(self.tile.rows):
-            self._row(r)
+        self._soften()
         products.accumulate(slot)
 
-    def _row(self, r: int) -> None:
-        """Scores of row r become powers; its maximum, its sum and its results follow. NaN passes by the maximum, into the sum."""
-        products = self.products
-        places = [products.score(r, n, e) for n in range(self.tile.keys // 8) for e in range(2)]
-        top, shift, decay, more = (registers(name, (1,), "float32") for name in ("top", "shift", "decay", "more"))
-        T.buffer_store(top, self.peak[r], [0])
-        for at in places:
-            T.buffer_store(top, tirx.Max(top[0], products.s[at]), [0])
-        for distance in (1, 2):
-            T.buffer_store(top, tirx.Max(top[0], shuffle_xor(top[0], distance)), [0])
-        # where nothing is attended yet, -inf - (-inf) must not make a NaN
-        T.buffer_store(shift, tirx.Select(tirx.EQ(top[0], f32(MINUS_INFINITY)), f32(0.0), self._exponent(top[0])), [0])
-        T.buffer_store(decay, self._power(self.peak[r], shift[0]), [0])
-        T.buffer_store(self.peak, top[0], [r])
-        T.buffer_store(more, f32(0.0), [0])
-        for at in places:
-            T.buffer_store(products.s, self._power(products.s[at], shift[0]), [at])
-            T.buffer_store(more, more[0] + products.s[at], [0])
-        T.buffer_store(self.total, self.total[r] * decay[0] + more[0], [r])
+    def _soften(self) -> None:
+        """Scores become powers; maxima, sums and results follow. NaN passes by a maximum, into the sum.
+
+        Each step is done for all rows before the next one: their chains of dependent instructions overlap.
+        """
+        products, rows = self.products, range(self.tile.rows)
+        columns = [(n, e) for n in range(self.tile.keys // 8) for e in range(2)]
+        top, shift, decay = (registers(name, (self.tile.rows,), "float32") for name in ("top", "shift", "decay"))
+        for r in rows:
+            T.buffer_store(top, self.peak[r], [r])
+        for n, e in columns:
+            for r in rows:
+                T.buffer_store(top, tirx.Max(top[r], products.s[products.score(r, n, e)]), [r])
+        self._over_lanes(top, tirx.Max)
+        for r in rows:
+            # where nothing is attended yet, -inf - (-inf) must not make a NaN
+            T.buffer_store(shift, tirx.Select(tirx.EQ(top[r], f32(MINUS_INFINITY)), f32(0.0), self._exponent(top[r])), [r])
+            T.buffer_store(decay, self._power(self.peak[r], shift[r]), [r])
+            T.buffer_store(self.peak, top[r], [r])
+            T.buffer_store(self.total, self.total[r] * decay[r], [r])
+        for n, e in columns:
+            for r in rows:
+                at = products.score(r, n, e)
+                T.buffer_store(products.s, self._power(products.s[at], shift[r]), [at])
+                T.buffer_store(self.total, self.total[r] + products.s[at], [r])
         for n in range(products.columns // 8):
-            for e in range(2):
-                at = products.out(r, n, e)
-                T.buffer_store(products.o, products.o[at] * decay[0], [at])
+            for r in rows:
+                for e in range(2):
+                    at = products.out(r, n, e)
+                    T.buffer_store(products.o, products.o[at] * decay[r], [at])
+
+    def _over_lanes(self, values: Buffer, combine: Callable[[Expr, Expr], Expr]) -> None:
+        """Each row's value in every one of the four lanes that have a part of it."""
+        for distance in (1, 2):
+            for r in range(self.tile.rows):
+                T.buffer_store(values, combine(values[r], shuffle_xor(values[r], distance)), [r])
 
     def _exponent(self, score: Expr) -> Expr:
         return score * f32(self.spec.scale * LOG2E) if self.scaled else score
@@ -145,9 +158,8 @@ class AttentionBlock:
         """Divides by the sums and stores the rows that exist, through shared memory: neighbours go to neighbouring addresses."""
         rows, products = self.tile.rows, self.products
         self.keys.finish()
+        self._over_lanes(self.total, tirx.Add)
         for r in range(rows):
-            for distance in (1, 2):
-                T.buffer_store(self.total, self.total[r] + shuffle_xor(self.total[r], distance), [r])
             T.buffer_store(self.total, f32(1.0) / self.total[r], [r])
         mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
         barrier()
