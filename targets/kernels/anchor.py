@@ -40,7 +40,7 @@ def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
 
 
 def plain_place(frame: Frame, anchor: Node) -> Callable[[Index], Expr] | None:
-    """`place(index)`: the element of the output that the anchor's result goes to as it is; None if anything is computed on the way."""
+    """`place(index)`: the element of the output that the anchor's result becomes; None if anything is computed on the way."""
     name, output = frame.output
     value: Value = anchor.result
     while value is not output:

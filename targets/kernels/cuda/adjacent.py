@@ -45,6 +45,12 @@ def multiple(index: Expr, count: int) -> bool:
     return int(known.coeff) % count == 0 and int(known.base) % count == 0
 
 
+def steps(first: Expr, following: Expr, by: Expr) -> bool:
+    """Whether following = first + by, provably."""
+    rest = tvm.sym.Analyzer().simplify(following - first - by)
+    return isinstance(rest, tirx.IntImm) and int(rest.value) == 0
+
+
 def _distance(first: TensorLoad | None, second: TensorLoad) -> int | None:
     """How many elements of one tensor lie between two, if that is a constant."""
     if first is None or not first.source.same_as(second.source):

@@ -1,4 +1,4 @@
-"""Attention on a GPU (FlashAttention-2, arXiv:2307.08691): a block has some queries of one head; scores never exist as a matrix.
+"""Attention on a GPU (FlashAttention-2, arXiv:2307.08691): blocks have queries of one head, scores never exist as a matrix.
 
 Half precisions are multiplied by tensor cores; sums, softmax and everything of f32 are in f32. Results depend on operands and
 sizes alone.
@@ -15,7 +15,7 @@ from targets.kernels.cuda.attention_block import AttentionBlock, products_of
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile
 from targets.kernels.cuda.device import WARP, ballot, grid, registers
 from targets.kernels.vector_math import constant
-from targets.tvm_api import Buffer, Expr, T, int64, tirx
+from targets.tvm_api import Buffer, Expr, T, int64, tirx, tvm
 from tgraph.ir.errors import CompileError
 
 __all__ = ["AttentionTile", "attention"]
@@ -23,6 +23,7 @@ __all__ = ["AttentionTile", "attention"]
 EMPTY_ROWS = ("zero", "uniform", "nan")
 SHARED_BYTES = 99 * 1024  # that a block may have on every GPU from compute capability 8.0 on
 FULL = 216  # blocks that keep a large GPU busy: two for each of an A100's 108 multiprocessors
+RESIDENT = 2  # blocks of a multiprocessor: up to 255 registers a thread
 Sequence = Callable[[Expr], tuple[Expr, Expr]]
 
 
@@ -54,11 +55,11 @@ def attention(
     """`store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)`, in an open `T.prim_func()` frame.
 
     load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): elements of `dtype` (f16, f32, or bf16 held as
-    f32). mask(b, h, i, j): bool, True = attend; bias(b, h, i, j): f32. `store` gets f32; with `place(b, h, i, d)`, the element of
-    the output that it would write as it is, whole pieces of rows may be written there instead. `key_padding` says that the mask
-    depends on (b, j) alone: tiles of keys that it empties are then skipped. `causal` keeps j <= i + offset (int64, default 0). A
-    query without an allowed key gives zeros, the mean of all values ("uniform") or NaN; with key_length 0 the sum over nothing,
-    0. Weights of excluded keys are exactly 0. Extents are int64 and may be 0.
+    f32). mask(b, h, i, j): bool, True = attend; bias(b, h, i, j): f32. `store` gets f32; with `place(b, h, i, d)`, the element
+    of the output that it would write as it is, whole pieces of rows may be written there instead. `key_padding` says that the
+    mask depends on (b, j) alone: tiles of keys that it empties are then skipped. `causal` keeps j <= i + offset (int64, default
+    0). A query without an allowed key gives zeros, the mean of all values ("uniform") or NaN; with key_length 0 the sum over
+    nothing, 0. Weights of excluded keys are exactly 0. Extents are int64 and may be 0; there are fewer than 65536 heads.
 
     `sequence(b)` gives the first row and the number of rows of batch b where they lie one after the other: i and j are then
     among these rows, and both lengths theirs; query_length is that of all rows and bounds the launch.
@@ -78,17 +79,18 @@ def attention(
     if value_dim == 0:
         return
 
-    def launch(tile: AttentionTile) -> None:
-        _launch(spec, tile, batch, heads, sequence)
-
+    launch = lambda tile: _launch(spec, tile, batch, heads, sequence)
     if tile is not None:
         launch(tile)
         return
     large, small = tiles(dtype, head_dim, value_dim, plain=bias is None and (mask is None or key_padding))
-    if large == small or (isinstance(query_length, tirx.IntImm) and sequence is None and int(query_length.value) <= small.queries):
-        launch(small)
+    blocks = _tiles_of(query_length, large, batch, sequence) * heads
+    several = query_length > (int64(small.queries) if sequence is None else batch * int64(small.queries))
+    enough = tvm.sym.Analyzer().simplify(on_host(tirx.all(several, blocks >= int64(FULL))))
+    if large == small or isinstance(enough, tirx.IntImm):
+        launch(large if isinstance(enough, tirx.IntImm) and int(enough.value) else small)
         return
-    with T.If(on_host(_tiles_of(query_length, large, batch, sequence) * heads) >= int64(FULL)):
+    with T.If(enough):
         with T.Then():
             launch(large)
         with T.Else():
@@ -100,13 +102,14 @@ def tiles(dtype: str, head_dim: int, value_dim: int, plain: bool = True) -> tupl
 
     Raises CompileError for dims of which none fits.
     """
-    double = plain and max(head_dim, value_dim) <= 64  # registers for twice as many queries
+    # where registers do for twice as many queries
+    double = plain and dtype != "float32" and max(head_dim, value_dim) <= 64
     keys = 32 if dtype == "float32" else 64
     sizes = [AttentionTile(4, 1, keys), AttentionTile(4, 1, keys // 2), AttentionTile(4, 1, 16), AttentionTile(2, 1, 16),
              AttentionTile(2, 1, 16, 1), AttentionTile(1, 1, 16, 1)]
     fitting = [t for t in sizes if 4 * products_of(dtype).memory_words(t, head_dim, value_dim) <= SHARED_BYTES]
     if not fitting:
-        raise CompileError(f"attention: {dtype} rows of {head_dim} and {value_dim} elements do not fit the shared memory of a GPU")
+        raise CompileError(f"attention: rows of {head_dim} and {value_dim} {dtype} do not fit the shared memory of a GPU")
     small = fitting[0]
     return replace(small, panels=2) if double and small == sizes[0] else small, small
 
@@ -119,7 +122,7 @@ def _tiles_of(queries: Expr, tile: AttentionTile, batch: Expr, sequence: Sequenc
 
 
 def _launch(spec: AttentionSpec, tile: AttentionTile, batch: Expr, heads: Expr, sequence: Sequence | None) -> None:
-    with grid(tile.threads, _tiles_of(spec.queries, tile, batch, sequence), heads) as (x, h, _, thread):
+    with grid(tile.threads, _tiles_of(spec.queries, tile, batch, sequence), heads, resident=RESIDENT) as (x, h, _, thread):
         # kept in registers and not bound to names, which TVM would put in wherever they are read
         at = registers("at", (2,), "int64")  # batch, first query
         if sequence is None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from targets.kernels.cuda.attention_fragments import Fragments
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
-from targets.kernels.cuda.device import address, load_floats, registers, warp_barrier
-from targets.kernels.cuda.tile_copy import Rows
+from targets.kernels.cuda.device import address, copy, registers, warp_barrier
+from targets.kernels.cuda.tile_copy import Lines, Rows
 from targets.tvm_api import Expr, T, tirx
 
 GAP = 4  # floats between two rows
@@ -44,7 +44,7 @@ class FloatProducts(Fragments):
         spec, tile = self.spec, self.lanes.tile
         first, left = self.lanes.first, tirx.Cast("int32", spec.queries - self.lanes.first)
         rows = Rows(lambda i, d: spec.load_q(spec.b, spec.h, first + i, d), left, spec.head_dim, spec.dtype)
-        rows.fill(self.memory, self.q_base, self.k_stride, tile.queries, tirx.const(0, "int32"), self.lanes.thread, tile.threads)
+        rows.fill(Lines(self.memory, self.q_base, self.k_stride, tile.queries), tirx.const(0, "int32"), self.lanes)
         self.clear()
 
     @property
@@ -57,10 +57,10 @@ class FloatProducts(Fragments):
         keys = slot * self.slot_words + lanes.pair * self.k_stride + self.k_base
         with T.serial(padded(self.spec.head_dim) // 4) as d4:
             for r in range(tile.rows):
-                load_floats(address(self.left, 4 * r), address(self.memory, lanes.row(r) * self.k_stride + d4 * 4 + self.q_base), 4)
+                copy(address(self.left, 4 * r), address(self.memory, lanes.row(r) * self.k_stride + d4 * 4 + self.q_base), 16)
             for n in range(tile.keys // 8):
                 for e in range(2):
-                    load_floats(address(self.right, 0), address(self.memory, keys + ((8 * n + e) * self.k_stride) + d4 * 4), 4)
+                    copy(address(self.right, 0), address(self.memory, keys + ((8 * n + e) * self.k_stride) + d4 * 4), 16)
                     for r in range(tile.rows):
                         at, total = self.score(r, n, e), self.s[self.score(r, n, e)]
                         for i in range(4):
@@ -78,10 +78,10 @@ class FloatProducts(Fragments):
         values = slot * self.slot_words + lanes.pair + self.v_base
         with T.serial(tile.keys // 4) as j4:
             for r in range(tile.rows):
-                load_floats(address(self.left, 4 * r), address(self.memory, lanes.row(r) * self.p_stride + j4 * 4 + self.p_base), 4)
+                copy(address(self.left, 4 * r), address(self.memory, lanes.row(r) * self.p_stride + j4 * 4 + self.p_base), 16)
             for j in range(4):
                 for n in range(self.columns // 8):
-                    load_floats(address(self.right, 0), address(self.memory, values + (j4 * 4 + j) * self.v_stride + 8 * n), 2)
+                    copy(address(self.right, 0), address(self.memory, values + (j4 * 4 + j) * self.v_stride + 8 * n), 8)
                     for r in range(tile.rows):
                         for e in range(2):
                             at = self.out(r, n, e)

@@ -1,4 +1,4 @@
-"""What an attention kernel holds of its two products: sums in registers, laid out as tensor cores have them, and shared memory."""
+"""What an attention kernel holds of its two products: sums in registers, as tensor cores lay them out, and shared memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
 from targets.kernels.cuda.device import registers, shared
-from targets.kernels.cuda.tile_copy import Rows
+from targets.kernels.cuda.tile_copy import Lines, Rows
 from targets.kernels.vector_math import f32
-from targets.tvm_api import Expr, T, tirx
+from targets.tvm_api import Expr, T
 
 STATIC_BYTES = 40 * 1024  # of 48 KiB that need no leave; small arrays need some too
 
@@ -22,6 +22,7 @@ class Fragments(ABC):
     word: str  # the type of what is in shared memory
     k_stride: int
     v_stride: int
+    out_stride: int
     k_base: int
     v_base: int
 
@@ -65,8 +66,8 @@ class Fragments(ABC):
     def fetch(self, slot: Expr, start: Expr) -> None:
         """Begins to fill a slot with the keys from `start` on and their values."""
         tile, base = self.lanes.tile, slot * self.slot_words
-        for rows, stride, offset in ((self.k, self.k_stride, self.k_base), (self.v, self.v_stride, self.v_base)):
-            rows.fill(self.memory, base + offset, stride, tile.keys, start, self.lanes.thread, tile.threads)
+        self.k.fill(Lines(self.memory, base + self.k_base, self.k_stride, tile.keys), start, self.lanes)
+        self.v.fill(Lines(self.memory, base + self.v_base, self.v_stride, tile.keys), start, self.lanes)
 
     @classmethod
     @abstractmethod

@@ -1,7 +1,7 @@
-"""Both products of an attention in half precision, on tensor cores: queries and powers stay in registers, keys and values in shared
-memory.
+"""Both products of an attention in half precision, on tensor cores; queries and powers stay in registers.
 
-Rows in shared memory are 16 bytes longer than they need to be, so that the 8 rows that ldmatrix reads at once lie in different banks.
+Rows in shared memory are 16 bytes longer than they need to be, so that the 8 rows that ldmatrix reads at once lie in different
+banks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from targets.kernels.cuda.adjacent import adjacent, stored_element
 from targets.kernels.cuda.attention_fragments import Fragments
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
-from targets.kernels.cuda.device import address, load_matrices, load_word, mma, pack, registers
+from targets.kernels.cuda.device import address, copy, load_matrices, mma, pack, registers
 from targets.kernels.cuda.tile_copy import Rows, half_of
-from targets.kernels.vector_math import constant, f32
 from targets.tvm_api import Expr, T, int64, tirx
 
 GAP = 4  # words between two rows
@@ -45,21 +44,19 @@ class TensorProducts(Fragments):
     def begin(self) -> None:
         """Reads the queries and clears the sums."""
         spec, lanes = self.spec, self.lanes
+        load = lambda i, d: spec.load_q(spec.b, spec.h, i, d)
+        rows = Rows(load, tirx.Cast("int32", spec.queries), spec.head_dim, spec.dtype)
+        i = tirx.Var("i", "int64")
+        plain = spec.head_dim % 2 == 0 and adjacent(lambda d: load(i, d), 2, spec.dtype)
         for r in range(lanes.tile.rows):
             query = tirx.Min(lanes.query(r), spec.queries - int64(1))
-            load = lambda j, d: spec.load_q(spec.b, spec.h, j, d)
-            rows = Rows(load, tirx.Cast("int32", spec.queries), spec.head_dim, spec.dtype)
-            plain = spec.head_dim % 2 == 0 and adjacent(lambda d: load(query, d), 2, spec.dtype)
-            for kk in range(self.depth):
-                for half in range(2):
-                    word = lanes.pair // 2 + (8 * kk + 4 * half)
-                    value = rows.word(tirx.Cast("int32", query), word)
-                    if plain:
-                        element = stored_element(load(query, tirx.Cast("int64", word) * int64(2)))
-                        value = load_word(tirx.address_of(element))
-                        if 16 * kk + 8 * half + 8 > spec.head_dim:
-                            value = tirx.if_then_else(word < spec.head_dim // 2, value, constant(0, "uint32"))
-                    T.buffer_store(self.q, value, [((r // 2) * self.depth + kk) * 4 + 2 * half + r % 2])
+            for step in range(2 * self.depth):  # 8 elements of depth each
+                at, word = ((r // 2) * self.depth + step // 2) * 4 + step % 2 * 2 + r % 2, lanes.pair // 2 + 4 * step
+                if plain and 8 * step + 8 <= spec.head_dim:
+                    element = stored_element(load(query, tirx.Cast("int64", word) * int64(2)))
+                    copy(address(self.q, at), tirx.address_of(element), 4)
+                else:
+                    T.buffer_store(self.q, rows.word(tirx.Cast("int32", query), word), [at])
         self.clear()
 
     def scores(self, slot: Expr) -> None:

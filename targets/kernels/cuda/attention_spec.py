@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.kernels.attention import Read, Store
-from targets.kernels.cuda.device import WARP
-from targets.tvm_api import Expr, int64, tirx
+from targets.kernels.cuda.device import WARP, shuffle_xor
+from targets.tvm_api import Buffer, Expr, T, int64, tirx
 
 PANEL = 16  # rows of a tensor-core product
 MINUS_INFINITY = float("-inf")
@@ -129,6 +130,12 @@ class Lanes:
     def row(self, row: int) -> Expr:
         """A row of this thread within the block."""
         return self.start + (row // 2 * PANEL + row % 2 * 8) + self.group
+
+    def combine(self, values: Buffer, by: Callable[[Expr, Expr], Expr]) -> None:
+        """values[row] of the four lanes that share a row, combined, in each of them."""
+        for distance in (1, 2):
+            for r in range(self.tile.rows):
+                T.buffer_store(values, by(values[r], shuffle_xor(values[r], distance)), [r])
 
     def query(self, row: Expr | int) -> Expr:
         """The query, int64, at a row of this thread (an int) or of the block (an expression)."""

@@ -21,11 +21,13 @@ GROUP = 8  # half-precision numbers in the 16 bytes of one copy
 
 
 @contextmanager
-def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
+def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1, *,
+         resident: int = 0) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32.
 
     Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536. Sizes that only the device knows count
-    with their bounds here, and have their values inside.
+    with their bounds here, and have their values inside. `resident` blocks are to fit a multiprocessor: a thread may have the
+    registers that this leaves, where the compiler would rather spill a few to make room for more blocks.
     """
     x, y, z = (on_host(size) for size in (x, y, z))
     with contextlib.ExitStack() as frames:
@@ -36,6 +38,8 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterato
         tags = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
         blocks = [frames.enter_context(T.launch_thread(tag, size)) for tag, size in zip(tags, (x, y, z))]
         thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
+        if resident:
+            frames.enter_context(T.attr({"tirx.launch_bounds_min_blocks_per_sm": resident}))
         read_counts()
         bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
         yield bx, by, bz, thread
@@ -78,6 +82,13 @@ def barrier() -> None:
 def address(buffer: Buffer, *index: Expr | int) -> Expr:
     """A pointer to an element."""
     return tirx.address_of(buffer[index])
+
+
+def copy(to: Expr, source: Expr, size: int) -> None:
+    """Copies 4, 8 or 16 bytes, aligned to their number, in one access."""
+    word, name = {4: "unsigned", 8: "uint2", 16: "uint4"}[size], f"tg_copy_{size}"
+    text = f"__device__ __forceinline__ void {name}(void* to, const void* from) {{ *({word}*)to = *(const {word}*)from; }}\n"
+    _call(name, to, source, source=text)
 
 
 def _function(name: str, signature: str, body: str, returns: str = "void") -> str:
@@ -174,7 +185,7 @@ def mma(d: Expr, a: Expr, b: Expr, dtype: str) -> None:
     _call(name, d, a, b, source=_function(name, "float* d, const unsigned* a, const unsigned* b", _MMA_BODY.format(kind=kind)))
 
 
-# Words and pieces of 16 bytes
+# Half-precision numbers in words
 
 _PACK = {"float16": ("f16", "__floats2half2_rn"), "bfloat16": ("bf16", "__floats2bfloat162_rn")}
 _PACK_SOURCE = """\
@@ -189,19 +200,6 @@ __device__ __forceinline__ unsigned tg_pack_{kind}(float x, float y) {{
 #endif
 }}
 """
-_WORD = """\
-__device__ __forceinline__ unsigned tg_load_word(const void* p) { return *reinterpret_cast<const unsigned*>(p); }
-"""
-_FLOATS = """\
-__device__ __forceinline__ void tg_load_floats_{count}(float* r, const float* p) {{
-  *reinterpret_cast<float{count}*>(r) = *reinterpret_cast<const float{count}*>(p);
-}}
-"""
-_PIECE = """\
-__device__ __forceinline__ void tg_copy_16(void* to, const void* from) {
-  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
-}
-"""
 
 
 def pack(x: Expr, y: Expr, dtype: str) -> Expr:
@@ -209,21 +207,6 @@ def pack(x: Expr, y: Expr, dtype: str) -> Expr:
     kind, function = _PACK[dtype]
     source = _PACK_SOURCE.format(kind=kind, function=function)
     return cuda_func_call(f"tg_pack_{kind}", x, y, source_code=source, return_type="uint32")
-
-
-def load_word(source: Expr) -> Expr:
-    """The 4 bytes at an address that is a multiple of 4, as a uint32."""
-    return cuda_func_call("tg_load_word", source, source_code=_WORD, return_type="uint32")
-
-
-def load_floats(into: Expr, source: Expr, count: int) -> None:
-    """2 or 4 neighbouring f32 from shared memory to registers; both addresses are multiples of their size."""
-    _call(f"tg_load_floats_{count}", into, source, source=_FLOATS.format(count=count))
-
-
-def copy_16(to: Expr, source: Expr) -> None:
-    """16 bytes from one memory to another, both aligned to 16, at once."""
-    _call("tg_copy_16", to, source, source=_PIECE)
 
 
 # Asynchronous copies (compute capability 8.0 and later)

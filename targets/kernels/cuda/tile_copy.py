@@ -1,6 +1,7 @@
 """Rows of an operand on their way to shared memory, where they lie as 32-bit words: one f32, or two of a half precision.
 
-Plain memory goes asynchronously, 16 bytes at a time; anything else (turned by rotary, cast, permuted) is computed element by element.
+Plain memory goes asynchronously, 16 bytes at a time; anything else (turned by rotary, cast, permuted) is computed, element by
+element.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from targets.kernels.cuda import device
 from targets.kernels.cuda.adjacent import adjacent, stored_element
-from targets.kernels.cuda.attention_spec import padded
+from targets.kernels.cuda.attention_spec import Lanes, padded
 from targets.kernels.scalar import cast
 from targets.kernels.vector_math import constant
 from targets.tvm_api import Buffer, Expr, T, int64, tirx
@@ -29,6 +30,19 @@ def per_word(dtype: str) -> int:
 def word_type(dtype: str) -> str:
     """The type of the words that hold elements of `dtype`."""
     return "float32" if dtype == "float32" else "uint32"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """`count` lines of `stride` words each in shared memory, from word `base` on."""
+
+    memory: Buffer
+    base: Expr | int
+    stride: int
+    count: int
+
+    def at(self, line: Expr, word: Expr) -> Expr:
+        return line * self.stride + word + self.base
 
 
 @dataclass(frozen=True)
@@ -51,49 +65,45 @@ class Rows:
         j, group = tirx.Var("j", "int64"), PIECE * per_word(self.dtype)
         return self.dim % group == 0 and adjacent(lambda d: self.load(j, d), group, self.dtype)
 
-    def fill(self, memory: Buffer, base: Expr | int, stride: int, rows: int, start: Expr, thread: Expr, threads: int) -> None:
-        """Begins to fill `rows` lines of `stride` words each, from word `base` on, with the rows from `start` (int32) on."""
-        if self.copied:
-            self._copy(memory, base, stride, rows, start, thread, threads)
-        else:
-            self._compute(memory, base, stride, rows, start, thread, threads)
+    def fill(self, lines: Lines, start: Expr, lanes: Lanes) -> None:
+        """The block begins to fill lines with the rows from `start` (int32) on."""
+        (self._copy if self.copied else self._compute)(lines, start, lanes)
 
-    def _copy(self, memory: Buffer, base: Expr | int, stride: int, rows: int, start: Expr, thread: Expr, threads: int) -> None:
-        pieces = self.words // PIECE
+    def _copy(self, lines: Lines, start: Expr, lanes: Lanes) -> None:
+        pieces, group = self.words // PIECE, PIECE * per_word(self.dtype)
+        all_of_it, none = constant(4 * PIECE, "int32"), constant(0, "int32")
 
         def copy(number: Expr) -> None:
             row, piece = number // pieces, number % pieces
-            element = stored_element(self.load(_wide(start + row), _wide(piece) * int64(PIECE * per_word(self.dtype))))
+            element = stored_element(self.load(_wide(start + row), _wide(piece) * int64(group)))
             assert element is not None
             inside = start + row < self.length
-            if self.words * per_word(self.dtype) != self.dim:
-                inside = tirx.And(inside, piece < self.dim // (PIECE * per_word(self.dtype)))
+            if pieces * group != self.dim:
+                inside = tirx.And(inside, piece < self.dim // group)
             # nothing is read where the count is 0, so that the address may lie outside
-            device.copy_async(device.address(memory, row * stride + piece * PIECE + base), tirx.address_of(element),
-                              tirx.Select(inside, constant(PIECE * 4, "int32"), constant(0, "int32")))
+            device.copy_async(device.address(lines.memory, lines.at(row, piece * PIECE)), tirx.address_of(element),
+                              tirx.Select(inside, all_of_it, none))
 
-        for step in range(-(-rows * pieces // threads)):
-            _guarded(step, rows * pieces, thread, threads, copy)
+        total = lines.count * pieces
+        for step in range(-(-total // lanes.tile.threads)):
+            _if(step * lanes.tile.threads + lanes.thread, total, (step + 1) * lanes.tile.threads, copy)
 
-    def _compute(self, memory: Buffer, base: Expr | int, stride: int, rows: int, start: Expr, thread: Expr, threads: int) -> None:
-        total = rows * self.words
+    def _compute(self, lines: Lines, start: Expr, lanes: Lanes) -> None:
+        total, threads = lines.count * self.words, lanes.tile.threads
         batch = min(BATCH, -(-total // threads))
+        blocks = -(-total // (threads * batch))
         pending = device.registers("pending", (batch,), word_type(self.dtype))
-        at = lambda number: (number // self.words, number % self.words)
-
-        def compute(i: int, number: Expr) -> None:
-            row, word = at(number)
-            T.buffer_store(pending, self.word(start + row, word), [i])
-
-        def store(i: int, number: Expr) -> None:
-            row, word = at(number)
-            T.buffer_store(memory, pending[i], [row * stride + word + base])
-
-        with T.serial(-(-total // (threads * batch))) as block:
-            for action in (compute, store):
+        with T.serial(blocks) as block:
+            for stored in (False, True):
                 for i in range(batch):
-                    _guarded(block * batch + i, total, thread, threads, lambda number: action(i, number),
-                             last=-(-total // (threads * batch)) * threads * batch)
+                    def body(number: Expr, i: int = i, stored: bool = stored) -> None:
+                        row, word = number // self.words, number % self.words
+                        if stored:
+                            T.buffer_store(lines.memory, pending[i], [lines.at(row, word)])
+                        else:
+                            T.buffer_store(pending, self.word(start + row, word), [i])
+
+                    _if((block * batch + i) * threads + lanes.thread, total, blocks * batch * threads, body)
 
     def word(self, j: Expr, word: Expr) -> Expr:
         """A word of row j (int32), 0 outside."""
@@ -131,11 +141,9 @@ def _wide(x: Expr) -> Expr:
     return tirx.Cast("int64", x)
 
 
-def _guarded(step: Expr | int, total: int, thread: Expr, threads: int, body: Callable[[Expr], None], last: int | None = None) -> None:
-    """`body` of number step * threads + thread, if that is below `total`; `last` bounds the numbers that may come."""
-    number = step * threads + thread
-    sure = (step + 1) * threads <= total if isinstance(step, int) else last is not None and last <= total
-    if sure:
+def _if(number: Expr, total: int, end: int, body: Callable[[Expr], None]) -> None:
+    """`body(number)` if the number, which is below `end`, is below `total`."""
+    if end <= total:
         body(number)
     else:
         with T.If(number < total), T.Then():
