@@ -22,6 +22,7 @@ from tgraph.reference.interpreter import Interpreter
 if TYPE_CHECKING:
     from targets.cache import CacheResult
     from targets.cuda_resources import ResourceTable
+    from targets.explain import Explanation
     from targets.lower import Lowered
     from targets.profile import Profile
 
@@ -129,6 +130,12 @@ class Executable:
         if what == "tir":
             return "\n\n".join(str(f) for f in lowered.kernels.values())
         return _inspect(lowered.executable, {"llvm": "ll", "asm": "asm"}[what])
+
+    def explain(self) -> list[Explanation]:
+        """The kernels, how often each is called, what was chosen for it and why. Raises TargetError for a target without any."""
+        from targets.explain import explain
+
+        return explain(self, self._low("kernels"))
 
     def resources(self) -> ResourceTable:
         """What each kernel takes of a GPU: registers, shared memory, occupancy. Raises TargetError for other targets."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from targets.kernels.access import Access, Index
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import hold
-from targets.tvm_api import Expr
+from targets.tvm_api import Expr, tirx
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Node, Result, Value
 
@@ -37,6 +37,18 @@ def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
         frame.write(name, at, frame.access.load(output, at))
 
     return store
+
+
+def plain_place(frame: Frame, anchor: Node) -> Callable[[Index], Expr] | None:
+    """`place(index)`: the element of the output that the anchor's result becomes; None if anything is computed on the way."""
+    name, output = frame.output
+    value: Value = anchor.result
+    while value is not output:
+        value = value.users[0].results[0]
+        if value.node.op.elementwise:  # type: ignore[attr-defined]
+            return None
+    buffer, access = frame.outputs[name], frame.access
+    return lambda index: tirx.BufferLoad(buffer, [access.flat(forward(access, anchor.result, index, output))])
 
 
 def forward(access: Access, value: Value, index: Index, output: Value) -> Index:

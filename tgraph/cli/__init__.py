@@ -12,7 +12,7 @@ from tgraph.ir.errors import TGraphError
 from tgraph.version import VERSION
 
 # in the order of the help text; each is a module of this package with a `command`
-COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "bench", "tune", "ops",
+COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "explain", "bench", "tune", "ops",
             "passes", "targets", "cache")
 
 

@@ -21,11 +21,13 @@ GROUP = 8  # half-precision numbers in the 16 bytes of one copy
 
 
 @contextmanager
-def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
+def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1, *,
+         resident: int = 0) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32.
 
     Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536. Sizes that only the device knows count
-    with their bounds here, and have their values inside.
+    with their bounds here, and have their values inside. `resident` blocks are to fit a multiprocessor: a thread may have the
+    registers that this leaves, where the compiler would rather spill a few to make room for more blocks.
     """
     x, y, z = (on_host(size) for size in (x, y, z))
     with contextlib.ExitStack() as frames:
@@ -36,6 +38,8 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1) -> Iterato
         tags = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
         blocks = [frames.enter_context(T.launch_thread(tag, size)) for tag, size in zip(tags, (x, y, z))]
         thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
+        if resident:
+            frames.enter_context(T.attr({"tirx.launch_bounds_min_blocks_per_sm": resident}))
         read_counts()
         bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
         yield bx, by, bz, thread
@@ -114,6 +118,22 @@ def shuffle_xor(value: Expr, mask: int) -> Expr:
     return cuda_func_call("tg_shfl_xor", value, mask, source_code=_SHUFFLE, return_type=str(value.ty.dtype))
 
 
+_BALLOT = """\
+__device__ __forceinline__ unsigned tg_ballot(int predicate) { return __ballot_sync(0xffffffffu, predicate); }
+"""
+_WARP_BARRIER = "__device__ __forceinline__ void tg_warp_barrier() { __syncwarp(); }\n"
+
+
+def ballot(predicate: Expr) -> Expr:
+    """A uint32 whose bit l says whether the predicate is true in lane l. All lanes must take part."""
+    return cuda_func_call("tg_ballot", tirx.Cast("int32", predicate), source_code=_BALLOT, return_type="uint32")
+
+
+def warp_barrier() -> None:
+    """Every lane of the warp waits for the others; what they wrote to shared memory is then seen by all of them."""
+    _call("tg_warp_barrier", source=_WARP_BARRIER)
+
+
 def exp2(x: Expr) -> Expr:
     """2^x in f32 by the special function unit: within 2 units in the last place; subnormal results are 0."""
     return cuda_func_call("tg_exp2", x, source_code=_EXP2, return_type="float32")
@@ -163,6 +183,30 @@ def mma(d: Expr, a: Expr, b: Expr, dtype: str) -> None:
     kind = MMA_KINDS[dtype]
     name = f"tg_mma_m16n8k16_{kind}"
     _call(name, d, a, b, source=_function(name, "float* d, const unsigned* a, const unsigned* b", _MMA_BODY.format(kind=kind)))
+
+
+# Half-precision numbers in words
+
+_PACK = {"float16": ("f16", "__floats2half2_rn"), "bfloat16": ("bf16", "__floats2bfloat162_rn")}
+_PACK_SOURCE = """\
+__device__ __forceinline__ unsigned tg_pack_{kind}(float x, float y) {{
+#ifndef TGRAPH_EMULATED
+  unsigned word;
+  asm("cvt.rn.{kind}x2.f32 %0, %1, %2;" : "=r"(word) : "f"(y), "f"(x));
+  return word;
+#else
+  auto pair = {function}(x, y);
+  return *reinterpret_cast<unsigned*>(&pair);
+#endif
+}}
+"""
+
+
+def pack(x: Expr, y: Expr, dtype: str) -> Expr:
+    """Two f32, rounded to f16 or bf16 to nearest even, as a uint32 with x in its low half."""
+    kind, function = _PACK[dtype]
+    source = _PACK_SOURCE.format(kind=kind, function=function)
+    return cuda_func_call(f"tg_pack_{kind}", x, y, source_code=source, return_type="uint32")
 
 
 # Asynchronous copies (compute capability 8.0 and later)

@@ -7,7 +7,7 @@ from functools import partial
 
 from targets.kernels.cuda import rows
 from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import cumsum, linear, matmul, reduction, unpack
+from targets.kernels.cuda.families import attention, cumsum, linear, matmul, reduction, unpack
 from targets.kernels.frame import Frame
 from targets.kernels.norm import normaliser, quantiser
 from targets.kernels.scan import Scan
@@ -27,6 +27,8 @@ NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
     "linear": linear.emit,
     "matmul": matmul.emit,
+    "attention": attention.emit,
+    "ragged_attention": attention.emit_ragged,
     "unpack": unpack.emit,
     "quantize_rows": quantiser(rows.quantize),
     "softmax": NORMALISE,

@@ -1,0 +1,22 @@
+"""Attention in one kernel: views of query, key and value are read where they lie, the output is written where it goes."""
+
+from __future__ import annotations
+
+from targets.kernels import attention as arguments
+from targets.kernels.cuda.attention import attention
+from targets.kernels.frame import Frame
+from targets.target import Target
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    attention(**arguments.padded(frame), dtype=_dtype(frame, "attention"))
+
+
+def emit_ragged(frame: Frame, target: Target) -> None:
+    """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention"))
+
+
+def _dtype(frame: Frame, op: str) -> str:
+    return next(n for n in frame.function.nodes if n.op.name == op).result.dtype.numpy_name
