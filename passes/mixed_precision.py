@@ -23,6 +23,8 @@ from .base import Pass, register_pass
 
 HALVES = {"f16": f16, "bf16": bf16}
 PRODUCTS = ("attention", "linear", "matmul", "ragged_attention")
+# what is made of halves by these may be kept as halves, too: each computes in f32 inside, and rounds what it gives
+ACTIVATIONS = {"add", "gather", "gelu", "layer_norm", "mul", "relu", "rms_norm", "rotary", "silu", "sub", "tanh"}
 # round(move(x)) = move(round(x))
 MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"}
 
@@ -41,11 +43,15 @@ class MixedPrecision(Pass):
     scales and selections alone, and so does attention with an additive bias, which may be a mask of -1e9, unless it is a
     constant within the range. Parameters and inputs are taken to fit; `tg.check` tells. Functions that are called are
     treated likewise, each by itself: what goes into a call and comes out of it stays f32.
+
+    activations=True: what norms, activations, sums and products of elements, and embeddings make of halves is rounded to halves
+    as well, which halves the memory that a GPU moves.
     """
 
     effect = "rounds"
     dtype: str = "f16"
     keep: str = ""
+    activations: bool = False
 
     def apply(self, graph: Graph) -> None:
         if self.dtype not in HALVES:
@@ -62,7 +68,7 @@ class MixedPrecision(Pass):
         """The products of one graph."""
         lowering = _Lowering(graph, HALVES[self.dtype], ready)
         for node in graph.nodes:
-            if node.op.name not in PRODUCTS or node in ready:
+            if node in ready or not (node.op.name in PRODUCTS or (self.activations and lowering.continues(node))):
                 continue
             rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
             refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
@@ -82,6 +88,13 @@ class _Lowering:
         self.graph, self.half, self.ready = graph, half, ready
         self._twins: dict[Value, Value] = {}
         self._large = LargeConstants(float(np.finfo(np.float16).max))
+
+    def continues(self, node: Node) -> bool:
+        """Whether a node makes something of halves that may be kept as halves."""
+        if node.op.name == "embedding":
+            return node.result.dtype == f32 and is_prepared(node.inputs[1], self.ready)
+        floats = [v for v in node.inputs if v.dtype == f32]
+        return node.op.name in ACTIVATIONS and node.result.dtype == f32 and any(self._widened(v) is not None for v in floats)
 
     def refusal(self, node: Node) -> str | None:
         """Why a product must stay as it is."""

@@ -16,8 +16,10 @@ PRECISIONS = ("f32", *HALVES)
 WEIGHTS = ("f32", *HALVES, "i8")
 
 
-def precision_passes(precision: str, weights: str) -> list[Pass]:
+def precision_passes(precision: str, weights: str, activations: bool = False) -> list[Pass]:
     """What computes products in `precision` with weights stored as `weights`; nothing for f32.
+
+    activations: whether what lies between products is kept in `precision`, too.
 
     Raises PassError for another name.
     """
@@ -30,5 +32,5 @@ def precision_passes(precision: str, weights: str) -> list[Pass]:
     if weights == "i8":
         chosen.append(QuantizeProducts())
     if precision != "f32":
-        chosen.append(MixedPrecision(dtype=precision))
+        chosen.append(MixedPrecision(dtype=precision, activations=activations))
     return [Inline(), *chosen, Cse(), Dce()] if chosen else []

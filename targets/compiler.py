@@ -46,7 +46,8 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     verify(graph)
     _check_data(graph)
     pipeline = level if passes is None else passes
-    steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline), *precision_passes(precision, weights)]
+    steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
+             *precision_passes(precision, weights, activations=where.kind == "cuda")]
     if where.kind == "numpy":
         return _interpret(graph, where, steps, step)
     step("compile cache")

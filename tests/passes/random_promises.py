@@ -18,7 +18,7 @@ Problem = tuple[str, str]  # what kind of thing is wrong, and what exactly
 Outputs = Mapping[str, np.ndarray]
 
 OPTIONS = ("decompose{ops=softmax+gelu+layer_norm}", "fold-constants{max_elements=4}", "fuse-qkv{at_least=3}",
-           "fuse-qkv{widest=16}", "mixed-precision{dtype=bf16}",
+           "fuse-qkv{widest=16}", "mixed-precision{dtype=bf16}", "mixed-precision{dtype=bf16,activations=true}",
            "mixed-precision{keep=attention+linear}", "remove-padding{finite=true}",
            "decompose,O3", "cse,fuse-bias-activation,specialize-shapes,mixed-precision,fuse-qkv,decompose,dce")
 

@@ -28,4 +28,5 @@ def command(model: str, target: str, level: str, pipeline: str | None, precision
 
     executable, _ = load_executable(model, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)
     rows = [(e.kernel, str(e.calls), e.family, e.chosen, " ".join(dict.fromkeys(e.ops))) for e in executable.explain()]
-    console().print(table(f"{executable.graph.name} for {executable.target}", ("kernel", "calls", "about", "chosen", "ops"), rows))
+    title = f"{executable.graph.name} for {executable.target}"
+    console().print(table(title, ("kernel", "calls", "about", "chosen", "ops"), rows))
