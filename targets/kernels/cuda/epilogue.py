@@ -1,7 +1,7 @@
 """What follows a product element by element, for neighbouring columns at once: they are read and written in one access each.
 
-The arithmetic stays scalar, in a loop over the columns that nvcc unrolls; only what lies together in memory, at a place that is a
-multiple of the number of columns, goes through registers as a whole.
+The arithmetic stays scalar, in a loop over the columns that nvcc unrolls; only what lies together in memory, at a place that is
+a multiple of the number of columns, goes through registers as a whole.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from targets.kernels.cuda import device
 from targets.kernels.cuda.adjacent import stored_element
-from targets.kernels.cuda.launch import ceil_divide, divides, int32, rounds_of, static, tiles, when
+from targets.kernels.cuda.launch import divides, int32, rounds_of, static, tiles, when
 from targets.kernels.cuda.operand import PIECE, SIZE, Operand
 from targets.kernels.cuda.product import Product
 from targets.kernels.scalar import cast, held, to_store
@@ -38,12 +38,12 @@ class RowProduct:
         self.group = group if pieces else 1  # elements of k that are read at once
 
     def emit(self) -> None:
+        """The launch."""
         product, tile = self.product, self.tile
-        rows, columns = ceil_divide(product.m, tile.rows), ceil_divide(product.n, WARPS * tile.columns)
-        with tiles(product.batches, rows, columns, WARPS * device.WARP) as (batch, row, column, thread):
-            warp, self.lane = tirx.floordiv(thread, device.WARP), tirx.floormod(thread, device.WARP)
-            self.batch, self.row = batch, row * int64(tile.rows)
-            self.column = (column * int64(WARPS) + tirx.Cast("int64", warp)) * int64(tile.columns)
+        shape = (tile.rows, WARPS * tile.columns)
+        with tiles(product.batches, product.m, product.n, shape, WARPS * device.WARP) as place:
+            self.batch, self.row, self.lane = place.batch, place.row, place.lane
+            self.column = place.column + tirx.Cast("int64", place.warp * tile.columns)
             self.sums = device.registers("sums", (tile.rows * tile.columns,), product.accumulate)
             with T.unroll(int32(tile.rows * tile.columns)) as i:
                 T.buffer_store(self.sums, constant(0, product.accumulate), [i])

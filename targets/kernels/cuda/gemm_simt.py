@@ -1,7 +1,7 @@
 """Products without tensor cores: each thread keeps a tile of sums in registers and multiplies elements one by one.
 
-The operands come through the same ring of blocks as in `gemm_mma`, 64 bytes of k a stage. A thread's rows (columns) lie apart by
-the number of threads beside each other, so that the pieces of 16 bytes that a warp reads at once lie in different banks.
+The operands come through the same ring of stages as in `gemm_mma`, 64 bytes of k at a time. A thread's rows (columns) lie apart
+by the number of threads beside each other, so that the pieces of 16 bytes that a warp reads at once lie in different banks.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from targets.kernels.cuda import device
-from targets.kernels.cuda.launch import ceil_divide, int32, rounds_of, tiles
-from targets.kernels.cuda.operand import PIECE, SIZE, Blocks, block_memory
+from targets.kernels.cuda.launch import int32, tiles
+from targets.kernels.cuda.operand import PIECE, SIZE, Blocks
 from targets.kernels.cuda.product import Product
-from targets.kernels.cuda.staged import Staged
+from targets.kernels.cuda.ring import Ring
 from targets.kernels.vector_math import constant
-from targets.tvm_api import Buffer, Expr, T, int64, tirx
+from targets.tvm_api import Expr, T, tirx
 
 STAGES = 4
 DEPTH_BYTES = 64  # of k in a stage
@@ -77,69 +77,43 @@ class ThreadProduct:
         self.product, self.tile = product, tile
         self.depth = DEPTH_BYTES // SIZE[product.x.dtype]
 
-    @property
-    def shared_bytes(self) -> int:
-        """The ring, and later in its place the sums."""
-        tile = self.tile
-        sums = Staged.elements(tile.rows, tile.columns) * SIZE[self.product.accumulate]
-        return max(STAGES * (tile.rows + tile.columns) * DEPTH_BYTES, sums)
-
     def emit(self) -> None:
-        product, tile, dtype = self.product, self.tile, self.product.x.dtype
-        rows, columns = ceil_divide(product.m, tile.rows), ceil_divide(product.n, tile.columns)
-        with tiles(product.batches, rows, columns, tile.threads) as (batch, row, column, thread):
-            memory, sums = block_memory(self.shared_bytes, dtype, product.accumulate)
-            self.batch, self.row, self.column = batch, row * int64(tile.rows), column * int64(tile.columns)
-            self.thread = thread
-            warp, lane = tirx.floordiv(thread, device.WARP), tirx.floormod(thread, device.WARP)
+        """The launch."""
+        product, tile = self.product, self.tile
+        shape = (tile.rows, tile.columns)
+        with tiles(product.batches, product.m, product.n, shape, tile.threads) as place:
+            self.ring = Ring(product, place, shape, self.depth, STAGES)
             warps = tile.across // LANES[1]
-            down = tirx.floordiv(warp, warps) * LANES[0] + tirx.floordiv(lane, LANES[1])
-            across = tirx.floormod(warp, warps) * LANES[1] + tirx.floormod(lane, LANES[1])
-            after_x = STAGES * tile.rows * self.depth
-            self.x = _Side(Blocks(product.x, tile.rows, self.depth, memory, 0), down, tile.down, "a")
-            self.w = _Side(Blocks(product.w, tile.columns, self.depth, memory, after_x), across, tile.across, "b")
+            down = tirx.floordiv(place.warp, warps) * LANES[0] + tirx.floordiv(place.lane, LANES[1])
+            across = tirx.floormod(place.warp, warps) * LANES[1] + tirx.floormod(place.lane, LANES[1])
+            self.x, self.w = _Side(self.ring.x, down, tile.down, "a"), _Side(self.ring.w, across, tile.across, "b")
             self.sums = device.registers("sums", (self.x.count * self.w.count,), product.accumulate)
-            self.x.blocks.begin(batch, self.row, thread, tile.threads)
-            self.w.blocks.begin(batch, self.column, thread, tile.threads)
             self._multiply()
-            self._finish(sums)
+            self.ring.end()
+            self._stage()
+            device.barrier()
+            self.ring.staged.store(product, place)
 
     def _multiply(self) -> None:
-        rounds, ahead = rounds_of(self.product.k, self.depth), STAGES - 1
-        for stage in range(ahead):
-            self._fill(int32(stage), rounds)
+        ring = self.ring
+        ring.start()
         with T.unroll(int32(self.x.count * self.w.count)) as i:
             T.buffer_store(self.sums, constant(0, self.product.accumulate), [i])
-        with T.serial(rounds) as t:
-            device.wait_copies(ahead - 1)
-            device.barrier()
-            self._fill(t + ahead, rounds)
+        with T.serial(ring.rounds) as t:
+            ring.arrive()
+            ring.fill(t + ring.ahead)
             with T.unroll(int32(self.depth // self.x.vector)) as part:
                 for side in (self.x, self.w):
-                    side.read(self._slot(t), part * side.vector)
+                    side.read(ring.slot(t), part * side.vector)
                 self._add()
-
-    def _slot(self, stage: Expr) -> Expr:
-        return tirx.bitwise_and(stage, int32(STAGES - 1))
-
-    def _fill(self, stage: Expr, rounds: Expr) -> None:
-        """Begins to copy a stage, if there is one; a group of copies is counted anyway."""
-        with T.If(stage < rounds), T.Then():
-            step = tirx.Cast("int64", stage) * int64(self.depth)
-            for side in (self.x, self.w):
-                side.blocks.fill(self._slot(stage), step)
-        device.commit_copies()
 
     def _add(self) -> None:
         with T.unroll(int32(self.x.vector)) as step, T.unroll(int32(self.x.count)) as i, T.unroll(int32(self.w.count)) as j:
             at = i * self.w.count + j
             T.buffer_store(self.sums, self.sums[at] + self.x[i, step] * self.w[j, step], [at])
 
-    def _finish(self, memory: Buffer) -> None:
-        staged = Staged(memory, self.tile.rows, self.tile.columns)
-        device.wait_copies(0)
-        device.barrier()
+    def _stage(self) -> None:
+        """Writes the sums to shared memory."""
+        staged = self.ring.staged
         with T.unroll(int32(self.x.count)) as i, T.unroll(int32(self.w.count)) as j:
-            T.buffer_store(memory, self.sums[i * self.w.count + j], [staged.at(self.x.row(i), self.w.row(j))])
-        device.barrier()
-        staged.store(self.product, self.batch, self.row, self.column, self.thread, self.tile.threads)
+            T.buffer_store(staged.memory, self.sums[i * self.w.count + j], [staged.at(self.x.row(i), self.w.row(j))])

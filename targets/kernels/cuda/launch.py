@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from targets.kernels.counted import on_host
 from targets.kernels.cuda import device
@@ -65,36 +66,55 @@ def when(*conditions: Expr) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a thread is: the block's batch, first row and first column (int64), and its own number, out of `threads`."""
+
+    batch: Expr
+    row: Expr
+    column: Expr
+    thread: Expr
+    threads: int
+
+    @property
+    def warp(self) -> Expr:
+        return tirx.floordiv(self.thread, device.WARP)
+
+    @property
+    def lane(self) -> Expr:
+        return tirx.floormod(self.thread, device.WARP)
+
+
 @contextmanager
-def tiles(batches: Expr, rows: Expr, columns: Expr, threads: int) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
-    """Opens a launch of one block a tile, of batches * rows * columns (int64) tiles: the block's batch, row and column of tiles
-    as int64, the thread as int32. Without tiles nothing is launched."""
+def tiles(batches: Expr, m: Expr, n: Expr, tile: tuple[int, int], threads: int) -> Iterator[Place]:
+    """Opens a launch with a block for each tile of [m, n] of each batch (int64)."""
+    rows, columns = (ceil_divide(size, part) for size, part in zip((m, n), tile))
     count = batches * rows * columns
     with device.grid(threads, count) as (block, _, _, thread), unrolled(), T.attr(
             int32(0), "tirx.launch_bounds_min_blocks_per_sm", int32(1)), when(  # else nvcc spills to have more blocks
             *([] if on_host(count) is count else [block < count])):
         rows, columns, at = (tirx.Cast("int32", x) for x in (rows, columns, block))
-        place = named(tirx.truncmod(at, rows * columns)) if static(batches) != 1 else at
-        batch = named(tirx.truncdiv(at, rows * columns)) if static(batches) != 1 else int32(0)
-        band = named(tirx.truncdiv(place, columns * BAND))
-        within = named(place - band * (columns * BAND))
+        batch = int32(0) if static(batches) == 1 else named(tirx.truncdiv(at, rows * columns))
+        within = at if static(batches) == 1 else named(at - batch * (rows * columns))
+        band = named(tirx.truncdiv(within, columns * BAND))
+        within = named(within - band * (columns * BAND))
         height = named(tirx.min(rows - band * BAND, int32(BAND)))
         column = named(tirx.truncdiv(within, height))
         row = named(band * BAND + (within - column * height))
         batch, row, column = (tirx.Cast("int64", x) for x in (batch, row, column))
-        yield batch, row, column, thread
+        yield Place(batch, row * int64(tile[0]), column * int64(tile[1]), thread, threads)
 
 
-def each_of(count: int, thread: Expr, threads: int, body: Callable[[Expr, Expr], None], at_once: int = 64) -> None:
+def each_of(count: int, place: Place, body: Callable[[Expr, Expr], None], at_once: int = 64) -> None:
     """`body(number, turn)` for all numbers below `count`, shared among the threads of a block: each has one a turn.
 
     `at_once` turns follow each other without a branch.
     """
-    turns = -(-count // threads)
+    turns = -(-count // place.threads)
 
     def one(turn: Expr) -> None:
-        number = turn * threads + thread
-        with when(*([] if turns * threads == count else [number < count])):
+        number = turn * place.threads + place.thread
+        with when(*([] if turns * place.threads == count else [number < count])):
             body(number, turn)
 
     if turns <= at_once:

@@ -1,8 +1,8 @@
 """An operand of a product on its way from global memory: blocks of it lie in shared memory, one for each stage of a ring.
 
-A block has `lines` of `width` elements, in the direction in which the operand lies together in memory: along k (a line is a row),
-or along its rows (a line is a step of k). Lines are cut into pieces of 16 bytes, which are permuted within 128 bytes so that the
-pieces of 8 lines that are read at once, or of one line that is written, lie in different banks.
+A block has `lines` of `width` elements, in the direction in which the operand lies together in memory: along k (a line is a
+row), or along its rows (a line is a step of k). Lines are cut into pieces of 16 bytes, which are permuted within 128 bytes so
+that the pieces of 8 lines that are read at once, or of one line that is written, lie in different banks.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any
 
 from targets.kernels.cuda import device
 from targets.kernels.cuda.adjacent import adjacent, consecutive, stored_element
-from targets.kernels.cuda.launch import divides, each_of, int32
+from targets.kernels.cuda.launch import Place, divides, each_of, int32
 from targets.kernels.scalar import to_store
 from targets.kernels.vector_math import constant
 from targets.tvm_api import Buffer, Expr, T, int64, tirx
 
 PIECE = 16  # bytes of one copy, and of one access to shared memory
 BANKS = 128  # bytes that shared memory gives at once
-STATIC = 48 * 1024  # bytes of shared memory that need no asking for
 BATCH = 8  # elements that a thread reads before it stores the first
 SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4,
         "uint32": 4, "int64": 8, "uint64": 8}
@@ -56,24 +55,21 @@ class Operand:
         return cls(rows, depth, load, dtype, along_k=consecutive(by_k, 2) or not consecutive(by_row, 2), copied=False)
 
 
-def block_memory(size: int, dtype: str, second: str) -> tuple[Buffer, Buffer]:
-    """`size` bytes of shared memory as a buffer of one dtype, and the same bytes as one of another."""
-    dynamic = size > STATIC
-    memory = device.shared(f"memory_{dtype}", (size // SIZE[dtype],), dtype, dynamic=dynamic)
-    scope = "shared.dyn" if dynamic else "shared"
-    return memory, T.decl_buffer((size // SIZE[second],), second, data=memory.data, scope=scope)
-
-
 class Blocks:
-    """`stages` blocks of tile_rows x tile_depth elements of an operand in `memory`, from element `base` on."""
+    """Blocks of tile_rows x tile_depth elements of an operand in `memory`, from element `base` on.
 
-    def __init__(self, operand: Operand, tile_rows: int, tile_depth: int, memory: Buffer, base: int) -> None:
-        self.operand, self.tile_rows, self.tile_depth = operand, tile_rows, tile_depth
-        self.memory, self.base = memory, base
+    They are of the rows from `first` (int64) on, and filled by the threads of a block.
+    """
+
+    def __init__(self, operand: Operand, tile_rows: int, tile_depth: int, memory: Buffer, base: int, place: Place, first: Expr,
+                 ) -> None:  # fmt: skip
+        self.operand, self.tile_rows, self.memory, self.base = operand, tile_rows, memory, base
+        self.place, self.first = place, first
         self.group = PIECE // SIZE[operand.dtype]
         self.lines, self.width = (tile_rows, tile_depth) if operand.along_k else (tile_depth, tile_rows)
         self.pieces = self.width // self.group
         self.elements = self.lines * self.width  # of one block
+        self.counts = self._count_rows()
 
     def at(self, slot: Expr, row: Expr | int, k: Expr | int) -> Expr:
         """Where an element of a block lies; `row` and `k` are int32, within the block."""
@@ -83,28 +79,26 @@ class Blocks:
         piece = tirx.bitwise_xor(tirx.floordiv(place, self.group), turn)
         return slot * self.elements + (line * self.width + piece * self.group + tirx.floormod(place, self.group) + self.base)
 
-    def begin(self, batch: Expr, first: Expr, thread: Expr, threads: int) -> None:
-        """The blocks are those of rows from `first` on (int64), filled by `threads` threads, of which this is one."""
-        self.batch, self.first, self.thread, self.threads = batch, first, thread, threads
-        self.counts = None
+    def _count_rows(self) -> Buffer | None:
+        """The bytes to read in each of this thread's copies, 0 of rows that do not exist. nvcc would ask again every time."""
         operand = self.operand
-        if operand.copied and operand.along_k and not divides(self.tile_rows, operand.rows):
-            # whether a row exists, asked once; nvcc would ask again for every stage
-            self.counts = device.registers("counts", (-(-self.lines * self.pieces // threads),), "int32")
-            counts = self.counts
+        if not operand.copied or not operand.along_k or divides(self.tile_rows, operand.rows):
+            return None
+        counts = device.registers("counts", (-(-self.lines * self.pieces // self.place.threads),), "int32")
 
-            def count(number: Expr, turn: Expr) -> None:
-                inside = first + tirx.Cast("int64", tirx.floordiv(number, self.pieces)) < operand.rows
-                T.buffer_store(counts, tirx.Select(inside, int32(PIECE), int32(0)), [turn])
+        def count(number: Expr, turn: Expr) -> None:
+            inside = self.first + tirx.Cast("int64", tirx.floordiv(number, self.pieces)) < operand.rows
+            T.buffer_store(counts, tirx.Select(inside, int32(PIECE), int32(0)), [turn])
 
-            each_of(self.lines * self.pieces, thread, threads, count)
+        each_of(self.lines * self.pieces, self.place, count)
+        return counts
 
     def fill(self, slot: Expr, step: Expr) -> None:
         """Begin to fill a slot with what lies from `step` of k on (int64); outside of the matrix it is 0."""
         if self.operand.copied:
-            each_of(self.lines * self.pieces, self.thread, self.threads, partial(self._copy, slot, step))
+            each_of(self.lines * self.pieces, self.place, partial(self._copy, slot, step))
         else:
-            each_of(self.elements, self.thread, self.threads, partial(self._store, slot, step), at_once=BATCH)
+            each_of(self.elements, self.place, partial(self._store, slot, step), at_once=BATCH)
 
     def _turned(self, a: Expr | int, b: Expr | int) -> tuple[Any, Any]:
         """(row, k) to (line, place in it), and back."""
@@ -127,7 +121,7 @@ class Blocks:
         if not divides(self.width, places):
             left = tirx.max(tirx.min(places - place, int64(self.group)), int64(0))
             count = tirx.min(count, tirx.Cast("int32", left) * SIZE[operand.dtype])
-        element = stored_element(operand.load(self.batch, i, at))
+        element = stored_element(operand.load(self.place.batch, i, at))
         assert element is not None
         device.copy_async(device.address(self.memory, self.at(slot, row, k)), tirx.address_of(element), count)
 
@@ -136,7 +130,7 @@ class Blocks:
         operand = self.operand
         row, k = self._turned(tirx.floordiv(number, self.width), tirx.floormod(number, self.width))
         i, at = self._position(row, k, step)
-        value = operand.load(self.batch, i, at)
+        value = operand.load(self.place.batch, i, at)
         value = tirx.if_then_else(tirx.all(i < operand.rows, at < operand.depth), value, constant(0, str(value.ty.dtype)))
         target = self.at(slot, row, k)
         T.buffer_store(self.memory, to_store(value, operand.dtype, target), [target])

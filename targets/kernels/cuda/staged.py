@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from targets.kernels.cuda import device
-from targets.kernels.cuda.launch import divides, each_of, when
+from targets.kernels.cuda.launch import Place, divides, each_of, when
 from targets.kernels.cuda.product import Product
 from targets.tvm_api import Buffer, Expr, T, tirx
 
@@ -25,14 +25,14 @@ class Staged:
         """Where a sum lies."""
         return (part * self.rows + row) * (self.columns + PAD) + column
 
-    def store(self, product: Product, batch: Expr, row: Expr, column: Expr, thread: Expr, threads: int) -> None:
-        """Hands over the sums, of which the first is (row, column) of the product. All must lie in memory for all to see."""
+    def store(self, product: Product, place: Place) -> None:
+        """Hands over the sums of a block. All must lie in memory for all to see."""
         lanes = product.lanes
         across = self.columns // lanes
 
         def one(number: Expr, _: Expr) -> None:
             down, along = tirx.floordiv(number, across), tirx.floormod(number, across) * lanes
-            i, j = row + tirx.Cast("int64", down), column + tirx.Cast("int64", along)
+            i, j = place.row + tirx.Cast("int64", down), place.column + tirx.Cast("int64", along)
             bounds = ((i, product.m, self.rows), (j, product.n, self.columns))
             with when(*(position < size for position, size, part in bounds if not divides(part, size))):
                 total = device.registers("total", (lanes,), product.accumulate)
@@ -40,6 +40,6 @@ class Staged:
                     with T.vectorized(lanes) as v:
                         value = self.memory[self.at(down, along, part) + v]
                         T.buffer_store(total, total[v] + value if part else value, [v])
-                product.store(batch, i, j, lambda v: total[v], lanes)
+                product.store(place.batch, i, j, lambda v: total[v], lanes)
 
-        each_of(self.rows * across, thread, threads, one, at_once=2)
+        each_of(self.rows * across, place, one, at_once=2)

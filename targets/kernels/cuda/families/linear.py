@@ -50,6 +50,7 @@ def emit(frame: Frame, target: Target) -> None:
     wide = epilogue.wide(lambda lane: index(i, group * int64(LANES) + lane))
     product = Product.of(
         int64(1), frame.size(rows), frame.size(columns), frame.size(depth),
-        lambda b, i, k: access.load(x, ((rows, i), (depth, k))), lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
+        lambda b, i, k: access.load(x, ((rows, i), (depth, k))),
+        lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
         store, x.dtype.numpy_name, wide=wide)
     gemm(product, processors(target))
