@@ -10,7 +10,7 @@ from typing import Any
 import emulator
 import numpy as np
 import pytest
-from emulated.attention_kernels import Attention
+from cuda.attention_kernels import Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
