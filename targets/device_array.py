@@ -103,8 +103,10 @@ def adopt(value: Any) -> DeviceArray:
 
 def new(shape: tuple[int, ...], dtype: np.dtype[Any], check: Callable[[], None] = lambda: None) -> DeviceArray:
     """An uninitialised array."""
-    memory = cuda_device().results.take(math.prod(shape) * dtype.itemsize)
-    return DeviceArray(memory._create_view(shape, dtype.name, 0), check)
+    device = cuda_device()
+    with device.lock:  # until a view holds the memory, another thread might take it too
+        memory = device.results.take(math.prod(shape) * dtype.itemsize)
+        return DeviceArray(memory._create_view(shape, dtype.name, 0), check)
 
 
 def _wrap(value: Any) -> Any:

@@ -83,6 +83,16 @@ class Executable:
         return {**results, **buffers}
 
     @property
+    def cuda_graphs(self) -> bool:
+        """Whether calls on a GPU replay CUDA graphs when sizes come again; may be set. Of no meaning for other targets."""
+        return bool(getattr(self._engine, "graphs", False))
+
+    @cuda_graphs.setter
+    def cuda_graphs(self, wanted: bool) -> None:
+        if hasattr(self._engine, "graphs"):
+            self._engine.graphs = wanted
+
+    @property
     def weights(self) -> Mapping[str, np.ndarray]:
         """The data of the graph's parameters."""
         return self._weights

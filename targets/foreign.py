@@ -49,6 +49,8 @@ def _registered(target: Target) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def _is_ours(definition: Any) -> bool:
     """Whether a function or class is tgraph's, or NumPy's, which ops name as their meaning."""
+    if isinstance(definition, functools.partial):
+        return _is_ours(definition.func)
     return isinstance(definition, np.ufunc) or str(definition.__module__).partition(".")[0] in (*PACKAGES, "numpy")
 
 

@@ -115,6 +115,19 @@ def test_graphs_are_bounded_and_survive_a_larger_arena(exe: tg.Executable) -> No
         assert right(*pair, exe(*pair))
 
 
+def test_graphs_can_be_switched_off(exe: tg.Executable, monkeypatch: pytest.MonkeyPatch) -> None:
+    exe.cuda_graphs = False
+    try:
+        names = calls(monkeypatch)
+        for _ in range(3):
+            pair = data(9)
+            assert right(*pair, exe(*pair))
+        assert not any("Graph" in name for name in names)
+    finally:
+        exe.cuda_graphs = True
+    assert exe.cuda_graphs
+
+
 def test_a_failed_capture_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
     exe = compile(lambda x: tg.relu(x), x=tg.f32[B])
     monkeypatch.setattr(cuda_device(), "capture", lambda _: (_ for _ in ()).throw(TargetError("no graphs today")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import tgraph as tg
 from targets import cuda_compile, cuda_libraries, cuda_runtime
 from targets.cuda_compile import CHOICE, COMPILERS, compile_source
 from targets.cuda_resources import read_resources, resident_blocks
+from targets.library import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
 SOURCE = """
@@ -160,6 +163,42 @@ def test_the_compile_cache(graph: tg.Graph, tmp_path: Path, monkeypatch: pytest.
     assert str(tg.compile(graph, target="cuda:sm_80").cache).startswith("miss")
     assert str(tg.compile(graph, target="cuda:sm_80").cache).startswith("hit")
     assert "target (cuda:sm_90; there cuda:sm_80)" in str(tg.compile(graph, target="cuda:sm_90").cache)
+
+
+@needs_compiler
+def test_tvm_runtime_alone_loads_the_library(graph: tg.Graph, tmp_path: Path) -> None:
+    """Without TVM's compiler, and with a stand-in for the driver where there is none."""
+    tg.compile(graph, target="cuda:sm_80").save(tmp_path / "a.tgc")
+    with zipfile.ZipFile(tmp_path / "a.tgc") as archive:
+        (tmp_path / "library.so").write_bytes(archive.read("library.so"))
+    (tmp_path / "stub.c").write_text(cuda_runtime.STUB)
+    options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1"]
+    subprocess.run([str(find_compiler()), "-x", "c", "stub.c", *options], cwd=tmp_path, check=True)
+    runtime = cuda_libraries.find_library(cuda_libraries.CUDART)
+    script = f"""
+import ctypes
+for name in ("libcuda.so.1", "./libcuda.so.1"):
+    try:
+        ctypes.CDLL(name, ctypes.RTLD_GLOBAL)
+        break
+    except OSError:
+        pass
+ctypes.CDLL("{runtime and runtime._name}", ctypes.RTLD_GLOBAL)
+import pathlib, tvm, tvm.base
+assert tvm.base._RUNTIME_ONLY
+for name in ("extra", "cuda"):
+    ctypes.CDLL(str(pathlib.Path(tvm.__file__).parent / f"lib/libtvm_runtime_{{name}}.so"), ctypes.RTLD_GLOBAL)
+library = tvm.runtime.load_module("library.so")
+pending, kinds = [library], []
+while pending:
+    module = pending.pop()
+    kinds.append(module.kind)
+    pending += list(module.imports)
+print(*kinds)
+"""
+    made = subprocess.run([sys.executable, "-c", script], env={**os.environ, "TVM_USE_RUNTIME_LIB": "1"}, cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert "cuda" in made.stdout.split(), made.stderr
 
 
 @needs_compiler
