@@ -1,7 +1,7 @@
 """Products without tensor cores: each thread keeps a tile of sums in registers and multiplies elements one by one.
 
-The operands come through the same ring of stages as in `gemm_mma`, 64 bytes of k at a time. A thread's rows (columns) lie apart
-by the number of threads beside each other, so that the pieces of 16 bytes that a warp reads at once lie in different banks.
+The operands come through the same ring of stages as in `gemm_mma`. A thread's rows (columns) lie apart by the number of threads
+beside each other, so that the pieces of 16 bytes that a warp reads at once lie in different banks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from targets.kernels.vector_math import constant
 from targets.tvm_api import Expr, T, tirx
 
 STAGES = 4
-DEPTH_BYTES = 64  # of k in a stage
+DEPTH_BYTES, DEPTH = 64, 16  # of k in a stage, or elements if those are less
 LANES = 4, 8  # how the threads of a warp lie in a tile
 
 
@@ -75,7 +75,7 @@ class ThreadProduct:
 
     def __init__(self, product: Product, tile: ThreadTile) -> None:
         self.product, self.tile = product, tile
-        self.depth = DEPTH_BYTES // SIZE[product.x.dtype]
+        self.depth = min(DEPTH, DEPTH_BYTES // SIZE[product.x.dtype])
 
     def emit(self) -> None:
         """The launch."""
