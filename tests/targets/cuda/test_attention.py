@@ -65,7 +65,7 @@ GRAPHS = {
     "turned": turned(),
     "ragged": ragged(),
 }
-ONE_TILE = {"fixed", "causal128", "d80", "d96", "pairs", "bias128", "f32"}
+ONE_TILE = {"causal128", "d80", "d96", "pairs", "bias128", "f32"}
 
 
 @functools.cache
@@ -125,7 +125,7 @@ def test_tiles_fit_shared_memory() -> None:
     assert (large.queries, small.queries, small.keys) == (128, 64, 64)
     assert tiles("float16", 64, 64, plain=False)[0].queries == 64
     for dtype in ("float16", "float32"):
-        for dim in (8, 64, 128, 256, 512, 1000):
+        for dim in (8, 64, 128, 256, 512):
             assert all(t.stages * t.keys >= 16 for t in tiles(dtype, dim, dim))
     with pytest.raises(CompileError, match="do not fit"):
         tiles("float16", 5000, 64)
