@@ -15,14 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tgraph as tg
-from targets import cuda
 from targets.kernels.cuda.attention import AttentionTile
-from targets.kernels.cuda.families import attention
 from tgraph.ir.errors import CompileError
 from tgraph.reference.tolerance import compare
 
-cuda.BACKEND.families.setdefault("attention", attention.emit)
-cuda.BACKEND.families.setdefault("ragged_attention", attention.emit_ragged)
 B, S = tg.dims("B S")
 SMALL = AttentionTile(warps=2, keys=32)  # many tiles, tails everywhere
 ONE = AttentionTile(warps=1, keys=16, stages=1)

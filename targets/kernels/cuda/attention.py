@@ -12,6 +12,7 @@ from dataclasses import replace
 from targets.kernels.attention import Read, Store
 from targets.kernels.counted import on_host
 from targets.kernels.cuda.attention_block import AttentionBlock, products_of
+from targets.kernels.cuda.attention_fragments import key_rows, value_rows
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile
 from targets.kernels.cuda.device import WARP, ballot, grid, registers
 from targets.kernels.vector_math import constant
@@ -51,7 +52,7 @@ def attention(
     key_padding: bool = False,
     sequence: Sequence | None = None,
     tile: AttentionTile | None = None,
-) -> None:
+) -> list[str]:
     """`store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)`, in an open `T.prim_func()` frame.
 
     load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): elements of `dtype` (f16, f32, or bf16 held as
@@ -64,8 +65,8 @@ def attention(
     `sequence(b)` gives the first row and the number of rows of batch b where they lie one after the other: i and j are then
     among these rows, and both lengths theirs; query_length is that of all rows and bounds the launch.
 
-    Without `tile`, its size follows the dims, and the number of blocks that there would be. CompileError for an unknown
-    empty_row, key_padding without a mask, and dims of which no tile fits shared memory.
+    Without `tile`, its size follows the dims, and the number of blocks that there would be. Gives what was chosen, in words.
+    CompileError for an unknown empty_row, key_padding without a mask, and dims of which no tile fits shared memory.
     """
     if empty_row not in EMPTY_ROWS:
         raise CompileError(f"attention: empty_row is one of {', '.join(EMPTY_ROWS)}, not {empty_row!r}")
@@ -76,28 +77,35 @@ def attention(
         b=zero, h=zero, group=group, queries=query_length, keys=key_length, head_dim=head_dim, value_dim=value_dim, dtype=dtype,
         load_q=load_q, load_k=load_k, load_v=load_v, store=store, place=place, scale=scale, causal=causal,
         offset=zero if offset is None else offset, mask=mask, bias=bias, empty_row=empty_row, key_padding=key_padding)
+    large, small = tiles(dtype, head_dim, value_dim, spec.plain) if tile is None else (tile, tile)
     if value_dim == 0:
-        return
-
+        return []
     launch = lambda tile: _launch(spec, tile, batch, heads, sequence)
-    if tile is not None:
-        launch(tile)
-        return
-    large, small = tiles(dtype, head_dim, value_dim, plain=bias is None and (mask is None or key_padding))
     blocks = _tiles_of(query_length, large, batch, sequence) * heads
     several = query_length > (int64(small.queries) if sequence is None else batch * int64(small.queries))
     enough = tvm.sym.Analyzer().simplify(on_host(tirx.all(several, blocks >= int64(FULL))))
     if large == small or isinstance(enough, tirx.IntImm):
-        launch(large if isinstance(enough, tirx.IntImm) and int(enough.value) else small)
-        return
-    with T.If(enough):
-        with T.Then():
-            launch(large)
-        with T.Else():
-            launch(small)
+        chosen = [large if isinstance(enough, tirx.IntImm) and int(enough.value) else small]
+        launch(chosen[0])
+    else:
+        chosen = [small, large]
+        with T.If(enough):
+            with T.Then():
+                launch(large)
+            with T.Else():
+                launch(small)
+    return _notes(spec, chosen)
 
 
-def tiles(dtype: str, head_dim: int, value_dim: int, plain: bool = True) -> tuple[AttentionTile, AttentionTile]:
+def _notes(spec: AttentionSpec, chosen: list[AttentionTile]) -> list[str]:
+    queries = f"blocks of {chosen[0].queries} queries" + "".join(f", of {t.queries} where they are many" for t in chosen[1:])
+    how = "sums of products in f32" if spec.dtype == "float32" else f"tensor cores for {spec.dtype}"
+    computed = [name for name, rows in (("keys", key_rows(spec)), ("values", value_rows(spec))) if not rows.copied]
+    found = f"{how}, {queries}, {chosen[0].keys} keys at a time"
+    return [found, f"{' and '.join(computed)} cannot be copied as they lie: every block computes them"] if computed else [found]
+
+
+def tiles(dtype: str, head_dim: int, value_dim: int, plain: bool) -> tuple[AttentionTile, AttentionTile]:
     """The tile for many queries, and that for few; `plain` if nothing is read for each pair of query and key.
 
     Raises CompileError for dims of which none fits.

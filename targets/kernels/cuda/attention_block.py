@@ -73,6 +73,7 @@ class AttentionBlock:
             else:
                 with T.If(live), T.Then():
                     self._attend(slot, start)
+        self._wait()  # there may have been no tile, and queries may still be on their way
         self.exclusions.finish()
         Results(self.products, self.exclusions, self.total).emit()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from targets.kernels.cuda.attention_fragments import Fragments
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
-from targets.kernels.cuda.device import address, copy, registers, warp_barrier
+from targets.kernels.cuda.device import address, commit_copies, copy, registers, warp_barrier
 from targets.kernels.cuda.tile_copy import Lines, Rows
 from targets.tvm_api import Expr, T, tirx
 
@@ -45,6 +45,7 @@ class FloatProducts(Fragments):
         first, left = self.lanes.first, tirx.Cast("int32", spec.queries - self.lanes.first)
         rows = Rows(lambda i, d: spec.load_q(spec.b, spec.h, first + i, d), left, spec.head_dim, spec.dtype)
         rows.fill(Lines(self.memory, self.q_base, self.k_stride, tile.queries), tirx.const(0, "int32"), self.lanes)
+        commit_copies()
         self.clear()
 
     @property

@@ -13,6 +13,16 @@ from targets.tvm_api import Expr, T
 STATIC_BYTES = 40 * 1024  # of 48 KiB that need no leave; small arrays need some too
 
 
+def key_rows(spec: AttentionSpec) -> Rows:
+    """The keys of a head."""
+    return Rows(lambda j, d: spec.load_k(spec.b, spec.key_head, j, d), spec.length, spec.head_dim, spec.dtype)
+
+
+def value_rows(spec: AttentionSpec) -> Rows:
+    """The values of a head."""
+    return Rows(lambda j, d: spec.load_v(spec.b, spec.key_head, j, d), spec.length, spec.value_dim, spec.dtype)
+
+
 class Fragments(ABC):
     """s: scores of the queries of a warp with a tile of keys, o: their results; both f32.
 
@@ -33,8 +43,7 @@ class Fragments(ABC):
         self.memory = shared("memory", (words,), self.word, dynamic=4 * words > STATIC_BYTES)
         self.s = registers("s", (tile.panels * tile.keys // 8 * 4,), "float32")
         self.o = registers("o", (tile.panels * self.columns // 8 * 4,), "float32")
-        self.k = Rows(lambda j, d: spec.load_k(spec.b, spec.key_head, j, d), spec.length, spec.head_dim, spec.dtype)
-        self.v = Rows(lambda j, d: spec.load_v(spec.b, spec.key_head, j, d), spec.length, spec.value_dim, spec.dtype)
+        self.k, self.v = key_rows(spec), value_rows(spec)
 
     @property
     def slot_words(self) -> int:

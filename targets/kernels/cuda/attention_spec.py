@@ -87,6 +87,11 @@ class AttentionSpec:
         """Whether the mask has to be read for every pair of query and key."""
         return self.mask is not None and not self.key_padding
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is read for every pair of query and key."""
+        return self.bias is None and not self.masked_pairs
+
     def reach(self, query: Expr) -> Expr:
         """How many of the first keys a query may attend by its place, int32."""
         if not self.causal:

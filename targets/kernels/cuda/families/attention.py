@@ -10,12 +10,12 @@ from targets.target import Target
 
 def emit(frame: Frame, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    attention(**arguments.padded(frame), dtype=_dtype(frame, "attention"))
+    frame.notes.extend(attention(**arguments.padded(frame), dtype=_dtype(frame, "attention")))
 
 
 def emit_ragged(frame: Frame, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention"))
+    frame.notes.extend(attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention")))
 
 
 def _dtype(frame: Frame, op: str) -> str:
