@@ -53,4 +53,4 @@ def emit(frame: Frame, target: Target) -> None:
         lambda b, i, k: access.load(x, ((rows, i), (depth, k))),
         lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
         store, x.dtype.numpy_name, wide=wide)
-    gemm(product, processors(target))
+    frame.notes.append(gemm(product, processors(target)))
