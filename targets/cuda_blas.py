@@ -1,7 +1,7 @@
 """NVIDIA's library of products, cuBLASLt, where it is found at run time. Kernels ask for it from their host code, through TVM.
 
-Of matrices by rows: out [m, n] = x [m, k] w [n, k]^T (+ bias [n]) (+ residual [m, n]), summed in f32 (never in TF32). The library
-has matrices by columns, so it is told of the transposes: out^T = w x^T.
+Matrices are by rows: out [m, n] = x [m, k] w [n, k]^T (+ bias [n]) (+ residual [m, n]), summed in f32, never in TF32. Those of the
+library are by columns, so it is told of the transposes: out^T = w x^T.
 
 Names and numbers: cublasLt.h and cublas_api.h of CUDA 13, library_types.h.
 """
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 LIBRARY = "libcublasLt.so.13"
 SWITCH = "TGRAPH_CUBLASLT"  # environment variable: "off" for our own kernels always
-LINEAR, ROOM = "tgraph.cublaslt.linear", "tgraph.cublaslt.room"  # TVM's names of `linear` and `room`
+LINEAR = "tgraph.cublaslt.linear"  # TVM's name of `linear`
 ALIGNED = 16  # bytes: of addresses and rows, as kernels with tensor cores want them
 WORKSPACE = 32 * 2**20  # bytes, what NVIDIA advises for an H100
-BIAS = 64 * 2**10  # bytes for a bias whose type is not that of the result
 REMEMBERED = 256  # plans
 
 COMPUTE_32F, R_32F = 68, 0
@@ -76,17 +75,14 @@ class CublasLt:
     """The library on one device. Not for two threads at once."""
 
     def __init__(self, library: ctypes.CDLL, device: CudaDevice):
-        library.cublasLtGetVersion.restype = c_size_t
         library.cublasLtMatmul.argtypes = [c_void_p] * 13 + [c_void_p, c_size_t, c_void_p]
         self._library, self._handle = library, c_void_p()
-        number = library.cublasLtGetVersion()
-        self.version = f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+        self.name = _name(library)
         self._call("cublasLtCreate", byref(self._handle))
-        self.bias = device.empty(BIAS)
         try:
             self._memory, self._bytes = device.empty(WORKSPACE), WORKSPACE
         except TargetError:  # it has algorithms without
-            self._memory, self._bytes = self.bias, 0
+            self._memory, self._bytes = device.empty(0), 0
         self._plans: OrderedDict[Form, Plan | None] = OrderedDict()
 
     def linear(self, form: Form, x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p,
@@ -151,7 +147,7 @@ class CublasLt:
         self._call("cublasLtMatmulAlgoGetHeuristic", self._handle, operation, *layouts, wanted, 1, byref(found), byref(count))
         self._call("cublasLtMatmulPreferenceDestroy", wanted)
         if count.value == 0:
-            raise TargetError(f"cuBLASLt {self.version} has no algorithm for it")
+            raise TargetError(f"{self.name} has no algorithm for it")
         return Plan(operation, layouts, found)
 
     def _forget(self, plan: Plan | None) -> None:
@@ -172,7 +168,7 @@ class CublasLt:
         """A function of the library. Raises TargetError if it fails."""
         status = getattr(self._library, name)(*arguments)
         if status:
-            raise TargetError(f"{name} of cuBLASLt {self.version} failed: {INTERNAL.get(status, status)}")
+            raise TargetError(f"{name} of {self.name} failed: {INTERNAL.get(status, status)}")
 
 
 @functools.cache
@@ -195,7 +191,13 @@ def state() -> str:
     found = find_library(LIBRARY)
     if found is None:
         return f"not found ({LIBRARY}: pip install nvidia-cublas)"
-    return f"cuBLASLt {found.cublasLtGetVersion()}"
+    return _name(found)
+
+
+def _name(library: ctypes.CDLL) -> str:
+    library.cublasLtGetVersion.restype = c_size_t
+    number = library.cublasLtGetVersion()
+    return f"cuBLASLt {number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
 def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p, *form: Any) -> int:
@@ -209,16 +211,9 @@ def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p |
     return int(library is not None and library.linear(Form(*form), x, w, bias, residual, out, current_stream()))
 
 
-def room() -> c_void_p:
-    """The address of `BIAS` bytes on the device for the next product's bias; null without the library."""
-    library = cublaslt()
-    return c_void_p(None if library is None else int(library.bias.data_ptr()))
-
-
 @functools.cache
 def register() -> None:
-    """Let kernels find these."""
+    """Let kernels find `linear`."""
     from targets.tvm_api import tvm
 
     tvm.register_global_func(LINEAR, linear, override=True)
-    tvm.register_global_func(ROOM, room, override=True)

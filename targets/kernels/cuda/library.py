@@ -1,6 +1,6 @@
 """A product by NVIDIA's library where that is found at run time, else by our own kernel: both are in one function.
 
-The host code asks the library. It adds a bias and a residual in its epilogue; what else follows, a kernel of ours does in place.
+The host code asks the library, whose epilogue adds a bias and a residual. What else follows is done in place by a kernel of ours.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm.ir import Call, PointerType, PrimType
-
-from targets.cuda_blas import BIAS, LINEAR, ROOM, TYPES
+from targets.cuda_blas import LINEAR, TYPES
 from targets.kernels.access import Index
 from targets.kernels.anchor import SAME_DIGITS
 from targets.kernels.cuda import device
 from targets.kernels.cuda.adjacent import stored_element
 from targets.kernels.cuda.epilogue import Epilogue
+from targets.kernels.cuda.launch import static
 from targets.kernels.cuda.operand import SIZE
 from targets.kernels.cuda.product import LANES
 from targets.kernels.frame import Frame
@@ -37,10 +36,6 @@ class Matrix:
     first: Expr
     distance: Expr
 
-    @property
-    def address(self) -> Expr:
-        return tirx.address_of(self.tensor[self.first])
-
     @classmethod
     def of(cls, load: Callable[[Expr, Expr], Expr], dtype: str) -> Matrix | None:
         """The matrix of `dtype` that `load` reads; None if it is none."""
@@ -51,7 +46,7 @@ class Matrix:
             return None
         start, distance = first.indices[0], analyzer.simplify(second.indices[0] - first.indices[0])
         rest = analyzer.simplify(element.indices[0] - (start + i * distance + j))
-        return cls(element.source, start, distance) if isinstance(rest, tirx.IntImm) and int(rest.value) == 0 else None
+        return cls(element.source, start, distance) if static(rest) == 0 else None
 
 
 class LibraryProduct:
@@ -59,14 +54,15 @@ class LibraryProduct:
 
     def __init__(self, frame: Frame, node: Node) -> None:
         self.frame, self.node, access = frame, node, frame.access
-        x, weight, self.bias = node.operands
+        x, weight, bias = node.operands
         assert x is not None and weight is not None
         self.rows, (self.columns, self.depth) = product(x.shape[:-1]), weight.shape
         self.name, self.output = frame.output
         self.dtype, self.result = x.dtype.numpy_name, self.output.dtype.numpy_name
         self.x = Matrix.of(lambda i, k: access.load(x, ((self.rows, i), (self.depth, k))), self.dtype)
         self.weight = Matrix.of(lambda j, k: access.load(weight, ((self.columns, j), (self.depth, k))), self.dtype)
-        self.bias_row = Matrix.of(lambda _, j: access.load(self.bias, ((self.columns, j),)), self.result) if self.bias else None
+        self.bias = None if bias is None else Matrix.of(lambda _, j: access.load(bias, ((self.columns, j),)), self.result)
+        self.has_all = self.x is not None and self.weight is not None and (bias is None or self.bias is not None)
         self.done, self.residual = self._residual()
 
     @property
@@ -75,11 +71,9 @@ class LibraryProduct:
         n, k = self.columns, self.depth
         if not (isinstance(n, int) and isinstance(k, int) and n % GROUP == 0 and k % GROUP == 0 and k >= DEPTH):
             return False
-        if self.bias and self.bias_row is None and (self.result != "float32" or n * SIZE[self.result] > BIAS):
-            return False
         enough = not isinstance(self.rows, int) or self.rows >= ROWS
         types = self.dtype in TYPES and self.result in {self.dtype, "float32"}
-        return enough and types and not self.frame.counts and self.x is not None and self.weight is not None
+        return enough and types and self.has_all and not self.frame.counts
 
     def emit(self, own: Callable[[], None]) -> None:
         """The question to the library, what follows if it did the product, and `own` if not."""
@@ -90,34 +84,23 @@ class LibraryProduct:
         IRBuilder.name("done", done)
         T.buffer_store(done, _ZERO, [0])
         with T.If(self.frame.size(self.rows) >= int64(ROWS)), T.Then():
-            if self.bias is None or self.bias_row is not None:
-                T.buffer_store(done, self._ask(_NULL if self.bias_row is None else self.bias_row.address), [0])
-            else:
-                self._widen_bias(lambda bias: T.buffer_store(done, self._ask(bias), [0]))
+            T.buffer_store(done, self._ask(), [0])
         with T.If(tirx.EQ(done[0], _ZERO)):
             with T.Then():
                 own()
             with T.Else():
                 self._finish() if followers else T.evaluate(_ZERO)
 
-    def _ask(self, bias: Expr) -> Expr:
-        x, weight, residual = self.x, self.weight, self.residual
-        assert x is not None and weight is not None
-        addresses = (x.address, weight.address, bias, _NULL if residual is None else residual.address,
-                     tirx.address_of(self.frame.outputs[self.name][int64(0)]))
-        sizes = (self.frame.size(d) for d in (self.rows, self.columns, self.depth))
-        distances = (x.distance, weight.distance, int64(0) if residual is None else residual.distance)
+    def _ask(self) -> Expr:
+        """The call, which gives whether the product was begun."""
+        assert self.x is not None and self.weight is not None
+        addresses = [_NULL if m is None else tirx.address_of(m.tensor[m.first])
+                     for m in (self.x, self.weight, self.bias, self.residual)]
+        out = tirx.address_of(self.frame.outputs[self.name][int64(0)])
+        sizes = [self.frame.size(d) for d in (self.rows, self.columns, self.depth)]
+        distances = [self.x.distance, self.weight.distance, int64(0) if self.residual is None else self.residual.distance]
         has_bias = int64(int(self.bias is not None))
-        return tirx.call_packed(LINEAR, *addresses, *sizes, *distances, has_bias, self.dtype, self.result)
-
-    def _widen_bias(self, use: Callable[[Expr], None]) -> None:
-        """`use(address)` of the bias in the type of the result, for which the library has room, if it is there."""
-        address = T.bind(Call("tirx.tvm_call_packed", [ROOM], ret_ty=PointerType(PrimType(self.result))))
-        with T.If(tirx.Not(tirx.isnullptr(address))), T.Then():
-            wide = T.decl_buffer((self.columns,), self.result, data=address)
-            with device.each(self.frame.size(self.columns)) as j:
-                T.buffer_store(wide, cast(self.frame.access.load(self.bias, ((self.columns, j),)), self.result), [j])
-            use(address)
+        return tirx.call_packed(LINEAR, *addresses, out, *sizes, *distances, has_bias, self.dtype, self.result)
 
     def _residual(self) -> tuple[Value, Matrix | None]:
         """A tensor that is added to the sums, if one is, and the value that the library gives."""
@@ -130,7 +113,8 @@ class LibraryProduct:
         if len(others) != 1 or total.shape != value.shape:
             return value, None
         matrix = Matrix.of(lambda i, j: self.frame.access.broadcast(others[0], self._index(i, j), total.shape), self.result)
-        return (value, None) if matrix is None else (total, matrix)
+        one_row = matrix is not None and static(matrix.distance) == 0
+        return (value, None) if matrix is None or one_row else (total, matrix)
 
     def _followers(self) -> list[str]:
         """The ops that are left after what the library does."""
