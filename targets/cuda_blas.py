@@ -1,7 +1,7 @@
 """NVIDIA's library of products, cuBLASLt, where it is found at run time. Kernels ask for it from their host code, through TVM.
 
-Matrices are by rows: out [m, n] = x [m, k] w [n, k]^T (+ bias [n]) (+ residual [m, n]), summed in f32, never in TF32. Those of the
-library are by columns, so it is told of the transposes: out^T = w x^T.
+Matrices are by rows: out [m, n] = x [m, k] w [n, k]^T (+ bias [n]) (+ residual [m, n]), summed in f32, never in TF32. The
+library has them by columns, so it is told of the transposes: out^T = w x^T.
 
 Names and numbers: cublasLt.h and cublas_api.h of CUDA 13, library_types.h.
 """
