@@ -77,7 +77,7 @@ class CublasLt:
     def __init__(self, library: ctypes.CDLL, device: CudaDevice):
         library.cublasLtMatmul.argtypes = [c_void_p] * 13 + [c_void_p, c_size_t, c_void_p]
         self._library, self._handle = library, c_void_p()
-        self.name = _name(library)
+        self.name = f"cuBLASLt {version(library)}"
         self._call("cublasLtCreate", byref(self._handle))
         try:
             self._memory, self._bytes = device.empty(WORKSPACE), WORKSPACE
@@ -185,19 +185,20 @@ def cublaslt() -> CublasLt | None:
 
 
 def state() -> str:
-    """Whether products may go to cuBLASLt on this machine, or why not. Needs no GPU."""
+    """The version of cuBLASLt that products may go to on this machine, or why there is none. Needs no GPU."""
     if os.environ.get(SWITCH) == "off":
         return f"off ({SWITCH})"
     found = find_library(LIBRARY)
     if found is None:
         return f"not found ({LIBRARY}: pip install nvidia-cublas)"
-    return _name(found)
+    return version(found)
 
 
-def _name(library: ctypes.CDLL) -> str:
+def version(library: ctypes.CDLL) -> str:
+    """`13.0.2`."""
     library.cublasLtGetVersion.restype = c_size_t
     number = library.cublasLtGetVersion()
-    return f"cuBLASLt {number // 10000}.{number // 100 % 100}.{number % 100}"
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
 def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p, *form: Any) -> int:
