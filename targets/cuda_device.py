@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from targets import cuda_blas
 from targets.cuda_libraries import CUDART, find_library
 from targets.cuda_memory import DevicePool, HostPool
 from targets.cuda_runtime import error_text, gpu, load_runtime
@@ -48,6 +49,7 @@ class CudaDevice:
     def __init__(self) -> None:
         gpu()  # raises TargetError if there is none
         load_runtime()
+        cuda_blas.register()
         found = find_library(CUDART)
         assert found is not None
         self._cudart = found

@@ -66,3 +66,8 @@ def is_shared(tensor: Any) -> bool:
 def from_capsule(capsule: Any) -> Any:
     """A tensor over the memory of a DLPack capsule, however that is aligned and strided."""
     return tvm_ffi.from_dlpack(capsule, require_alignment=0, require_contiguous=False)
+
+
+def current_stream() -> int:
+    """The address of the stream to which this thread's kernels go on device 0."""
+    return int(tvm_ffi.get_raw_stream(tvm.cuda(0)))

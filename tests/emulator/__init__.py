@@ -13,7 +13,7 @@ import numpy as np
 from .build import Builder, missing
 from .compiler import host_source
 
-__all__ = ["ORDERS", "activate", "active", "check", "missing", "order", "racecheck"]
+__all__ = ["ORDERS", "activate", "active", "check", "load_cublaslt", "missing", "order", "racecheck"]
 
 # Threads, warps and blocks between barriers; asynchronous copies at their wait or at once.
 ORDERS = {"forward": (0, 0, 0), "reverse": (1, 0, 1), "shuffled": (2, 1, 0)}
@@ -55,9 +55,15 @@ def activate() -> None:
     compiler = Emulated(builder)
     cuda_compile.COMPILERS.clear()
     cuda_compile.COMPILERS["emulator"] = lambda: compiler
+    os.environ.setdefault("TGRAPH_CUBLASLT", "off")  # that of this machine, if there is one
     del nvcc, runtime
     _driver = driver
     _set_order(os.environ.get("TGRAPH_EMULATOR_ORDER", "forward"))
+
+
+def load_cublaslt() -> None:
+    """Makes this process find a cuBLASLt. Kernels still have to ask for it (TGRAPH_CUBLASLT)."""
+    ctypes.CDLL(str(Builder().cublaslt()), ctypes.RTLD_GLOBAL)
 
 
 class Emulated:

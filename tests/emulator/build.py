@@ -99,6 +99,13 @@ class Builder:
             *_sources(HOST / "cudart"), str(driver)])
         return driver, runtime
 
+    def cublaslt(self) -> Path:
+        """A stand-in for libcublasLt.so.13."""
+        folder, driver = HOST / "cublas", self.libraries()[0]
+        return self.get("libcublasLt.so.13", _contents(HOST) + _contents(DEVICE), [
+            "g++", *HOST_FLAGS, "-isystem", str(cuda_headers()), "-Wl,-soname,libcublasLt.so.13",
+            f"-Wl,--version-script={folder / 'libcublasLt.map'}", *_sources(folder), str(driver)])
+
     def kernels(self, source: str) -> Path:
         """A shared object of C++ text that sees the device headers, which g++ reads in compiled form."""
         contents = _contents(DEVICE) + (HOST / "emulator.h").read_bytes()

@@ -44,7 +44,7 @@ def command(cpus: bool) -> None:
 
 def _cuda() -> list[tuple[str, str]]:
     """What compiles for NVIDIA's GPUs here, and what GPU there is; or why there is none."""
-    from targets import cuda_compile, cuda_runtime
+    from targets import cuda_blas, cuda_compile, cuda_runtime
     from tgraph.ir.errors import TGraphError
 
     try:
@@ -60,6 +60,7 @@ def _cuda() -> list[tuple[str, str]]:
         ("runs", f"on {gpu.name}"),
         ("target", f"cuda:{gpu.arch}"),
         ("memory", f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB of it free; {gpu.processors} multiprocessors"),
+        ("cuBLASLt", cuda_blas.state()),
         ("driver", f"of CUDA {driver // 1000}.{driver % 1000 // 10}" if driver else "does not say its version"),
     ]
 

@@ -36,10 +36,16 @@ class Choice:
     cost: Expr
 
 
-def gemm(product: Product, processors: int) -> None:
-    """Emits the launches of a product on a GPU with so many processors."""
+def gemm(product: Product, processors: int) -> str:
+    """Emits the launches of a product on a GPU with so many processors; says which kernels it chooses among."""
     choices = [Choice(_kernel(product, tile), _cost(product, tile, speed, processors)) for tile, speed in _tiles(product)]
     _few(product, lambda: _cheapest(choices))
+    tiles = " or ".join(f"{tile.rows}x{tile.columns}" for tile, _ in _tiles(product))
+    units = "tensor cores" if product.x.dtype in HALVES else f"no tensor cores for {product.x.dtype}"
+    copied = [name for name, operand in (("x", product.x), ("W", product.w)) if operand.copied]
+    how = f"asynchronous copies of {' and '.join(copied) or 'nothing'}"
+    few = f"; up to {FEW} rows, a warp for a few columns" if _can_be_few(product) else ""
+    return f"our own kernel: {units}, tiles of {tiles} by size, {how}{few}"
 
 
 def _tiles(product: Product) -> Sequence[tuple[TensorTile | ThreadTile, float]]:
@@ -63,13 +69,16 @@ def _cost(product: Product, tile: TensorTile | ThreadTile, speed: float, process
 
 def _few(product: Product, otherwise: Callable[[], None]) -> None:
     """The kernel for few rows where there are few, and can be few."""
-    floating = product.x.dtype in (*HALVES, "float32", "float64")
-    if not floating or not product.w.along_k:
+    if not _can_be_few(product):
         otherwise()
         return
     known = static(product.m)
     tile = RowTile(ROWS if known is None else max(1, min(known, ROWS)))
     _branch(product.m <= int64(FEW), RowProduct(product, tile).emit, otherwise)
+
+
+def _can_be_few(product: Product) -> bool:
+    return product.x.dtype in (*HALVES, "float32", "float64") and product.w.along_k
 
 
 def _cheapest(choices: Sequence[Choice]) -> None:

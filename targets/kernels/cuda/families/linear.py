@@ -6,6 +6,7 @@ from targets.kernels.access import Index
 from targets.kernels.anchor import find_anchor
 from targets.kernels.cuda.epilogue import Epilogue
 from targets.kernels.cuda.gemm import gemm
+from targets.kernels.cuda.library import LibraryProduct
 from targets.kernels.cuda.product import LANES, Product, Values
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
@@ -53,4 +54,6 @@ def emit(frame: Frame, target: Target) -> None:
         lambda b, i, k: access.load(x, ((rows, i), (depth, k))),
         lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
         store, x.dtype.numpy_name, wide=wide)
-    gemm(product, processors(target))
+    choice = LibraryProduct(frame, node)
+    own = lambda: frame.notes.append(gemm(product, processors(target)))
+    choice.emit(own) if choice.fits else own()

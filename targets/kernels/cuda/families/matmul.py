@@ -47,4 +47,5 @@ def emit(frame: Frame, target: Target) -> None:
     b, i, group = (tirx.Var(name, "int64") for name in ("b", "i", "group"))
     wide = epilogue.wide(lambda lane: index(b, i, group * int64(LANES) + lane))
     batches, m, n, k = (frame.size(size) for size in (size_of(lead), rows, shape[-1], x.shape[-1]))
-    gemm(Product.of(batches, m, n, k, left, right, store, x.dtype.numpy_name, wide=wide), processors(target))
+    product = Product.of(batches, m, n, k, left, right, store, x.dtype.numpy_name, wide=wide)
+    frame.notes.append(gemm(product, processors(target)))
