@@ -63,9 +63,9 @@ class Target:
         if self.kind == "numpy":
             return True
         if self.kind == "cuda":
-            from .cuda_runtime import host_arch
+            from .cuda_runtime import host_arch, runs
 
-            return capability(self.arch) <= capability(host_arch())
+            return bool(host_arch()) and runs(self.arch, host_arch())
         from .tvm_api import cpu_features, host_cpu
 
         return self.mcpu == host_cpu() or self.features <= cpu_features(host_cpu())

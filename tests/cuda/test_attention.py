@@ -10,12 +10,12 @@ from typing import Any
 import emulator
 import numpy as np
 import pytest
-from cuda.attention_kernels import Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tgraph as tg
 from targets.kernels.cuda.attention import AttentionTile
+from tests.cuda.attention_kernels import Attention
 from tgraph.ir.errors import CompileError
 from tgraph.reference.tolerance import compare
 
