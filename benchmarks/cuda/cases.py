@@ -26,11 +26,12 @@ Contender = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: its name, floating-point operations of a call, and who runs it."""
+    """One row of the table: its name, floating-point operations of a call, who runs it, and which rows of results count."""
 
     name: str
     flops: int
     contenders: dict[str, Contender]
+    real: Any = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def berts(setting: Setting) -> Iterator[Case]:
     mask = setting.torch(np.arange(max(lengths)) < np.array(lengths)[:, None])
     ids = setting.torch(random.integers(0, config.vocab_size, tuple(mask.shape)))
     yield Case(f"{name}, {len(lengths)} sentences", ragged_flops(graph, lengths), {
-        "tgraph": lambda: ragged(ids, mask), **setting.peers(peer, ids, mask)})
+        "tgraph": lambda: ragged(ids, mask), **setting.peers(peer, ids, mask)}, mask)
 
 
 def attentions(setting: Setting) -> Iterator[Case]:
