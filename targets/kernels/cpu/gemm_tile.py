@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,22 +103,30 @@ class TileLoop:
         tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`: what
         to ask for meanwhile.
         """
+
+        def steps(tile: RegisterTile) -> None:
+            groups = divide(depth, self.line)
+            with T.serial(groups) as group:
+                self._prefetch(ahead, group)
+                self.steps(tile, a, weights, group, i64(self.line))
+            if ragged:
+                self.steps(tile, a, weights, groups, remainder(depth, self.line))
+
+        self.between_sums(rows, sums, resume, steps)
+
+    def between_sums(self, rows: int, sums: Expr, resume: Expr | None, steps: Callable[[RegisterTile], None]) -> None:
+        """A tile that is brought in from `sums` (from zero, unless `resume`), given to `steps`, and written back."""
         tile = RegisterTile(rows, self.tile.lanes, self.accumulate)
 
         def at(i: Any, v: int, lane: Any) -> Expr:
             return sums + i * self.tile.columns + v * tile.lanes + lane
 
         tile.start(resume, lambda i, v, lane: self.sums[at(i, v, lane)])
-        groups = divide(depth, self.line)
-        with T.serial(groups) as group:
-            self._prefetch(ahead, group)
-            self._steps(tile, a, weights, group, i64(self.line))
-        if ragged:
-            self._steps(tile, a, weights, groups, remainder(depth, self.line))
+        steps(tile)
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
-    def _steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
-        """`count` steps of k within one line of A."""
+    def steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
+        """`count` steps of k within line `group` of A."""
         with T.serial(count) as step:
             row = weights + (group * self.line + step) * self.tile.columns
 

@@ -19,7 +19,7 @@ from targets.kernels.cpu.gemm import GemmTile, gemm  # noqa: E402
 from targets.kernels.cpu.workers import worker_grid  # noqa: E402
 from targets.kernels.scalar import cast  # noqa: E402
 
-ROWS = [0, 1, 5, 6, 7, 12, 13, 16, 100, 121, 257]
+ROWS = [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 100, 121, 257]
 AVX2 = GemmTile(rows=6, columns=16, k_block=768, m_block=60)
 AVX512 = GemmTile(rows=12, columns=32, k_block=48, m_block=24)
 
@@ -32,11 +32,12 @@ def pack(weights: np.ndarray, width: int) -> np.ndarray:
     return padded.reshape(-1, width, k).transpose(0, 2, 1).reshape(-1)
 
 
-def product(tile: GemmTile, n: int, k: int, dtype: str = "float32", weights: str | None = None, epilogue: bool = False):
+def product(tile: GemmTile, n: int, k: int, dtype: str = "float32", weights: str | None = None, epilogue: bool = False,
+            rows: int | None = None):
     """C = A W^T; with `epilogue`, C = gelu((A + B) W^T + bias) + residual, arguments in this order."""
     with IRBuilder() as builder, T.prim_func():
         T.func_name("main")
-        m = T.int64()
+        m = rows or T.int64()
         a = T.arg("a", T.buffer((m, k), dtype))
         b = T.arg("b", T.buffer((m, k), dtype)) if epilogue else None
         size = -(-n // tile.columns) * k * tile.columns
@@ -162,7 +163,7 @@ def test_bits_do_not_depend_on_the_workers(kernels, monkeypatch, m):
 def test_bits_do_not_depend_on_the_other_rows(kernels):
     a, w = data(257, 100), pack(data(97, 100), 32)
     every = kernels("k_blocks", a, w, out=((257, 97), "float32"))
-    for m in (1, 7, 12, 30):
+    for m in (1, 2, 3, 4, 5, 7, 12, 30):
         assert kernels("k_blocks", a[:m], w, out=((m, 97), "float32")).tobytes() == every[:m].tobytes()
 
 
@@ -187,7 +188,7 @@ MACHINES = [
 def test_inner_loop_stays_in_registers(triple, mcpu, bits, registers, multiply, register):
     tile = GemmTile.for_target(bits, registers, 32 * 1024, 512 * 1024)
     target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu})
-    function = product(tile, 4 * tile.columns, 2 * tile.k_block).with_attr("global_symbol", "main")
+    function = product(tile, 4 * tile.columns, 2 * tile.k_block, rows=100).with_attr("global_symbol", "main")
     assembly = tvm.compile(tvm.IRModule({"main": function}), target=target).mod.inspect_source("asm")
     loop = max(innermost_loops(assembly), key=lambda body: sum(multiply in line for line in body))
     sums = [line for line in loop if multiply in line and re.search(rf"[%\s]{register}\d", line)]
@@ -204,7 +205,7 @@ def test_narrow_weights_are_widened_by_whole_vectors(cpu, weights, widen):
     [(triple, _, bits, registers, multiply, _)] = [row for row in MACHINES if row[1] == cpu]
     tile = GemmTile.for_target(bits, registers, 32 * 1024, 512 * 1024)
     target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": cpu})
-    function = product(tile, 4 * tile.columns, 2 * tile.k_block, weights=weights).with_attr("global_symbol", "main")
+    function = product(tile, 4 * tile.columns, 2 * tile.k_block, weights=weights, rows=100).with_attr("global_symbol", "main")
     assembly = tvm.compile(tvm.IRModule({"main": function}), target=target).mod.inspect_source("asm")
     loops = [b for b in innermost_loops(assembly) if sum(multiply in line for line in b) >= 2 * tile.rows]
     assert loops and all(sum(widen in line for line in b) >= 2 for b in loops)
