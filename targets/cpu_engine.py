@@ -31,7 +31,7 @@ class CpuEngine(LibraryEngine):
         self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
-        """Take the prepared tensors; arrays at addresses that are multiples of 64 are shared, others copied."""
+        """Take the prepared tensors; arrays that TVM can share are shared, others copied."""
         super().load_prepared(prepared)
         self._weights = {name: as_tensor(array) for name, array in prepared.items()}
 
@@ -57,9 +57,9 @@ class CpuEngine(LibraryEngine):
         return known
 
     def _start(self) -> None:
-        from targets.tvm_api import relax, tvm
-
         if self._vm is None:
+            from targets.tvm_api import relax, tvm
+
             # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
             self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
             self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from targets.memory import aligned_empty
 from targets.tensors import shareable
 from tgraph.ir.errors import InputError
 from tgraph.ir.graph import Graph
+
+ALIGNED_FROM = 16384  # bytes of an output from which vectors that cross lines of the cache cost more than aligning it
 
 
 def name_buffers(graph: Graph, out: Any) -> dict[str, Any]:
@@ -81,7 +84,8 @@ class Outputs(dict[str, np.ndarray]):
             if shareable(array) and not any(np.may_share_memory(array, i) for i in self.inputs):
                 self[name] = array
                 return
-        self[name] = aligned_empty(shape, dtype)
+        small = math.prod(shape) * dtype.itemsize < ALIGNED_FROM
+        self[name] = np.empty(shape, dtype) if small else aligned_empty(shape, dtype)
 
     def finish(self) -> dict[str, np.ndarray]:
         """All outputs in the order of the graph, the caller's arrays for those that were given."""

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from targets.target import ALIGNMENT
-from targets.tvm_api import tvm
+from targets.tvm_api import tvm, tvm_ffi
 
 _AS_INTEGERS = {"bool": np.uint8, "bfloat16": np.uint16}  # element types that NumPy's DLPack, or its reader, does not take
 
 
 def shareable(array: np.ndarray) -> bool:
-    """Whether TVM can use the array's own memory: dense, writable, at a multiple of 64 bytes."""
-    return bool(array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0)
+    """Whether kernels can use the array's own memory: dense, writable, each element at a multiple of its size."""
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.writeable and flags.aligned)
 
 
 def share(array: np.ndarray) -> Any:
@@ -23,8 +23,13 @@ def share(array: np.ndarray) -> Any:
         return tvm.runtime.empty(array.shape, array.dtype.name)
     if array.dtype.kind not in "iuf":
         integers = array.view(_AS_INTEGERS[array.dtype.name])
-        return tvm.runtime.from_dlpack(integers)._create_view(array.shape, array.dtype.name)
-    return tvm.runtime.from_dlpack(array)
+        return _from_dlpack(integers)._create_view(array.shape, array.dtype.name)
+    return _from_dlpack(array)
+
+
+def _from_dlpack(array: np.ndarray) -> Any:
+    """As tvm.runtime.from_dlpack, which asks for multiples of 64 bytes: kernels do not (`_declare` in kernels/frame.py)."""
+    return tvm_ffi.from_dlpack(array, require_alignment=array.itemsize, require_contiguous=True)
 
 
 def as_tensor(array: np.ndarray) -> Any:

@@ -13,6 +13,7 @@ os.environ.setdefault("TVM_NUM_THREADS", str(default_threads()))
 os.environ.setdefault("TVM_BIND_THREADS", "0")
 
 import tvm
+import tvm_ffi
 from tvm import relax, tirx
 from tvm.ir import Expr, IRModule, TensorLoad
 from tvm.relax.expr import prim_value
@@ -22,7 +23,7 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_version", "valid_cpus"]
+           "prim_value", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets

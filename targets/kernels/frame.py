@@ -89,7 +89,8 @@ def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
     safe = "".join(c if c.isalnum() else "_" for c in name)
     offset = tirx.Var(f"{safe}_offset", "int64")
     shape = [sizes(d) for d in value.shape]
-    return T.arg(safe, T.buffer(shape, value.dtype.numpy_name, elem_offset=offset, offset_factor=1))
+    return T.arg(safe, T.buffer(shape, value.dtype.numpy_name, elem_offset=offset, offset_factor=1,
+                                align=value.dtype.numpy.itemsize))
 
 
 def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:

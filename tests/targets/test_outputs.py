@@ -47,11 +47,16 @@ def unaligned(rows: int, columns: int) -> np.ndarray:
     return memory[1:].reshape(rows, columns)
 
 
+def split(rows: int, columns: int) -> np.ndarray:
+    """Elements at odd addresses."""
+    return np.frombuffer(bytearray(4 * rows * columns + 1), np.uint8)[1:].view("f").reshape(rows, columns)
+
+
 def strided(rows: int, columns: int) -> np.ndarray:
     return empty(rows, 2 * columns)[:, ::2]
 
 
-@pytest.mark.parametrize("make", [empty, unaligned, strided])
+@pytest.mark.parametrize("make", [empty, unaligned, split, strided])
 def test_every_form_of_out(exe: tg.Executable, make: Any) -> None:
     x = data(5)
     expected = exe(x)
@@ -73,7 +78,7 @@ def test_a_single_output(one: tg.Executable) -> None:
     assert one(data(3), out=[y]) is y and one(data(3), out={"output": y}) is y
 
 
-def test_kernels_write_into_aligned_memory(monkeypatch: pytest.MonkeyPatch, one: tg.Executable) -> None:
+def test_kernels_write_into_dense_memory(monkeypatch: pytest.MonkeyPatch, one: tg.Executable) -> None:
     seen = []
     allocate = Outputs.allocate
 
@@ -82,7 +87,7 @@ def test_kernels_write_into_aligned_memory(monkeypatch: pytest.MonkeyPatch, one:
         seen.append(self[name])
 
     monkeypatch.setattr(Outputs, "allocate", spy)
-    for y, direct in ((empty(3, 8), True), (unaligned(3, 8), False), (strided(3, 8), False)):
+    for y, direct in ((empty(3, 8), True), (unaligned(3, 8), True), (split(3, 8), False), (strided(3, 8), False)):
         one(data(3), out=y)
         assert (seen.pop() is y) == direct == shareable(y)
 

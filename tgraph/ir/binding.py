@@ -77,16 +77,21 @@ def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
 def bind_inputs(graph: Graph, feeds: Mapping[str, Any], adopt: Adopt | None = None) -> tuple[dict[str, Any], Sizes]:
     """Check all feeds and solve for the dims of the inputs. Raises InputError. `adopt` as in `as_array`."""
     arrays = {i.name: as_array(feeds[i.name], i, adopt) for i in graph.inputs}
+    return arrays, bind_shapes(graph, tuple(a.shape for a in arrays.values()))
+
+
+def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
+    """Solve for the dims of the inputs, given the shape of each, of the right rank. Raises InputError."""
     sizes: Sizes = {}
     source: dict[str, str] = {}
-    for input in graph.inputs:
-        bind_shape(input.type, arrays[input.name].shape, sizes, f"{input.name}", source)
-    for input in graph.inputs:  # expressions over dims that a later input binds
+    for input, shape in zip(graph.inputs, shapes):
+        bind_shape(input.type, shape, sizes, input.name, source)
+    for input, shape in zip(graph.inputs, shapes):  # expressions over dims that a later input binds
         if any(not isinstance(d, int) and as_symbol(d) is None for d in input.type.shape):
-            bind_shape(input.type, arrays[input.name].shape, sizes, f"{input.name}", source)
+            bind_shape(input.type, shape, sizes, input.name, source)
     check_bounds(graph, sizes)
     check_constraints(graph.constraints, sizes, source)
-    return arrays, sizes
+    return sizes
 
 
 def bind_shape(type: TensorType, shape: Sequence[int], sizes: Sizes, name: str,
