@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FOLDER = "TGRAPH_CACHE"  # environment variable: the folder in place of the user's, or "off"
 LIMIT = 256 * 2**20  # bytes; an entry of BERT-base has half a megabyte
-SHOWN = ("passes", "target", "TVM", "precision", "weights", "CUDA compiler")  # facts whose values mean something to a reader
+SHOWN = ("passes", "target", "TVM", "precision", "weights", "CUDA compiler", "Triton")  # facts whose values mean something
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
         "description of the target": _digest(repr(machine)),
         "tuned kernels": _digest(repr(sorted((k, sorted(v.items())) for k, v in target.schedules.entries.items()))),
         **options,
-        **({"CUDA compiler": _cuda_compiler()} if target.kind == "cuda" else {}),
+        **({"CUDA compiler": _cuda_compiler(), "Triton": _triton(target)} if target.kind == "cuda" else {}),
         "TVM": tvm_version(),
         "tgraph": f"{VERSION} {source_digest()[:16]}",
     }
@@ -152,6 +152,12 @@ def _cuda_compiler() -> str:
     from targets.cuda_compile import compiler
 
     return compiler().name
+
+
+def _triton(target: Target) -> str:
+    from targets.kernels.triton.binary import available, state
+
+    return state() if available(target) else "none"
 
 
 @functools.cache

@@ -17,6 +17,8 @@ from tvm.tirx import compilation_pipeline
 from targets import cuda_source  # noqa: F401  (TVM calls it with every source)
 from targets.cuda_compile import compile_source
 from targets.cuda_runtime import load_runtime
+from targets.kernels.frame import BINARIES
+from targets.kernels.triton.binary import modules
 from targets.target import Target
 from targets.tvm_api import IRModule, PrimFunc, relax, relax_passes, tirx, tvm
 from targets.tvm_cuda import allocations, replaced
@@ -79,6 +81,9 @@ def build(module: IRModule, target: Target) -> relax.VMExecutable:
     """
     load_runtime()
     where = _tvm_target(target)
+    binaries = [str(name) for _, f in module.functions.items() if isinstance(f, PrimFunc) for name in f.attrs.get(BINARIES, ())]
+    if binaries:
+        module = module.with_attr("external_mods", modules(binaries))
     failures: list[TGraphError] = []
 
     def machine_code(source: str) -> bytes:

@@ -39,8 +39,8 @@ def cuda_source(lowered: Lowered) -> str:
     pending: list[Any] = [lowered.executable.mod]
     while pending:
         module = pending.pop()
-        if module.kind == "cuda":
-            return str(module.inspect_source("cuda"))
+        if module.kind == "cuda" and (source := str(module.inspect_source("cuda"))):  # else it was not made from source
+            return source
         pending += list(module.imports)
     return ""
 

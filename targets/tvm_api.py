@@ -20,10 +20,11 @@ from tvm.relax.expr import prim_value
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
-from tvm_ffi import structural_equal
+from tvm_ffi import structural_equal, structural_walk
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
+           "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version",
+           "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -72,6 +73,13 @@ def contiguous(load: Callable[[Expr], Expr]) -> bool:
         return False
     step = tvm.sym.Analyzer().simplify(following.indices[0] - here.indices[0])
     return isinstance(step, tirx.IntImm) and int(step.value) == 1
+
+
+def reads_memory(expression: Expr) -> bool:
+    """Whether an expression depends on elements of tensors."""
+    found: list[Expr] = []
+    structural_walk(expression, [(TensorLoad, found.append)])
+    return bool(found)
 
 
 def _uncast(expression: Expr) -> Expr:

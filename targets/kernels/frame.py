@@ -23,7 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 
 Each = Callable[[Expr], AbstractContextManager[Expr]]  # i in `with each(extent) as i`: 0 to extent - 1, in any order
-NOTES = "tgraph.notes"  # attribute of a kernel: its frame's notes
+NOTES, BINARIES = "tgraph.notes", "tgraph.binaries"  # attributes of a kernel: its frame's notes, and binaries
 SMALL = 32 * 1024  # elements below which waking the other threads costs more than it saves
 
 
@@ -37,6 +37,7 @@ class Frame:
     status: Buffer | None
     counts: Sequence[Counted] = ()
     notes: list[str] = field(default_factory=list)  # what was chosen, and why, for people
+    binaries: list[str] = field(default_factory=list)  # names of machine code that was not made from TIR, and that it launches
 
     def size(self, value: DimLike) -> Expr:
         """A dim as an int64 expression."""
@@ -81,7 +82,8 @@ def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each,
             for node in lookups(function):
                 (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
             body(frame)
-    return builder.get().with_attr(NOTES, "; ".join(frame.notes))
+    made = builder.get().with_attr(NOTES, "; ".join(frame.notes))
+    return made.with_attr(BINARIES, frame.binaries) if frame.binaries else made
 
 
 def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:

@@ -55,7 +55,8 @@ def activate() -> None:
     compiler = Emulated(builder)
     cuda_compile.COMPILERS.clear()
     cuda_compile.COMPILERS["emulator"] = lambda: compiler
-    os.environ.setdefault("TGRAPH_CUBLASLT", "off")  # that of this machine, if there is one
+    for switch in ("TGRAPH_CUBLASLT", "TGRAPH_TRITON"):  # what this machine has of it is for a GPU
+        os.environ.setdefault(switch, "off")
     del nvcc, runtime
     _driver = driver
     _set_order(os.environ.get("TGRAPH_EMULATOR_ORDER", "forward"))

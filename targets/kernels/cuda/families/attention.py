@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from targets.kernels import attention as arguments
+from targets.kernels.anchor import find_anchor
 from targets.kernels.cuda.attention import attention
 from targets.kernels.frame import Frame
+from targets.kernels.triton.attention import TritonAttention
 from targets.target import Target
 
 
 def emit(frame: Frame, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    frame.notes.extend(attention(**arguments.padded(frame), dtype=_dtype(frame, "attention")))
+    given = arguments.padded(frame)
+    choice = TritonAttention(frame, target, find_anchor(frame, "attention"), given)
+    own = lambda: frame.notes.extend(attention(**given, dtype=_dtype(frame, "attention")))
+    choice.emit(own) if choice.fits else own()
 
 
 def emit_ragged(frame: Frame, target: Target) -> None:

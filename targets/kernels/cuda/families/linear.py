@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from targets.kernels.access import Index
 from targets.kernels.anchor import find_anchor
 from targets.kernels.cuda.epilogue import Epilogue
 from targets.kernels.cuda.gemm import gemm
 from targets.kernels.cuda.library import LibraryProduct
+from targets.kernels.cuda.linear_form import LinearForm
 from targets.kernels.cuda.product import LANES, Product, Values
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
+from targets.kernels.triton.linear import TritonLinear
 from targets.target import Target
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike
 
+Choice = LibraryProduct | TritonLinear
 # of the largest GPU of each kind
 PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
 
@@ -54,6 +59,16 @@ def emit(frame: Frame, target: Target) -> None:
         lambda b, i, k: access.load(x, ((rows, i), (depth, k))),
         lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
         store, x.dtype.numpy_name, wide=wide)
-    choice = LibraryProduct(frame, node)
-    own = lambda: frame.notes.append(gemm(product, processors(target)))
-    choice.emit(own) if choice.fits else own()
+    form = LinearForm(frame, node)
+    library, triton = LibraryProduct(form), TritonLinear(form, target)
+    # the library first where it does all; a kernel that does all before one that leaves a rest
+    choices: list[Choice] = [triton, library] if library.followers else [library, triton]
+    emit_first([c for c in choices if c.fits], lambda: frame.notes.append(gemm(product, processors(target))))
+
+
+def emit_first(choices: Sequence[Choice], own: Callable[[], None]) -> None:
+    """The first of the choices that can be taken at run time, else our own kernel."""
+    if choices:
+        choices[0].emit(lambda: emit_first(choices[1:], own))
+    else:
+        own()
