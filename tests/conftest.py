@@ -10,6 +10,7 @@ from hypothesis import settings
 
 # Tests compile, whatever was compiled or tuned on this machine before; those of cache and tuning set folders of their own.
 os.environ["TGRAPH_CACHE"] = os.environ["TGRAPH_TUNING"] = "off"
+os.environ["TGRAPH_TRITON"] = "off"  # kernels are tgraph's own, but where a test is about those of Triton
 sys.path.insert(0, str(Path(__file__).parent))
 
 # No deadline for a hypothesis example: how long one takes is a property of the machine.

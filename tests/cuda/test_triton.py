@@ -1,11 +1,12 @@
-"""What Triton's kernels are given, and when: stand-ins for them, in CUDA, take the same parameters."""
+"""Triton's kernels. On the emulated device: what they are given, and when, by stand-ins in CUDA that take the same parameters."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import emulator
 import numpy as np
 import pytest
 from emulator.build import Builder
@@ -79,26 +80,37 @@ SOURCES = {"attention": ATTENTION, "linear": LINEAR}
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """Triton is there, for two blocks and more. The constants of what it was asked to compile."""
     asked: list[dict[str, Any]] = []
-    builder = Builder()
+    compile = stand_in(Builder()) if emulator.active() else binary._compile
+    if not emulator.active():
+        pytest.importorskip("triton")
 
-    def compile_stand_in(function: str, name: str, arch: str, types: Any, aligned: Any, constants: dict[str, Any], warps: int,
-                         stages: int) -> tuple[str, bytes, str, int, int]:
-        assert arch == "sm_90"
+    def record(*arguments: Any) -> tuple[str, bytes, str, int, int]:
+        asked.append(arguments[5])
+        return compile(*arguments)
+
+    monkeypatch.setenv(binary.SWITCH, "on")
+    monkeypatch.setattr(binary, "_compile", record)
+    monkeypatch.setattr(binary, "_BINARIES", {})
+    for module in (triton_attention, triton_linear):
+        monkeypatch.setattr(module, "BLOCKS", 2)
+        if emulator.active():
+            monkeypatch.setattr(module, "available", lambda target: True)
+    yield asked
+
+
+def stand_in(builder: Builder) -> Callable[..., tuple[str, bytes, str, int, int]]:
+    """What compiles the sources above in place of Triton."""
+    def compile(function: str, name: str, arch: str, types: Any, aligned: Any, constants: dict[str, Any], warps: int,
+                stages: int) -> tuple[str, bytes, str, int, int]:
         text = SOURCES[function]
         names = re.findall(r"(\w+)[,)]", text[text.index("NAME("):text.index(") {") + 1])
         assert [*types, "hidden", "hidden_too"] == names
-        asked.append(constants)
         text = text.replace("NAME", name).replace("THREADS", str(32 * warps))
         for constant, value in constants.items():
             text = re.sub(rf"\b{constant}\b", str(int(value)), text)
         return name, builder.kernels(host_source(text, 90)).read_bytes(), "", 32 * warps, 1024
 
-    monkeypatch.setattr(binary, "_compile", compile_stand_in)
-    monkeypatch.setattr(binary, "_BINARIES", {})
-    for module in (triton_attention, triton_linear):
-        monkeypatch.setattr(module, "available", lambda target: True)
-        monkeypatch.setattr(module, "BLOCKS", 2)
-    yield asked
+    return compile
 
 
 def heads_of(x: tg.Tensor, start: int, heads: int, dim: int, rows: Any) -> tg.Tensor:
@@ -124,7 +136,7 @@ def check(build: Any, specs: dict[str, Any], *sizes: dict[str, int], ours: bool 
                 feeds[value.name] = (random.standard_normal(shape) / (16 if value.name == "w" else 1)).astype(value.dtype.numpy)
         expected = tg.compile(graph, "numpy").run(feeds)["output"].astype("f")
         for _ in range(3):
-            assert np.allclose(exe.run(feeds)["output"].astype("f"), expected, atol=5e-3)
+            assert np.allclose(exe.run(feeds)["output"].astype("f"), expected, atol=1e-2)
 
 
 SIZES = ({"B": 2, "S": 3}, {"B": 1, "S": 130}, {"B": 1, "S": 2}, {"B": 0, "S": 5}, {"B": 3, "S": 0})
