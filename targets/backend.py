@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from targets.kernels.frame import Each, Frame
@@ -26,7 +27,8 @@ class Backend:
 
     families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. each: a loop over
     elements that do not depend on each other. arrange: brings a graph into the form whose products the families want;
-    accepts: whether they then take an anchor, or want it decomposed. build: machine code of a lowered module.
+    accepts: whether they then take an anchor, or want it decomposed. build: machine code of a lowered module. functions: a
+    context in which kernels are emitted, of a kind that has exp and the like itself.
     """
 
     families: dict[str, Emit]
@@ -35,6 +37,7 @@ class Backend:
     arrange: Callable[[Graph, Target], None]
     accepts: Callable[[Node], bool]
     build: Callable[[IRModule, Target], relax.VMExecutable]
+    functions: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def family_of(self, function: Graph) -> Emit:
         """The emitter of a function: that of its anchor."""

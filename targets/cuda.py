@@ -6,7 +6,8 @@ from targets import canonical
 from targets.backend import Backend
 from targets.cuda_build import build
 from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import FAMILIES, pointwise
+from targets.kernels.cuda.families import FAMILIES, attention, pointwise
+from targets.kernels.vector_math import by_cuda
 from targets.target import Target
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
@@ -17,7 +18,7 @@ def _arrange(graph: Graph, target: Target) -> None:
 
 
 def _accepts(node: Node) -> bool:
-    return True
+    return node.op.name not in ("attention", "ragged_attention") or attention.fits(node)
 
 
-BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build)
+BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build, by_cuda)

@@ -85,7 +85,8 @@ def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimF
     """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
     backend = backend_of(target)
     emit = backend.family_of(function)
-    return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown)
+    with backend.functions():
+        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown)
 
 
 class _StageLowering:

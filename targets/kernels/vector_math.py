@@ -8,12 +8,17 @@ Subexpressions used twice are bound by `let`: it is an expression (a *statement*
 Coefficients are minimax fits (Lawson's reweighted least squares) made for this file. The errors given are the
 largest found against f64 over the whole f32 range by `tests/targets/kernels/test_scalar.py`; they hold with and without
 fused multiply-add. Results of `exp` below 2.5e-38 are flushed to zero.
+
+A GPU has its own: `by_cuda`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -32,6 +37,34 @@ def constant(value: float | int | bool, dtype: str) -> Expr:
 def f32(value: float) -> Expr:
     """An f32 literal."""
     return tirx.const(value, "float32")
+
+
+_BY_CUDA: ContextVar[bool] = ContextVar("by_cuda", default=False)
+
+
+@contextmanager
+def by_cuda() -> Iterator[None]:
+    """Within it exp, log, erf, tanh and quotients of them are CUDA's functions of one f32, with errors of up to 2 ulp (CUDA C++
+    Programming Guide, appendix on mathematical functions). A third of the instructions: no branches, no IEEE division."""
+    token = _BY_CUDA.set(True)
+    try:
+        yield
+    finally:
+        _BY_CUDA.reset(token)
+
+
+def _or_cuda(function: Callable[[Expr], Expr]) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
+    """Takes the decorated polynomial's place within `by_cuda`."""
+
+    def decorate(polynomial: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
+        return wraps(polynomial)(lambda x: function(x) if _BY_CUDA.get() else polynomial(x))
+
+    return decorate
+
+
+def _quotient(x: Expr, y: Expr) -> Expr:
+    """x / y, where y is at least 1."""
+    return tirx.call_pure_extern("float32", "__fdividef", x, y) if _BY_CUDA.get() else x / y
 
 
 def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
@@ -62,11 +95,13 @@ _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4  # the high part has 10 bits: 
 _ROUND = 12582912.0 + 126.0  # 1.5 * 2^23: adding it rounds to an integer, left in the low bits with the exponent's bias
 
 
+@_or_cuda(tirx.exp)
 def exp(x: Expr) -> Expr:
     """e^x in f32: relative error 1.2e-7; -inf gives 0, +inf and overflow inf, NaN NaN; zero below x = -86.6."""
     return let(x, lambda v: _exp_clamped(v, lambda w: _at_most(w, 89.0)))
 
 
+@_or_cuda(tirx.exp)
 def exp_nonpositive(x: Expr) -> Expr:
     """`exp` for x <= 0 (or -inf, NaN), as softmax has it: one instruction less."""
     return let(x, lambda v: _exp_clamped(v, lambda w: w))
@@ -98,6 +133,7 @@ def _exp_core(c: Expr, is_zero: Expr) -> Expr:
 _LOG = [-0.49999988, 0.33333325, -0.25001583, 0.20001976, -0.16609078, 0.14181779, -0.13242976, 0.12904692, -0.0762211]
 
 
+@_or_cuda(tirx.log)
 def log(x: Expr) -> Expr:
     """Natural logarithm in f32: error 2e-7 relative to max(|log x|, 1); 0 gives -inf, negative NaN, subnormals exact."""
 
@@ -146,11 +182,13 @@ def _saturating(x: Expr, p: Sequence[float], q: Sequence[float], end: float) -> 
     return let(x, body)
 
 
+@_or_cuda(tirx.erf)
 def erf(x: Expr) -> Expr:
     """Error function in f32: error 3e-7 absolute and relative."""
     return _saturating(x, _ERF_P, _ERF_Q, 4.0)
 
 
+@_or_cuda(tirx.tanh)
 def tanh(x: Expr) -> Expr:
     """Hyperbolic tangent in f32: error 4e-7 absolute and relative."""
     return _saturating(x, _TANH_P, _TANH_Q, 9.0)
@@ -158,7 +196,7 @@ def tanh(x: Expr) -> Expr:
 
 def sigmoid(x: Expr) -> Expr:
     """1 / (1 + e^-x) in f32: relative error 3e-7."""
-    return f32(1.0) / (f32(1.0) + exp(f32(0.0) - x))
+    return _quotient(f32(1.0), f32(1.0) + exp(f32(0.0) - x))
 
 
 def gelu(x: Expr) -> Expr:
@@ -169,17 +207,17 @@ def gelu(x: Expr) -> Expr:
 def gelu_tanh(x: Expr) -> Expr:
     """GELU's tanh form x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), as the equal x sigmoid(2 ...)."""
     a = -2.0 * math.sqrt(2.0 / math.pi)
-    return let(x, lambda v: v / (f32(1.0) + exp(v * (v * v * f32(a * 0.044715) + f32(a)))))
+    return let(x, lambda v: _quotient(v, f32(1.0) + exp(v * (v * v * f32(a * 0.044715) + f32(a)))))
 
 
 def silu(x: Expr) -> Expr:
     """x sigmoid(x), also called swish."""
-    return let(x, lambda v: v / (f32(1.0) + exp(f32(0.0) - v)))
+    return let(x, lambda v: _quotient(v, f32(1.0) + exp(f32(0.0) - v)))
 
 
 def quick_gelu(x: Expr) -> Expr:
     """x sigmoid(1.702 x), the approximation that CLIP uses."""
-    return let(x, lambda v: v / (f32(1.0) + exp(v * f32(-1.702))))
+    return let(x, lambda v: _quotient(v, f32(1.0) + exp(v * f32(-1.702))))
 
 
 def softplus(x: Expr) -> Expr:
@@ -192,7 +230,7 @@ def softplus(x: Expr) -> Expr:
 def _log1p_unit(x: Expr) -> Expr:
     """log(1 + x) for 0 <= x <= 1, accurate for small x: what rounding 1 + x lost is added back to first order."""
     one = f32(1.0)
-    return let(x, lambda v: let(one + v, lambda u: log(u) + (v - (u - one)) / u))
+    return let(x, lambda v: let(one + v, lambda u: log(u) + _quotient(v - (u - one), u)))
 
 
 # --- sin, cos -------------------------------------------------------------------------------------------------------

@@ -252,6 +252,13 @@ def test_graphs(function: Callable[..., Any], specs: dict[str, tg.TensorType]) -
     assert tg.check(exe, sizes=[{"B": 2, "S": 70}, {"B": 1, "S": 1}, {"B": 3, "S": 16}])
 
 
+def test_rows_too_long_for_a_kernel_are_taken_apart() -> None:
+    rows = tg.f32[B, 2, S, 2048]
+    exe = tg.compile(tg.trace(lambda q, k, v: tg.attention(q, k, v, causal=True), q=rows, k=rows, v=rows), "cuda", cache=False)
+    assert not any(found.family == "attention" for found in exe.explain())
+    assert tg.check(exe, sizes=[{"B": 1, "S": 5}])
+
+
 def test_errors_name_the_rule() -> None:
     with pytest.raises(CompileError, match="zero, uniform, nan, not 'ones'"):
         Attention(empty_row="ones")

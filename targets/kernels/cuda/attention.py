@@ -112,14 +112,23 @@ def tiles(dtype: str, head_dim: int, value_dim: int, plain: bool) -> tuple[Atten
     """
     # where registers do for twice as many queries
     double = plain and dtype != "float32" and max(head_dim, value_dim) <= 64
-    keys = 32 if dtype == "float32" else 64
-    sizes = [AttentionTile(4, 1, keys), AttentionTile(4, 1, keys // 2), AttentionTile(4, 1, 16), AttentionTile(2, 1, 16),
-             AttentionTile(2, 1, 16, 1), AttentionTile(1, 1, 16, 1)]
-    fitting = [t for t in sizes if 4 * products_of(dtype).memory_words(t, head_dim, value_dim) <= SHARED_BYTES]
+    fitting = fitting_tiles(dtype, head_dim, value_dim)
     if not fitting:
         raise CompileError(f"attention: rows of {head_dim} and {value_dim} {dtype} do not fit the shared memory of a GPU")
     small = fitting[0]
-    return replace(small, panels=2) if double and small == sizes[0] else small, small
+    return replace(small, panels=2) if double and small == _sizes(dtype)[0] else small, small
+
+
+def fitting_tiles(dtype: str, head_dim: int, value_dim: int) -> list[AttentionTile]:
+    """The tiles whose keys and values the shared memory of any GPU holds, the fastest first; none for very long rows."""
+    words = products_of(dtype).memory_words
+    return [tile for tile in _sizes(dtype) if 4 * words(tile, head_dim, value_dim) <= SHARED_BYTES]
+
+
+def _sizes(dtype: str) -> list[AttentionTile]:
+    keys = 32 if dtype == "float32" else 64
+    return [AttentionTile(4, 1, keys), AttentionTile(4, 1, keys // 2), AttentionTile(4, 1, 16), AttentionTile(2, 1, 16),
+            AttentionTile(2, 1, 16, 1), AttentionTile(1, 1, 16, 1)]
 
 
 def _tiles_of(queries: Expr, tile: AttentionTile, batch: Expr, sequence: Sequence | None) -> Expr:

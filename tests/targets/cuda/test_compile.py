@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,14 @@ def test_levels_of_source_and_resources(graph: tg.Graph, tmp_path: Path) -> None
     for wanted in (lambda: on_cpu.source("ptx"), on_cpu.resources):
         with pytest.raises(TargetError, match=r"no source 'ptx'; there is traced|no table of resources"):
             wanted()
+
+
+@needs_compiler
+@pytest.mark.parametrize("op", [tg.exp, tg.log, tg.erf, tg.tanh, tg.sigmoid, tg.gelu, tg.silu, tg.softplus])
+def test_functions_without_ieee_division(op: Any) -> None:
+    """It is a subroutine of a hundred instructions, beside products the larger part of a kernel."""
+    ptx = tg.compile(tg.trace(op, x=tg.f16[tg.dim("B"), 64]), "cuda:sm_90", cache=False).source("ptx")
+    assert "div.rn" not in ptx and "div.full" not in ptx and ".f32" in ptx
 
 
 def test_resources_from_a_log() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from targets.kernels import attention as arguments
 from targets.kernels.anchor import find_anchor
-from targets.kernels.cuda.attention import attention
+from targets.kernels.cuda.attention import attention, fitting_tiles
 from targets.kernels.frame import Frame
 from targets.kernels.triton.attention import TritonAttention
 from targets.target import Target
+from tgraph.ir.values import Node
 
 
 def emit(frame: Frame, target: Target) -> None:
@@ -21,6 +22,13 @@ def emit(frame: Frame, target: Target) -> None:
 def emit_ragged(frame: Frame, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
     frame.notes.extend(attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention")))
+
+
+def fits(node: Node) -> bool:
+    """Whether the shared memory of a GPU holds rows as long as those of an attention; else it has to be taken apart."""
+    head_dim, value_dim = node.inputs[0].shape[-1], node.inputs[2].shape[-1]
+    assert isinstance(head_dim, int) and isinstance(value_dim, int)
+    return bool(fitting_tiles(node.result.dtype.numpy_name, head_dim, value_dim))
 
 
 def _dtype(frame: Frame, op: str) -> str:
