@@ -1,6 +1,7 @@
 """What a kind of target brings: its kernels by op, the form it wants graphs in, and how machine code is made.
 
-`targets/cpu.py` and `targets/cuda.py` hold one each. A new kind is such a file, a row of KINDS in `target.py`, and one here.
+`targets/cpu/backend.py` and `targets/cuda/backend.py` hold one each. A new kind is such a package, a row of KINDS in `target.py`,
+and one here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 
 Emit = Callable[[Frame, Target], None]
-HOMES = {"cpu": "targets.cpu", "cuda": "targets.cuda"}  # kind -> the module with its BACKEND, imported at first use
+HOMES = {"cpu": "targets.cpu.backend", "cuda": "targets.cuda.backend"}  # of each kind: where BACKEND is
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
 
 
 def _cuda_compiler() -> str:
-    from targets.cuda_compile import compiler
+    from targets.cuda.compilers import compiler
 
     return compiler().name
 

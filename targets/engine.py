@@ -170,9 +170,9 @@ class LibraryEngine(HostEngine):
 def library_engine(target: Target, graph: Graph, library: Library) -> LibraryEngine:
     """The engine that runs a target's libraries."""
     if target.kind == "cuda":
-        from targets.cuda_engine import CudaEngine
+        from targets.cuda.engine import CudaEngine
 
         return CudaEngine(graph, library, target.arch)
-    from targets.cpu_engine import CpuEngine
+    from targets.cpu.engine import CpuEngine
 
     return CpuEngine(graph, library)

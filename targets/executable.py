@@ -22,7 +22,7 @@ from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from targets.cache import CacheResult
-    from targets.cuda_resources import ResourceTable
+    from targets.cuda.resources import ResourceTable
     from targets.explain import Explanation
     from targets.lower import Lowered
     from targets.profile import Profile
@@ -131,11 +131,11 @@ class Executable:
         if not isinstance(self._engine, LibraryEngine):
             raise TargetError(f"target {self.target} has no source {what!r}")
         if what in LEVELS_ON_GPUS:
-            from targets import cuda_inspect
+            from targets.cuda.levels import library_sass, text
 
             if what == "sass" and self._lowered is None and self.cache is None:
-                return cuda_inspect.library_sass(self._engine.library)
-            return cuda_inspect.text(self._low(f"source {what!r}"), what)
+                return library_sass(self._engine.library)
+            return text(self._low(f"source {what!r}"), what)
         lowered = self._low(f"source {what!r}")
         if what == "relax":
             return "\n\n".join(str(lowered.module[stage.name]) for stage in self._engine.stages)
@@ -153,7 +153,7 @@ class Executable:
         """What each kernel takes of a GPU: registers, shared memory, occupancy. Raises TargetError for other targets."""
         if self.target.kind != "cuda":
             raise TargetError(f"target {self.target} has no table of resources; targets for GPUs have")
-        from targets.cuda_inspect import resources
+        from targets.cuda.levels import resources
 
         return resources(self._low("resources"))
 

@@ -63,7 +63,7 @@ class Target:
         if self.kind == "numpy":
             return True
         if self.kind == "cuda":
-            from .cuda_runtime import host_arch, runs
+            from .cuda.runtime import host_arch, runs
 
             return bool(host_arch()) and runs(self.arch, host_arch())
         from .tvm_api import cpu_features, host_cpu
@@ -87,7 +87,7 @@ def capability(arch: str) -> int:
 def _gpu(name: str) -> str:
     """A GPU's architecture by its name, or this machine's. Raises TargetError."""
     if not name:
-        from .cuda_runtime import require_arch
+        from .cuda.runtime import require_arch
 
         return require_arch()
     if not re.fullmatch(r"sm_\d{2,3}", name) or capability(name) < OLDEST_GPU:

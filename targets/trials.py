@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.cpu_engine import CpuEngine
+from targets.cpu.engine import CpuEngine
 from targets.memory import aligned_empty
 from targets.runner import runner
 from targets.target import Target

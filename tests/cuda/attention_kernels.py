@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from emulator.launch import ARCH
 
-from targets.cuda_build import PIPELINE
+from targets.cuda.build import PIPELINE
 from targets.kernels.cuda.attention import attention
 from targets.kernels.scalar import cast, hold, to_store
 from targets.tvm_api import Buffer, Expr, IRBuilder, IRModule, PrimFunc, T, int64, tirx, tvm

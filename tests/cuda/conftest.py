@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from emulator.isolation import HERE, device_memory_intact, isolated
 
-from targets.cuda_runtime import host_arch
+from targets.cuda.runtime import host_arch
 
 __all__ = ["device_memory_intact"]
 ON_GPU = not HERE and bool(host_arch())

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import cuda_blas
-from targets.cuda_libraries import find_library
+from targets.cuda import blas
+from targets.cuda.libraries import find_library
 
 B, S = tg.dims("B S")
 TOLERANCE = {"f32": 1e-5, "f16": 4e-3, "bf16": 3e-2}
 emulated = pytest.mark.skipif(not emulator.active(), reason="for the emulated device")
-Asked = list[cuda_blas.Form]
+Asked = list[blas.Form]
 
 
 @pytest.fixture(autouse=True)
@@ -31,21 +31,21 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     """The library is there: this machine's on its GPU, a stand-in on the emulated one. The products that it has begun."""
     if emulator.active():
         emulator.load_cublaslt()
-    elif find_library(cuda_blas.LIBRARY) is None:
+    elif find_library(blas.LIBRARY) is None:
         pytest.skip("cuBLASLt is not here")
-    monkeypatch.setenv(cuda_blas.SWITCH, "on")
-    cuda_blas.cublaslt.cache_clear()
+    monkeypatch.setenv(blas.SWITCH, "on")
+    blas.cublaslt.cache_clear()
     begun: Asked = []
-    linear = cuda_blas.CublasLt.linear
+    linear = blas.CublasLt.linear
 
-    def record(self: cuda_blas.CublasLt, form: cuda_blas.Form, *arguments: Any) -> bool:
+    def record(self: blas.CublasLt, form: blas.Form, *arguments: Any) -> bool:
         done = linear(self, form, *arguments)
         begun.extend([form] if done else [])
         return done
 
-    monkeypatch.setattr(cuda_blas.CublasLt, "linear", record)
+    monkeypatch.setattr(blas.CublasLt, "linear", record)
     yield begun
-    cuda_blas.cublaslt.cache_clear()
+    blas.cublaslt.cache_clear()
 
 
 def run(build: Callable[..., Any], rows: int, **specs: Any) -> tg.Executable:
@@ -77,7 +77,7 @@ def test_a_product_and_its_bias(dtype: Any, bias: bool, asked: Asked) -> None:
         exe = run(lambda x, w: tg.linear(x, w), 70, x=dtype[B, 256], w=dtype[72, 256])
     name = dtype.numpy_name
     # launched and captured; replays ask nobody
-    assert asked == 2 * [cuda_blas.Form(70, 72, 256, 256, 256, 0, int(bias), name, name)]
+    assert asked == 2 * [blas.Form(70, 72, 256, 256, 256, 0, int(bias), name, name)]
     check(exe, 63)
     assert len(asked) == 2  # few rows stay with our own kernel
     check(exe, 64)
@@ -164,19 +164,19 @@ def test_no_algorithm_and_failures(asked: Asked, monkeypatch: pytest.MonkeyPatch
 
 
 def test_off_by_the_environment(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cuda_blas.SWITCH, "off")
+    monkeypatch.setenv(blas.SWITCH, "off")
     run(lambda x, w: tg.linear(x, w), 70, x=tg.f16[B, 256], w=tg.f16[64, 256])
-    assert not asked and "off" in cuda_blas.state()
-    monkeypatch.setenv(cuda_blas.SWITCH, "on")
-    assert re.fullmatch(r"13\.\d+\.\d+", cuda_blas.state())
+    assert not asked and "off" in blas.state()
+    monkeypatch.setenv(blas.SWITCH, "on")
+    assert re.fullmatch(r"13\.\d+\.\d+", blas.state())
 
 
 def test_many_sizes(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_blas, "REMEMBERED", 2)
+    monkeypatch.setattr(blas, "REMEMBERED", 2)
     exe = run(lambda x, w: tg.linear(x, w), 70, x=tg.f16[B, 256], w=tg.f16[64, 256])
     for rows in (71, 72, 73, 70, 73):
         check(exe, rows)
-    library = cuda_blas.cublaslt()
+    library = blas.cublaslt()
     assert library is not None and [form.m for form in library._plans] == [72, 73]  # the others were captured
     run(lambda x, w: tg.linear(x, w), 70, x=tg.f16[B, 256], w=tg.f16[64, 256])
     assert [form.m for form in library._plans] == [73, 70]
@@ -191,21 +191,21 @@ def test_a_bundle_runs_with_and_without_the_library(tmp_path: Path) -> None:
         sys.path.insert(0, "tests")
         import emulator
         emulator.activate()
-        import targets.cuda_blas
+        import targets.cuda.blas
         if sys.argv[2] == "with":
             emulator.load_cublaslt()
         else:
-            targets.cuda_blas.find_library = lambda name: None
+            targets.cuda.blas.find_library = lambda name: None
         import numpy as np
         import tgraph as tg
-        from targets import cuda_blas
+        from targets.cuda import blas
         exe = tg.load(sys.argv[1])
         x, w = (np.random.default_rng(i).standard_normal((64, 256)).astype(np.float16) / 8 for i in range(2))
         assert np.allclose(exe(x, w), tg.compile(exe.graph, "numpy")(x, w), atol=1e-2)
-        print("library" if cuda_blas.cublaslt() else cuda_blas.state())
+        print("library" if blas.cublaslt() else blas.state())
     """)
     for how in ("with", "without"):
-        environment = {**os.environ, cuda_blas.SWITCH: "on"}
+        environment = {**os.environ, blas.SWITCH: "on"}
         done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.tgc"), how], env=environment, capture_output=True,
                               text=True)
         assert done.returncode == 0, done.stderr

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import cuda_call
-from targets.cuda_device import cuda_device
-from targets.device_array import DeviceArray, adopt
+from targets.cuda import call
+from targets.cuda.array import DeviceArray, adopt
+from targets.cuda.device import cuda_device
 from tgraph.ir.errors import InputError, TargetError
 
 B, S = tg.dims("B S")
@@ -143,7 +143,7 @@ def test_a_failed_capture_runs_without(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("direct", [False, True])
 def test_device_arrays_in_and_out(exe: tg.Executable, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if direct:
-        monkeypatch.setattr(cuda_call, "DIRECT", 0)
+        monkeypatch.setattr(call, "DIRECT", 0)
     x, y = data(6)
     for _ in range(4):
         result = exe(on_device(x), on_device(y))
@@ -165,7 +165,7 @@ def test_calls_on_device_arrays_wait_for_nothing(exe: tg.Executable, monkeypatch
 
 
 def test_large_device_arrays_are_not_copied(exe: tg.Executable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_call, "DIRECT", 0)
+    monkeypatch.setattr(call, "DIRECT", 0)
     x, y = (on_device(a) for a in data(6))
     out = adopt(on_device(np.zeros((6, 8), "f")))
     exe(x, y)
@@ -178,7 +178,7 @@ def test_large_device_arrays_are_not_copied(exe: tg.Executable, monkeypatch: pyt
 
 
 def test_a_result_may_be_written_over_an_input(exe: tg.Executable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_call, "DIRECT", 0)
+    monkeypatch.setattr(call, "DIRECT", 0)
     pair = data(6)
     x, y = (on_device(a) for a in pair)
     exe(x, y, out={"a": x})

@@ -12,7 +12,7 @@ import pytest
 from emulator.launch import ARCH
 
 import tgraph as tg
-from targets.cuda_build import PIPELINE
+from targets.cuda.build import PIPELINE
 from targets.kernels import frame
 from targets.kernels.cuda import gemm as choice
 from targets.kernels.cuda.device import each

@@ -11,7 +11,7 @@ import pytest
 from emulator.build import Builder
 from emulator.launch import ARCH
 
-from targets import cuda_device
+from targets.cuda import device
 from targets.tvm_api import relax, tvm
 
 
@@ -63,5 +63,5 @@ def test_the_functions_that_tvm_and_the_engine_call_and_no_others() -> None:
     driver, cudart = Builder().libraries()
     versioned = {name.replace("@@", "@") for name in symbols(cudart, "--defined-only") if name.startswith("cuda")}
     of_tvm = {name for name in needed if "@libcudart.so.13" in name}
-    assert versioned == of_tvm | {f"{name}@libcudart.so.13" for name in cuda_device._SIGNATURES}
+    assert versioned == of_tvm | {f"{name}@libcudart.so.13" for name in device._SIGNATURES}
     assert {name for name in symbols(driver, "--defined-only") if name.startswith("cu")} == needed - of_tvm

@@ -50,11 +50,11 @@ def activate() -> None:
         return builder.kernels(host_source(source, int(digits))).read_bytes()
 
     tvm_ffi.register_global_func("tvm_callback_cuda_compile", compile_cuda, override=True)
-    from targets import cuda_compile
+    from targets.cuda import compilers
 
     compiler = Emulated(builder)
-    cuda_compile.COMPILERS.clear()
-    cuda_compile.COMPILERS["emulator"] = lambda: compiler
+    compilers.COMPILERS.clear()
+    compilers.COMPILERS["emulator"] = lambda: compiler
     for switch in ("TGRAPH_CUBLASLT", "TGRAPH_TRITON"):  # what this machine has of it is for a GPU
         os.environ.setdefault(switch, "off")
     del nvcc, runtime

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.cuda_build import PIPELINE
+from targets.cuda.build import PIPELINE
 from targets.kernels.cuda import device
 from targets.tvm_api import Expr, IRBuilder, T, tirx, tvm
 

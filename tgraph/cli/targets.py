@@ -44,25 +44,25 @@ def command(cpus: bool) -> None:
 
 def _cuda() -> list[tuple[str, str]]:
     """What compiles for NVIDIA's GPUs here, and what GPU there is; or why there is none."""
-    from targets import cuda_blas, cuda_compile, cuda_runtime
+    from targets.cuda import blas, compilers, runtime
     from targets.kernels.triton.binary import state as triton_state
     from tgraph.ir.errors import TGraphError
 
     try:
-        compiles = f"for any architecture (cuda:sm_80, cuda:sm_90), by {cuda_compile.compiler().name}"
+        compiles = f"for any architecture (cuda:sm_80, cuda:sm_90), by {compilers.compiler().name}"
     except TGraphError as error:
         compiles = f"no: {error}"
     made = [("compiles", compiles), ("Triton", triton_state())]
-    problem = cuda_runtime.problem()
+    problem = runtime.problem()
     if problem is not None:
         return [*made, ("runs", f"no: {problem}")]
-    gpu, driver = cuda_runtime.gpu(), cuda_runtime.driver_version()
+    gpu, driver = runtime.gpu(), runtime.driver_version()
     return [
         *made,
         ("runs", f"on {gpu.name}"),
         ("target", f"cuda:{gpu.arch}"),
         ("memory", f"{gpu.memory / 2**30:.1f} GiB, {gpu.free / 2**30:.1f} GiB of it free; {gpu.processors} multiprocessors"),
-        ("cuBLASLt", cuda_blas.state()),
+        ("cuBLASLt", blas.state()),
         ("driver", f"of CUDA {driver // 1000}.{driver % 1000 // 10}" if driver else "does not say its version"),
     ]
 

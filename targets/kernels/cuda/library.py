@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from targets.cuda_blas import LINEAR, TYPES
+from targets.cuda.blas import LINEAR, TYPES
 from targets.kernels.cuda import device
 from targets.kernels.cuda.epilogue import Epilogue
 from targets.kernels.cuda.linear_form import LinearForm

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tgraph as tg
-from targets.cuda_resources import Resources
+from targets.cuda.resources import Resources
 from tests.cuda.test_models import HEADS, RAGGED, model
 from tests.targets.test_lowering import BATCHES, joint
 from tgraph.ir.values import Node

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tgraph as tg
-from targets import cuda_build, cuda_compile
+from targets.cuda import build, compilers
 from targets.kernels.cuda.attention import tiles
 from tgraph.ir.errors import CompileError
 
@@ -70,12 +70,12 @@ def compiled(name: str, arch: str) -> tuple[str, str]:
     """CUDA source and the assembler's words."""
     made = []
 
-    def keep(source: str, arch: str) -> cuda_compile.MachineCode:
-        made.append((source, cuda_compile.compile_source(source, arch)))
+    def keep(source: str, arch: str) -> compilers.MachineCode:
+        made.append((source, compilers.compile_source(source, arch)))
         return made[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_build, "compile_source", keep)
+        patch.setattr(build, "compile_source", keep)
         exe = tg.compile(GRAPHS[name], f"cuda:{arch}", passes="", cache=False)
     assert [n.op.name for n in exe.kernels.nodes] == ["call"], "views, rotary and the way back are part of the kernel"
     ((source, code),) = made

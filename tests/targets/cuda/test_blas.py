@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from targets import cuda_blas
-from targets.cuda_libraries import _places, find_library
+from targets.cuda import blas
+from targets.cuda.libraries import _places, find_library
 
 NUMBERS = {
-    "CUBLAS_COMPUTE_32F": cuda_blas.COMPUTE_32F, "CUBLASLT_MATMUL_DESC_TRANSA": cuda_blas.DESC_TRANSA,
-    "CUBLASLT_MATMUL_DESC_EPILOGUE": cuda_blas.DESC_EPILOGUE, "CUBLASLT_MATMUL_DESC_BIAS_POINTER": cuda_blas.DESC_BIAS_POINTER,
-    "CUBLAS_OP_T": cuda_blas.OP_T, "CUBLASLT_EPILOGUE_BIAS": cuda_blas.EPILOGUE_BIAS,
-    "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES": cuda_blas.PREF_WORKSPACE,
-    "CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK": cuda_blas.PREF_REDUCTIONS,
-    **{f"CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{m}_BYTES": n for m, n in zip("ABCD", cuda_blas.PREF_ALIGNMENTS)},
-    "CUBLASLT_REDUCTION_SCHEME_NONE": cuda_blas.NO_REDUCTION, "CUDA_R_32F": cuda_blas.R_32F,
-    "CUDA_R_16F": cuda_blas.TYPES["float16"], "CUDA_R_16BF": cuda_blas.TYPES["bfloat16"],
+    "CUBLAS_COMPUTE_32F": blas.COMPUTE_32F, "CUBLASLT_MATMUL_DESC_TRANSA": blas.DESC_TRANSA,
+    "CUBLASLT_MATMUL_DESC_EPILOGUE": blas.DESC_EPILOGUE, "CUBLASLT_MATMUL_DESC_BIAS_POINTER": blas.DESC_BIAS_POINTER,
+    "CUBLAS_OP_T": blas.OP_T, "CUBLASLT_EPILOGUE_BIAS": blas.EPILOGUE_BIAS,
+    "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES": blas.PREF_WORKSPACE,
+    "CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK": blas.PREF_REDUCTIONS,
+    **{f"CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{m}_BYTES": n for m, n in zip("ABCD", blas.PREF_ALIGNMENTS)},
+    "CUBLASLT_REDUCTION_SCHEME_NONE": blas.NO_REDUCTION, "CUDA_R_32F": blas.R_32F,
+    "CUDA_R_16F": blas.TYPES["float16"], "CUDA_R_16BF": blas.TYPES["bfloat16"],
     "CUBLAS_STATUS_EXECUTION_FAILED": 13, "CUBLAS_STATUS_NOT_SUPPORTED": 15,
 }
 
@@ -40,16 +40,16 @@ def test_numbers_are_those_of_the_headers() -> None:
     members = re.findall(r"^  (\w+) (\w+)(?:\[4\])?;", structure.group(1), re.M)
     assert members == [("cublasLtMatmulAlgo_t", "algo"), ("size_t", "workspaceSize"), ("cublasStatus_t", "state"),
                        ("float", "wavesCount"), ("int", "reserved")]
-    assert ctypes.sizeof(cuda_blas.Found) == 96
+    assert ctypes.sizeof(blas.Found) == 96
 
 
-@pytest.mark.skipif(find_library(cuda_blas.LIBRARY) is None, reason="cuBLASLt is not here")
+@pytest.mark.skipif(find_library(blas.LIBRARY) is None, reason="cuBLASLt is not here")
 def test_descriptors_of_the_real_library() -> None:
     """It makes descriptors without a GPU, and checks the sizes of attributes."""
 
-    class WithoutDevice(cuda_blas.CublasLt):
+    class WithoutDevice(blas.CublasLt):
         def __init__(self) -> None:
-            library = find_library(cuda_blas.LIBRARY)
+            library = find_library(blas.LIBRARY)
             assert library is not None
             self._library, self._handle, self.name = library, ctypes.c_void_p(), "cuBLASLt"
 
@@ -60,8 +60,8 @@ def test_descriptors_of_the_real_library() -> None:
                 super()._call(name, *arguments)
 
     library = WithoutDevice()
-    library._bytes = cuda_blas.WORKSPACE
-    plan = library._make(cuda_blas.Form(128, 768, 256, 256, 256, 768, True, "float16", "float32"))
+    library._bytes = blas.WORKSPACE
+    plan = library._make(blas.Form(128, 768, 256, 256, 256, 768, True, "float16", "float32"))
     assert plan is not None
-    library._set("MatmulDesc", plan.operation, cuda_blas.DESC_BIAS_POINTER, ctypes.c_void_p(4096))
+    library._set("MatmulDesc", plan.operation, blas.DESC_BIAS_POINTER, ctypes.c_void_p(4096))
     library._forget(plan)

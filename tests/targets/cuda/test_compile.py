@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import cuda_compile, cuda_libraries, cuda_runtime
-from targets.cuda_compile import CHOICE, COMPILERS, compile_source
-from targets.cuda_resources import read_resources, resident_blocks
+from targets.cuda import compilers, libraries, runtime
+from targets.cuda.compilers import CHOICE, COMPILERS, compile_source
+from targets.cuda.resources import read_resources, resident_blocks
 from targets.library import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(32) second(half* x) {
 """
 AVAILABLE = [name for name, find in COMPILERS.items() if find() is not None]
 needs_compiler = pytest.mark.skipif(not AVAILABLE, reason="neither NVRTC nor nvcc is here")
-no_gpu = pytest.mark.skipif(bool(cuda_runtime.host_arch()), reason="this machine has a GPU")
+no_gpu = pytest.mark.skipif(bool(runtime.host_arch()), reason="this machine has a GPU")
 
 
 @pytest.fixture(params=AVAILABLE or ["none"])
@@ -53,7 +53,7 @@ def test_machine_code(compiler: str, arch: str) -> None:
     made = compile_source(SOURCE.replace("WORD", "2"), arch)
     assert made.cubin[:4] == b"\x7fELF" and machine(made.cubin) == 190 and compiler in made.compiler.lower()
     assert b"second" in made.cubin and "Used" in made.log
-    assert f".target {arch}" in cuda_compile.ptx(SOURCE.replace("WORD", "2"), arch)
+    assert f".target {arch}" in compilers.ptx(SOURCE.replace("WORD", "2"), arch)
 
 
 @needs_compiler
@@ -102,7 +102,7 @@ def test_levels_of_source_and_resources(graph: tg.Graph, tmp_path: Path) -> None
     exe.save(tmp_path / "a.tgc")
     loaded = tg.load(tmp_path / "a.tgc")
     for one in (exe, loaded):
-        if cuda_libraries.find_tool("nvdisasm"):
+        if libraries.find_tool("nvdisasm"):
             assert "EXIT" in one.source("sass")
         else:
             with pytest.raises(TargetError, match="needs nvdisasm: pip install nvidia-cuda-nvdisasm"):
@@ -150,7 +150,7 @@ def test_resident_blocks(arch: str, threads: int, registers: int, shared: int, b
 
 
 def test_shared_memory_of_launches() -> None:
-    from targets.cuda_build import dynamic_shared
+    from targets.cuda.build import dynamic_shared
     from targets.kernels.cuda import device
     from targets.tvm_api import IRBuilder, T, tirx
 
@@ -180,10 +180,10 @@ def test_tvm_runtime_alone_loads_the_library(graph: tg.Graph, tmp_path: Path) ->
     tg.compile(graph, target="cuda:sm_80").save(tmp_path / "a.tgc")
     with zipfile.ZipFile(tmp_path / "a.tgc") as archive:
         (tmp_path / "library.so").write_bytes(archive.read("library.so"))
-    (tmp_path / "stub.c").write_text(cuda_runtime.STUB)
+    (tmp_path / "stub.c").write_text(runtime.STUB)
     options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1"]
     subprocess.run([str(find_compiler()), "-x", "c", "stub.c", *options], cwd=tmp_path, check=True)
-    runtime = cuda_libraries.find_library(cuda_libraries.CUDART)
+    cudart = libraries.find_library(libraries.CUDART)
     script = f"""
 import ctypes
 for name in ("libcuda.so.1", "./libcuda.so.1"):
@@ -192,7 +192,7 @@ for name in ("libcuda.so.1", "./libcuda.so.1"):
         break
     except OSError:
         pass
-ctypes.CDLL("{runtime and runtime._name}", ctypes.RTLD_GLOBAL)
+ctypes.CDLL("{cudart and cudart._name}", ctypes.RTLD_GLOBAL)
 import pathlib, tvm, tvm.base
 assert tvm.base._RUNTIME_ONLY
 for name in ("extra", "cuda"):
@@ -224,20 +224,20 @@ def test_running_without_a_gpu(graph: tg.Graph, tmp_path: Path) -> None:
 
 def test_what_is_missing_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each library in its turn."""
-    monkeypatch.setattr(cuda_runtime, "find_library", lambda name: None)
-    assert "libcudart.so.13) was not found: pip install" in str(cuda_runtime.problem.__wrapped__())
-    monkeypatch.setattr(cuda_runtime, "find_library", lambda name: None if "libcuda.so" in name else object())
-    assert "there is no NVIDIA driver" in str(cuda_runtime.problem.__wrapped__())
+    monkeypatch.setattr(runtime, "find_library", lambda name: None)
+    assert "libcudart.so.13) was not found: pip install" in str(runtime.problem.__wrapped__())
+    monkeypatch.setattr(runtime, "find_library", lambda name: None if "libcuda.so" in name else object())
+    assert "there is no NVIDIA driver" in str(runtime.problem.__wrapped__())
     for error, words in ((35, "driver is too old: it is of CUDA 12.4, and CUDA 13.0 is needed"), (100, "there is no NVIDIA GPU")):
         library = type("Library", (), {"cudaGetDeviceCount": lambda _, count, error=error: error})()
-        monkeypatch.setattr(cuda_runtime, "find_library", lambda name, library=library: library)
-        monkeypatch.setattr(cuda_runtime, "driver_version", lambda error=error: 12040 if error == 35 else 0)
-        assert words in str(cuda_runtime.problem.__wrapped__())
+        monkeypatch.setattr(runtime, "find_library", lambda name, library=library: library)
+        monkeypatch.setattr(runtime, "driver_version", lambda error=error: 12040 if error == 35 else 0)
+        assert words in str(runtime.problem.__wrapped__())
 
 
 def test_code_runs_on_the_same_major_version_that_is_not_older() -> None:
-    assert cuda_runtime.runs("sm_80", "sm_80") and cuda_runtime.runs("sm_80", "sm_86")
-    assert not cuda_runtime.runs("sm_86", "sm_80") and not cuda_runtime.runs("sm_80", "sm_90")
+    assert runtime.runs("sm_80", "sm_80") and runtime.runs("sm_80", "sm_86")
+    assert not runtime.runs("sm_86", "sm_80") and not runtime.runs("sm_80", "sm_90")
 
 
 def test_pip_packages_are_found(tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_pip_packages_are_found(tmp_path: Path) -> None:
     (package / "bin").mkdir()
     (package / "include/cuda_fp16.h").touch()
     (package / "bin/nvdisasm").touch(mode=0o755)
-    script = "from targets import cuda_libraries as c; print(c.include_folder(), c.find_tool('nvdisasm'))"
-    root = Path(cuda_libraries.__file__).parents[1]
+    script = "from targets.cuda import libraries as c; print(c.include_folder(), c.find_tool('nvdisasm'))"
+    root = Path(libraries.__file__).parents[1]
     made = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": ""}, cwd=tmp_path,
                           capture_output=True, text=True)
     assert made.stdout.split() == [str(package / "include"), str(package / "bin/nvdisasm")], made.stderr

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import tgraph as tg
-from targets import cuda_compile
-from targets.cuda_build import CALLBACK, PIPELINE
-from targets.cuda_compile import COMPILERS, compile_source
-from targets.cuda_runtime import load_runtime
+from targets.cuda import compilers
+from targets.cuda.build import CALLBACK, PIPELINE
+from targets.cuda.compilers import COMPILERS, compile_source
+from targets.cuda.runtime import load_runtime
+from targets.cuda.tvm_api import replaced
 from targets.kernels import frame
 from targets.kernels.cuda.device import each
 from targets.kernels.cuda.families import linear, matmul
 from targets.target import Target
 from targets.tvm_api import tvm
-from targets.tvm_cuda import replaced
 
 pytestmark = pytest.mark.skipif(not any(find() for find in COMPILERS.values()), reason="neither NVRTC nor nvcc is here")
 B, M = tg.dims("B M")
@@ -89,7 +89,7 @@ def test_tensor_cores_and_asynchronous_copies(dtype: Any) -> None:
     models = layers(dtype) | {
         "scores": (lambda x, y: tg.matmul(x, y.transpose(0, 2, 1)), {"x": dtype[B, M, 64], "y": dtype[B, 128, 64]}),
         "values": (lambda x, y: tg.matmul(x, y), {"x": dtype[B, M, 64], "y": dtype[B, 64, 128]})}
-    found = entries(cuda_compile.ptx(source(models, "sm_80"), "sm_80"))
+    found = entries(compilers.ptx(source(models, "sm_80"), "sm_80"))
     kind = "bf16" if dtype == tg.bf16 else "f16"
     instruction = f"mma.sync.aligned.m16n8k16.row.col.f32.{kind}.{kind}.f32"
     for name in models:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 import tgraph as tg
-from targets.cuda_compile import COMPILERS
+from targets.cuda.compilers import COMPILERS
 from tests.targets.cuda.resources import compiled, graphs
 
 pytestmark = pytest.mark.skipif(not any(find() for find in COMPILERS.values()), reason="neither NVRTC nor nvcc is here")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import cuda_inspect
-from targets.cuda_compile import COMPILERS
+from targets.cuda import levels
+from targets.cuda.compilers import COMPILERS
 from targets.kernels.triton.binary import HALVES, SWITCH, Binary, state
 
 triton = pytest.importorskip("triton")
@@ -89,12 +89,12 @@ def test_a_library_holds_the_code_and_needs_no_triton(dtype: str, monkeypatch: p
     assert exe.resources() is not None and made.name not in exe.source("cuda")
     exe.save(tmp_path / "a.tgc")
     image = exe._engine.library.linked().image  # type: ignore[attr-defined]
-    assert made.cubin in list(cuda_inspect._cubins(image))
+    assert made.cubin in list(levels._cubins(image))
     program = textwrap.dedent(f"""
         import sys
         sys.modules["triton"] = None
         import tgraph as tg
-        from targets.cuda_runtime import load_runtime
+        from targets.cuda.runtime import load_runtime
         load_runtime()
         module = tg.load(sys.argv[1])._engine.library.module
         pending, found = [module], False

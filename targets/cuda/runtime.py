@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets.cuda_libraries import CUDART, DRIVER, INSTALL, find_library
+from targets.cuda.libraries import CUDART, DRIVER, INSTALL, find_library
 from targets.library import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
@@ -121,7 +121,7 @@ def load_runtime() -> None:
 
     Raises CompileError that says what to install.
     """
-    from targets.tvm_cuda import load_cuda_runtime
+    from targets.cuda.tvm_api import load_cuda_runtime
 
     if load_cuda_runtime():
         return

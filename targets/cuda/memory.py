@@ -15,7 +15,7 @@ import numpy as np
 from tgraph.ir.errors import TargetError
 
 if TYPE_CHECKING:
-    from targets.cuda_device import CudaDevice
+    from targets.cuda.device import CudaDevice
 
 IDLE = 256 * 2**20  # bytes of the GPU's memory that nobody holds, beyond which it is given back
 PINNED = 256 * 2**20  # bytes of page-locked memory in all; beyond, results are in ordinary memory
@@ -71,7 +71,7 @@ class DevicePool:
 
     def take(self, size: int) -> Any:
         """Uninitialised bytes; they come back when the tensor, all views of it and all that others made of them are gone."""
-        from targets.tvm_cuda import is_shared
+        from targets.cuda.tvm_api import is_shared
 
         wanted = _rounded(size)
         idle = [block for block in self._blocks if not is_shared(block[1])]
@@ -91,6 +91,6 @@ class DevicePool:
         return tensor
 
     def _trim(self) -> None:
-        from targets.tvm_cuda import is_shared
+        from targets.cuda.tvm_api import is_shared
 
         self._blocks = [block for block in self._blocks if is_shared(block[1])]

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from targets import cuda_blas
-from targets.cuda_libraries import CUDART, find_library
-from targets.cuda_memory import DevicePool, HostPool
-from targets.cuda_runtime import error_text, gpu, load_runtime
+from targets.cuda import blas
+from targets.cuda.libraries import CUDART, find_library
+from targets.cuda.memory import DevicePool, HostPool
+from targets.cuda.runtime import error_text, gpu, load_runtime
 from tgraph.ir.errors import TargetError
 
 TO_DEVICE, TO_HOST, ON_DEVICE = 1, 2, 3  # numbers of cudaMemcpyKind
@@ -49,7 +49,7 @@ class CudaDevice:
     def __init__(self) -> None:
         gpu()  # raises TargetError if there is none
         load_runtime()
-        cuda_blas.register()
+        blas.register()
         found = find_library(CUDART)
         assert found is not None
         self._cudart = found
@@ -74,7 +74,7 @@ class CudaDevice:
     @contextmanager
     def use(self) -> Iterator[None]:
         """One call's turn, with this device as the thread's current one and the default stream as TVM's."""
-        from targets.tvm_cuda import cuda_stream
+        from targets.cuda.tvm_api import cuda_stream
 
         current = ctypes.c_int()
         with self.lock:
@@ -98,7 +98,7 @@ class CudaDevice:
 
     def empty(self, size: int) -> Any:
         """A TVM tensor of uninitialised bytes. Raises TargetError that says what was asked for and what is free."""
-        from targets.tvm_cuda import empty
+        from targets.cuda.tvm_api import empty
 
         try:
             return empty(size)
@@ -174,7 +174,7 @@ class CudaDevice:
 
     def capture(self, function: Callable[[], Any]) -> Any:
         """The launches and copies that a function begins, as an executable graph; nothing of it runs now. Raises TargetError."""
-        from targets.tvm_cuda import cuda_stream
+        from targets.cuda.tvm_api import cuda_stream
 
         if self._capture_stream is None:
             stream = _Stream()

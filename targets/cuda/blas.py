@@ -17,11 +17,11 @@ from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from targets.cuda_libraries import find_library
+from targets.cuda.libraries import find_library
 from tgraph.ir.errors import TargetError
 
 if TYPE_CHECKING:
-    from targets.cuda_device import CudaDevice
+    from targets.cuda.device import CudaDevice
 
 LIBRARY = "libcublasLt.so.13"
 SWITCH = "TGRAPH_CUBLASLT"  # environment variable: "off" for our own kernels always
@@ -174,7 +174,7 @@ class CublasLt:
 @functools.cache
 def cublaslt() -> CublasLt | None:
     """The library on this process's GPU; None if it is off, not found, or does not work, which warns."""
-    from targets.cuda_device import cuda_device
+    from targets.cuda.device import cuda_device
 
     found = None if os.environ.get(SWITCH) == "off" else find_library(LIBRARY)
     try:
@@ -206,7 +206,7 @@ def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p |
 
     Its first call with a form must not be in a capture of a CUDA graph.
     """
-    from targets.tvm_cuda import current_stream
+    from targets.cuda.tvm_api import current_stream
 
     library = cublaslt()
     return int(library is not None and library.linear(Form(*form), x, w, bias, residual, out, current_stream()))

@@ -14,14 +14,14 @@ from typing import Any
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
-from targets import cuda_source  # noqa: F401  (TVM calls it with every source)
-from targets.cuda_compile import compile_source
-from targets.cuda_runtime import load_runtime
+import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
+from targets.cuda.compilers import compile_source
+from targets.cuda.runtime import load_runtime
+from targets.cuda.tvm_api import allocations, replaced
 from targets.kernels.frame import BINARIES
 from targets.kernels.triton.binary import modules
 from targets.target import Target
 from targets.tvm_api import IRModule, PrimFunc, relax, relax_passes, tirx, tvm
-from targets.tvm_cuda import allocations, replaced
 from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from targets.cuda_device import ON_DEVICE, TO_DEVICE, TO_HOST, CudaDevice
-from targets.device_array import ALIGNED, DeviceArray, new
+from targets.cuda.array import ALIGNED, DeviceArray, new
+from targets.cuda.device import ON_DEVICE, TO_DEVICE, TO_HOST, CudaDevice
 from targets.engine import BadIndex
 from targets.memory import offsets
 from targets.outputs import check_buffer
@@ -17,7 +17,7 @@ from tgraph.ir.dims import evaluate
 from tgraph.ir.values import Parameter, Value
 
 if TYPE_CHECKING:
-    from targets.cuda_engine import CudaEngine
+    from targets.cuda.engine import CudaEngine
 
 DIRECT = 8 * 2**20  # bytes of inputs on the device above which kernels read and write callers' memory itself
 

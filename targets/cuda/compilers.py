@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from targets.cuda_libraries import INSTALL, NVRTC, find_library, find_tool, include_folder
-from targets.cuda_nvrtc import Nvrtc, Rejected
+from targets.cuda.libraries import INSTALL, NVRTC, find_library, find_tool, include_folder
+from targets.cuda.nvrtc import Nvrtc, Rejected
 from targets.target import default_threads
 from tgraph.ir.errors import CompileError, TargetError
 

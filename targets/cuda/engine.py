@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from targets.cuda_device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
-from targets.cuda_runtime import require_device
-from targets.device_array import DeviceArray, adopt, alias, on_gpu
+from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
+from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
+from targets.cuda.runtime import require_device
 from targets.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.library import Library
 from targets.memory import offsets
@@ -102,7 +102,7 @@ class CudaEngine(LibraryEngine):
         Raises BadIndex; InputError if `out` does not fit, or for an index of an earlier call whose outputs stayed on the device;
         TargetError if the GPU cannot run this, or has no memory for it.
         """
-        from targets.cuda_call import Call
+        from targets.cuda.call import Call
 
         device = cuda_device()
         with device.use():
@@ -115,7 +115,7 @@ class CudaEngine(LibraryEngine):
 
         The calls are captured, so that the GPU then runs them without waiting for the host. All kernels must have run before.
         """
-        from targets.cuda_call import Call
+        from targets.cuda.call import Call
 
         device, known = cuda_device(), dict(sizes)
         with device.use():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from targets import canonical
 from targets.backend import Backend
-from targets.cuda_build import build
+from targets.cuda.build import build
 from targets.kernels.cuda.device import each
 from targets.kernels.cuda.families import FAMILIES, attention, pointwise
 from targets.kernels.vector_math import by_cuda

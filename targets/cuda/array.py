@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from targets.cuda_device import ON_DEVICE, TO_DEVICE, TO_HOST, cuda_device
+from targets.cuda.device import ON_DEVICE, TO_DEVICE, TO_HOST, cuda_device
 from tgraph.ir.dtypes import DTYPES
 from tgraph.ir.errors import InputError
 
@@ -111,7 +111,7 @@ def new(shape: tuple[int, ...], dtype: np.dtype[Any], check: Callable[[], None] 
 
 def _wrap(value: Any) -> Any:
     """A TVM tensor over another library's array, as a DeviceArray if it is dense."""
-    from targets.tvm_cuda import from_capsule
+    from targets.cuda.tvm_api import from_capsule
 
     got, (_, index) = type(value).__name__, value.__dlpack_device__()
     if index != 0:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from targets.cuda_build import dynamic_shared
-from targets.cuda_compile import compile_source, ptx, sass
-from targets.cuda_resources import ResourceTable, read_resources
+from targets.cuda.build import dynamic_shared
+from targets.cuda.compilers import compile_source, ptx, sass
+from targets.cuda.resources import ResourceTable, read_resources
 from targets.library import Library
 from targets.lower import Lowered
 from tgraph.ir.errors import TargetError
