@@ -1,11 +1,12 @@
-"""What all ops and models become for a GPU; `python -m tests.targets.cuda.resources` prints the full table, without a GPU."""
+"""What all ops and models become for a GPU; `python -m tests.targets.cuda.resources` prints the full table, without a GPU;
+`... resources sm_90 f16 bf16` a part of it."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tgraph as tg
@@ -62,11 +63,12 @@ def _wide(node: Node) -> bool:
     return isinstance(n, int) and isinstance(k, int) and n >= LEAST and k >= LEAST
 
 
-def main() -> int:
-    """Prints a line for each; gives 1 if a kernel spills or a product lacks tensor cores."""
+def main(chosen: Sequence[str] = ()) -> int:
+    """Prints a line for each that is chosen; gives 1 if a kernel spills or a product lacks tensor cores."""
+    architectures, precisions = ([c for c in known if c in chosen] or known for known in (ARCHITECTURES, PRECISIONS))
     print(f"{'graph':<28} {'for':<6} {'in':<5} {'kernels':>7} {'registers':>9} {'spilled':>7} {'products':>8} {'no mma':>6}")
     bad = 0
-    for (name, graph, passes), arch, precision in itertools.product(list(graphs()), ARCHITECTURES, PRECISIONS):
+    for (name, graph, passes), arch, precision in itertools.product(list(graphs()), architectures, precisions):
         found = compiled(name, graph, passes, arch, precision)
         most = max((k.registers for k in found.kernels), default=0)
         print(f"{name:<28} {arch:<6} {precision:<5} {len(found.kernels):>7} {most:>9} {len(found.spilled):>7} "
@@ -80,4 +82,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
