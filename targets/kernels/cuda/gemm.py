@@ -24,6 +24,7 @@ ROWS = 4  # of them at once
 # (tile, the part of a processor's speed that it reaches)
 TENSOR = [(TensorTile(128, 128, 32, (2, 2, 1), 4), 1.0), (TensorTile(64, 64, 64, (2, 2, 1), 4), 0.7),
           (TensorTile(32, 32, 128, (1, 1, 4), 4), 0.3)]
+COMPUTED = [(TensorTile(64, 64, 32, (2, 2, 1), 4), 0.7), (TensorTile(32, 32, 64, (2, 2, 1), 4), 0.3)]
 THREAD = [(ThreadTile(128, 128, 16, 16), 1.0), (ThreadTile(64, 64, 8, 16), 0.8), (ThreadTile(32, 32, 8, 8), 0.5)]
 OTHER = [(ThreadTile(64, 64, 16, 16), 1.0), (ThreadTile(32, 32, 8, 8), 0.6)]
 
@@ -49,10 +50,10 @@ def gemm(product: Product, processors: int) -> str:
 
 
 def _tiles(product: Product) -> Sequence[tuple[TensorTile | ThreadTile, float]]:
-    """The tiles for the product's types; without copies the largest would need too many registers."""
+    """The tiles for the product's types; operands that a block computes element by element need registers for each."""
     dtype = product.x.dtype
     if dtype in HALVES:
-        return TENSOR if product.x.copied and product.w.copied else TENSOR[1:]
+        return TENSOR if product.x.copied and product.w.copied else COMPUTED
     return THREAD if dtype == "float32" else OTHER
 
 
