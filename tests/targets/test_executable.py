@@ -242,6 +242,20 @@ def test_unknown_source(exe: tg.Executable) -> None:
         exe.source("ptx")
 
 
+def test_a_run_that_failed_leaves_no_sizes_behind() -> None:
+    """The interpreter, which names the index, decides the number of rows too."""
+    def function(ids: tg.Tensor, mask: tg.Tensor, table: tg.Tensor) -> tg.Tensor:
+        indices, _ = tg.unpack(mask)
+        rows = tg.embedding(tg.gather(ids.reshape(-1), indices), table)
+        return tg.pad_rows(rows, tg.number_rows(mask))
+
+    exe = tg.compile(tg.trace(function, ids=tg.i64[B, S], mask=tg.bool_[B, S], table=tg.f32[7, 4]))
+    table = np.arange(28, dtype="f").reshape(7, 4)
+    with pytest.raises(tg.InputError, match="99"):
+        exe(np.array([[1, 99, 3, 4]]), np.array([[True, True, False, False]]), table)
+    assert np.array_equal(exe(np.array([[1, 2, 3, 4]]), np.ones((1, 4), bool), table), table[[[1, 2, 3, 4]]])
+
+
 def test_unpacked_rows_and_a_size_that_only_a_run_decides() -> None:
     def model(x: tg.Tensor, mask: tg.Tensor) -> dict[str, tg.Tensor]:
         indices, offsets = tg.unpack(mask)
