@@ -15,6 +15,7 @@ from passes.outline import Functions, outline
 from targets import canonical
 from targets.backend import Backend, backend_of
 from targets.kernels.access import READ
+from targets.kernels.attention import ATTENTION
 from targets.kernels.scalar import SCALAR
 from targets.stages import DECIDE, can_stay
 from targets.target import Target
@@ -24,7 +25,6 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
-ATTENTION = {"attention", "ragged_attention"}
 VIEWS = canonical.VIEWS | canonical.CREATED
 # what the families of products read on the fly: attention reads each element once, or once a block of queries
 READABLE = {"linear": VIEWS, "matmul": VIEWS, **dict.fromkeys(ATTENTION, VIEWS | {"rotary", "cast"})}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from targets import canonical
 from targets.backend import Backend
 from targets.cuda.build import build
+from targets.kernels.attention import ATTENTION
 from targets.kernels.cuda.device import each
 from targets.kernels.cuda.families import FAMILIES, attention, pointwise
 from targets.kernels.vector_math import by_cuda
@@ -18,7 +19,7 @@ def _arrange(graph: Graph, target: Target) -> None:
 
 
 def _accepts(node: Node) -> bool:
-    return node.op.name not in ("attention", "ragged_attention") or attention.fits(node)
+    return node.op.name not in ATTENTION or attention.fits(node)
 
 
 BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build, by_cuda)

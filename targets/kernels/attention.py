@@ -17,6 +17,8 @@ from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Node, Value
 from tgraph.ops.attention import four_axes
 
+ATTENTION = {"attention", "ragged_attention"}  # the ops that have such kernels
+
 Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 

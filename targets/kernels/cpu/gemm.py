@@ -179,8 +179,7 @@ class _Product:
             weights = named(((panel + p) * self.k + k) * tile.columns)
             resume = k_block > 0 if self.k_blocks > 1 else None
             ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
-            ragged = self.ragged
-            by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, ragged, ahead))
+            by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, self.ragged, ahead))
             if self.k_blocks == 1:
                 self._finish(row + t * height, here, panel + p, sums)
             else:

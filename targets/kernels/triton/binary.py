@@ -14,12 +14,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import tvm_ffi
-
 from targets.kernels.cuda.strided import Strided
 from targets.kernels.frame import Frame
 from targets.target import Target, capability
-from targets.tvm_api import Expr, T, int64, tirx, tvm_version
+from targets.tvm_api import Expr, T, int64, tirx, tvm_ffi, tvm_version
 from tgraph.ir.errors import CompileError
 
 SWITCH = "TGRAPH_TRITON"  # environment variable: "off"; "on" for GPUs too for which our own kernels are the usual choice
