@@ -6,94 +6,21 @@ its family can read on the fly; then what is left over is fused into pointwise k
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-
 from passes.dce import Dce
 from passes.inline import Inline
 from passes.outline import Functions, outline
 from targets import canonical
 from targets.backend import Backend, backend_of
+from targets.grouping import Grouping
 from targets.kernels.access import READ
 from targets.kernels.attention import ATTENTION
 from targets.kernels.scalar import SCALAR
 from targets.stages import DECIDE, can_stay
 from targets.target import Target
-from tgraph.ir.analysis import arranged, is_convex, prepared
+from tgraph.ir.analysis import arranged, prepared
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node, Result, Value
-
-LONGEST = 12  # nodes that an anchor takes along after itself
-VIEWS = canonical.VIEWS | canonical.CREATED
-# what the families of products read on the fly: attention reads each element once, or once a block of queries
-READABLE = {"linear": VIEWS, "matmul": VIEWS, **dict.fromkeys(ATTENTION, VIEWS | {"rotary", "cast"})}
-MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """One graph on its way into kernels.
-
-    `taken` are the nodes that belong to one, `ready` the prepare part, `hosted` what the host runs.
-    """
-
-    graph: Graph
-    backend: Backend
-    ready: set[Node]
-    taken: set[Node]
-    hosted: set[Node]
-
-    def kernel(self, anchor: Node) -> set[Node]:
-        """The nodes that go into the anchor's kernel."""
-        group = {anchor}
-        family = anchor.op.name
-        for value in anchor.inputs:
-            self._take_producers(value, group, READABLE.get(family))
-        if len(anchor.results) == 1:
-            self._take_followers(anchor, group, views=family in ATTENTION)
-        return group
-
-    def pointwise(self, root: Node) -> set[Node]:
-        """The nodes that go into one loop with `root`, the last of them."""
-        group = {root}
-        for value in root.inputs:
-            self._take_producers(value, group)
-        return group
-
-    def _free(self, node: Node) -> bool:
-        return node not in self.taken and node not in self.ready and node not in self.hosted
-
-    def _take_producers(self, value: Value, group: set[Node], names: Collection[str] | None = None) -> None:
-        """Take the nodes behind a value that can be read on the fly and nothing else reads; with `names`, these ops only."""
-        if not isinstance(value, Result) or value.node in group or not self._free(value.node):
-            return
-        node = value.node
-        readable = (node.op.elementwise or node.op.name in READ) if names is None else (
-            node.op.name in names or canonical.widens(node))
-        alone = len(node.results) == 1 and not self.graph.is_output(value) and set(value.users) <= group
-        if readable and alone and node.op.name not in self.backend.families:
-            group.add(node)
-            for operand in node.inputs:
-                self._take_producers(operand, group, names)
-
-    def _take_followers(self, anchor: Node, group: set[Node], views: bool) -> None:
-        value: Value = anchor.result
-        for _ in range(LONGEST):
-            users = value.users
-            if len(users) != 1 or self.graph.is_output(value) or not self._free(users[0]):
-                return
-            user = users[0]
-            elementwise = user.op.elementwise and user.result.shape == value.shape
-            if not elementwise and not (views and user.op.name in MOVED):
-                return
-            if not is_convex(self.graph, {*group, user}):
-                return
-            group.add(user)
-            for operand in user.inputs:
-                if operand is not value:
-                    self._take_producers(operand, group, VIEWS)
-            value = user.result
+from tgraph.ir.values import Node
 
 
 def select_kernels(graph: Graph, target: Target) -> Graph:

@@ -23,8 +23,8 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal, structural_walk
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version",
-           "valid_cpus"]
+           "kernel_pass", "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi",
+           "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -58,6 +58,11 @@ def cpu_features(mcpu: str) -> frozenset[str]:
 def relax_passes() -> list[tvm.transform.Pass]:
     """TVM's passes from Relax functions in the low form of `lower.py` to its virtual machine."""
     return [relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol()]
+
+
+def kernel_pass(change: Callable[[PrimFunc], PrimFunc], name: str) -> tvm.transform.Pass:
+    """A pass of TVM's over all kernels of a module."""
+    return tirx.transform.prim_func_pass(lambda function, _module, _context: change(function), opt_level=0, name=name)
 
 
 def int64(value: int) -> Expr:

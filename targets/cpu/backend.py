@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from targets import canonical
 from targets.backend import Backend
+from targets.cpu.build import build
 from targets.kernels.cpu.families import FAMILIES, pointwise
 from targets.kernels.cpu.families.linear import panels_for
 from targets.kernels.cpu.families.quantized import integer_tile
 from targets.target import Target
-from targets.tvm_api import IRModule, T, int64, relax, relax_passes, tvm
+from targets.tvm_api import T, int64
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
 
@@ -27,9 +28,4 @@ def _accepts(node: Node) -> bool:
     return True
 
 
-def _build(module: IRModule, target: Target) -> relax.VMExecutable:
-    where = tvm.target.Target({"kind": "llvm", "mcpu": target.mcpu})
-    return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()))
-
-
-BACKEND = Backend(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), _arrange, _accepts, _build)
+BACKEND = Backend(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), _arrange, _accepts, build)

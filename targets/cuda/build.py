@@ -19,9 +19,11 @@ from targets.cuda.compilers import compile_source
 from targets.cuda.runtime import load_runtime
 from targets.cuda.tvm_api import allocations, replaced
 from targets.kernels.frame import BINARIES
+from targets.kernels.lanes import serial_where_needed
+from targets.kernels.opaque import hide, reveal
 from targets.kernels.triton.binary import modules
 from targets.target import Target
-from targets.tvm_api import IRModule, PrimFunc, relax, relax_passes, tirx, tvm
+from targets.tvm_api import IRModule, PrimFunc, kernel_pass, relax, relax_passes, tirx, tvm
 from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"
@@ -32,6 +34,8 @@ _lock = threading.Lock()
 def _split() -> list[Any]:
     """Up to functions of the host and of the GPU."""
     return [
+        kernel_pass(serial_where_needed, "tgraph.serial_where_needed"),
+        kernel_pass(hide, "tgraph.hide"),
         s_tir.transform.UnifyThreadBinding(),
         s_tir.transform.StmtSimplify(),
         s_tir.transform.LowerOpaqueBlock(),  # launches become regions of their own
@@ -49,7 +53,10 @@ def _split() -> list[Any]:
 
 def _pipeline() -> tuple[Any, Any, Any]:
     passes = tvm.ir.transform.Sequential([*_split(), tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
-    return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
+    plain = kernel_pass(reveal, "tgraph.reveal")
+    host = tvm.ir.transform.Sequential([compilation_pipeline.finalize_host_passes(), plain])
+    device = tvm.ir.transform.Sequential([compilation_pipeline.finalize_device_passes(), plain])
+    return passes, lambda: host, lambda: device
 
 
 compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)

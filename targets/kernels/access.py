@@ -8,12 +8,13 @@ axes are taken apart only where an op needs one (broadcasting, transposing, slic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from targets.kernels.opaque import Apart, apart, bind
 from targets.kernels.scalar import EXACT, SCALAR, cast, held, hold, literal
-from targets.kernels.vector_math import let
-from targets.tvm_api import Buffer, Expr, int64, tirx
+from targets.tvm_api import Buffer, Expr, T, int64, structural_equal, tirx
 from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import CompileError
@@ -58,13 +59,22 @@ def extent(digits: Sequence[Digit]) -> DimLike:
     return total
 
 
-class Access:
-    """Evaluates values of one function at indices; `bind` gives a node's result an expression of its own."""
+Known = dict[Value, list[tuple[Index, Expr]]]  # what has a name already, at which indices
 
-    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes):
+
+class Access:
+    """Evaluates values of one function at indices; `bind` gives a node's result an expression of its own.
+
+    What a node computes is computed once for an index, however many others read it: `load` emits statements that name it,
+    where the kernel is being built. `cells`: the scope of the memory for a value that a branch decides.
+    """
+
+    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, cells: str = "global"):
         self.buffers = dict(buffers)
         self.sizes = sizes
+        self.cells = cells
         self.bound: dict[Value, Callable[[Index], Expr]] = {}
+        self._known: list[Known] = []  # of the load under way: first what is named outside of its branches
 
     def bind(self, value: Value, expression: Callable[[Index], Expr]) -> None:
         """From now on `value` at an index is `expression(index)`: an accumulator, a normalised row."""
@@ -143,32 +153,69 @@ class Access:
     def load(self, value: Value | None, index: Index) -> Expr:
         """`value` at an index. Raises CompileError for an op that has no value at an index alone."""
         assert value is not None
+        if value not in self.bound:
+            if value in self.buffers:
+                return cast(tirx.BufferLoad(self.buffers[value], [self.flat(index)]), held(value.dtype.numpy_name))
+            if isinstance(value, Constant):
+                assert value.data is not None and value.type.rank == 0
+                return literal(value.data.item(), value.dtype.numpy_name)
+        if self._known:
+            return self._named(value, index)
+        with self._branch():
+            return self._named(value, index)
+
+    @contextmanager
+    def _branch(self) -> Iterator[None]:
+        """Names that are given within it are known within it only."""
+        self._known.append({})
+        try:
+            yield
+        finally:
+            self._known.pop()
+
+    def _named(self, value: Value, index: Index) -> Expr:
+        """The value of a node at an index; what the node computes has a name."""
+        for known in self._known:
+            for at, expression in known.get(value, ()):
+                if same_index(at, index):
+                    return expression
         if value in self.bound:
-            return self.bound[value](index)
-        if value in self.buffers:
-            return cast(tirx.BufferLoad(self.buffers[value], [self.flat(index)]), held(value.dtype.numpy_name))
-        if isinstance(value, Constant):
-            assert value.data is not None and value.type.rank == 0
-            return literal(value.data.item(), value.dtype.numpy_name)
-        assert isinstance(value, Result)
-        node = value.node
-        if node.op.elementwise:
-            return self._elementwise(node, index)
-        if node.op.name not in READ:
-            raise CompileError(f"op {node.op.name} cannot be read at an index")
-        return READ[node.op.name](self, node, value, index)
+            result = bind(self.bound[value](index))
+        else:
+            assert isinstance(value, Result)
+            node = value.node
+            if not node.op.elementwise:
+                if node.op.name not in READ:
+                    raise CompileError(f"op {node.op.name} cannot be read at an index")
+                return READ[node.op.name](self, node, value, index)
+            result = bind(self._elementwise(node, index))
+        self._known[-1].setdefault(value, []).append((index, result))
+        return result
 
     def _elementwise(self, node: Node, index: Index) -> Expr:
         shape = node.results[0].shape
-        scalar = SCALAR[node.op.name]
-        different = list(dict.fromkeys(node.inputs))
-        operands = [self.broadcast(v, index, shape) for v in different]
+        operands = [self.broadcast(v, index, shape) for v in node.inputs]
         attrs = {k: held(v.numpy_name) if isinstance(v, DType) else v for k, v in node.attrs.items()}
-        if len(different) == 1 and len(node.inputs) > 1:  # x * x: evaluate x once
-            result = let(operands[0], lambda v: scalar(*[v] * len(node.inputs), **attrs))
-        else:
-            result = scalar(*[operands[different.index(v)] for v in node.inputs], **attrs)
+        result = SCALAR[node.op.name](*operands, **attrs)
         return result if node.op.name in EXACT else hold(result, node.results[0].dtype.numpy_name)
+
+    def choose(self, condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr]) -> Expr:
+        """`inside()` where the condition holds, else `outside()`: only that one is evaluated, so that it may read memory."""
+        results: list[Expr] = []
+        branches: list[Apart] = []
+        for branch in (inside, outside):
+            with self._branch(), apart() as statements:
+                results.append(branch())
+            branches.append(statements)
+        if all(statements.body is None for statements in branches):
+            return tirx.if_then_else(condition, *results)
+        cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=self.cells), int64(0)
+        with T.If(condition):
+            for frame, statements, result in zip((T.Then, T.Else), branches, results):
+                with frame():
+                    statements.emit()
+                    T.buffer_store(cell, result, [zero])
+        return bind(cell[zero])
 
     def broadcast(self, value: Value | None, index: Index, shape: Shape) -> Expr:
         """`value` where it is read by an op whose result of `shape` is at `index`."""
@@ -195,15 +242,27 @@ class Access:
         return self.load(value, tuple((d, int64(0) if d == 1 else p) for d, p in zip(own, positions)))
 
 
+def same_index(x: Index, y: Index) -> bool:
+    """Whether two indices are surely the same."""
+    return len(x) == len(y) and all(
+        m == n and (p.same_as(q) or structural_equal(p, q)) for (m, p), (n, q) in zip(x, y))
+
+
 Reader = Callable[[Access, Node, Value, Index], Expr]
 READ: dict[str, Reader] = {}
+REPEATING: set[str] = set()  # ops that may read one element of an operand for several elements of their result
 
 
-def reader(name: str) -> Callable[[Reader], Reader]:
-    """Register how an op's result is read at an index."""
+def reader(name: str, *, repeats: bool = False) -> Callable[[Reader], Reader]:
+    """Register how an op's result is read at an index.
+
+    repeats: whether one element of an operand may be read for several elements of the result.
+    """
 
     def register(function: Reader) -> Reader:
         READ[name] = function
+        if repeats:
+            REPEATING.add(name)
         return function
 
     return register

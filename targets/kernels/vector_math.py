@@ -23,6 +23,8 @@ from functools import wraps
 from tvm import tirx
 from tvm.ir import Expr
 
+from targets.kernels.opaque import bind
+
 
 def dtype_of(x: Expr) -> str:
     """The element type of an expression, as TVM spells it ("float32", "bool")."""
@@ -68,9 +70,8 @@ def _quotient(x: Expr, y: Expr) -> Expr:
 
 
 def let(value: Expr, body: Callable[[Expr], Expr]) -> Expr:
-    """`body(value)` with `value` evaluated once; an expression, so it vectorises."""
-    name = tirx.Var("t", value.ty)
-    return tirx.Let(name, value, body(name))
+    """`body(value)` with `value` evaluated once, by a statement before the one that is being built."""
+    return body(bind(value))
 
 
 def horner(x: Expr, coefficients: Sequence[float], literal: Callable[[float], Expr] = f32) -> Expr:

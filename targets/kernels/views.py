@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
+from targets.kernels.opaque import bind
 from targets.kernels.scalar import held, hold, literal
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike, compare
@@ -34,7 +35,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     return access.load(source, access.index([moved[a] for a in range(source.type.rank)], source.shape))
 
 
-@reader("expand")
+@reader("expand", repeats=True)
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     return access.broadcast(node.operands[0], index, value.shape)
 
@@ -65,17 +66,20 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     axis = node.attrs["axis"]
     positions = access.axes(index, value.shape)
     at = positions[axis]
-    start: Expr = int64(0)
-    pieces: list[tuple[Expr, Expr]] = []
+    starts: list[Expr] = [int64(0)]
     for operand in node.inputs:
-        positions[axis] = at - start
-        stop = start + access.sizes(operand.shape[axis])
-        pieces.append((at < stop, access.load(operand, access.index(list(positions), operand.shape))))
-        start = stop
-    result = pieces[-1][1]
-    for inside, piece in reversed(pieces[:-1]):
-        result = tirx.if_then_else(inside, piece, result)
-    return result
+        starts.append(starts[-1] + access.sizes(operand.shape[axis]))
+
+    def piece(first: int, last: int) -> Expr:
+        """The element, which is in one of the operands from the first to before the last."""
+        if last - first == 1:
+            inside, operand = list(positions), node.inputs[first]
+            inside[axis] = at - starts[first]
+            return access.load(operand, access.index(inside, operand.shape))
+        middle = (first + last) // 2
+        return access.choose(at < starts[middle], lambda: piece(first, middle), lambda: piece(middle, last))
+
+    return piece(0, len(node.inputs))
 
 
 @reader("pad")
@@ -89,13 +93,13 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
             inside.append(positions[axis] >= int64(0))
         if after != 0:
             inside.append(positions[axis] < access.sizes(source.shape[axis]))
-    element = access.load(source, access.index(positions, source.shape))
     if not inside:
-        return element
-    return tirx.if_then_else(tirx.all(*inside), element, literal(node.attrs["value"], value.dtype.numpy_name))
+        return access.load(source, access.index(positions, source.shape))
+    return access.choose(tirx.all(*inside), lambda: access.load(source, access.index(positions, source.shape)),
+                         lambda: literal(node.attrs["value"], value.dtype.numpy_name))
 
 
-@reader("rotary")
+@reader("rotary", repeats=True)
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     x, cos, sin = node.inputs
     width = int(x.shape[-1])  # type: ignore[arg-type]
@@ -118,7 +122,7 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     name = held(value.dtype.numpy_name)
     turned = access.load(x, access.index([*positions[:-1], other], x.shape))
     signed = tirx.Select(first, literal(-1.0, name), literal(1.0, name)) * turned
-    return hold(access.load(x, index) * table(cos) + signed * table(sin), value.dtype.numpy_name)
+    return bind(hold(access.load(x, index) * table(cos) + signed * table(sin), value.dtype.numpy_name))
 
 
 def below(position: Expr, bound: int) -> Expr:
@@ -127,18 +131,18 @@ def below(position: Expr, bound: int) -> Expr:
     return tirx.floordiv(position, int64(block)) < int64(bound // block)
 
 
-@reader("gather")
+@reader("gather", repeats=True)
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     source, indices = node.inputs
     axis, rank = node.attrs["axis"], indices.type.rank
     positions = access.axes(index, value.shape)
     size = access.sizes(source.shape[axis])
-    at = as_index(access.load(indices, access.index(positions[axis:axis + rank], indices.shape)))
+    at = bind(as_index(access.load(indices, access.index(positions[axis:axis + rank], indices.shape))))
     row = clamped(tirx.if_then_else(at < int64(0), at + size, at), size)
     return access.load(source, access.index([*positions[:axis], row, *positions[axis + rank:]], source.shape))
 
 
-@reader("embedding")
+@reader("embedding", repeats=True)
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     indices, table = node.inputs
     lead, rest = _leading(access, index, indices, value)
@@ -163,7 +167,7 @@ def clamped(position: Expr, size: Expr) -> Expr:
     return tirx.Max(tirx.Min(position, size - int64(1)), int64(0))
 
 
-@reader("one_hot")
+@reader("one_hot", repeats=True)
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     indices = node.inputs[0]
     positions = access.axes(index, value.shape)
@@ -196,8 +200,9 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     if part:
         depth = step * int64(group) + part[0]
         inside = tirx.all(inside, depth < depths)
-    element = access.load(weight, access.index([clamped(row, rows), clamped(depth, depths)], weight.shape))
-    return tirx.if_then_else(inside, element, literal(0, value.dtype.numpy_name))
+    return access.choose(
+        inside, lambda: access.load(weight, access.index([clamped(row, rows), clamped(depth, depths)], weight.shape)),
+        lambda: literal(0, value.dtype.numpy_name))
 
 
 @reader("unpack_panels")

@@ -47,11 +47,12 @@ class Operand:
 class Op:
     """One operation: signature, type rule, NumPy meaning, cost, decomposition, documentation."""
 
-    def __init__(self, infer: Callable[..., Any], name: str, elementwise: bool = False):
+    def __init__(self, infer: Callable[..., Any], name: str, elementwise: bool = False, work: int = 1):
         self.name = name
         self.infer = infer
         self.doc = inspect.getdoc(infer) or ""
         self.elementwise = elementwise  # result element i depends on operand elements i alone (after broadcasting)
+        self.work = work  # of one element of the result, in about as many machine instructions
         self.numpy: Callable[..., Any] | None = None
         self.decompose: Callable[..., Any] | None = None
         self.canonical: Callable[..., dict[str, Attribute]] | None = None
@@ -158,14 +159,14 @@ def op(infer: Callable[..., Any]) -> Op: ...
 
 
 @overload
-def op(*, name: str | None = None, elementwise: bool = False) -> Callable[[Callable[..., Any]], Op]: ...
+def op(*, name: str | None = None, elementwise: bool = False, work: int = 1) -> Callable[[Callable[..., Any]], Op]: ...
 
 
-def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, elementwise: bool = False) -> Any:
+def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, elementwise: bool = False, work: int = 1) -> Any:
     """Register an op from its type rule (see the module's docstring). Usable from a user's own file."""
 
     def register(function: Callable[..., Any]) -> Op:
-        new = Op(function, name or function.__name__.rstrip("_"), elementwise)
+        new = Op(function, name or function.__name__.rstrip("_"), elementwise, work)
         if new.name in OPS and OPS[new.name].infer.__module__ != function.__module__:
             raise RuleError(f"op {new.name!r} is already defined in {OPS[new.name].infer.__module__}")
         OPS[new.name] = new

@@ -20,7 +20,7 @@ def _numeric(*types: TensorType) -> None:
             raise RuleError(f"needs numbers, got {t}; cast it first")
 
 
-def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = require_float) -> Op:
+def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = require_float, work: int = 1) -> Op:
     """Define an op of one operand whose result has the operand's type."""
 
     def rule(x: TensorType) -> TensorType:
@@ -28,12 +28,12 @@ def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., N
         return x
 
     rule.__doc__, rule.__module__ = doc, __name__
-    new: Op = op(name=name, elementwise=True)(rule)
+    new: Op = op(name=name, elementwise=True, work=work)(rule)
     new.reference(numpy)
     return new
 
 
-def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = _numeric) -> Op:
+def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = _numeric, work: int = 1) -> Op:
     """Define an op of two operands of one element type, broadcast together."""
 
     def rule(x: TensorType, y: TensorType) -> TensorType:
@@ -42,7 +42,7 @@ def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., 
         return x.with_shape(broadcast(x, y))
 
     rule.__doc__, rule.__module__ = doc, __name__
-    new: Op = op(name=name, elementwise=True)(rule)
+    new: Op = op(name=name, elementwise=True, work=work)(rule)
     new.reference(numpy)
     return new
 
@@ -73,26 +73,26 @@ _MATH_ERF = _math_erf()
 binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add)
 binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract)
 binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply)
-binary("div", "Quotient: x / y; integers round towards zero.\n\nBroadcasts; ONNX Div.", _divide)
-binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's // for integers.", _floor_divide)
-binary("mod", "Remainder with the sign of y: x - y floor(x / y).\n\nBroadcasts; Python's %, ONNX Mod.", np.mod)
-binary("pow", "Power: x^y.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t))
+binary("div", "Quotient: x / y; integers round towards zero.\n\nBroadcasts; ONNX Div.", _divide, work=4)
+binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's // for integers.", _floor_divide, work=20)
+binary("mod", "Remainder with the sign of y: x - y floor(x / y).\n\nBroadcasts; Python's %, ONNX Mod.", np.mod, work=20)
+binary("pow", "Power: x^y.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t), work=60)
 binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum)
 binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum)
 
 unary("neg", "Negation: -x.\n\nONNX Neg.", np.negative, _numeric)
 unary("abs", "Absolute value: |x|.\n\nONNX Abs.", np.abs, _numeric)
 unary("sign", "Sign: -1, 0 or 1.\n\nONNX Sign.", np.sign, _numeric)
-unary("exp", "Exponential: e^x.\n\nONNX Exp.", np.exp)
-unary("log", "Natural logarithm: ln x; NaN below 0.\n\nONNX Log.", np.log)
-unary("sqrt", "Square root; NaN below 0.\n\nONNX Sqrt.", np.sqrt)
-unary("rsqrt", "Reciprocal square root: 1 / sqrt(x).", lambda x: 1 / np.sqrt(x))
-unary("reciprocal", "Reciprocal: 1 / x.\n\nONNX Reciprocal.", lambda x: 1 / x)
+unary("exp", "Exponential: e^x.\n\nONNX Exp.", np.exp, work=15)
+unary("log", "Natural logarithm: ln x; NaN below 0.\n\nONNX Log.", np.log, work=25)
+unary("sqrt", "Square root; NaN below 0.\n\nONNX Sqrt.", np.sqrt, work=4)
+unary("rsqrt", "Reciprocal square root: 1 / sqrt(x).", lambda x: 1 / np.sqrt(x), work=5)
+unary("reciprocal", "Reciprocal: 1 / x.\n\nONNX Reciprocal.", lambda x: 1 / x, work=4)
 unary("square", "Square: x * x.", np.square, _numeric)
-unary("sin", "Sine of x in radians.\n\nONNX Sin.", np.sin)
-unary("cos", "Cosine of x in radians.\n\nONNX Cos.", np.cos)
-unary("erf", "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.\n\nONNX Erf.", _erf)
-unary("tanh", "Hyperbolic tangent: (e^x - e^-x) / (e^x + e^-x).\n\nONNX Tanh.", np.tanh)
+unary("sin", "Sine of x in radians.\n\nONNX Sin.", np.sin, work=25)
+unary("cos", "Cosine of x in radians.\n\nONNX Cos.", np.cos, work=25)
+unary("erf", "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.\n\nONNX Erf.", _erf, work=25)
+unary("tanh", "Hyperbolic tangent: (e^x - e^-x) / (e^x + e^-x).\n\nONNX Tanh.", np.tanh, work=20)
 unary("floor", "Largest integer not above x.\n\nONNX Floor.", np.floor)
 unary("ceil", "Smallest integer not below x.\n\nONNX Ceil.", np.ceil)
 unary("round", "Nearest integer, halves to even.\n\nONNX Round.", np.round)

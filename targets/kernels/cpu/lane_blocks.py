@@ -8,6 +8,8 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.opaque import bind
+
 SIDE = 8  # of a transposed block: a 256-bit register of f32
 
 # Unpack low and high, shuffle pairs, exchange 128-bit halves: the lanes that each step picks from two registers.
@@ -22,13 +24,8 @@ def int64(value: int | Expr) -> Expr:
 
 
 def number(value: Expr) -> Expr:
-    """An int64 computed once and kept where TVM's simplifier does not look into it.
-
-    A bound name would be inlined, and nested quotients of run-time extents then cost the simplifier many seconds.
-    """
-    kept = T.alloc_buffer((1,), "int64", scope="global")
-    T.buffer_store(kept, value, [0])
-    return kept[0]
+    """An int64 computed once, under a name that TVM's simplifier does not look behind: nested quotients cost it many seconds."""
+    return bind(value)
 
 
 def floats(count: int) -> Expr:

@@ -10,6 +10,7 @@ from tvm.ir import Expr, TensorLoad
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.lane_blocks import int64
+from targets.kernels.opaque import apart
 from targets.kernels.scalar import cast
 from targets.kernels.vector_math import constant
 
@@ -118,7 +119,8 @@ class RereadRow:
 
     def scratch(self) -> None:
         """Allocates the workspace, if there is to be one."""
-        probe = cast(self.load(tirx.Var("row", "int64"), tirx.Var("j", "int64")), self.dtype)
+        with apart():
+            probe = cast(self.load(tirx.Var("row", "int64"), tirx.Var("j", "int64")), self.dtype)
         plain = isinstance(probe, TensorLoad)
         self.values = None if plain else T.alloc_buffer((self.length,), self.dtype, scope="global")
 

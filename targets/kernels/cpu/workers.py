@@ -8,6 +8,8 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.opaque import bind
+
 
 def i64(value: int) -> Expr:
     """An int64 literal."""
@@ -15,13 +17,8 @@ def i64(value: int) -> Expr:
 
 
 def named(value: Expr) -> Any:
-    """`value` (int64) under a name, through a memory cell (which LLVM removes).
-
-    TVM's simplifier sees through a plain binding, and takes minutes for a few nested divisions; it stops at a cell.
-    """
-    cell = T.alloc_buffer((1,), "int64")
-    T.buffer_store(cell, value, [0])
-    return T.bind(cell[0])
+    """`value` (int64) under a name that TVM's simplifier does not look behind: it takes minutes for a few nested divisions."""
+    return bind(value)
 
 
 def keep_whole(buffer: Any) -> None:

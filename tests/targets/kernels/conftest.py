@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from targets.cpu.build import PIPELINE
 from targets.tvm_api import tvm  # sets how many workers there may be, before there are any
 
 
@@ -17,7 +18,7 @@ class Kernels:
     def __init__(self, functions: dict[str, Any], mcpu: str) -> None:
         target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
         named = {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
-        self.library = tvm.compile(tvm.IRModule(named), target=target)
+        self.library = tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=PIPELINE)
 
     def __call__(self, name: str, *inputs: np.ndarray, out: Any) -> Any:
         outs = out if isinstance(out, list) else [out]

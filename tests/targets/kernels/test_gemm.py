@@ -14,6 +14,7 @@ tvm = pytest.importorskip("tvm")
 from tvm.script.ir_builder import IRBuilder  # noqa: E402
 from tvm.script.ir_builder import tirx as T  # noqa: E402
 
+from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.kernels import vector_math  # noqa: E402
 from targets.kernels.cpu.gemm import GemmTile, gemm  # noqa: E402
 from targets.kernels.cpu.workers import worker_grid  # noqa: E402
@@ -189,7 +190,7 @@ def test_inner_loop_stays_in_registers(triple, mcpu, bits, registers, multiply, 
     tile = GemmTile.for_target(bits, registers, 32 * 1024, 512 * 1024)
     target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu})
     function = product(tile, 4 * tile.columns, 2 * tile.k_block, rows=100).with_attr("global_symbol", "main")
-    assembly = tvm.compile(tvm.IRModule({"main": function}), target=target).mod.inspect_source("asm")
+    assembly = tvm.compile(tvm.IRModule({"main": function}), target=target, tir_pipeline=PIPELINE).mod.inspect_source("asm")
     loop = max(innermost_loops(assembly), key=lambda body: sum(multiply in line for line in body))
     sums = [line for line in loop if multiply in line and re.search(rf"[%\s]{register}\d", line)]
     assert len(sums) >= 2 * tile.rows
@@ -206,7 +207,7 @@ def test_narrow_weights_are_widened_by_whole_vectors(cpu, weights, widen):
     tile = GemmTile.for_target(bits, registers, 32 * 1024, 512 * 1024)
     target = tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": cpu})
     function = product(tile, 4 * tile.columns, 2 * tile.k_block, weights=weights, rows=100).with_attr("global_symbol", "main")
-    assembly = tvm.compile(tvm.IRModule({"main": function}), target=target).mod.inspect_source("asm")
+    assembly = tvm.compile(tvm.IRModule({"main": function}), target=target, tir_pipeline=PIPELINE).mod.inspect_source("asm")
     loops = [b for b in innermost_loops(assembly) if sum(multiply in line for line in b) >= 2 * tile.rows]
     assert loops and all(sum(widen in line for line in b) >= 2 for b in loops)
     assert not [line for b in loops for line in b if re.search(r"\t(call|bl|vpinsr|vpextr|vmovd)\w*\s", line)]

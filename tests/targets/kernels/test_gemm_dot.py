@@ -17,6 +17,7 @@ from tvm.script.ir_builder import IRBuilder  # noqa: E402
 from tvm.script.ir_builder import tirx as T  # noqa: E402
 
 import tgraph as tg  # noqa: E402
+from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.kernels.cpu.dots import Dot, integer_dot  # noqa: E402
 from targets.kernels.cpu.gemm_dot import DotTile, gemm_dot  # noqa: E402
 from targets.target import Target  # noqa: E402
@@ -86,8 +87,8 @@ def test_the_inner_loop_is_dots_in_registers(cpu, instruction, register):
     dot = integer_dot(target.has, target.vector_bits)
     tile = tile_of(dot, target.vector_registers)
     function = product(tile, 4 * tile.columns, 1024).with_attr("global_symbol", "main")
-    assembly = tvm.compile(tvm.IRModule({"main": function}),
-                           target=tvm.target.Target({"kind": "llvm", "mcpu": cpu})).mod.inspect_source("asm")
+    assembly = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target({"kind": "llvm", "mcpu": cpu}),
+                           tir_pipeline=PIPELINE).mod.inspect_source("asm")
     loop = max(innermost_loops(assembly), key=lambda body: sum(instruction in line for line in body))
     assert len([line for line in loop if instruction in line and register in line]) >= 2 * tile.rows
     assert not [line for line in loop if re.search(r"\tvmov\w+\s+%[yz]mm\d+,.*\(", line)], "a spill"

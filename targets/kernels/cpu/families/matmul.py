@@ -7,6 +7,7 @@ from targets.kernels.cpu.batched_matmul import Operands, batched_matmul, task_co
 from targets.kernels.cpu.families.linear import tile_for
 from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.kernels.frame import Frame
+from targets.kernels.opaque import apart
 from targets.kernels.scalar import cast
 from targets.target import Target
 from targets.tvm_api import Expr, contiguous, int64
@@ -40,8 +41,9 @@ def emit(frame: Frame, target: Target) -> None:
         return Operands(lambda i, kk: element(x, where, i, kk), lambda kk, j: element(y, where, kk, j), store)
 
     zeros: list[Expr] = [int64(0)] * (len(shape) - 2)
-    along_k = contiguous(lambda kk: element(y, zeros, kk, int64(0))) and not contiguous(
-        lambda j: element(y, zeros, int64(0), j))
+    with apart():
+        along_k = contiguous(lambda kk: element(y, zeros, kk, int64(0))) and not contiguous(
+            lambda j: element(y, zeros, int64(0), j))
     tile = tile_for(target, dtype if dtype.startswith("float") else "float32")
     task = batched_matmul(m=m, n=n, k=k, batch=batch, rows=tile.rows, columns=tile.columns, dtype=dtype, along_k=along_k)
     parallel_loop(task_count(batches, m, n, tile.rows, tile.columns), batches * m * n * k, task)

@@ -1,0 +1,146 @@
+"""Arithmetic that TVM's simplifier takes for opaque, and names for values that a kernel uses more than once.
+
+TVM simplifies floats as if they were real numbers (x - x = 0, (a + b) - a = b, x == x: NaN and rounding are lost) and
+integers as if they never overflowed. So before its passes see a kernel, `hide` makes calls of ops of our own of all
+arithmetic on floats, and `reveal` turns them back when nothing but code generation is left. Arithmetic on tensors of
+integers is written with `wrapping` from the start, which has no overflow: it is modulo 2^bits, as NumPy's.
+Arithmetic on indices stays as it is.
+
+`bind` names a value. To TVM's analysers a name stands for its expression, which they put in wherever it occurs, so that
+names of names grow exponentially; a name for something opaque is just a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import Call, Expr, Op, TensorLoad, register_op_attr
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+from tvm_ffi import structural_map
+
+_ADD_TO_PARENT = tvm_ffi.get_global_func("script.ir_builder.tirx.AddToParent")
+READS_STATE = 2  # TVM's CallEffectKind of a value that its analysers must not copy
+
+
+def _register(name: str) -> Op:
+    """An op of one vector or scalar result for each of its operands' lanes."""
+    register_op_attr(f"tgraph.{name}", "TVectorizable", True)
+    register_op_attr(f"tgraph.{name}", "TCallEffectKind", READS_STATE)
+    register_op_attr(f"tgraph.{name}", "TScriptPrinterName", f"tgraph.{name}")
+    return Op.get(f"tgraph.{name}")
+
+
+_HIDDEN = {cls: _register(name) for name, cls in {
+    "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul, "div": tirx.Div, "less": tirx.LT, "less_or_equal": tirx.LE,
+    "greater": tirx.GT, "greater_or_equal": tirx.GE, "equal": tirx.EQ, "not_equal": tirx.NE}.items()}
+_WRAPPING = {cls: _register(f"wrapping_{name}") for name, cls in {
+    "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul}.items()}
+_VALUE = _register("value")
+
+
+def _modular(cls: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]:
+    """An operation on signed integers by way of unsigned ones, whose overflow LLVM and C++ define."""
+
+    def made(x: Expr, y: Expr) -> Expr:
+        dtype = str(x.ty.dtype)
+        unsigned = dtype if dtype.startswith("u") else f"u{dtype}"
+        return tirx.Cast(dtype, cls(tirx.Cast(unsigned, x), tirx.Cast(unsigned, y)))
+
+    return made
+
+
+_REVEALED: dict[str, Callable[..., Expr]] = {
+    **{op.name: cls for cls, op in _HIDDEN.items()}, **{op.name: _modular(cls) for cls, op in _WRAPPING.items()},
+    _VALUE.name: lambda x: x}
+
+
+def _is_float(x: Expr) -> bool:
+    return "float" in str(x.ty.dtype)
+
+
+def _is_opaque(x: Any) -> bool:
+    return isinstance(x, Call) and isinstance(x.op, Op) and x.op.name in _REVEALED
+
+
+def wrapping(cls: type, x: Expr, y: Expr) -> Expr:
+    """`cls` (tirx.Add, Sub or Mul) of two integers of one type, modulo 2^bits."""
+    return Call(_WRAPPING[cls], [x, y], ret_ty=x.ty)
+
+
+def bind(value: Expr) -> Expr:
+    """A name for a value, at this place in the kernel that is being built; inside of a vectorised loop, one a lane."""
+    if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
+        return value
+    return T.bind(value if _is_float(value) or isinstance(value, TensorLoad) else Call(_VALUE, [value], ret_ty=value.ty))
+
+
+class Apart:
+    """Statements that are kept from the kernel that is being built: `body`, which `emit` puts there; None if there are none."""
+
+    body: Any = None
+
+    def emit(self) -> None:
+        if self.body is not None:
+            _ADD_TO_PARENT(self.body)
+
+
+@contextmanager
+def apart() -> Iterator[Apart]:
+    """Within it statements go to what it gives: for an expression that is not, or not yet, to be evaluated."""
+    kept = Apart()
+    with IRBuilder() as builder:
+        with T.prim_func():
+            T.func_name("apart")
+            yield kept
+        body = builder.get().body
+    kept.body = None if isinstance(body, tirx.Evaluate) else body
+
+
+def hide(function: Any) -> Any:
+    """A kernel whose arithmetic on floats is opaque to TVM's passes."""
+
+    def hidden(e: Any) -> Expr:
+        return Call(_HIDDEN[type(e)], [e.a, e.b], ret_ty=e.ty) if _is_float(e.a) else e
+
+    def named(statement: Any) -> Any:
+        value = statement.value
+        if isinstance(value, TensorLoad) or _is_opaque(value) or not hasattr(value.ty, "dtype") or not _is_float(value):
+            return statement
+        return tirx.Bind(statement.var, Call(_VALUE, [value], ret_ty=value.ty))
+
+    return structural_map(function, [(tuple(_HIDDEN), hidden), (tirx.Bind, named)])
+
+
+def reveal(function: Any) -> Any:
+    """The same with plain arithmetic in place of what `hide` and `wrapping` made."""
+
+    def revealed(call: Any) -> Expr:
+        plain = _REVEALED.get(call.op.name) if isinstance(call.op, Op) else None
+        return call if plain is None else plain(*call.args)
+
+    return structural_map(function, [(Call, revealed)])
+
+
+def in_memory(function: Any) -> Any:
+    """The same with every name of something opaque read from memory, where TVM's code generator does not look behind it."""
+
+    def cell(statement: Any) -> Any:
+        value = statement.value
+        if not _is_opaque(value):
+            return statement
+        dtype = str(value.ty.dtype)
+        bits = dtype.startswith("bool")  # LLVM packs those of a vector, TVM's code generator reads bytes
+        if bits:
+            value = tirx.Cast(dtype.replace("bool", "uint8"), value)
+        buffer = tirx.decl_buffer((1,), str(value.ty.dtype), name=statement.var.name, scope="global")
+        zero = [tirx.const(0, "int32")]
+        read = tirx.BufferLoad(buffer, zero)
+        return tirx.SeqStmt([tirx.AllocBuffer(buffer), tirx.BufferStore(buffer, value, zero),
+                             tirx.Bind(statement.var, tirx.Cast(dtype, read) if bits else read)])
+
+    return structural_map(function, [(tirx.Bind, cell)])
