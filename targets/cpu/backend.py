@@ -8,7 +8,7 @@ from targets.kernels.cpu.families import FAMILIES, pointwise
 from targets.kernels.cpu.families.linear import panels_for
 from targets.kernels.cpu.families.quantized import integer_tile
 from targets.target import Target
-from targets.tvm_api import IRModule, T, int64, relax, relax_passes, tvm
+from targets.tvm_api import IRModule, T, int64, llvm_target, relax, relax_passes, tvm
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
 
@@ -28,7 +28,7 @@ def _accepts(node: Node) -> bool:
 
 
 def _build(module: IRModule, target: Target) -> relax.VMExecutable:
-    where = tvm.target.Target({"kind": "llvm", "mcpu": target.mcpu})
+    where = llvm_target(target.mcpu, target.changes)
     return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()))
 
 

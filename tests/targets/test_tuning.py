@@ -136,7 +136,7 @@ def test_compilations_take_what_was_found(tmp_path: Path, monkeypatch: pytest.Mo
     before = tir_and_result(x)
     made_up(monkeypatch, itertools.chain([1.0, 0.5], itertools.repeat(1.0)))
     found = tuned()
-    file = schedule_file(Target.parse("cpu").mcpu)
+    file = schedule_file(Target.parse("cpu").name)
     assert file is not None and file.parent == tmp_path
     save_schedules(file, tuning.database_rows([found]))
     assert Target.parse("cpu").schedules.entries == {found.key: found.schedule}
@@ -167,7 +167,7 @@ def test_fields_that_a_kernel_does_not_have(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TGRAPH_TUNING", str(tmp_path))
     exe = tg.compile(graph())
     [function] = exe.kernels.functions.values()
-    file = schedule_file(exe.target.mcpu)
+    file = schedule_file(exe.target.name)
     assert file is not None
     save_schedules(file, {kernel_key(function): {"kernel": "linear", "schedule": {"depth_of_the_sea": 3}}})
     assert tg.compile(graph()).source("tir") == exe.source("tir")
