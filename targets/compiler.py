@@ -53,7 +53,7 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     if where.kind == "numpy":
         return _interpret(graph, where, steps, step)
     if where.kind == "cpu" and precision != "f32":
-        _warn_of_precision(where, precision)
+        _warn_of_precision(where, precision, weights)
     step("compile cache")
     entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if cache else None)
     compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
@@ -66,13 +66,13 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
                       compiled.records, compiled.lowered, entry.result)
 
 
-def _warn_of_precision(target: Target, precision: str) -> None:
+def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
     from targets.cpu.precision import not_faster
 
     why = not_faster(target, precision)
     if why:
-        warnings.warn(f'precision="{precision}" is no faster than "f32" on {target}: {why}; weights="{precision}" takes half the '
-                      "memory for weights and computes in f32", stacklevel=3)
+        hint = f'; weights="{precision}" alone halves the memory for weights, and computes in f32' if weights == "f32" else ""
+        warnings.warn(f'precision="{precision}" is no faster than "f32" on {target}: {why}{hint}', stacklevel=3)
 
 
 def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Executable:
