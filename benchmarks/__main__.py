@@ -20,6 +20,7 @@ from tgraph.cli.bench import PEERS
 from tgraph.cli.bench.lineup import installed
 from tgraph.cli.bench.machine import BUSY, busy_share, cores
 from tgraph.cli.console import console, report_error, show_bytes, table
+from tgraph.cli.progress import lines
 from tgraph.ir.errors import TGraphError
 
 USUAL = ("onnxruntime", "openvino", "torch", "torch.compile")
@@ -123,7 +124,7 @@ def _measure(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]],
         out.print(f"{machine.model} ({machine.cpu}), {threads} threads: peak {machine.peak / 1e9:.0f} GFLOP/s, "
                   f"memory {show_bytes(machine.bandwidth)}/s", soft_wrap=True)
         setup = Setup(machine, peers, rounds, busy > BUSY,
-                      lambda text: progress.update(task, description=text),
+                      (lambda text: progress.update(task, description=text)) if out.is_terminal else lines(),
                       lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
         shown = ""
         for record in _records(known, chosen, setup):

@@ -41,7 +41,7 @@ class Machine:
                               capture_output=True, text=True, cwd=Path(__file__).parents[1])
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         features = tuple(name for name in SHOWN if target.has(name))
-        return cls(target.mcpu, model_name(), features, (target.l1_bytes, target.l2_bytes, target.l3_bytes), threads,
+        return cls(target.name, model_name(), features, (target.l1_bytes, target.l2_bytes, target.l3_bytes), threads,
                    found["peak"], found["bandwidth"])
 
     @classmethod

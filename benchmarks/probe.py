@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -44,11 +45,9 @@ def measure(threads: int) -> dict[str, float]:
     return {"peak": peak, "bandwidth": bandwidth, "threads": threads}
 
 
-def _compile(target: object, threads: int, lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def _compile(target: Any, threads: int, lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """`chains(sums, steps)` and `read(sums, memory, steps)`."""
-    from tvm.target import Target as TVMTarget
-
-    from targets.tvm_api import Buffer, IRBuilder, IRModule, PrimFunc, T, int64, tirx, tvm
+    from targets.tvm_api import Buffer, IRBuilder, IRModule, PrimFunc, T, int64, llvm_target, tirx, tvm
 
     def kernel(name: str, count: int, arguments: tuple[Buffer, ...], step: Callable[..., None]) -> PrimFunc:
         """In each thread: `count` vectors of sums are loaded, `step(sums, i, lane, at)` is done again and again, stored."""
@@ -87,7 +86,7 @@ def _compile(target: object, threads: int, lanes: int) -> tuple[Callable[..., No
         kernel("read", STREAMS, (outside, memory),
                lambda sums, i, lane, at: T.buffer_store(sums, sums[i, lane] + memory[at], [i, lane]))
     made["read"] = builder.get()
-    module = tvm.compile(IRModule(made), target=TVMTarget({"kind": "llvm", "mcpu": target.mcpu}))  # type: ignore[attr-defined]
+    module = tvm.compile(IRModule(made), target=llvm_target(target.mcpu, target.changes))
     return module["chains"], module["read"]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from targets.executable import Executable
 from targets.library import Library
 from targets.memory import offsets
 from targets.stages import Stage
-from targets.target import Target
+from targets.target import Target, require_host
 from tgraph.formats.safetensors import open_tensors, save_safetensors
 from tgraph.ir.dtypes import DTYPES
 from tgraph.ir.errors import FormatError, TargetError
@@ -57,11 +58,8 @@ def load(path: str | os.PathLike[str]) -> Executable:
     """Read a bundle. Raises FormatError if it is none or damaged, TargetError if it is for another machine, and OSError."""
     archive = Archive(Path(path))
     target = Target.parse(archive.manifest["target"])
-    if target.kind == "cpu" and not target.is_host:
-        from targets.tvm_api import host_cpu
-
-        raise TargetError(f"{path} was compiled for {target}; this machine ({host_cpu()}) lacks some of its instructions; "
-                          "compile it here, or for an older target such as cpu:x86-64-v3")
+    if target.kind == "cpu":
+        require_host(replace(target, features=frozenset(archive.manifest["features"])), str(path))
     archive.verify()
     graphs = read_graphs(archive, GRAPHS)
     graphs["traced"].weights.aliases.update(archive.manifest["aliases"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
     itself does not change.
 
+    Warns of a precision that a CPU is known to be no faster in than in f32 (docs/precision.md).
     Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled.
     """
     step = progress or (lambda _: None)
@@ -50,6 +52,8 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
              *precision_passes(precision, weights, activations=where.kind == "cuda")]
     if where.kind == "numpy":
         return _interpret(graph, where, steps, step)
+    if where.kind == "cpu" and precision != "f32":
+        _warn_of_precision(where, precision, weights)
     step("compile cache")
     entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if cache else None)
     compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
@@ -60,6 +64,15 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     compiled.engine.load_prepared(evaluate_prepare(compiled.prepare, graph.weights))
     return Executable(graph, compiled.optimized, compiled.prepare, compiled.engine.graph, where, compiled.engine,
                       compiled.records, compiled.lowered, entry.result)
+
+
+def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
+    from targets.cpu.precision import not_faster
+
+    why = not_faster(target, precision)
+    if why:
+        hint = f'; weights="{precision}" alone halves the memory for weights, and computes in f32' if weights == "f32" else ""
+        warnings.warn(f'precision="{precision}" is no faster than "f32" on {target}: {why}{hint}', stacklevel=3)
 
 
 def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Executable:

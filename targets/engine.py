@@ -175,4 +175,4 @@ def library_engine(target: Target, graph: Graph, library: Library) -> LibraryEng
         return CudaEngine(graph, library, target.arch)
     from targets.cpu.engine import CpuEngine
 
-    return CpuEngine(graph, library)
+    return CpuEngine(graph, library, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tgraph.ir.errors import TargetError
 ALIGNMENT = 64  # bytes: of memory that TVM shares, and of everything that is laid out for it
 
 KINDS = {
-    "cpu": 'this machine\'s CPU, or one by LLVM\'s name: "cpu:skylake-avx512"',
+    "cpu": 'this machine\'s CPU, or one by LLVM\'s name: "cpu:skylake-avx512"; changed: "cpu:znver4,-avx512f", "cpu:-avx512f"',
     "cuda": 'this machine\'s GPU, or NVIDIA\'s name of an architecture: "cuda:sm_90"; that needs no GPU',
     "numpy": "the reference interpreter, float by float as the types say; no compiler",
 }
@@ -25,13 +26,15 @@ OLDEST_GPU = 80  # compute capability 8.0: the first with bf16 products and asyn
 class Target:
     """A machine to compile for.
 
-    mcpu: LLVM's name of a CPU; arch: NVIDIA's of a GPU. vector_bits and vector_registers: of the widest instruction set;
-    l1_bytes, l2_bytes, l3_bytes: data caches of one core (l3: shared). schedules: parameters of kernels that tuning found, where
-    it did.
+    mcpu: LLVM's name of a CPU's model; changes: what the CPU has ("+avxvnni") or lacks ("-avx512f") against LLVM's table;
+    features: LLVM's names of its instruction sets. vector_bits and vector_registers: of the widest of them; l1_bytes, l2_bytes,
+    l3_bytes: data caches of one core (l3: shared). arch: NVIDIA's name of a GPU. schedules: parameters of kernels that tuning
+    found, where it did.
     """
 
     kind: str
     mcpu: str = ""
+    changes: tuple[str, ...] = ()
     features: frozenset[str] = field(default_factory=frozenset, repr=False)
     vector_bits: int = 128
     vector_registers: int = 16
@@ -55,7 +58,7 @@ class Target:
         if kind == "cuda":
             return cls(kind, arch=_gpu(detail))
         target = _cpu(detail)
-        return replace(target, schedules=load_schedules(schedule_file(target.mcpu)))
+        return replace(target, schedules=load_schedules(schedule_file(target.name)))
 
     @property
     def is_host(self) -> bool:
@@ -66,17 +69,33 @@ class Target:
             from .cuda.runtime import host_arch, runs
 
             return bool(host_arch()) and runs(self.arch, host_arch())
-        from .tvm_api import cpu_features, host_cpu
+        return not self.missing
 
-        return self.mcpu == host_cpu() or self.features <= cpu_features(host_cpu())
+    @property
+    def missing(self) -> frozenset[str]:
+        """Instruction sets that code for this CPU may use, and that of this machine does not have."""
+        return self.features - _cpu("").features if self.kind == "cpu" else frozenset()
 
     def has(self, feature: str) -> bool:
         """Whether the instruction set has a feature, by LLVM's name."""
         return feature in self.features
 
+    @property
+    def name(self) -> str:
+        """Of the CPU or GPU: "znver4", "znver4,-avx512f", "sm_90"."""
+        return ",".join([self.mcpu, *self.changes]) or self.arch
+
     def __str__(self) -> str:
-        name = self.mcpu or self.arch
-        return f"{self.kind}:{name}" if name else self.kind
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+def require_host(target: Target, what: str) -> None:
+    """Raises TargetError if code for a CPU, `what` in the message, may have instructions that this machine's CPU does not."""
+    missing = sorted(target.missing)
+    if missing:
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        raise TargetError(f"{what} was compiled for {target}; this machine ({_cpu('')}) lacks some of its instructions: {shown}; "
+                          'compile it here for "cpu", or for an older CPU such as cpu:x86-64-v3')
 
 
 def capability(arch: str) -> int:
@@ -97,24 +116,52 @@ def _gpu(name: str) -> str:
 
 
 @functools.cache
-def _cpu(name: str) -> Target:
-    import difflib
+def _cpu(detail: str) -> Target:
+    """A CPU by LLVM's name, or this machine's, with changes. Raises TargetError."""
+    from .instruction_sets import features_of, host_changes, known_features, least_changes
+    from .tvm_api import host_cpu, valid_cpus
 
-    from .tvm_api import cpu_features, host_cpu, valid_cpus
-
-    mcpu = name or host_cpu()
+    name, *changes = [part.strip() for part in detail.split(",")]
+    if name[:1] in ("+", "-"):
+        name, changes = "", [name, *changes]
     if name and name not in valid_cpus():
-        near = difflib.get_close_matches(name, valid_cpus(), n=4)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `tgraph targets --cpus` lists them"
-        raise TargetError(f"target 'cpu:{name}': LLVM knows no CPU of that name{hint}")
-    features = cpu_features(mcpu)
+        raise TargetError(f"target 'cpu:{detail}': {_no_such_cpu(name)}")
+    for change in changes:
+        if change[:1] not in ("+", "-") or change[1:] not in known_features():
+            near = [f"{sign}{feature}" for feature in _near(change.lstrip("+-"), known_features()) for sign in (change[:1],)
+                    if sign in ("+", "-")]
+            raise TargetError(f"target 'cpu:{detail}': {change!r} is no change to a CPU, which is + or - and LLVM's name of an "
+                              f"instruction set, as in \"cpu:x86-64-v3,+avxvnni\"{_did_you_mean(near)}")
+    mcpu = name or host_cpu()
+    least = least_changes(mcpu, changes if name else [*host_changes(), *changes])
+    features = features_of(mcpu, least)
     bits, registers = 128, 32 if "neon" in features else 16
     if "avx2" in features:
         bits = 256
     if "avx512f" in features:
         bits, registers = 512, 32
     l1, l2, l3 = _cache_sizes() if mcpu == host_cpu() else (32 * 1024, 512 * 1024, 16 * 1024 * 1024)
-    return Target("cpu", mcpu, features, bits, registers, l1, l2, l3)
+    return Target("cpu", mcpu, least, features, bits, registers, l1, l2, l3)
+
+
+def _no_such_cpu(name: str) -> str:
+    """Why there is no CPU of a name, and which there are."""
+    from .tvm_api import valid_cpus
+
+    for architecture in ("x86_64", "aarch64", "riscv64", "powerpc64le", "s390x"):
+        if name in valid_cpus(f"{architecture}-linux-gnu"):
+            return f"it is a CPU of another architecture ({architecture}) than this machine's; compile for it on such a machine"
+    return f"LLVM knows no CPU of that name{_did_you_mean(_near(name, valid_cpus()))}; `tgraph targets --cpus` lists them"
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, sorted(known), n=4, cutoff=0.75)
+
+
+def _did_you_mean(near: Sequence[str]) -> str:
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def _cache_sizes() -> tuple[int, int, int]:

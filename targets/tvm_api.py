@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from targets.target import default_threads
 
@@ -22,15 +22,9 @@ from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal, structural_walk
 
-__all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "kernel_pass", "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi",
-           "tvm_version", "valid_cpus"]
-
-
-# LLVM lists advice on how to schedule beside the instruction sets
-TUNING = ("fast-", "slow-", "false-deps-", "prefer-", "avoid-", "tuning", "branchfusion", "macrofusion", "sbb-dep-breaking",
-          "idivl-to-divb", "idivq-to-divl", "vzeroupper", "nopl", "no-bypass-delay", "ermsb", "fsrm", "allow-light-256-bit",
-          "pad-short-functions", "faster-", "lea-", "use-", "soft-float", "64bit-mode", "adx-tuning", "inline-asm-")
+__all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "host_cpu", "host_features", "int64",
+           "kernel_pass", "llvm_features", "llvm_target", "prim_value", "reads_memory", "relax", "relax_passes",
+           "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
 
 
 def tvm_version() -> str:
@@ -42,17 +36,26 @@ def host_cpu() -> str:
     return str(tvm.get_global_func("target.llvm_get_system_cpu")())
 
 
-def valid_cpus() -> list[str]:
-    """The CPU names that this build of LLVM knows for the host's architecture."""
-    target = tvm.target.Target({"kind": "llvm"})
+def host_features() -> dict[str, bool]:
+    """What LLVM read from this machine's CPU: whether it has a feature, and the system lets programs use it."""
+    found = tvm.get_global_func("tvm.codegen.llvm.GetHostCPUFeatures")()
+    return {str(name): bool(present) for name, present in found.items()}
+
+
+def valid_cpus(triple: str = "") -> list[str]:
+    """The CPU names that LLVM knows for an architecture, by default the host's."""
+    target = tvm.target.Target({"kind": "llvm", **({"mtriple": triple} if triple else {})})
     return sorted(str(name) for name in tvm.get_global_func("target.llvm_get_cpu_archlist")(target))
 
 
-def cpu_features(mcpu: str) -> frozenset[str]:
-    """LLVM's names of what the instruction set of a CPU has ("avx2", "fma", "avx512f", "neon")."""
-    target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
-    names = (str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(target))
-    return frozenset(name for name in names if not name.startswith(TUNING) and name not in TUNING)
+def llvm_target(mcpu: str, changes: Sequence[str] = ()) -> tvm.target.Target:
+    """TVM's target for a CPU: LLVM's name of its model, and what it has ("+avxvnni") or lacks ("-avx512f") against that."""
+    return tvm.target.Target({"kind": "llvm", "mcpu": mcpu, **({"mattr": list(changes)} if changes else {})})
+
+
+def llvm_features(mcpu: str, changes: Sequence[str] = ()) -> list[str]:
+    """LLVM's names of what a CPU has ("avx2", "fma", "neon"), with its advice on scheduling ("fast-gather")."""
+    return [str(name) for name in tvm.get_global_func("target.llvm_get_cpu_features")(llvm_target(mcpu, changes))]
 
 
 def relax_passes() -> list[tvm.transform.Pass]:

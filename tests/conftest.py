@@ -23,3 +23,13 @@ def pytest_addoption(parser: object) -> None:
                      help="write what the passes give now into the golden files; read the diff before you commit it")
     parser.addoption("--graphs", type=int, default=300,  # type: ignore[attr-defined]
                      help="how many random graphs tests/passes/test_random.py sends through all passes (5000 for a nightly run)")
+    parser.addoption("--lacking", metavar="NAMES",  # type: ignore[attr-defined]
+                     help="run as on a CPU without these instruction sets, by LLVM's names: avx512f, or avx2 (needs TVM)")
+
+
+def pytest_configure(config: object) -> None:
+    lacking = config.getoption("--lacking")  # type: ignore[attr-defined]
+    if lacking:
+        from tests.targets.feature_sets import lack
+
+        lack(lacking)

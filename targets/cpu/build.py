@@ -15,7 +15,7 @@ from tvm.tirx import compilation_pipeline
 from targets.kernels.lanes import serial_where_needed
 from targets.kernels.opaque import hide, in_memory, reveal
 from targets.target import Target
-from targets.tvm_api import IRModule, kernel_pass, relax, relax_passes, tirx, tvm
+from targets.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
 
 PIPELINE = "tgraph_cpu"
 
@@ -49,5 +49,5 @@ compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
     """Machine code of a lowered module, in memory."""
-    where = tvm.target.Target({"kind": "llvm", "mcpu": target.mcpu})
+    where = llvm_target(target.mcpu, target.changes)
     return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)

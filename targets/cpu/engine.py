@@ -13,6 +13,7 @@ from targets.memory import aligned_empty
 from targets.outputs import Outputs
 from targets.runner import runner
 from targets.stages import Stage
+from targets.target import Target, require_host
 from targets.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
@@ -22,8 +23,9 @@ from tgraph.ir.values import Input, Parameter, Value
 class CpuEngine(LibraryEngine):
     """Calls the Relax functions of a library, one a stage, on the runner's thread."""
 
-    def __init__(self, graph: Graph, library: Library):
+    def __init__(self, graph: Graph, library: Library, target: Target):
         super().__init__(graph, library)
+        self._target = target
         self._functions: list[Any] = []
         self._vm: Any = None
         self._weights: dict[str, Any] = {}
@@ -58,6 +60,7 @@ class CpuEngine(LibraryEngine):
 
     def _start(self) -> None:
         if self._vm is None:
+            require_host(self._target, f"graph {self.graph.name}")  # else the first call would end the process
             from targets.tvm_api import relax, tvm
 
             # naive: the functions allocate nothing, and the pooled allocator would keep what it once held

@@ -17,6 +17,7 @@ from tgraph.cli.bench.harness import Result, difference, quartiles, wait_until_q
 from tgraph.cli.bench.job import Job
 from tgraph.cli.bench.machine import busy_share, cores
 from tgraph.cli.bench.onnx_bert import HIDDEN, SENTENCE, bert_onnx
+from tgraph.cli.progress import lines, prefixed
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.sentence import SentenceEncoder
 
@@ -64,6 +65,14 @@ def test_turns_begin_when_the_others_are_quiet(monkeypatch: pytest.MonkeyPatch) 
     assert wait_until_quiet([Clock(0), busy]) and busy.left == 0  # type: ignore[list-item]
     monkeypatch.setattr("tgraph.cli.bench.harness.PATIENCE", 0.01)
     assert not wait_until_quiet([Clock(10**9)])  # type: ignore[list-item]
+
+
+def test_progress_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    say, often = lines(every=1e9), lines(every=0)
+    for text in ("one", "two"):
+        prefixed(say, "B=1")(text)
+        often(text)
+    assert [line.split(" s  ")[1] for line in capsys.readouterr().err.splitlines()] == ["B=1: one", "one", "two"]
 
 
 def test_machine() -> None:
@@ -127,5 +136,5 @@ def test_against_onnxruntime(run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_without_peers(run) -> None:
     result = run("bench", "m.py:pair", "--shapes", "2x8", "--rounds", "1", "--threads", "1")
     assert "no other runtime is known for m.py:pair; tgraph alone" in result.stdout
-    assert "pair at B=2:" in result.stdout
+    assert "pair at B=2:" in result.stdout and "0 s  tgraph: loading" in result.stderr  # no terminal: progress is lines
     assert "absent.tg: No such file" in run("bench", "absent.tg", fails=2).stderr

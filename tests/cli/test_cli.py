@@ -237,7 +237,7 @@ def test_targets(run) -> None:
     host = tg.targets.Target.parse("cpu")
     shown = run("targets").stdout
     assert str(host) in shown and f"{host.vector_bits} bits" in shown and "numpy" in shown
-    assert str(host) in run("targets", "--cpus").stdout.split()
+    assert f"cpu:{host.mcpu}" in run("targets", "--cpus").stdout.split()
 
 
 # models and files

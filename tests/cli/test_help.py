@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from targets.target import KINDS
 from tgraph.cli import COMMANDS, main
 
 SLOW = ("demo", "bench")  # have tests of their own
@@ -32,6 +35,20 @@ def test_help_shows_examples(name: str) -> None:
             command = main.get_command(click.Context(main), command_name)  # type: ignore[attr-defined]
             assert command is not None
             command.make_context(command_name, arguments)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_targets_names_all_kinds(name: str) -> None:
+    command = main.get_command(click.Context(main), name)  # type: ignore[attr-defined]
+    for option in command.params:
+        if "--target" in option.opts:
+            assert all(kind in option.help for kind in KINDS), name
+
+
+def test_a_warning_is_one_line() -> None:
+    command = [sys.executable, "-m", "tgraph", "explain", "bert-tiny", "--precision", "f16"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert shown.startswith('warning: precision="f16" is no faster') and shown.count("\n") == 1
 
 
 def test_group_help_lists_all_commands() -> None:
@@ -65,10 +82,6 @@ def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_page_of_ops_is_current() -> None:
-    import subprocess
-    import sys
-    from pathlib import Path
-
     root = Path(__file__).resolve().parents[2]
     made = subprocess.run([sys.executable, "-m", "tgraph", "ops", "--markdown"], capture_output=True, text=True, cwd=root)
     assert made.stdout == (root / "docs" / "ops.md").read_text(encoding="utf-8"), "run: tgraph ops --markdown > docs/ops.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ class Application(click.Group):
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
+        usual = warnings.formatwarning
         try:
+            warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # no line of ours: nobody wrote it
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # `tgraph ops | head`: click ends quietly
@@ -40,6 +43,8 @@ class Application(click.Group):
 
             report_error(error)
             ctx.exit(2)
+        finally:
+            warnings.formatwarning = usual
 
 
 @click.command(cls=Application, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -38,7 +38,7 @@ def check_dims(known: Mapping[str, Any], dims: Dims) -> None:
 
 def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--target", default="cpu", show_default=True, metavar="TARGET",
-                        help="What to compile for: cpu (this machine), cpu:NAME, numpy; see `tgraph targets`.")(function)
+                        help="What to compile for: cpu, cuda, cpu:NAME, cuda:sm_NN, numpy; `tgraph targets` explains.")(function)
 
 
 def level_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,16 +1,19 @@
-"""What compiling is doing at the moment: a bar on a terminal, and the times of its phases afterwards."""
+"""What a command is doing at the moment: a display on a terminal, lines elsewhere; and the times of compiling's phases."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from tgraph.cli.console import console, show_seconds
 
 PHASES = ("compile cache", "passes", "select kernels", "kernels", "machine code", "link", "prepare weights")
+EVERY = 2.0  # seconds between two lines
 
 
 class Steps:
@@ -62,3 +65,33 @@ def compiling(title: str) -> Iterator[Steps]:
         steps = Steps(progress, title)
         yield steps
         steps.finish()
+
+
+def lines(every: float = EVERY) -> Callable[[str], None]:
+    """Called with what goes on, as often as that changes: says it in lines on standard error, one in `every` seconds."""
+    start = time.perf_counter()
+    last = -every
+
+    def say(text: str) -> None:
+        nonlocal last
+        now = time.perf_counter() - start
+        if now - last >= every:
+            last = now
+            print(f"{now:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+    return say
+
+
+@contextmanager
+def reporting(out: Console) -> Iterator[Callable[[str], None]]:
+    """What goes on beside what is printed on `out`: its last line if that is a terminal, else `lines`."""
+    if out.is_terminal:
+        with out.status("") as status:
+            yield status.update
+    else:
+        yield lines()
+
+
+def prefixed(say: Callable[[str], None], where: str) -> Callable[[str], None]:
+    """`say` with where that is before every text."""
+    return lambda text: say(f"{where}: {text}")

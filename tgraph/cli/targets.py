@@ -19,6 +19,7 @@ def command(cpus: bool) -> None:
       $ tgraph targets --cpus
     """
     import tgraph as tg
+    from targets.cpu.precision import not_faster
     from targets.target import default_threads
     from tgraph.cli.console import console, table
 
@@ -37,6 +38,7 @@ def command(cpus: bool) -> None:
         ("vectors", f"{host.vector_registers} registers of {host.vector_bits} bits: {host.vector_bits // 32} floats (f32) each"),
         ("caches", f"L1 {_binary(host.l1_bytes)}, L2 {_binary(host.l2_bytes)} a core, L3 {_binary(host.l3_bytes)} shared"),
         ("features", f"{', '.join(features)} (of {len(host.features)})"),
+        ("bf16", not_faster(host, "bf16") or 'it has an instruction for products, so precision="bf16" may be faster than "f32"'),
         ("threads", str(default_threads())),
     ]), "")
     out.print(table("CUDA", ("", ""), _cuda()))

@@ -68,7 +68,7 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
         found = tune(graph, where, sizes, level=level, passes=pipeline, trials=trials, seconds=seconds, progress=progress)
     out = console()
     _print(found, f"{graph.name} on {where} at {shapes}")
-    file = None if dry_run else schedule_file(where.mcpu)
+    file = None if dry_run else schedule_file(where.name)
     if file is None:
         out.print("not saved (--dry-run)" if dry_run else "not saved: TGRAPH_TUNING is off")
     else:
@@ -78,14 +78,20 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A bar on standard error, if that is a terminal."""
+    """A bar on standard error if that is a terminal, else lines."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from tgraph.cli.console import console
+    from tgraph.cli.progress import lines
 
     out = console(stderr=True)
+    if not out.is_terminal:
+        say = lines()
+        say("compiling")
+        yield lambda what, done, total: say(f"{what} ({done} of {total})" if what else "done")
+        return
     columns = TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+    with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task("compiling", total=None)
 
         def show(what: str, done: int, total: int) -> None:

@@ -49,6 +49,12 @@ class DotTile:
     def columns(self) -> int:
         return 2 * self.dot.lanes
 
+    @property
+    def note(self) -> str:
+        """What was chosen, for people."""
+        return (f"{self.dot.name}: sums of {self.dot.group} products in one step, accumulators {self.rows}x{self.columns} in "
+                f"registers, weights in panels of {self.columns} columns")
+
     @classmethod
     def for_target(cls, dot: Dot, vector_registers: int, l2_bytes: int) -> DotTile:
         """The tile for a CPU. Two vectors of weights and one or two groups of A stay outside; where a step has products

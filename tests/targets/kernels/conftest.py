@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from targets.cpu.build import PIPELINE
-from targets.tvm_api import tvm  # sets how many workers there may be, before there are any
+from targets.target import Target
+from targets.tvm_api import llvm_target, tvm  # sets how many workers there may be, before there are any
 
 
 class Kernels:
     """Compiled PrimFuncs; `kernels("name", x, y, out=(shape, dtype))` calls one and returns its output(s)."""
 
-    def __init__(self, functions: dict[str, Any], mcpu: str) -> None:
-        target = tvm.target.Target({"kind": "llvm", "mcpu": mcpu})
+    def __init__(self, functions: dict[str, Any], cpu: str = "cpu") -> None:
+        where = Target.parse(cpu)
+        target = llvm_target(where.mcpu, where.changes)
         named = {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
         self.library = tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=PIPELINE)
 
@@ -33,10 +35,6 @@ class Kernels:
 
 
 @pytest.fixture(scope="session")
-def host_cpu() -> str:
-    return tvm.get_global_func("target.llvm_get_system_cpu")()
-
-
-@pytest.fixture(scope="session")
-def build(host_cpu: str) -> Callable[..., Kernels]:
-    return lambda functions: Kernels(functions, host_cpu)
+def build() -> Callable[..., Kernels]:
+    """`build({name: function})` for this machine, or `build(functions, "cpu:x86-64-v3")`."""
+    return Kernels

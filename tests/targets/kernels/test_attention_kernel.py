@@ -13,6 +13,8 @@ from tvm.script.ir_builder import IRBuilder  # noqa: E402
 from tvm.script.ir_builder import tirx as T  # noqa: E402
 
 from targets.kernels.cpu.attention import AttentionTile, attention  # noqa: E402
+from targets.target import Target  # noqa: E402
+from tests.targets.feature_sets import each_feature_set, registers, widest  # noqa: E402
 from tgraph.ir.errors import CompileError  # noqa: E402
 
 SCALE = 0.3
@@ -311,11 +313,14 @@ def test_bit_identical_at_any_number_of_threads(kernels):
         np.testing.assert_array_equal(one, two)
 
 
-def test_loops_are_vector_code(build, host_cpu):
-    assembly = build({"main": attention_kernel(64, 64)}).assembly()
-    if any(f in host_cpu for f in ("znver", "skylake", "haswell", "icelake", "sapphire")):
+@each_feature_set
+def test_loops_are_vector_code(build, cpu):
+    target = Target.parse(cpu)
+    tile = AttentionTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes)
+    assembly = build({"main": attention_kernel(64, 64, tile=tile)}, cpu).assembly()
+    if target.has("fma"):
         assert assembly.count("vfmadd") > 24
-        assert "%ymm" in assembly or "%zmm" in assembly
+        assert widest(target) in registers(assembly)
     assert "expf" not in assembly
 
 

@@ -1,4 +1,4 @@
-"""Products by dot instructions: exact on this machine, and the code for machines that this one is not.
+"""Products by dot instructions: the code for every kind of CPU, and what it computes, on those CPUs that this one can stand for.
 
 The layout of operands is that of an instruction's group; the same TIR with the dot written out runs anywhere.
 """
@@ -18,9 +18,11 @@ from tvm.script.ir_builder import tirx as T  # noqa: E402
 
 import tgraph as tg  # noqa: E402
 from targets.cpu.build import PIPELINE  # noqa: E402
-from targets.kernels.cpu.dots import Dot, integer_dot  # noqa: E402
+from targets.kernels.cpu.dots import Dot, bf16_dot, integer_dot  # noqa: E402
+from targets.kernels.cpu.families.linear import panels_for  # noqa: E402
 from targets.kernels.cpu.gemm_dot import DotTile, gemm_dot  # noqa: E402
 from targets.target import Target  # noqa: E402
+from tests.targets.feature_sets import each_feature_set, run_only_here  # noqa: E402
 from tests.targets.kernels.test_gemm import innermost_loops  # noqa: E402
 from tgraph.ops.packing import pack_panels  # noqa: E402
 
@@ -52,20 +54,27 @@ def product(tile: DotTile, n: int, k: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def dots() -> dict[str, Dot]:
-    target = Target.parse("cpu")
-    return {**PLAIN, "host": integer_dot(target.has, target.vector_bits)}
-
-
-@pytest.fixture(scope="module")
-def kernels(build, dots):
-    return build({f"{name} {n}": product(tile_of(dot), n, k) for name, dot in dots.items() for n, k in SIZES})
+def plain(build):
+    return build({f"{name} {n}": product(tile_of(dot), n, k) for name, dot in PLAIN.items() for n, k in SIZES})
 
 
 @pytest.mark.parametrize("m", ROWS)
-@pytest.mark.parametrize("name", [*PLAIN, "host"])
-def test_integer_products_are_exact(kernels, dots, name, m):
-    dot = dots[name]
+@pytest.mark.parametrize("name", PLAIN)
+def test_integer_products_are_exact(plain, name, m):
+    check_products(plain, name, PLAIN[name], m)
+
+
+@each_feature_set
+def test_integer_products_are_exact_on_each_cpu(build, cpu):
+    target = Target.parse(cpu)
+    dot = integer_dot(target.has, target.vector_bits)
+    kernels = build({f"{dot.name} {n}": product(tile_of(dot), n, k) for n, k in SIZES}, cpu)
+    run_only_here(cpu)
+    for m in ROWS:
+        check_products(kernels, dot.name, dot, m)
+
+
+def check_products(kernels, name, dot, m):
     generator = np.random.default_rng(m)
     for n, k in SIZES:
         x = generator.integers(0 if dot.unsigned else -127, 256 if dot.unsigned else 128, (m, k))
@@ -113,9 +122,26 @@ def bf16_product(tile: DotTile, n: int, k: int) -> Any:
 def test_pairs_of_bf16(build, m):
     """The layout of vdpbf16ps, with the dot written out."""
     tile = tile_of(Dot("plain bf16", 2, "uint16", "float32", 16))
+    check_bf16_products(build, "cpu", tile, m)
+
+
+@each_feature_set
+def test_pairs_of_bf16_on_each_cpu(build, cpu):
+    dot = bf16_dot(Target.parse(cpu).has)
+    if dot is None:
+        tile = panels_for(Target.parse(cpu), tg.bf16)
+        assert tile == panels_for(Target.parse(cpu), tg.f32)  # products of what is widened to f32
+        return
+    build({"main": bf16_product(tile_of(dot), 70, 96)}, cpu)
+    run_only_here(cpu)
+    for m in (1, 5, 13):
+        check_bf16_products(build, cpu, tile_of(dot), m)
+
+
+def check_bf16_products(build, cpu, tile, m):
     generator = np.random.default_rng(m)
     for n, k in ((70, 96), (33, 37)):
-        library = build({"main": bf16_product(tile, n, k)}).library
+        library = build({"main": bf16_product(tile, n, k)}, cpu).library
         x, w = (generator.standard_normal(shape).astype(tg.bf16.numpy) for shape in ((m, k), (n, k)))
         panels = pack_panels.numpy(w, width=tile.columns, group=2).reshape(-1)
         tensor = tvm.runtime.empty(panels.shape, "bfloat16")

@@ -21,6 +21,7 @@ from tgraph.cli.bench.machine import BUSY, busy_share
 from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
+from tgraph.cli.progress import prefixed, reporting
 from tgraph.ir.dims import evaluate
 from tgraph.ir.dtypes import bf16, f16
 from tgraph.ir.graph import Graph
@@ -60,13 +61,13 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
         def refuse(name: str, why: str) -> None:
             complain(f"{why}; left out")
 
-        with out.status("") as status, lineup(entries, folder, busy > BUSY, status.update, refuse) as contenders:
+        with reporting(out) as say, lineup(entries, folder, busy > BUSY, say, refuse) as contenders:
             for contender in contenders:
                 out.print(f"{contender.name} {contender.note}", style="dim", markup=False, soft_wrap=True)
             for point in points:
                 sizes = choose_sizes(graph, {**merged(tuple(dims)), **{k: v for k, v in point.items() if k in graph.symbols}})
                 feeds = save_feeds(folder / "feeds.npz", real_tokens(graph, sizes))
-                results = compare(contenders, {"": [feeds]}, folder, rounds, status.update, complain)
+                results = compare(contenders, {"": [feeds]}, folder, rounds, prefixed(say, _shown(sizes)), complain)
                 _print(graph, sizes, results, threads, out, agreement)
                 records.append({"model": model, "sizes": sizes, "threads": threads,
                                 "results": [dataclasses.asdict(r) for r in results]})
@@ -105,6 +106,10 @@ def real_tokens(graph: Graph, sizes: Mapping[str, int]) -> dict[str, np.ndarray]
     return {name: np.ones_like(array) if array.dtype == bool else array for name, array in feeds.items()}
 
 
+def _shown(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sizes.items()) or "static sizes"
+
+
 def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], threads: int, out: Any,
            agreement: float = AGREEMENT) -> None:
     flops = evaluate(graph.flops, dict(sizes))
@@ -120,6 +125,5 @@ def _print(graph: Graph, sizes: Mapping[str, int], results: Sequence[Result], th
         note = result.note if result.error <= agreement else f"WRONG: outputs differ by {result.error:.1e}"
         rows.append((result.name, show_seconds(result.median), f"{show_seconds(low)} .. {show_seconds(high)}",
                      f"{flops / result.median / 1e9:.0f}", ratio, f"{result.error:.0e}" if result is not ours else "", note))
-    shown = ", ".join(f"{k}={v}" for k, v in sizes.items())
-    title = f"{graph.name} at {shown or 'static sizes'}: {flops / 1e9:.2f} GFLOP, {threads} threads"
+    title = f"{graph.name} at {_shown(sizes)}: {flops / 1e9:.2f} GFLOP, {threads} threads"
     out.print("", table(title, ("runtime", ">median", ">quartiles", ">GFLOP/s", ">time to tgraph's", ">difference", ""), rows))

@@ -67,9 +67,11 @@ def emit(frame: Frame, target: Target) -> None:
 
     dots = dot_tile(target, x.dtype)
     if dots:
-        frame.notes.append(f"dot products of {dots.dot.group} in one instruction, weights in panels of {dots.columns} columns")
+        frame.notes.append(dots.note)
         gemm_dot(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=dots)
         return
     tile = schedule(frame.function, target)
     frame.notes.append(f"accumulators {tile.rows}x{tile.columns} in registers, k in blocks of {tile.k_block}")
+    if dtype != x.dtype.numpy_name:
+        frame.notes.append(f"{x.dtype} is widened to f32, since no instruction for its products is known of this CPU")
     gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=tile, dtype=dtype)

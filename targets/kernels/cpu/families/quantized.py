@@ -26,7 +26,8 @@ def emit(frame: Frame, target: Target) -> None:
     rows = product(x.shape[:-1])
     columns, depth = weight.shape
     assert isinstance(columns, int) and isinstance(depth, int)
-    finish = epilogue(frame, node)
+    finish, tile = epilogue(frame, node), integer_tile(target)
+    frame.notes.append(tile.note)
     gemm_dot(m=frame.size(rows), n=columns, k=depth, panels=frame.access.buffers[weight.node.inputs[0]],
              load=lambda i, k: frame.access.load(x, ((rows, i), (depth, k))),
-             store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=integer_tile(target))
+             store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=tile)
