@@ -99,7 +99,7 @@ def _integers(dtype: DType, shape: tuple[int, ...], generator: np.random.Generat
     info = np.iinfo(dtype.numpy)
     low = 0 if dtype.kind == "uint" else -9
     x = generator.integers(low, 10, shape).astype(dtype.numpy)
-    kind = generator.choice(("small", "ends", "whole"), p=(1, 0, 0) if not trial else (0.5, 0.3, 0.2))
+    kind = generator.choice(("small", "ends", "whole"), p=(1, 0, 0) if not trial else (0.35, 0.5, 0.15))
     if kind == "small":
         return x
     if kind == "whole":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.maker import EVERY, FILLS, FLOATS, INTEGERS, Maker, Skip, is_bounded
+from tests.passes.random_models import Maker as Model
 from tgraph.ir.dtypes import bool_, f32, i32, i64
 from tgraph.ir.types import TensorType
 from tgraph.ir.values import Value
@@ -261,6 +262,17 @@ def heads(m: Maker) -> Any:
     mask = m.leaf(TensorType(bool_, (batch, length))) if m.chance(0.5) else None
     y = b.attention(q, k, v, mask, causal=m.chance(0.4), empty_row=m.random.choice(("zero", "uniform", "nan")))
     return b.add(x, b.reshape(b.transpose(y, perm=(0, 2, 1, 3)), shape=x.shape))
+
+
+@idiom
+def model(m: Maker) -> Any:
+    """What the tests of the passes are made of (tests/passes/random_models.py), on values f32[B, S, 8] of its own."""
+    if m.model is None:
+        m.model = Model(m.random, m.graph)
+    before = len(m.model.values)
+    for _ in range(m.random.randint(1, 3)):
+        m.model.piece()
+    return m.model.values[before:]
 
 
 @idiom

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike, as_symbol, compare, dim, symbols
-from tgraph.ir.dtypes import DTYPES, DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
+from tgraph.ir.dtypes import DTYPES, DType, bf16, f16, f32, f64, i8, i32, i64, u8
 from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
 from tgraph.ir.rules import collect_constraints
@@ -37,6 +38,8 @@ class Maker:
         self.b = Builder(self.graph)
         self.values: list[Value] = []
         self.counts = 0  # dims that only a run knows
+        self.model: Any = None
+        self.favourite: Any = None  # a value that is read more often than others
         self.float = generator.choices(FLOATS, (12, 14, 60, 14))[0]  # the type of most values
         dims: list[DimLike] = [dim("B"), dim("S", min=1, max=64), dim("L", min=4, max=9)]
         static = [0 if generator.random() < 0.03 else generator.choice(STATIC) for _ in range(3)]
@@ -95,6 +98,10 @@ class Maker:
     def pick(self, among: Sequence[DType] = EVERY, least: int = 0, accept: Callable[[Value], bool] = lambda v: True) -> Value:
         """A value that is there, the later ones more often; or a new leaf."""
         found = [v for v in self.values if v.dtype in among and v.type.rank >= least and accept(v)]
+        if self.chance(0.1) and self.values:
+            self.favourite = self.random.choice(self.values)
+        if self.favourite in found and self.chance(0.25):
+            return self.favourite
         if found and self.chance(0.85):
             return self.random.choice(found[-4:] if self.chance(0.5) else found)
         return self.new(self.leaf(TensorType(self.dtype(among), self.shape(least))), accept)

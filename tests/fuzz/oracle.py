@@ -1,8 +1,8 @@
 """What a program may give: the reference at the precision of its types, and what rounding makes of it.
 
-A result is right where it is near the reference. Where it is not, the reference is run again with every rounding moved
-by a few units in the last place, as Monte Carlo arithmetic does it (Parker 1997): what lies within the results of those
-runs is the fault of the program, not of the compiler, and counts as ill-conditioned. Nothing else is excused: the signs of infinities, NaN,
+A result is right where it is near the reference. Where it is not, the reference is run again with every rounding moved by a
+few units in the last place, as Monte Carlo arithmetic does it (Parker 1997): what lies within the results of those runs is
+the fault of the program, not of the compiler, and counts as ill-conditioned. Nothing else is excused: infinities, NaN,
 integers and booleans must be those of one of the runs.
 """
 
@@ -100,7 +100,7 @@ class Expectation:
         total = excused = 0
         for name, value in self.graph.outputs:
             y, r = found[name], self.faithful[name]
-            if y.shape != r.shape or not self.wide and y.dtype != value.dtype.numpy:
+            if y.shape != r.shape or (not self.wide and y.dtype != value.dtype.numpy):
                 return f"output {name} is {y.dtype}{list(y.shape)}, not {r.dtype}{list(r.shape)}", total, excused
             allowed = 1e-8 if self.wide else precision(value)
             total += y.size
@@ -153,6 +153,8 @@ def within(y: np.ndarray, runs: Sequence[np.ndarray], allowed: float) -> np.ndar
         width = np.where(np.isfinite(high - low), high - low, 0.0)
         margin = allowed * np.maximum(1.0, np.minimum(np.abs(low), np.abs(high))) + SPREAD * width
         between = (a >= low - np.where(np.isfinite(low), margin, 0)) & (a <= high + np.where(np.isfinite(high), margin, 0))
+        if not dtype_of(runs[0]).is_float:  # float64 does not tell all integers apart
+            between &= (width > 0) | (y == runs[0])
         return np.asarray(between | (np.isnan(a) & np.isnan(many).any(axis=0)))
 
 

@@ -51,8 +51,9 @@ def strategy(op: Op) -> Strategy:
     if op.name in WRITTEN:
         return WRITTEN[op.name]
     choices = CHOICES.get(op.name, {})
-    types = accepted(op.infer, len(op.operands)) if op.elementwise and not op.variadic else []
-    if not types or any(d is REQUIRED or name not in choices for name, d in op.attributes.items()):
+    known = all(default is not REQUIRED and name in choices for name, default in op.attributes.items())
+    types = accepted(op.infer, len(op.operands)) if known and op.elementwise and not op.variadic else []
+    if not types:
         raise LookupError(f"op {op.name} has no strategy: write one in tests/fuzz/strategies.py, with all its attributes")
 
     def derived(m: Maker) -> Any:
@@ -299,7 +300,8 @@ def pad_rows(m: Maker) -> Any:
         rows = m.b.gather(m.leaf(TensorType(m.dtype(), (mask.type.size, *m.shape()[:1]))), indices)
         return m.b.pad_rows(m.b.mul(rows, rows) if rows.dtype in FLOATS else rows, m.b.number_rows(mask))
     x = m.pick(least=1, accept=lambda v: v.type.rank > 0 and isinstance(v.shape[0], int))
-    return m.b.pad_rows(x, m.b.sub(m.b.clip(m.leaf(TensorType(m.random.choice((i32, i64)), m.shape())), min=0, max=x.shape[0]), 1))
+    positions = m.b.clip(m.leaf(TensorType(m.random.choice((i32, i64)), m.shape())), min=0, max=x.shape[0])
+    return m.b.pad_rows(x, m.b.sub(positions, 1))
 
 
 @written

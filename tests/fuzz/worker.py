@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.trial import LEVELS, Finding, Outcome
+import tgraph as tg
+from tests.fuzz.trial import LEVELS, Finding, Outcome, examine
 
 LIFETIME = 250  # programs a process: executables leave mappings behind
 ALL_STEPS = (*LEVELS, "torch")
@@ -29,17 +31,16 @@ class Job:
     ops: tuple[str, ...] = ()
 
 
-def serve(connection: Connection, log: str) -> None:
+Examine = Callable[["tg.Graph", int, Sequence[str], Callable[[str], None]], Outcome]
+
+
+def serve(connection: Connection, log: str, examine: Examine) -> None:
     """The body of a worker process."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(TGRAPH_CACHE="off", TGRAPH_TUNING="off")
-    import warnings
-
-    import tgraph as tg
     from tests.fuzz.program import program
-    from tests.fuzz.trial import examine
 
     warnings.simplefilter("ignore")
     while True:
@@ -60,12 +61,14 @@ class Worker:
     """One process and the job that it does."""
 
     folder: Path
-    limit: float  # seconds for one job
+    limit: float  # seconds of CPU time for one job; ten times as many may pass on the clock
+    examine: Examine = examine
     job: Job | None = None
     step: str = ""
     text: str = ""
     nodes: int = 0
     started: float = 0.0
+    before: float = 0.0
     done: int = 0
     process: Any = field(default=None, repr=False)
     connection: Any = field(default=None, repr=False)
@@ -76,11 +79,12 @@ class Worker:
             self.close()
             context = multiprocessing.get_context("spawn")
             self.connection, theirs = context.Pipe()
-            self.process = context.Process(target=serve, args=(theirs, str(self.log)), daemon=True)
+            self.process = context.Process(target=serve, args=(theirs, str(self.log), self.examine), daemon=True)
             self.process.start()
             theirs.close()
             self.done = 0
-        self.job, self.step, self.text, self.nodes, self.started = job, "start", job.text, 0, time.monotonic()
+        self.job, self.step, self.text, self.nodes = job, "start", job.text, 0
+        self.started, self.before = time.monotonic(), self._used()
         self.done += 1
         self.connection.send(job)
 
@@ -99,17 +103,26 @@ class Worker:
                     _, self.text, self.nodes = message
                 else:
                     self.step = message
-                    self.started = self.started if message != "generation" else time.monotonic()
+                    if message == "generation":  # from here on it is the program's time, not that of imports
+                        self.started, self.before = time.monotonic(), self._used()
         except (EOFError, ConnectionResetError):
             self.process.join(5)
             return self._lost("crash", self._death())
         if not self.process.is_alive() and not self.connection.poll():
             return self._lost("crash", self._death())
-        if time.monotonic() - self.started > self.limit:
+        if self._used() - self.before > self.limit or time.monotonic() - self.started > 10 * self.limit:
             self.process.kill()
             self.process.join(5)
             return self._lost("hang", f"no end of {self.step} within {self.limit:.0f} s")
         return None
+
+    def _used(self) -> float:
+        """CPU seconds of the process so far, where the system tells (Linux); else seconds on the clock."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return time.monotonic()
 
     def _lost(self, kind: str, detail: str) -> Outcome:
         return Outcome(self.nodes, [Finding(kind, self.step.split(" ")[0], detail)])
@@ -133,9 +146,9 @@ class Worker:
 class Pool:
     """Workers that share a stream of jobs."""
 
-    def __init__(self, count: int, limit: float = 60.0):
+    def __init__(self, count: int, limit: float = 60.0, examine: Examine = examine):
         self._folder = tempfile.TemporaryDirectory(prefix="tgraph-fuzz-")
-        self.workers = [Worker(Path(self._folder.name), limit) for _ in range(count)]
+        self.workers = [Worker(Path(self._folder.name), limit, examine) for _ in range(count)]
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str, Outcome]]:
         """Each job with the text of its program and what came of it, in the order in which they end."""
