@@ -53,6 +53,9 @@ def main(programs: int, seed: int, workers: int, ops: str, out: Path | None, lim
         for done, (job, text, outcome) in enumerate(pool.run(jobs), 1):
             for failure in tally.add(job, text, outcome, torch_run.AVAILABLE):
                 seen[failure.finding.key] += 1
+                if not console.is_terminal:
+                    said = f"seed {job.seed}: {failure.finding.kind} at {failure.finding.step}: {brief(failure.finding.detail)}"
+                    print(said, flush=True)
                 if seen[failure.finding.key] <= each * (8 if failure.finding.kind == "wrong" else 1):
                     sampled.append(failure)
             progress.update(task, advance=1, description=f"programs, {tally.failed} fail")

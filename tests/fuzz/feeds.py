@@ -27,16 +27,17 @@ def generator_of(*key: object) -> np.random.Generator:
 
 def sizes_of(graph: Graph, seed: int, trial: int) -> dict[str, int]:
     """A size for each symbolic dim of the inputs, within its bounds; dims that must be equal are."""
-    leader = {}
+    leader, fixed = {}, {}
     for left, right in graph.constraints:
         a, b = as_symbol(left), as_symbol(right)
         if a is not None and b is not None:
             leader[b.name] = leader.get(a.name, a.name)
+        fixed.update({s.name: n for s, n in ((a, right), (b, left)) if s is not None and isinstance(n, int)})
     sizes = {}
     for symbol in sorted({s for i in graph.inputs for d in i.shape for s in symbols(d)}, key=lambda s: s.name):
         name = leader.get(symbol.name, symbol.name)
         size = int(generator_of(name, seed, trial).choice(SIZES[trial % len(SIZES)]))
-        sizes[symbol.name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
+        sizes[symbol.name] = fixed.get(name, max(symbol.min, size if symbol.max is None else min(size, symbol.max)))
     return sizes
 
 

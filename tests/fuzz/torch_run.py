@@ -152,7 +152,11 @@ def floor_div(x: Any, y: Any) -> Any:
 
 @meaning
 def mod(x: Any, y: Any) -> Any:
-    return torch.remainder(x, y) if x.is_floating_point() else whole(x, y, torch.remainder, None)
+    if not x.is_floating_point():
+        return whole(x, y, torch.remainder, None)
+    x, y = torch.broadcast_tensors(x, y)
+    rest = torch.fmod(x, y)  # exact, with the sign of x; torch.remainder is NaN where x / y overflows
+    return torch.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
 @meaning
