@@ -36,7 +36,11 @@ FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
 
 class Perturbed(Interpreter):
-    """A reference whose roundings are moved: all up, all down, or each at random."""
+    """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals.
+
+    What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
+    addition.
+    """
 
     def __init__(self, graph: Graph, move: float | np.random.Generator, exact: frozenset[str] = EXACT, **options: Any):
         super().__init__(graph, **options)
@@ -55,6 +59,9 @@ class Perturbed(Interpreter):
         if not dtype.is_float or not array.size:
             return array
         unit = EPSILON[f32 if operand and dtype.itemsize < 4 else dtype] if self.faithful else EPSILON[f64]
+        if isinstance(self.move, float) and not self.move:
+            smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
+            return np.where(np.abs(array) < smallest, np.zeros((), array.dtype), array) if not operand else array
         move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
         with np.errstate(all="ignore"):
             wide = array.astype(np.float64) * (1 + UNITS * unit * move)
@@ -87,7 +94,7 @@ class Expectation:
         if key not in self._members:
             exact = EXACT | FACTORS if strict else EXACT
             moves: list[Any] = [1.0, -1.0, *(np.random.default_rng(i) for i in range(1 + more))]
-            moves += [4.0, -4.0] if more else []
+            moves += [4.0, -4.0, 0.0] if more else []
             runs = [Perturbed(self.graph, m, exact, faithful=not self.wide).run(self.feeds) for m in moves]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):

@@ -86,3 +86,10 @@ def test_half_precisions_may_be_kept_in_f32() -> None:
     expected = expectation(lambda x: (x + 1000.0) - 1000.0, [0.3], tg.f16)
     assert verdict(expected, [0.5]) is None and verdict(expected, [0.3]) is None
     assert verdict(expected, [3.0]) is not None
+
+
+def test_functions_may_drop_denormals_and_moves_may_not() -> None:
+    expected = expectation(lambda x: tg.exp(x) * 1e38 * 1e4, [-96.0])
+    assert expected.faithful["output"] > 1 and verdict(expected, [0.0]) is None
+    kept = expectation(lambda x: tg.transpose(x) * 1e38 * 1e4, [1e-41])
+    assert verdict(kept, [0.0], strict=True) is not None
