@@ -31,12 +31,15 @@ EXACT = frozenset({
     "pad_rows", "number_rows", "zero_padding", "unpack", "expand", "reshape", "squeeze", "transpose", "unsqueeze", "concat",
     "pad", "slice", "split", "reduce_max", "reduce_min", "argmax", "integer_linear", "quantize_rows",
 })
+# Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open.
+EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min"})
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
 
 class Perturbed(Interpreter):
-    """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals.
+    """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals, and
+    gives zeros its own sign where an op may choose.
 
     What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
     addition.
@@ -48,11 +51,17 @@ class Perturbed(Interpreter):
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
-            return super().apply(node, operands, sizes)
+            return tuple(self._zeros(node, r) for r in super().apply(node, operands, sizes))
         if not node.op.elementwise:  # sums and the like: the error of an operand, so that cancellation shows
             operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
         results = super().apply(node, operands, sizes)
         return tuple(self.moved(r, v.dtype) for r, v in zip(results, node.results))
+
+    def _zeros(self, node: Node, array: np.ndarray) -> np.ndarray:
+        """Zeros of the sign that a run without moves has."""
+        if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or not isinstance(self.move, float) or self.move:
+            return array
+        return np.where(array == 0, np.asarray(self.move, array.dtype), array)
 
     def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
         """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
@@ -94,7 +103,7 @@ class Expectation:
         if key not in self._members:
             exact = EXACT | FACTORS if strict else EXACT
             moves: list[Any] = [1.0, -1.0, *(np.random.default_rng(i) for i in range(1 + more))]
-            moves += [4.0, -4.0, 0.0] if more else []
+            moves += [4.0, -4.0, 0.0, -0.0] if more else []
             runs = [Perturbed(self.graph, m, exact, faithful=not self.wide).run(self.feeds) for m in moves]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):

@@ -93,3 +93,11 @@ def test_functions_may_drop_denormals_and_moves_may_not() -> None:
     assert expected.faithful["output"] > 1 and verdict(expected, [0.0]) is None
     kept = expectation(lambda x: tg.transpose(x) * 1e38 * 1e4, [1e-41])
     assert verdict(kept, [0.0], strict=True) is not None
+
+
+def test_the_sign_of_zero_is_open_where_two_meet() -> None:
+    expected = expectation(lambda x: 1.0 / tg.relu(x), [-0.0, 0.0, 1.0])
+    for found in ([np.inf, np.inf, 1.0], [-np.inf, np.inf, 1.0]):
+        assert verdict(expected, found) is None
+    assert verdict(expected, [-np.inf, np.inf, -1.0]) is not None
+    assert verdict(expectation(lambda x: 1.0 / (x + 0.0), [0.0]), [-np.inf]) is not None

@@ -155,7 +155,9 @@ def mod(x: Any, y: Any) -> Any:
     if not x.is_floating_point():
         return whole(x, y, torch.remainder, None)
     x, y = torch.broadcast_tensors(x, y)
-    rest = torch.fmod(x, y)  # exact, with the sign of x; torch.remainder is NaN where x / y overflows
+    rest = torch.fmod(x, y)  # exact, with the sign of x
+    lost = torch.isfinite(x) & (y != 0) & torch.isnan(rest) & ~torch.isnan(y)  # PyTorch's is NaN where x / y overflows
+    rest[lost] = torch.tensor([math.fmod(a, b) for a, b in zip(x[lost].tolist(), y[lost].tolist())], dtype=x.dtype)
     return torch.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
