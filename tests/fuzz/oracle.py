@@ -39,19 +39,23 @@ FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
 class Perturbed(Interpreter):
     """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals, and
-    gives zeros its own sign where an op may choose.
+    gives zeros its own sign where an op may choose. None computes within an op in float64, and rounds its results alone.
 
     What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
     addition.
     """
 
-    def __init__(self, graph: Graph, move: float | np.random.Generator, exact: frozenset[str] = EXACT, **options: Any):
+    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, **options: Any):
         super().__init__(graph, **options)
         self.move, self.exact = move, exact
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
             return tuple(self._zeros(node, r) for r in super().apply(node, operands, sizes))
+        if self.move is None:  # better than asked for, as fused multiplications and sums in a wider type are
+            wide = [o if o is None or v is None or not v.dtype.is_float else o.astype(np.float64)
+                    for o, v in zip(operands, node.operands)]
+            return super().apply(node, wide, sizes)
         if not node.op.elementwise:  # sums and the like: the error of an operand, so that cancellation shows
             operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
         results = super().apply(node, operands, sizes)
@@ -71,6 +75,7 @@ class Perturbed(Interpreter):
         if isinstance(self.move, float) and not self.move:
             smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
             return np.where(np.abs(array) < smallest, np.zeros((), array.dtype), array) if not operand else array
+        assert self.move is not None
         move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
         with np.errstate(all="ignore"):
             wide = array.astype(np.float64) * (1 + UNITS * unit * move)
@@ -103,7 +108,7 @@ class Expectation:
         if key not in self._members:
             exact = EXACT | FACTORS if strict else EXACT
             moves: list[Any] = [1.0, -1.0, *(np.random.default_rng(i) for i in range(1 + more))]
-            moves += [4.0, -4.0, 0.0, -0.0] if more else []
+            moves += [4.0, -4.0, 0.0, -0.0, None] if more else []
             runs = [Perturbed(self.graph, m, exact, faithful=not self.wide).run(self.feeds) for m in moves]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):

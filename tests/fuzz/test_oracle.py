@@ -101,3 +101,11 @@ def test_the_sign_of_zero_is_open_where_two_meet() -> None:
         assert verdict(expected, found) is None
     assert verdict(expected, [-np.inf, np.inf, -1.0]) is not None
     assert verdict(expectation(lambda x: 1.0 / (x + 0.0), [0.0]), [-np.inf]) is not None
+
+
+def test_an_op_may_compute_in_a_wider_type() -> None:
+    """As fused multiplications do: 3e38 * 2 - 3e38 is 3e38 with one rounding, infinite with two."""
+    expected = expectation(lambda x: tg.rotary(x, np.float32([[2.0]]), np.float32([[1.0]])), [[3e38, 3e38]])
+    assert np.isinf(expected.faithful["output"]).all()
+    assert verdict(expected, [[3e38, np.inf]]) is None
+    assert verdict(expected, [[2e38, np.inf]]) is not None
