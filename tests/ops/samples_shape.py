@@ -103,6 +103,7 @@ def pieces() -> list[Sample]:
         sample("pad", "both", lambda x: tg.pad(x, before=(1, 0), after=(0, 2), value=-1.5), {"x": tg.f32[B, 3]},
                lambda x: np.vstack([np.full(5, -1.5), np.column_stack([x, np.full((len(x), 2), -1.5)])])),
         sample("pad", "nothing", lambda x: tg.pad(x, before=(0, 0), after=(0, 0)), {"x": tg.f32[B, 3]}, lambda x: x),
+        sample("pad", "rank0", lambda x: tg.pad(x, before=(), after=(), value=4.0), {"x": tg.f32[()]}, lambda x: x),
         sample("pad", "empty", lambda x: tg.pad(x, before=(2, 1), after=(0, 0), value=4.0), {"x": tg.f32[0, 2]},
                lambda x: np.full((2, 3), 4.0)),
         sample("pad", "symbolic", lambda x: tg.pad(x, before=(0, x.shape[0]), after=(1, 0)), {"x": tg.f32[B, S]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -22,46 +23,46 @@ H = 8  # hidden size of all values
 class Maker:
     """Adds one piece after another; every piece takes and gives values f32[B, S, H]."""
 
-    def __init__(self, draw: Any):
-        self.draw = draw
-        self.graph = Graph("random")
+    def __init__(self, generator: random.Random, graph: Graph | None = None):
+        self.random = generator
+        self.graph = Graph("random") if graph is None else graph
         self.values: list[Value] = [self.graph.input("x", f32[B, S, H])]
-        self.mask = self.graph.input("mask", bool_[B, S]) if draw(st.booleans()) else None
+        self.mask = self.graph.input("mask", bool_[B, S]) if self.flag() else None
         self.b = Builder(self.graph)
         self.made = 0
         self.functions: dict[str, Graph] = {}
 
     def piece(self) -> None:
-        kind = self.draw(st.sampled_from(PIECES))
+        kind = self.random.choice(PIECES)
         self.made += 1
         self.b = Builder(self.graph, Provenance((f"piece.{self.made}.{kind}",), (Location("random.py", self.made),)))
-        made = getattr(self, kind)(self.draw(st.sampled_from(self.values)))
+        made = getattr(self, kind)(self.random.choice(self.values))
         self.values += made if isinstance(made, list) else [made]
 
     def flag(self) -> bool:
-        return bool(self.draw(st.booleans()))
+        return self.random.random() < 0.5
 
     def weight(self, *shape: int) -> Value:
-        name = self.draw(st.sampled_from(["a", "b", "c"])) if self.flag() else f"w{self.made}.{len(self.graph.parameters)}"
+        name = self.random.choice(["a", "b", "c"]) if self.flag() else f"w{self.made}.{len(self.graph.parameters)}"
         return self.graph.parameter(f"{name}{'x'.join(map(str, shape))}", f32[shape])
 
     # Pieces
 
     def unary(self, x: Value) -> Value:
-        op = self.draw(st.sampled_from(["relu", "tanh", "sigmoid", "neg", "abs", "gelu", "silu", "softplus"]))
+        op = self.random.choice(["relu", "tanh", "sigmoid", "neg", "abs", "gelu", "silu", "softplus"])
         return getattr(self.b, op)(x)
 
     def binary(self, x: Value) -> Value:
-        y = self.draw(st.sampled_from(self.values))
-        return getattr(self.b, self.draw(st.sampled_from(["add", "sub", "mul", "maximum"])))(self.b.tanh(x), y)
+        y = self.random.choice(self.values)
+        return getattr(self.b, self.random.choice(["add", "sub", "mul", "maximum"]))(self.b.tanh(x), y)
 
     def scalar(self, x: Value) -> Value:
-        number = self.draw(st.sampled_from([0.0, 1.0, -1.0, 0.5, 2.0, 0.125]))
-        op = self.draw(st.sampled_from(["add", "sub", "mul"] + (["div"] if number else [])))
+        number = self.random.choice([0.0, 1.0, -1.0, 0.5, 2.0, 0.125])
+        op = self.random.choice(["add", "sub", "mul"] + (["div"] if number else []))
         return getattr(self.b, op)(x, number) if self.flag() or op in ("sub", "div") else getattr(self.b, op)(number, x)
 
     def constant(self, x: Value) -> Value:
-        factor = self.b.constant(np.float32(self.draw(st.sampled_from([1, 2, -3]))))
+        factor = self.b.constant(np.float32(self.random.choice([1, 2, -3])))
         c = self.b.mul(np.linspace(-1, 1, H, dtype=np.float32), factor)
         return self.b.add(x, c) if self.flag() else self.b.mul(x, c)
 
@@ -72,10 +73,10 @@ class Maker:
         return self.b.add(y, self.weight(H)) if self.flag() else y
 
     def parallel_products(self, x: Value) -> list[Value]:
-        return [self.product(x) for _ in range(self.draw(st.integers(2, 3)))]
+        return [self.product(x) for _ in range(self.random.randint(2, 3))]
 
     def softmax(self, x: Value) -> Value:
-        axis = self.draw(st.sampled_from([-1, -2]))
+        axis = self.random.choice([-1, -2])
         if self.flag():
             return self.b.softmax(x, axis=axis)
         shifted = self.b.sub(x, self.b.reduce_max(x, axes=(axis,), keepdims=True)) if self.flag() else self.b.tanh(x)
@@ -83,7 +84,7 @@ class Maker:
         return self.b.div(e, self.b.reduce_sum(e, axes=(axis,), keepdims=True))
 
     def layer_norm(self, x: Value) -> Value:
-        epsilon = self.draw(st.sampled_from([1e-12, 1e-5, 0.5]))
+        epsilon = self.random.choice([1e-12, 1e-5, 0.5])
         if self.flag():
             return self.b.layer_norm(x, self.weight(H), self.weight(H), epsilon=epsilon)
         mean = self.b.reduce_mean(x, axes=(-1,), keepdims=True)
@@ -113,7 +114,7 @@ class Maker:
 
     def moved(self, x: Value) -> Value:
         """There and back, or only looking so."""
-        kind = self.draw(st.integers(0, 4))
+        kind = self.random.randint(0, 4)
         b = self.b
         if kind == 0:
             return b.reshape(b.reshape(x, shape=(B * S, H)), shape=(B, S, H))
@@ -123,7 +124,7 @@ class Maker:
             return b.reshape(b.transpose(x, perm=(0, 1, 2)), shape=(B, S, H))
         if kind == 3:
             return b.squeeze(b.unsqueeze(x, axes=(1,)), axes=(1,))
-        return b.cast(b.cast(x, dtype=self.draw(st.sampled_from([f16, f64, f32]))), dtype=f32)
+        return b.cast(b.cast(x, dtype=self.random.choice([f16, f64, f32])), dtype=f32)
 
     def cut(self, x: Value) -> Value:
         if self.flag():
@@ -140,7 +141,7 @@ class Maker:
         return self.b.where(self.b.unsqueeze(self.mask, axes=(2,)), x, self.b.constant(np.float32(0)))
 
     def attention(self, x: Value) -> Value:
-        heads = self.draw(st.sampled_from([1, 2]))
+        heads = self.random.choice([1, 2])
         size = H // heads
         b = self.b
         q, k, v = (b.transpose(b.reshape(self.product(x), shape=(B, S, heads, size)), perm=(0, 2, 1, 3)) for _ in range(3))
@@ -186,7 +187,7 @@ class Maker:
 
     def called(self, x: Value) -> Value:
         """A function of a product, softmax or SiLU that is spelled out; several calls may share it."""
-        kind = self.draw(st.sampled_from(["product", "softmax", "silu"]))
+        kind = self.random.choice(["product", "softmax", "silu"])
         if kind not in self.functions:
             function = self.functions[kind] = Graph(kind)
             inner = Builder(function)
@@ -203,7 +204,7 @@ class Maker:
         return self.b.call(x, *more, function=self.functions[kind])
 
     def residual(self, x: Value) -> Value:
-        return self.layer_norm(self.b.add(x, self.draw(st.sampled_from(self.values))))
+        return self.layer_norm(self.b.add(x, self.random.choice(self.values)))
 
 
 PIECES = sorted(name for name in vars(Maker) if not name.startswith("_") and name not in ("piece", "flag", "weight"))
@@ -212,9 +213,10 @@ PIECES = sorted(name for name in vars(Maker) if not name.startswith("_") and nam
 @st.composite
 def models(draw: Any) -> Graph:
     """A valid graph of a few pieces, of which not all reach an output."""
-    maker = Maker(draw)
-    for _ in range(draw(st.integers(1, 6))):
+    generator = draw(st.randoms(use_true_random=True))  # a seed is what hypothesis draws
+    maker = Maker(generator)
+    for _ in range(generator.randint(1, 6)):
         maker.piece()
-    chosen = draw(st.lists(st.sampled_from(maker.values), min_size=1, max_size=2))
+    chosen = generator.choices(maker.values, k=generator.randint(1, 2))
     maker.graph.set_outputs((f"y{i}", value) for i, value in enumerate([maker.values[-1], *chosen[1:]]))
     return maker.graph

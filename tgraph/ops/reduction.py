@@ -125,7 +125,13 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 @cumsum.reference
 def _(x, *, axis, exclusive):  # type: ignore[no-untyped-def]
     total = np.cumsum(x, axis=axis, dtype=x.dtype)
-    return total - x if exclusive else total
+    if not exclusive or not x.shape[axis]:
+        return total
+    # not total - x: the element left out may be infinite, or so large that the others are lost beside it
+    before = np.zeros_like(total)
+    tail, head = (np.moveaxis(a, axis, 0) for a in (before, total))
+    tail[1:] = head[:-1]
+    return before
 
 
 @cumsum.cost

@@ -185,4 +185,6 @@ def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...
 
 @pad.reference
 def _(x, *, before, after, value):  # type: ignore[no-untyped-def]
+    if not x.ndim:  # a number has no axis to pad, and np.pad refuses no axes
+        return x
     return np.pad(x, list(zip(before, after)), constant_values=np.asarray(value).astype(x.dtype))

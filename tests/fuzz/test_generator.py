@@ -1,0 +1,119 @@
+"""The generator knows every op, says all that it can say, and says the same each time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from tests.fuzz import torch_run
+from tests.fuzz.feeds import TRIALS, feeds_of
+from tests.fuzz.idioms import IDIOMS
+from tests.fuzz.maker import EVERY
+from tests.fuzz.program import program
+from tests.fuzz.strategies import strategy
+from tests.fuzz.trial import examine
+from tgraph.ir.registry import OPS, Op, get_op
+
+get_op("add")
+BUILT_IN = sorted(name for name, op in OPS.items() if op.infer.__module__.startswith("tgraph.ops"))
+PROGRAMS = range(120)
+
+
+@pytest.fixture(scope="module")
+def programs() -> list[tg.Graph]:
+    return [program(seed) for seed in PROGRAMS]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_an_op_occurs_with_all_its_attributes_and_operands(name: str) -> None:
+    """In programs of that op alone: each attribute has more than one value, each optional operand is there and is not."""
+    op, seen, present = OPS[name], defaultdict(set), defaultdict(set)
+    for seed in range(60):
+        for node in program(seed, [name]).nodes:
+            if node.op is op:
+                for key, value in node.attrs.items():
+                    seen[key].add(str(value))
+                for operand, value in zip(op.operands, node.operands):
+                    present[operand.name].add(value is not None)
+    assert set(seen) >= set(op.attributes) and present.keys() >= {o.name for o in op.operands if not o.variadic}, "never applied"
+    assert [key for key in op.attributes if len(seen[key]) < 2] == []
+    assert [o.name for o in op.operands if o.optional and len(present[o.name]) < 2] == []
+
+
+def test_a_new_op_needs_a_strategy() -> None:
+    def takes_words(x: tg.TensorType, *, words: str) -> tg.TensorType:
+        """Something new."""
+        return x
+
+    def reads_neighbours(x: tg.TensorType, *, reach: int = 1) -> tg.TensorType:
+        """Something else."""
+        return x
+
+    for op in (Op(takes_words, "takes_words", elementwise=True), Op(reads_neighbours, "reads_neighbours")):
+        with pytest.raises(LookupError, match=f"op {op.name} has no strategy"):
+            strategy(op)
+
+    def half(x: tg.TensorType) -> tg.TensorType:
+        """A new elementwise op needs none."""
+        return x
+
+    assert callable(strategy(Op(half, "half", elementwise=True)))
+
+
+def test_a_seed_is_a_program(programs: list[tg.Graph]) -> None:
+    for seed in (0, 7, 99):
+        again = program(seed)
+        assert str(again) == str(programs[seed])
+        for trial in range(TRIALS):
+            one, other = feeds_of(programs[seed], seed, trial), feeds_of(tg.parse(str(again)), seed, trial)
+            assert all(np.array_equal(one[k].view(np.uint8) if one[k].ndim else one[k], other[k].view(np.uint8) if one[k].ndim
+                                      else other[k], equal_nan=one[k].ndim == 0 and one[k].dtype.kind == "f") for k in one)
+
+
+def test_programs_are_sound(programs: list[tg.Graph]) -> None:
+    """They verify, are their own text, and the reference runs them on most sets of inputs."""
+    trials = skipped = 0
+    for seed, graph in zip(PROGRAMS, programs):
+        tg.verify(graph)
+        outcome = examine(graph, seed, ())
+        assert outcome.findings == [], f"seed {seed}\n{graph}"
+        trials, skipped = trials + outcome.trials, skipped + outcome.skipped
+    assert skipped < trials / 20
+
+
+def test_programs_have_what_back_ends_trip_over(programs: list[tg.Graph]) -> None:
+    values = [v for g in programs for n in g.nodes for v in n.results]
+    assert {v.dtype for v in values} == set(EVERY)
+    assert {n.op.name for g in programs for n in g.nodes} >= set(BUILT_IN) - {"unpack_panels", "call"}
+    sizes = {d for v in values for d in v.shape}
+    assert {0, 1, 33} <= sizes and {"B", "S", "L"} <= {str(d) for d in sizes}
+    assert sum(len(v.uses) > 2 for v in values) > len(values) / 30  # shared values
+    assert max(len(g) for g in programs) > 50 and sum(len(g) < 10 for g in programs) > 20
+    assert {v.type.rank for v in values} >= {0, 1, 2, 3, 4}
+    assert len(IDIOMS) > 15
+
+
+def test_inputs_are_hard_by_rule(programs: list[tg.Graph]) -> None:
+    feeds = [a for seed, g in zip(PROGRAMS, programs) for t in (1, 2) for a in feeds_of(g, seed, t).values()]
+    floats = np.concatenate([a.ravel() for a in feeds if a.dtype == np.float32])
+    assert np.isnan(floats).any() and (floats == np.inf).any() and (floats == -np.inf).any()
+    assert (np.signbit(floats) & (floats == 0)).any() and (floats == np.finfo(np.float32).min).any()
+    assert ((floats != 0) & (np.abs(floats) < np.finfo(np.float32).tiny)).any()
+    for dtype in (np.int8, np.int32, np.int64):
+        integers = np.concatenate([a.ravel() for a in feeds if a.dtype == dtype])
+        assert {np.iinfo(dtype).min, np.iinfo(dtype).max, 0, -1} <= set(integers.tolist())
+    calm = [a for seed, g in zip(PROGRAMS, programs) for a in feeds_of(g, seed, 0).values() if a.dtype.kind == "f"]
+    assert all(np.isfinite(a).all() for a in calm)
+
+
+@pytest.mark.skipif(not torch_run.AVAILABLE, reason="PyTorch is not installed")
+def test_the_reference_is_what_pytorch_computes(programs: list[tg.Graph]) -> None:
+    unmapped = set()
+    for seed, graph in zip(PROGRAMS, programs):
+        outcome = examine(graph, seed, ("torch",))
+        assert outcome.findings == [], f"seed {seed}\n{graph}"
+        unmapped |= set(outcome.unmapped)
+    assert unmapped <= {"quantize_rows"}  # it has a meaning in f32 only

@@ -1,0 +1,111 @@
+"""What the comparison sees, and what it excuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from tests.fuzz.oracle import EXACT, FACTORS, Expectation
+from tgraph.ir.registry import OPS, get_op
+from tgraph.reference.interpreter import Interpreter
+
+get_op("add")
+
+
+def expectation(build: Callable[..., Any], x: Any, dtype: tg.DType = tg.f32) -> Expectation:
+    array = np.asarray(x, dtype.numpy)
+    graph = tg.trace(build, x=dtype[array.shape])
+    return Expectation(graph, {"x": array}, Interpreter(graph, faithful=True).run({"x": array}))
+
+
+def verdict(expected: Expectation, found: Any, strict: bool = False) -> str | None:
+    name, value = expected.graph.outputs[0]
+    return expected.difference({name: np.asarray(found, value.dtype.numpy)}, strict)[0]
+
+
+def test_the_lists_name_ops_that_there_are() -> None:
+    assert set(OPS) >= EXACT | FACTORS
+
+
+def test_a_result_off_by_more_than_the_tolerance_is_found() -> None:
+    expected = expectation(lambda x: tg.exp(x) * 2.0, [0.0, 1.0])
+    right = expected.faithful["output"]
+    assert verdict(expected, right * (1 + 1e-6)) is None
+    assert "output (1 of 2 elements): [1] is" in str(verdict(expected, right + np.float32([0, 1e-3])))
+
+
+@pytest.mark.parametrize("found", [[np.nan, 1.0], [np.inf, 0.0], [-np.inf, 1.0]])
+def test_infinities_and_nan_have_their_places(found: list[float]) -> None:
+    expected = expectation(lambda x: tg.exp(x), [np.inf, 0.0])
+    assert verdict(expected, [np.inf, 1.0]) is None
+    assert verdict(expected, found) is not None
+
+
+def test_small_elements_beside_a_large_one_count() -> None:
+    """`tg.check` measures by the largest of an output; here each element stands for itself."""
+    expected = expectation(lambda x: x * 3.0, [1e30, 1.0])
+    assert verdict(expected, [3e30, 3.1]) is not None
+
+
+def test_sums_of_floats_keep_their_order() -> None:
+    expected = expectation(lambda x: (x + 1e8) - 1e8, [1.3, 3.0])
+    assert verdict(expected, [0.0, 0.0]) is None
+    assert verdict(expected, [1.3, 3.0]) is not None  # what the reals would give
+    nan = expectation(lambda x: x - x, [np.nan, np.inf, 1.0])
+    assert verdict(nan, [0.0, 0.0, 0.0]) is not None
+
+
+def test_what_rounding_decides_is_excused_and_counted() -> None:
+    expected = expectation(lambda x: (tg.tanh(x) - 0.7615942) * 1e8, [1.0])  # tanh 1 = 0.76159416: cancellation
+    assert expected.difference({"output": expected.faithful["output"] + np.float32(9.0)}, False) == (None, 1, 1)
+    assert verdict(expected, [1e6]) is not None
+    step = expectation(lambda x: tg.floor(tg.exp(tg.log(x))), [3.0, 3.5])
+    assert verdict(step, [2.0, 3.0]) is None
+    assert verdict(step, [3.0, 2.0]) is not None
+
+
+def test_factors_are_regrouped_above_level_0_only() -> None:
+    expected = expectation(lambda x: tg.floor(x * 3.0), [1 / 3])
+    other = expected.faithful["output"] - 1
+    assert verdict(expected, other) is None
+    assert verdict(expected, other, strict=True) is not None
+
+
+def test_integers_and_booleans_are_exact() -> None:
+    expected = expectation(lambda x: x // 2, [2**62 + 2, -3], tg.i64)
+    assert verdict(expected, [2**61 + 1, -2]) is None
+    assert verdict(expected, [2**61, -2]) is not None  # closer than float64 tells apart
+    assert verdict(expectation(lambda x: x > 0.0, [np.nan, 1.0]), [True, True]) is not None
+
+
+def test_half_precisions_may_be_kept_in_f32() -> None:
+    expected = expectation(lambda x: (x + 1000.0) - 1000.0, [0.3], tg.f16)
+    assert verdict(expected, [0.5]) is None and verdict(expected, [0.3]) is None
+    assert verdict(expected, [3.0]) is not None
+
+
+def test_functions_may_drop_denormals_and_moves_may_not() -> None:
+    expected = expectation(lambda x: tg.exp(x) * 1e38 * 1e4, [-96.0])
+    assert expected.faithful["output"] > 1 and verdict(expected, [0.0]) is None
+    kept = expectation(lambda x: tg.transpose(x) * 1e38 * 1e4, [1e-41])
+    assert verdict(kept, [0.0], strict=True) is not None
+
+
+def test_the_sign_of_zero_is_open_where_two_meet() -> None:
+    expected = expectation(lambda x: 1.0 / tg.relu(x), [-0.0, 0.0, 1.0])
+    for found in ([np.inf, np.inf, 1.0], [-np.inf, np.inf, 1.0]):
+        assert verdict(expected, found) is None
+    assert verdict(expected, [-np.inf, np.inf, -1.0]) is not None
+    assert verdict(expectation(lambda x: 1.0 / (x + 0.0), [0.0]), [-np.inf]) is not None
+
+
+def test_an_op_may_compute_in_a_wider_type() -> None:
+    """As fused multiplications do: 3e38 * 2 - 3e38 is 3e38 with one rounding, infinite with two."""
+    expected = expectation(lambda x: tg.rotary(x, np.float32([[2.0]]), np.float32([[1.0]])), [[3e38, 3e38]])
+    assert np.isinf(expected.faithful["output"]).all()
+    assert verdict(expected, [[3e38, np.inf]]) is None
+    assert verdict(expected, [[2e38, np.inf]]) is not None
