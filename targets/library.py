@@ -19,7 +19,10 @@ COMPILERS = ("g++", "clang++", "c++")
 
 @dataclass(frozen=True)
 class Library:
-    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for."""
+    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for.
+
+    The code goes when the last one that holds the module does: a virtual machine, a function of it, this.
+    """
 
     loaded: Any = None
     image: np.ndarray | None = None
@@ -54,13 +57,13 @@ def find_compiler() -> str | None:
 
 def _load(image: np.ndarray) -> Any:
     """The module of a library with these bytes. The file that the system loads it from is gone as soon as it is mapped."""
-    from targets.tvm_api import tvm
+    from targets.tvm_api import load_library
 
     descriptor, name = tempfile.mkstemp(suffix=".so")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(image.data)
-        return tvm.runtime.load_module(name)
+        return load_library(name)
     finally:
         os.unlink(name)
 

@@ -23,8 +23,8 @@ from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal, structural_walk
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version",
-           "valid_cpus"]
+           "load_library", "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi",
+           "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
@@ -58,6 +58,15 @@ def cpu_features(mcpu: str) -> frozenset[str]:
 def relax_passes() -> list[tvm.transform.Pass]:
     """TVM's passes from Relax functions in the low form of `lower.py` to its virtual machine."""
     return [relax.transform.LowerRuntimeBuiltin(), relax.transform.VMShapeLower(), relax.transform.AttachGlobalSymbol()]
+
+
+def load_library(path: str) -> tvm.runtime.Module:
+    """The module of a shared library; the system unmaps the library when nobody holds the module or a function of it.
+
+    (By default TVM holds every module that was ever loaded, for the sake of objects that a library's own code made and has to
+    delete. Our kernels make none.)
+    """
+    return tvm_ffi.load_module(path, keep_module_alive=False)
 
 
 def int64(value: int) -> Expr:
