@@ -21,16 +21,20 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal, structural_walk
+from tvm_ffi.error import register_error
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "cpu_features", "host_cpu", "int64",
-           "load_library", "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi",
-           "tvm_version", "valid_cpus"]
+           "load_library", "machine_code_modules", "prim_value", "reads_memory", "relax", "relax_passes", "structural_equal",
+           "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
 
 
 # LLVM lists advice on how to schedule beside the instruction sets
 TUNING = ("fast-", "slow-", "false-deps-", "prefer-", "avoid-", "tuning", "branchfusion", "macrofusion", "sbb-dep-breaking",
           "idivl-to-divb", "idivq-to-divl", "vzeroupper", "nopl", "no-bypass-delay", "ermsb", "fsrm", "allow-light-256-bit",
           "pad-short-functions", "faster-", "lea-", "use-", "soft-float", "64bit-mode", "adx-tuning", "inline-asm-")
+
+# An interrupt that comes in a function that TVM called passes through TVM as what it is.
+register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
 def tvm_version() -> str:
@@ -67,6 +71,18 @@ def load_library(path: str) -> tvm.runtime.Module:
     delete. Our kernels make none.)
     """
     return tvm_ffi.load_module(path, keep_module_alive=False)
+
+
+def machine_code_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:
+    """A module as others that LLVM can write out: its machine code, and as data what it imports besides."""
+    from tvm.runtime import _ffi_api
+
+    module = getattr(module, "mod", module)  # of an executable that was just built
+    found = module._collect_dso_modules()
+    if module.imports:
+        target = next(part.get_function("_get_target_string")() for part in found if part.kind == "llvm")
+        found.append(_ffi_api.ModulePackImportsToLLVM(module, False, target, ""))
+    return list(found)
 
 
 def int64(value: int) -> Expr:

@@ -59,13 +59,13 @@ assert np.array_equal(kept(x), expected) and np.array_equal(first(x), expected)
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="counts mappings as Linux shows them")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts mappings as Linux shows them")
 def test_mappings_of_dropped_executables(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TGRAPH_CACHE": str(tmp_path / "cache")}
     result = subprocess.run([sys.executable, "-c", COUNT, str(tmp_path / "x.tgc")], capture_output=True, text=True,
                             env=environment, timeout=300)
     assert result.returncode == 0, result.stderr
     for line in result.stdout.splitlines():
-        what, early, late = line.split()
+        _, early, late = line.split()
         # fewer than the five of one library in as many rounds: the allocator's own pieces of memory come and go
         assert int(late) - int(early) < 20, line
