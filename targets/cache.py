@@ -98,7 +98,7 @@ class Entry:
             self.result = CacheResult("miss", str(error))
             return None
         except (TGraphError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            warnings.warn(f"the compile cache has a damaged entry, which is compiled again: {error}", stacklevel=4)
+            warnings.warn(f"the compile cache has a damaged entry, which is compiled again: {error}", stacklevel=3)
             self.result = CacheResult("miss", "the entry was damaged")
             with contextlib.suppress(OSError):
                 self.path.unlink()
@@ -184,7 +184,7 @@ def _warn_once(kind: type[Exception], problem: str) -> None:
     if kind in _WARNED:
         return
     _WARNED.add(kind)
-    warnings.warn(f"compiled graphs are not kept for the next time ({FOLDER}=off: none is to be kept): {problem}", stacklevel=5)
+    warnings.warn(f"compiled graphs are not kept for the next time ({FOLDER}=off: none is to be kept): {problem}", stacklevel=4)
 
 
 def entries(folder: Path) -> list[tuple[Path, os.stat_result]]:

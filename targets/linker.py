@@ -1,11 +1,14 @@
 """From TVM's module to the bytes of a shared library.
 
-LLVM never writes to a disk here: where it finds no room, it ends the process.
+LLVM ends the process where it finds no room on a disk, so it writes to memory, or where there surely is room.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +22,6 @@ from tgraph.formats.disk import FULL, file_size_limit, writing
 from tgraph.ir.errors import CompileError
 
 COMPILERS = ("g++", "clang++", "c++")
-LARGEST = 1 << 30  # bytes that no object file of ours comes near: weights are not in it
 
 
 def find_compiler() -> str | None:
@@ -36,31 +38,44 @@ def link(module: Any) -> np.ndarray:
     if compiler is None:
         raise CompileError("saving a compiled graph links a shared library, which needs a C compiler; install one (Debian: "
                            "apt install g++; macOS: xcode-select --install), or name yours in the environment variable CXX")
-    objects = [_object(part) for part in machine_code_modules(module)]
-    needed = 2 * sum(len(content) for _, content in objects)  # and the library
-    with writing("the library of a compiled graph", tempfile.gettempdir(), needed), \
-            tempfile.TemporaryDirectory(prefix="tgraph-") as folder:
-        files = []
-        for number, (suffix, content) in enumerate(objects):
-            files.append(Path(folder) / f"{number}{suffix}")
-            files[-1].write_bytes(content)
-        return _run(compiler, files, Path(folder))
+    parts = machine_code_modules(module)
+    with _writing(), tempfile.TemporaryDirectory(prefix="tgraph-") as folder:
+        files = [Path(folder) / f"{number}.o" for number in range(len(parts))]
+        for part, file in zip(parts, files):
+            _write_object(part, file)
+        with _writing(sum(file.stat().st_size for file in files)):  # a library is about as large as what it is made of
+            return _run(compiler, files, Path(folder))
 
 
-def _object(module: Any) -> tuple[str, bytes]:
-    """A module's machine code as a file that compilers link: its suffix and content."""
-    limit = file_size_limit()
-    if sys.platform == "linux" and (limit is None or limit > LARGEST):
-        descriptor = os.memfd_create("tgraph")
-        try:
-            path = f"/proc/self/fd/{descriptor}"
-            if Path(path).exists():
-                module.write_to_file(path, "o")
-                with open(descriptor, "rb", closefd=False) as file:
-                    return ".o", file.read()
-        finally:
-            os.close(descriptor)
-    return ".s", str(module.inspect_source("asm")).encode()
+def _writing(needed: int | None = None) -> contextlib.AbstractContextManager[None]:
+    return writing("the library of a compiled graph", tempfile.gettempdir(), needed)
+
+
+def _write_object(module: Any, file: Path) -> None:
+    """Write a module's machine code. Raises OSError where it finds no room, which LLVM is not to meet."""
+    limit, in_memory = file_size_limit(), sys.platform == "linux" and Path("/proc/self/fd").exists()
+    if limit is not None and _bound(module) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    if not in_memory:
+        if _bound(module) > shutil.disk_usage(file.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        module.write_to_file(str(file), "o")
+        return
+    descriptor = os.memfd_create("tgraph")
+    try:
+        module.write_to_file(f"/proc/self/fd/{descriptor}", "o")
+        with open(descriptor, "rb", closefd=False) as memory:
+            content = memory.read()
+        with _writing(len(content)):
+            file.write_bytes(content)
+    finally:
+        os.close(descriptor)
+
+
+def _bound(module: Any) -> int:
+    """More bytes than a module's object file has: some times its assembly text, which is longer but for runs of zeros."""
+    text = str(module.inspect_source("asm"))
+    return 4 * len(text) + sum(map(int, re.findall(r"\.zero\s+(\d+)", text))) + (1 << 20)
 
 
 def _run(compiler: str, files: list[Path], folder: Path) -> np.ndarray:

@@ -34,7 +34,7 @@ def _why(error: OSError, folder: str | os.PathLike[str], needed: int | None) -> 
     if error.errno == errno.EFBIG:
         return f"{error.strerror} ({need}this process may write {_limit()} to a file: ulimit -f)"
     try:
-        free = f"{shutil.disk_usage(folder).free:,} are free in {os.fspath(folder)}"
+        free = f"{shutil.disk_usage(folder).free:,} bytes are free in {os.fspath(folder)}"
     except OSError:
         return str(error.strerror)
     return f"{error.strerror} ({need}{free})"
@@ -42,7 +42,7 @@ def _why(error: OSError, folder: str | os.PathLike[str], needed: int | None) -> 
 
 def _limit() -> str:
     limit = file_size_limit()
-    return "not so many" if limit is None else f"{limit:,}"
+    return "not so many bytes" if limit is None else f"{limit:,} bytes"
 
 
 def file_size_limit() -> int | None:
