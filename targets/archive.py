@@ -25,6 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from targets.interrupts import hold_interrupts
 from targets.manifest import Fields, read_manifest
 from targets.memory import offsets
 from targets.target import ALIGNMENT, default_threads
@@ -157,7 +158,7 @@ class Archive:
             jobs += [(name, piece, digest) for piece, digest in zip(pieces, place["digests"])]
         if between.hexdigest() != self.manifest["between"]:
             raise self._damaged("what lies between the entries")
-        with ThreadPoolExecutor(default_threads()) as pool:  # hashing lets go of Python's lock
+        with hold_interrupts(), ThreadPoolExecutor(default_threads()) as pool:  # hashing lets go of Python's lock
             found = pool.map(lambda job: hashlib.sha256(job[1].data).hexdigest(), jobs)
             damaged = dict.fromkeys(name for (name, _, digest), now in zip(jobs, found) if now != digest)
         if damaged:
@@ -174,7 +175,7 @@ class Archive:
         sealed = self._bytes[min(end, self._bytes.size):-64]
         if hashlib.sha256(sealed.data).hexdigest().encode() != seal[4]:
             raise self._damaged(f"entry {MANIFEST}, or the directory after it,")
-        name_size, extra_size = _HEADER.unpack_from(sealed)
+        name_size, extra_size = _HEADER.unpack_from(sealed.data)
         start = _HEADER.size + name_size + extra_size
         return end, sealed[start:start + size].tobytes()
 

@@ -2,7 +2,8 @@
 
 Python runs a signal's handler wherever it happens to run Python, which may be a function that TVM calls. What the handler
 raises there goes through TVM, which makes another error of it, and may leave TVM's builders as they were in the middle. So
-signals that come while TVM works wait for a place where nothing is half done.
+signals that come while TVM works wait for a place where nothing is half done. Python's own pools of threads need the same:
+an interrupt in one of their locks is another error, too.
 """
 
 from __future__ import annotations

@@ -60,6 +60,11 @@ class Interrupt:
             sys.setprofile(None)
 
 
+def spread(calls: int) -> list[int]:
+    """Some of the calls that a profiler counted, early and late ones."""
+    return [int(at) for at in np.linspace(1, calls, 12) + np.random.default_rng(0).uniform(0, calls / 12, 12)]
+
+
 @pytest.fixture
 def lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What Python itself could not raise: an interrupt while an object is deleted."""
@@ -76,8 +81,7 @@ def test_an_interrupt_anywhere_in_a_compilation(places: Path, lost: list[Any]) -
     count = Interrupt()
     count.during(lambda: tg.compile(traced()))
     [entry] = (places / "cache").iterdir()
-    points = np.random.default_rng(0).integers(1, count.count, 12)
-    for at in map(int, points):
+    for at in spread(count.count):
         entry.unlink(missing_ok=True)
         lost.clear()
         interrupt = Interrupt(at)
@@ -140,7 +144,7 @@ def test_an_interrupt_anywhere_in_a_first_call(lost: list[Any]) -> None:
     count = Interrupt()
     exe = tg.load(path)
     count.during(lambda: exe(X))
-    for at in range(1, count.count, 3):
+    for at in spread(count.count):
         exe = tg.load(path)
         with contextlib.suppress(KeyboardInterrupt):
             Interrupt(at).during(lambda exe=exe: exe(X))
@@ -156,7 +160,7 @@ def test_an_interrupt_anywhere_while_weights_are_replaced(lost: list[Any]) -> No
         results.append(exe(X))
     count = Interrupt()
     count.during(lambda: exe.load_weights(sets[0]))
-    for step, at in enumerate(range(1, count.count, 7)):
+    for step, at in enumerate(spread(count.count)):
         with contextlib.suppress(KeyboardInterrupt):
             Interrupt(at).during(lambda step=step: exe.load_weights(sets[step % 2]))
         now = float(next(iter(exe.weights.values())).flat[0])

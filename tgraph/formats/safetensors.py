@@ -77,7 +77,7 @@ def open_tensors(path: Path) -> TensorFile:
 def view_tensors(content: np.ndarray, path: Path) -> TensorFile:
     """The tensors in the bytes of a file, which are not copied. `path`: its name in errors. Raises FormatError."""
     size = content.size
-    length = struct.unpack("<Q", content[:8])[0] if size >= 8 else 0
+    length = struct.unpack("<Q", content[:8].data)[0] if size >= 8 else 0
     if size < 8 or length > min(size - 8, _LONGEST_HEADER):
         raise FormatError(f"{path} is no safetensors file, or is cut off: its header does not fit in {size} bytes")
     try:
