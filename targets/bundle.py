@@ -8,7 +8,6 @@ An entry of the compile cache is a bundle without any weights, and without the t
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,21 +20,25 @@ from targets.archive import Archive, Content, write_archive
 from targets.engine import Engine, LibraryEngine, library_engine
 from targets.executable import Executable
 from targets.library import Library
+from targets.manifest import Fields
 from targets.memory import offsets
-from targets.stages import Stage
+from targets.stages import Stage, plan_stages
 from targets.target import Target, require_host
-from tgraph.formats.safetensors import open_tensors, save_safetensors
-from tgraph.ir.dtypes import DTYPES
+from tgraph.formats.safetensors import tensor_parts, view_tensors
 from tgraph.ir.errors import FormatError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse_program
 
 COMPILED = ("optimized", "prepare", "kernels")  # what the cache keeps
 GRAPHS = ("traced", *COMPILED)
+SIGNATURES = [{"name": str, "calls": [str], "weights": [str], "outputs": [str], "symbols": [str], "extents": [str],
+               "places": [int]}]
+FIELDS: Fields = {"tgraph": str, "target": str, "features": [str], "fingerprint": str, "signatures": SIGNATURES,
+                  "aliases": {str: str}}
 
 
 def save(executable: Executable, engine: Engine, path: Path, originals: bool) -> None:
-    """Write a bundle. Raises CompileError without a C compiler, TargetError for a target without a library."""
+    """Write a bundle. Raises CompileError without a C compiler, TargetError for a target without a library, and DiskError."""
     if not isinstance(engine, LibraryEngine):
         raise TargetError(f"target {executable.target} has no library to save; save the graph itself with graph.save")
     graphs = dict(zip(GRAPHS, (executable.graph, executable.optimized, executable.prepare, executable.kernels)))
@@ -43,31 +46,31 @@ def save(executable: Executable, engine: Engine, path: Path, originals: bool) ->
     if originals:
         weights = executable.weights
         entries["weights.safetensors"] = _safetensors({n: weights[n] for n in executable.graph.parameters})
-    arrays = list(engine.prepared.values())
-    entries["prepared.bin"] = arrays
-    index = [[name, next(d.name for d in DTYPES.values() if d.numpy == array.dtype), list(array.shape), start]
-             for (name, array), start in zip(engine.prepared.items(), offsets(arrays)[0])]
+    entries["prepared.bin"] = [engine.prepared[name] for name in executable.kernels.parameters]
     write_archive(path, entries, {
         "tgraph": tgraph.__version__, "target": str(executable.target), "features": sorted(executable.target.features),
-        "fingerprint": executable.graph.fingerprint, "signatures": signatures(engine), "prepared": index,
+        "fingerprint": executable.graph.fingerprint, "signatures": signatures(engine.stages),
         "aliases": executable.graph.weights.aliases,
     })
 
 
 def load(path: str | os.PathLike[str]) -> Executable:
-    """Read a bundle. Raises FormatError if it is none or damaged, TargetError if it is for another machine, and OSError."""
-    archive = Archive(Path(path))
+    """Read a bundle; what it says of itself is checked before its code is mapped.
+
+    Raises FormatError if it is none or damaged, TargetError if it is for another machine, and OSError.
+    """
+    archive = Archive(Path(path), FIELDS)
     target = Target.parse(archive.manifest["target"])
+    if target.kind == "numpy":
+        raise FormatError(f"{path}: the manifest names target {target}, which has no library")
     if target.kind == "cpu":
         require_host(replace(target, features=frozenset(archive.manifest["features"])), str(path))
     archive.verify()
     graphs = read_graphs(archive, GRAPHS)
-    graphs["traced"].weights.aliases.update(archive.manifest["aliases"])
+    _restore(archive, graphs["traced"])
+    prepared = _read_prepared(archive, graphs["kernels"])
     engine = read_engine(archive, graphs["kernels"], target)
-    engine.load_prepared(_read_prepared(archive["prepared.bin"], archive.manifest["prepared"]))
-    if "weights.safetensors" in archive:
-        for name, array in _tensors(archive["weights.safetensors"]).items():
-            graphs["traced"].weights.set(name, array)
+    engine.load_prepared(prepared)
     return Executable(graphs["traced"], graphs["optimized"], graphs["prepare"], graphs["kernels"], target, engine)
 
 
@@ -87,12 +90,11 @@ def code_entries(engine: LibraryEngine, graphs: Mapping[str, Graph]) -> dict[str
     return entries
 
 
-def signatures(engine: LibraryEngine) -> list[list[Any]]:
+def signatures(stages: Iterable[Stage]) -> list[dict[str, Any]]:
     """What tells whether a library's functions are called as the graph says."""
-    def of(stage: Stage) -> list[Any]:
-        return [stage.name, [n.attrs["function"].name for n in stage.calls], [w.name for w in stage.weights], stage.outputs,
-                stage.symbols, [str(e) for e in stage.extents], stage.places]
-    return [of(stage) for stage in engine.stages]
+    return [{"name": stage.name, "calls": [n.attrs["function"].name for n in stage.calls],
+             "weights": [w.name for w in stage.weights], "outputs": stage.outputs, "symbols": stage.symbols,
+             "extents": [str(e) for e in stage.extents], "places": stage.places} for stage in stages]
 
 
 def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
@@ -101,25 +103,40 @@ def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
     for name in names:
         program = parse_program(archive.text(f"{name}.tg"), file=f"{archive.path}:{name}.tg")
         graphs[name] = next(iter(program.graphs.values()))
-    if "constants.safetensors" in archive:
-        tensors = _tensors(archive["constants.safetensors"])
-        for block in _blocks(graphs.values()):
-            for constant in block.constants.values():
-                if constant.data is None:
-                    constant.data = tensors[f"sha256:{constant.digest}"]
+    tensors = _tensors(archive, "constants.safetensors") if "constants.safetensors" in archive else {}
+    missing = []
+    for block in _blocks(graphs.values()):
+        for constant in block.constants.values():
+            if constant.data is None:
+                constant.data = tensors.get(f"sha256:{constant.digest}")
+                missing += [] if constant.data is not None else [constant.digest]
+    if missing:
+        raise FormatError(f"{archive.path}: entry constants.safetensors lacks the constant sha256:{missing[0]}")
     return graphs
 
 
 def read_engine(archive: Archive, kernels: Graph, target: Target) -> LibraryEngine:
     """The library with what calls it. Raises FormatError if this tgraph calls it in another way than the one that wrote it."""
+    if signatures(plan_stages(kernels)[0]) != archive.manifest["signatures"]:
+        raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
+                          f"another way than that of tgraph {tgraph.__version__}; compile it again")
     library = Library(image=archive["library.so"])
     if target.kind == "cpu":  # that of a GPU may not be loaded on this machine
         library.load()
-    engine = library_engine(target, kernels, library)
-    if signatures(engine) != archive.manifest["signatures"]:
-        raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
-                          f"another way than that of tgraph {tgraph.__version__}; compile it again")
-    return engine
+    return library_engine(target, kernels, library)
+
+
+def _restore(archive: Archive, traced: Graph) -> None:
+    """What a graph's text does not say: other names of parameters, and their data if the bundle has it."""
+    if traced.fingerprint != archive.manifest["fingerprint"]:
+        raise FormatError(f"{archive.path}: entry traced.tg is not the graph that the manifest names")
+    for alias, name in archive.manifest["aliases"].items():
+        if name not in traced.parameters:
+            raise FormatError(f"{archive.path}: the manifest names {alias} as another name of {name}, which is no parameter")
+    traced.weights.aliases.update(archive.manifest["aliases"])
+    if "weights.safetensors" in archive:
+        for name, array in _tensors(archive, "weights.safetensors").items():
+            traced.weights.set(name, array)
 
 
 def _blocks(graphs: Iterable[Graph]) -> list[Graph]:
@@ -128,26 +145,24 @@ def _blocks(graphs: Iterable[Graph]) -> list[Graph]:
 
 # Tensors
 
-def _read_prepared(raw: np.ndarray, index: list[list[Any]]) -> dict[str, np.ndarray]:
-    result = {}
-    for name, dtype_name, shape, offset in index:
-        dtype = DTYPES[dtype_name].numpy
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        result[name] = raw[offset:offset + size].view(dtype).reshape(shape)
-    return result
+def _read_prepared(archive: Archive, kernels: Graph) -> dict[str, np.ndarray]:
+    """The tensors that kernels read, mapped; they lie in the order of the parameters, with those types."""
+    raw = archive["prepared.bin"]
+    like = {name: np.broadcast_to(np.empty((), p.type.dtype.numpy), p.type.evaluate({}))
+            for name, p in kernels.parameters.items()}
+    starts, end = offsets(like.values())
+    if end != raw.size:
+        raise FormatError(f"{archive.path}: entry prepared.bin has {raw.size} bytes, the weights of the kernels {end}")
+    return {name: raw[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+            for start, (name, array) in zip(starts, like.items())}
 
 
 def _safetensors(tensors: Mapping[str, np.ndarray]) -> Content:
     """Tensors as the bytes of a .safetensors file."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_safetensors(Path(folder) / "tensors.safetensors", tensors)
-        return [np.fromfile(Path(folder) / "tensors.safetensors", np.uint8)]
+    return b"".join(part.data for part in tensor_parts("the bundle", tensors))
 
 
-def _tensors(raw: np.ndarray) -> Mapping[str, np.ndarray]:
+def _tensors(archive: Archive, entry: str) -> Mapping[str, np.ndarray]:
     """The tensors of a safetensors entry, as copies."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tensors.safetensors"
-        file.write_bytes(raw.data)
-        tensors = open_tensors(file)
-        return {name: np.array(tensors[name]) for name in tensors}
+    tensors = view_tensors(archive[entry], Path(f"{archive.path}: {entry}"))
+    return {name: np.array(tensors[name]) for name in tensors}

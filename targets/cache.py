@@ -8,7 +8,7 @@ digests are checked before it is used. The files used last are kept, LIMIT bytes
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import hashlib
 import json
 import os
@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING
 from passes.base import Pass
 from passes.manager import PassRecord
 from targets.archive import Archive, write_archive
-from targets.bundle import COMPILED, code_entries, read_engine, read_graphs, signatures
+from targets.bundle import COMPILED, SIGNATURES, code_entries, read_engine, read_graphs, signatures
 from targets.engine import LibraryEngine
 from targets.foreign import foreign_code, source_digest
+from targets.manifest import Fields
 from targets.target import Target
-from tgraph.ir.errors import CompileError, TGraphError
+from tgraph.ir.errors import CompileError, DiskError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.weights import Weights
 from tgraph.version import VERSION
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 
 FOLDER = "TGRAPH_CACHE"  # environment variable: the folder in place of the user's, or "off"
 LIMIT = 256 * 2**20  # bytes; an entry of BERT-base has half a megabyte
+SLACK = 2**16  # bytes that an entry takes besides its parts: the manifest, and whole blocks of the disk
+FIELDS: Fields = {
+    "tgraph": str, "facts": {str: str}, "signatures": SIGNATURES, "time": float,
+    "records": [{"name": str, "seconds": float, "nodes_before": int, "nodes_after": int, "changed": bool, "rewrites": {str: int},
+                 "attempts": int}],
+}
+_WARNED: set[type[Exception]] = set()
 SHOWN = ("passes", "target", "TVM", "precision", "weights", "CUDA compiler", "Triton")  # facts whose values mean something
 
 
@@ -79,15 +87,18 @@ class Entry:
             self.result = CacheResult("miss", _nearest(self.path, self.facts))
             return None
         try:
-            archive = Archive(self.path)
+            archive = Archive(self.path, FIELDS)
             archive.verify()
             optimized, prepare, kernels = read_graphs(archive, COMPILED).values()
             optimized.weights = prepare.weights = weights
             engine = read_engine(archive, kernels, self.target)
             records = [PassRecord(**record) for record in archive.manifest["records"]]
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(archive.manifest["time"]))
+        except DiskError as error:  # no room for what the system loads the library from
+            self.result = CacheResult("miss", str(error))
+            return None
         except (TGraphError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            warnings.warn(f"the compile cache has a damaged entry, which is compiled again: {error}", stacklevel=4)
+            warnings.warn(f"the compile cache has a damaged entry, which is compiled again: {error}", stacklevel=3)
             self.result = CacheResult("miss", "the entry was damaged")
             with contextlib.suppress(OSError):
                 self.path.unlink()
@@ -101,17 +112,25 @@ class Entry:
         """Link the library, and write it and what goes with it; what stands in the way is said in a warning and in `result`."""
         if self.path is None:
             return
-        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.engine.graph)))
         try:
-            compiled.engine.library = compiled.engine.library.linked()
-            write_archive(self.path, code_entries(compiled.engine, graphs), {
-                "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.engine), "time": time.time(),
-                "records": [{**asdict(r), "rewrites": dict(r.rewrites)} for r in compiled.records],
-            })
+            try:
+                self._write(self.path, compiled)
+            except DiskError as error:
+                if not _make_room(self.path.parent, error):
+                    raise
+                self._write(self.path, compiled)
             _evict(self.path.parent, keep=self.path)
         except (CompileError, OSError) as error:
             self.result = CacheResult("off", str(error))
-            _warn_once(str(error))
+            _warn_once(type(error), str(error))
+
+    def _write(self, path: Path, compiled: Compiled) -> None:
+        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.engine.graph)))
+        compiled.engine.library = compiled.engine.library.linked()
+        write_archive(path, code_entries(compiled.engine, graphs), {
+            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.engine.stages), "time": time.time(),
+            "records": [{**asdict(r), "rewrites": dict(r.rewrites)} for r in compiled.records],
+        })
 
 
 def cache_folder() -> Path | None:
@@ -160,9 +179,12 @@ def _triton(target: Target) -> str:
     return state() if available(target) else "none"
 
 
-@functools.cache
-def _warn_once(problem: str) -> None:
-    warnings.warn(f"compiled graphs are not kept for the next time ({FOLDER}=off: none is to be kept): {problem}", stacklevel=5)
+def _warn_once(kind: type[Exception], problem: str) -> None:
+    """One warning for each kind of problem that a process meets: what stands in the way stays there."""
+    if kind in _WARNED:
+        return
+    _WARNED.add(kind)
+    warnings.warn(f"compiled graphs are not kept for the next time ({FOLDER}=off: none is to be kept): {problem}", stacklevel=4)
 
 
 def entries(folder: Path) -> list[tuple[Path, os.stat_result]]:
@@ -176,7 +198,7 @@ def entries(folder: Path) -> list[tuple[Path, os.stat_result]]:
 
 def facts_of(path: Path) -> dict[str, str]:
     """What decided an entry. Raises FormatError or OSError for a file that is none."""
-    return dict(Archive(path).manifest["facts"])
+    return dict(Archive(path, FIELDS).manifest["facts"])
 
 
 def _nearest(path: Path, facts: Mapping[str, str]) -> str:
@@ -199,6 +221,21 @@ def _evict(folder: Path, keep: Path) -> None:
         if total > LIMIT and path != keep:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _make_room(folder: Path, error: DiskError) -> bool:
+    """Remove the entries used longest ago, as many bytes as found no room, if they lie on the disk that is full."""
+    with contextlib.suppress(OSError):
+        if error.errno == errno.EFBIG or folder.stat().st_dev != Path(error.folder).stat().st_dev:
+            return False
+    freed = 0
+    for path, status in reversed(entries(folder)):
+        if freed >= (error.needed or 0) + SLACK:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            freed += status.st_size
+    return freed > 0
 
 
 def _digest(text: str) -> str:

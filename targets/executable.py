@@ -12,6 +12,7 @@ import numpy as np
 
 from passes.manager import PassRecord
 from targets.engine import REMEMBERED, BadIndex, Engine, LibraryEngine
+from targets.interrupts import hold_interrupts
 from targets.outputs import name_buffers
 from targets.target import Target
 from tgraph.ir.binding import as_array, bind_shapes, name_feeds
@@ -111,8 +112,10 @@ class Executable:
         given = weights if isinstance(weights, Mapping) else load_safetensors(weights)
         wanted = {name: p.type for name, p in self.graph.parameters.items()}
         taken = check_weights(given, wanted, self.graph.weights.aliases, source)
-        self._engine.load_prepared(evaluate_prepare(self.prepare, taken))
-        self._weights = taken
+        prepared = evaluate_prepare(self.prepare, taken)
+        with hold_interrupts():  # all of them are the old ones or the new ones
+            self._engine.load_prepared(prepared)
+            self._weights = taken
 
     # Looking
 
@@ -185,7 +188,8 @@ class Executable:
     def save(self, path: str | Path, *, originals: bool = False) -> None:
         """Write one file with library, prepared weights, graphs and manifest; `tg.load` reads it.
 
-        originals=True puts the parameters as they were loaded in as well. Raises CompileError without a C compiler.
+        originals=True puts the parameters as they were loaded in as well. The file takes the place of one of that name when it is
+        complete. Raises CompileError without a C compiler, and DiskError where there is no room for it.
         """
         from targets.bundle import save
 

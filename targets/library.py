@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tgraph.ir.errors import CompileError
-
-COMPILERS = ("g++", "clang++", "c++")
+from targets.interrupts import hold_interrupts
+from targets.linker import link
+from tgraph.formats.disk import writing
 
 
 @dataclass(frozen=True)
 class Library:
-    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for."""
+    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for.
+
+    The code goes when the last one that holds the module does: a virtual machine, a function of it, this.
+    """
 
     loaded: Any = None
     image: np.ndarray | None = None
@@ -36,41 +37,26 @@ class Library:
     def linked(self) -> Library:
         """The same as a shared library. TVM translates a library in memory at its first call, and this one now.
 
-        Raises CompileError if there is no C compiler.
+        Raises CompileError if there is no C compiler, and DiskError.
         """
         if self.image is not None:
             return self
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "library.so"
-            _link(self.module, path)
-            return Library(image=np.fromfile(path, np.uint8)).load()
-
-
-def find_compiler() -> str | None:
-    """The C++ compiler that links libraries; None if there is none."""
-    compiler = os.environ.get("CXX") or next((name for name in COMPILERS if shutil.which(name)), "")
-    return shutil.which(compiler) if compiler else None
+        with hold_interrupts():
+            return Library(image=link(self.module)).load()
 
 
 def _load(image: np.ndarray) -> Any:
-    """The module of a library with these bytes. The file that the system loads it from is gone as soon as it is mapped."""
-    from targets.tvm_api import tvm
+    """The module of a library with these bytes. The file that the system loads it from is gone as soon as it is mapped.
 
-    descriptor, name = tempfile.mkstemp(suffix=".so")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(image.data)
-        return tvm.runtime.load_module(name)
-    finally:
-        os.unlink(name)
+    Raises DiskError.
+    """
+    from targets.tvm_api import load_library
 
-
-def _link(module: Any, path: Path) -> None:
-    compiler = find_compiler()
-    if compiler is None:
-        raise CompileError("saving a compiled graph links a shared library, which needs a C compiler; install one (Debian: "
-                           "apt install g++; macOS: xcode-select --install), or name yours in the environment variable CXX")
-    try:
-        module.export_library(str(path), cc=compiler)
-    except RuntimeError as error:
-        raise CompileError(f"{compiler} could not link the library: {str(error).strip().splitlines()[-1]}") from error
+    with hold_interrupts(), writing("the library of a compiled graph", tempfile.gettempdir(), image.nbytes):
+        descriptor, name = tempfile.mkstemp(prefix="tgraph-", suffix=".so")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(image.data)
+            return load_library(name)
+        finally:
+            os.unlink(name)

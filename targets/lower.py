@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from targets.backend import backend_of
+from targets.interrupts import hold_interrupts
 from targets.kernels import frame
 from targets.kernels.signature import function_symbols, lookups
 from targets.stages import MemoryPlan, Stage, call_sizes, unknown_sizes
@@ -37,12 +38,22 @@ class Lowered:
     @cached_property
     def executable(self) -> relax.VMExecutable:
         """The machine code, in memory."""
-        return backend_of(self.target).build(self.module, self.target)
+        with hold_interrupts():
+            return backend_of(self.target).build(self.module, self.target)
 
 
 def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
           progress: Progress = lambda _: None) -> Lowered:
     """Emit every kernel once (once more where a call has sizes that only the device knows), and a function for each stage."""
+    with hold_interrupts() as let_in:
+        def step(name: str) -> None:
+            let_in()
+            progress(name)
+
+        return _lower(graph, stages, plan, target, step)
+
+
+def _lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target, progress: Progress) -> Lowered:
     variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
     sizes = unknown_sizes(graph)
     unknown_of = {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from targets.interrupts import hold_interrupts
 from targets.memory import neighbours
 from targets.target import default_threads
 from tgraph.ir.graph import Graph
@@ -17,7 +18,7 @@ def evaluate_prepare(prepare: Graph, weights: Mapping[str, np.ndarray]) -> dict[
     """The prepared tensors by name, at addresses that TVM can share, at the precision of their types."""
     results = Interpreter(prepare, faithful=True, weights=weights).run_bound([], {})
     copies = neighbours(results.values())
-    with ThreadPoolExecutor(default_threads()) as pool:  # copying lets go of Python's lock
+    with hold_interrupts(), ThreadPoolExecutor(default_threads()) as pool:  # copying lets go of Python's lock
         list(pool.map(_copy, copies, results.values()))
     return dict(zip(results, copies))
 

@@ -19,20 +19,23 @@ from tgraph.ir.errors import TargetError
 
 
 class _Call:
-    """A function to run on the runner's thread, and where its result goes."""
+    """A function to run on the runner's thread, and where its result goes. Who gets `claim` decides: to run it, or not to."""
 
-    __slots__ = ("done", "error", "function", "result")
+    __slots__ = ("claim", "done", "error", "function", "result")
 
     def __init__(self, function: Callable[[], Any]):
         self.function = function
         self.result: Any = None
         self.error: BaseException | None = None
-        self.done = threading.Lock()
+        self.claim, self.done = threading.Lock(), threading.Lock()
         self.done.acquire()
 
 
 class Runner:
     """Runs functions one after the other, with one pool of workers for all.
+
+    An interrupt (KeyboardInterrupt) does not stop kernels in the middle. It comes out between stages or when the call is over,
+    or at once if the call was still waiting for others; in any case, when it is out, nothing of the call runs.
 
     While only the main thread calls, they run on it: handing a call to another thread and back takes 0.05 ms and more.
     From the first call of another thread on all run on a thread of their own. In a forked child (`forked`) they do so
@@ -61,7 +64,12 @@ class Runner:
             return function()
         call = _Call(function)
         self._calls.put(call)
-        call.done.acquire()
+        try:
+            call.done.acquire()
+        except BaseException:  # the main thread was interrupted
+            if not call.claim.acquire(blocking=False):  # what runs uses the caller's arrays
+                call.done.acquire()
+            raise
         if call.error is not None:
             raise call.error
         return call.result
@@ -103,6 +111,8 @@ class Runner:
     def _work(self) -> None:
         while True:
             call = self._calls.get()
+            if not call.claim.acquire(blocking=False):
+                continue
             try:
                 with self._turn:
                     call.result = self._run(call.function)

@@ -21,10 +21,14 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import Buffer, PrimFunc
 from tvm_ffi import structural_equal, structural_walk
+from tvm_ffi.error import register_error
 
 __all__ = ["Buffer", "Expr", "IRBuilder", "IRModule", "PrimFunc", "T", "contiguous", "host_cpu", "host_features", "int64",
-           "kernel_pass", "llvm_features", "llvm_target", "prim_value", "reads_memory", "relax", "relax_passes",
-           "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
+           "kernel_pass", "llvm_features", "llvm_target", "load_library", "machine_code_modules", "prim_value", "reads_memory",
+           "relax", "relax_passes", "structural_equal", "tirx", "tvm", "tvm_ffi", "tvm_version", "valid_cpus"]
+
+# An interrupt that comes in a function that TVM called passes through TVM as what it is.
+register_error("KeyboardInterrupt", KeyboardInterrupt)
 
 
 def tvm_version() -> str:
@@ -66,6 +70,27 @@ def relax_passes() -> list[tvm.transform.Pass]:
 def kernel_pass(change: Callable[[PrimFunc], PrimFunc], name: str) -> tvm.transform.Pass:
     """A pass of TVM's over all kernels of a module."""
     return tirx.transform.prim_func_pass(lambda function, _module, _context: change(function), opt_level=0, name=name)
+
+
+def load_library(path: str) -> tvm.runtime.Module:
+    """The module of a shared library; the system unmaps the library when nobody holds the module or a function of it.
+
+    (By default TVM holds every module that was ever loaded, for the sake of objects that a library's own code made and has to
+    delete. Our kernels make none.)
+    """
+    return tvm_ffi.load_module(path, keep_module_alive=False)
+
+
+def machine_code_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:
+    """A module as others that LLVM can write out: its machine code, and as data what it imports besides."""
+    from tvm.runtime import _ffi_api
+
+    module = getattr(module, "mod", module)  # of an executable that was just built
+    found = module._collect_dso_modules()
+    if module.imports:
+        target = next(part.get_function("_get_target_string")() for part in found if part.kind == "llvm")
+        found.append(_ffi_api.ModulePackImportsToLLVM(module, False, target, ""))
+    return list(found)
 
 
 def int64(value: int) -> Expr:

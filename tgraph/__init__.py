@@ -16,6 +16,7 @@ from .ir.dims import Dim, dim, dims
 from .ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
 from .ir.errors import (
     CompileError,
+    DiskError,
     FormatError,
     GraphError,
     InputError,
@@ -68,7 +69,7 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
 }
 
 __all__ = [
-    "CompileError", "DType", "Dim", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
+    "CompileError", "DType", "Dim", "DiskError", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
     "OpError", "Parameter", "ParseError", "PassError", "Program", "RuleError", "TGraphError", "TargetError", "Tensor",
     "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16", "bool_", "check", "compile", "dim", "dims",
     "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op", "optimize", "parse",

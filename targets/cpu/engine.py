@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from targets.engine import BadIndex, Layout, LibraryEngine, Sizes
+from targets.interrupts import hold_interrupts
 from targets.library import Library
 from targets.memory import aligned_empty
 from targets.outputs import Outputs
@@ -63,9 +64,10 @@ class CpuEngine(LibraryEngine):
             require_host(self._target, f"graph {self.graph.name}")  # else the first call would end the process
             from targets.tvm_api import relax, tvm
 
-            # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
-            self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
-            self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
+            with hold_interrupts():
+                # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
+                self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
+                self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
 
     def _run(self, arrays: Sequence[np.ndarray], known: dict[str, int], out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._start()

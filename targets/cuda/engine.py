@@ -14,6 +14,7 @@ from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
 from targets.engine import REMEMBERED, Layout, LibraryEngine, Sizes
+from targets.interrupts import hold_interrupts
 from targets.library import Library
 from targets.memory import offsets
 from targets.outputs import check_apart, check_host_buffers
@@ -207,16 +208,17 @@ class CudaEngine(LibraryEngine):
 
         if self._vm is not None:
             return
-        if not self.weights:
-            require_device(self.arch)
-            self._upload(device)
-        if self.has_status and self._seen is None:
-            self.status = device.empty(4)._create_view((1,), "int32", 0)
-            self._seen = device.host_results.take(4).view(np.int32)
-            self.forget_status()
-        self.counts = {name: device.empty(8)._create_view((1,), "int64", 0) for name in self.unknown}
-        self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
-        self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
+        with hold_interrupts():
+            if not self.weights:
+                require_device(self.arch)
+                self._upload(device)
+            if self.has_status and self._seen is None:
+                self.status = device.empty(4)._create_view((1,), "int32", 0)
+                self._seen = device.host_results.take(4).view(np.int32)
+                self.forget_status()
+            self.counts = {name: device.empty(8)._create_view((1,), "int64", 0) for name in self.unknown}
+            self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
+            self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
 
     def _upload(self, device: CudaDevice) -> None:
         """Copy the prepared tensors to the device: where those before them were, so that captured graphs stay true."""

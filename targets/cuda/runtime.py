@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from targets.cuda.libraries import CUDART, DRIVER, INSTALL, find_library
-from targets.library import find_compiler
+from targets.linker import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
 NEEDED_DRIVER = 13000  # CUDA 13.0: what CUDART asks of a driver

@@ -28,7 +28,7 @@ B = tg.dim("B")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TGRAPH_CACHE", str(tmp_path / "cache"))
-    cache._warn_once.cache_clear()
+    cache._WARNED.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield tmp_path / "cache"

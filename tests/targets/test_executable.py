@@ -16,6 +16,7 @@ import pytest
 
 import tgraph as tg
 from targets.archive import Archive
+from targets.bundle import FIELDS
 from targets.runner import runner, thread_limit
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
@@ -173,13 +174,13 @@ def test_a_bundle_is_an_aligned_zip(bundle: Path) -> None:
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
         assert {"library.so", "prepared.bin", "traced.tg", "kernels.tg", "weights.safetensors"} <= set(archive.namelist())
-    assert all(start % 64 == 0 for start, _ in Archive(bundle).places.values())
+    assert all(start % 64 == 0 for start, _ in Archive(bundle, FIELDS).places.values())
     assert set(manifest["entries"]) == set(archive.namelist()) - {"manifest.json"}
 
 
 def test_a_damaged_bundle(bundle: Path, tmp_path: Path) -> None:
     data = bytearray(bundle.read_bytes())
-    data[Archive(bundle).places["prepared.bin"][0] + 1000] ^= 1
+    data[Archive(bundle, FIELDS).places["prepared.bin"][0] + 1000] ^= 1
     (tmp_path / "damaged.tgc").write_bytes(data)
     with pytest.raises(tg.FormatError, match=r"damaged: entry prepared\.bin"):
         tg.load(tmp_path / "damaged.tgc")

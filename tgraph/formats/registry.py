@@ -14,6 +14,7 @@ from typing import IO, Any
 from ..ir.errors import FormatError, GraphError
 from ..ir.graph import Graph
 from ..ir.program import Program
+from .disk import writing
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,32 @@ def single_graph(obj: Any, graph: str | None = None) -> Graph:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when all is written; on an error `path` stays as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+def replacing(path: Path, needed: int | None = None) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when all is written; on an error `path` stays as it was.
+
+    `needed`: the bytes that it will have, if that is known. Raises DiskError if they find no room.
+    """
+    with writing(str(path), path.parent, needed), _beside(path) as temporary:
+        with open(temporary, "w+b") as file:
             yield file
         with contextlib.suppress(OSError):  # a file system without permissions keeps those of mkstemp
             mask = os.umask(0)
             os.umask(mask)
-            Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
+            temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty file in the folder of `path`, which is gone if what follows fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        os.close(descriptor)
+        yield Path(name)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(name)
         raise
 
 

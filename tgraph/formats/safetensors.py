@@ -70,17 +70,22 @@ def open_tensors(path: Path) -> TensorFile:
     """Map one file and check its header: known dtypes, and sizes that fit the shapes and the file."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if len(prefix) < 8 or length > min(size - 8, _LONGEST_HEADER):
-            raise FormatError(f"{path} is no safetensors file, or is cut off: its header does not fit in {size} bytes")
-        try:
-            header = json.loads(file.read(length))
-            metadata = dict(header.pop("__metadata__", {}))
-        except (ValueError, AttributeError, TypeError, RecursionError) as error:
-            raise FormatError(f"{path} is no safetensors file: its header is no JSON object ({error})") from None
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    data = np.frombuffer(mapped, dtype=np.uint8, offset=8 + length)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""  # what is empty cannot be mapped
+    return view_tensors(np.frombuffer(mapped, dtype=np.uint8), path)
+
+
+def view_tensors(content: np.ndarray, path: Path) -> TensorFile:
+    """The tensors in the bytes of a file, which are not copied. `path`: its name in errors. Raises FormatError."""
+    size = content.size
+    length = struct.unpack("<Q", content[:8].data)[0] if size >= 8 else 0
+    if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+        raise FormatError(f"{path} is no safetensors file, or is cut off: its header does not fit in {size} bytes")
+    try:
+        header = json.loads(content[8:8 + length].tobytes())
+        metadata = dict(header.pop("__metadata__", {}))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise FormatError(f"{path} is no safetensors file: its header is no JSON object ({error})") from None
+    data = content[8 + length:]
     for name, entry in header.items():
         _check_entry(path, name, entry, data.size)
     return TensorFile(path, header, metadata, data)
@@ -110,6 +115,15 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
 
     Raises FormatError for an element type or a name that the format lacks.
     """
+    parts = tensor_parts(path, tensors, metadata)
+    with replacing(Path(path), sum(part.nbytes for part in parts)) as file:
+        for part in parts:
+            file.write(part.data)
+
+
+def tensor_parts(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray],
+                 metadata: Mapping[str, str] | None = None) -> list[np.ndarray]:
+    """What `save_safetensors` writes, as bytes one after the other."""
     if "__metadata__" in tensors:
         raise FormatError(f"{os.fspath(path)}: no tensor of a safetensors file can be named '__metadata__'")
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -126,10 +140,8 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
         offset = stop
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-    with replacing(Path(path)) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    parts = [np.frombuffer(struct.pack("<Q", len(text)) + text, np.uint8)]
+    return parts + [np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8) for name in order]
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:

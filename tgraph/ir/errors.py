@@ -72,3 +72,14 @@ class CompileError(TGraphError):
 
 class FormatError(TGraphError):
     """A file is not what its suffix promises, or is damaged."""
+
+
+class DiskError(TGraphError, OSError):
+    """A file cannot be written because the disk, a quota or a limit is full: names it, and how many bytes it needs.
+
+    `folder` is where there was no room, `needed` the bytes that were to be written there, if that is known.
+    """
+
+    def __init__(self, message: str, folder: str, needed: int | None = None):
+        super().__init__(message)
+        self.folder, self.needed = folder, needed

@@ -17,7 +17,7 @@ import tgraph as tg
 from targets.cuda import compilers, libraries, runtime
 from targets.cuda.compilers import CHOICE, COMPILERS, compile_source
 from targets.cuda.resources import read_resources, resident_blocks
-from targets.library import find_compiler
+from targets.linker import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
 SOURCE = """

@@ -1,0 +1,57 @@
+"""Ctrl-C while TVM works.
+
+Python runs a signal's handler wherever it happens to run Python, which may be a function that TVM calls. What the handler
+raises there goes through TVM, which makes another error of it, and may leave TVM's builders as they were in the middle. So
+signals that come while TVM works wait for a place where nothing is half done. Python's own pools of threads need the same:
+an interrupt in one of their locks is another error, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+
+
+class _Held:
+    """Stands in for the handlers of the signals."""
+
+    def __init__(self, handlers: dict[int, Callable[[int, FrameType | None], Any]]):
+        self.handlers = handlers
+        self.pending: list[tuple[int, FrameType | None]] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.pending.append((number, frame))
+
+    def deliver(self) -> None:
+        """Call the handlers of the signals that came; each may raise."""
+        while self.pending:
+            number, frame = self.pending.pop(0)
+            self.handlers[number](number, frame)
+
+
+@contextlib.contextmanager
+def hold_interrupts() -> Iterator[Callable[[], None]]:
+    """Signals that come within wait for its end, or for a call of what this gives, where all is as it should be.
+
+    Only handlers written in Python wait: KeyboardInterrupt comes from one. Without effect on other threads than the main one,
+    where no handler ever runs, and within another of these, whose end they wait for.
+    """
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: handler for number in HELD if callable(handler := signal.getsignal(number))
+                    and not isinstance(handler, (_Held, signal.Handlers))}
+    held = _Held(handlers)
+    for number in handlers:
+        signal.signal(number, held)
+    try:
+        yield held.deliver
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        held.deliver()

@@ -1,0 +1,147 @@
+"""A bundle is judged before its code is mapped: what is damaged, or does not fit together, never gets as far."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+from targets import archive, bundle, cache
+from targets.archive import Archive, write_archive
+from targets.bundle import FIELDS
+from targets.library import Library
+from tgraph import nn
+
+B, S = tg.dims("B S")
+
+
+class Model(nn.Module):
+    """What a manifest can tell of: a looked up index, a large constant, a parameter's other name, a size that a run decides."""
+
+    def __init__(self) -> None:
+        self.embedding, self.linear = nn.Embedding(50, 24), nn.Linear(24, 50)
+        self.table = np.linspace(0, 1, 40 * 24, dtype="f").reshape(40, 24)
+
+    def __call__(self, ids: tg.Tensor, mask: tg.Tensor) -> dict[str, tg.Tensor]:
+        x = self.embedding(ids) + self.table[:1]
+        return {"logits": self.linear(x), "first": tg.zero_padding(x @ self.table.T, mask)}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    graph = tg.trace(Model(), ids=tg.i64[B, S], mask=tg.bool_[B, S])
+    graph.weights.aliases["other.weight"] = "linear.weight"
+    path = tmp_path_factory.mktemp("bundle") / "x.tgc"
+    tg.compile(graph).save(path, originals=True)
+    return path
+
+
+class Mapped(Exception):
+    """Code was about to be mapped."""
+
+
+@pytest.fixture
+def unmapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: Library) -> Library:
+        raise Mapped
+    monkeypatch.setattr(Library, "load", load)
+
+
+def test_a_sound_one_is_mapped(sound: Path, unmapped: None) -> None:
+    with pytest.raises(Mapped):
+        tg.load(sound)
+
+
+def test_any_changed_byte_is_refused_before_code_is_mapped(sound: Path, tmp_path: Path, unmapped: None) -> None:
+    """Every third byte of manifest, zip's directory and seal; headers between entries; entries here and there."""
+    whole = sound.read_bytes()
+    places = Archive(sound, FIELDS).places
+    last = max(start + size for start, size in places.values())
+    inside = {at for start, size in places.values() for at in range(start, start + size)}
+    between = [at for at in range(last) if at not in inside]
+    choose = random.Random(0)
+    chosen = [*range(last, len(whole), 3), *choose.sample(between, 150), *choose.sample(sorted(inside), 100)]
+    damaged = tmp_path / "damaged.tgc"
+    for at in chosen:
+        data = bytearray(whole)
+        data[at] ^= 1 << choose.randrange(8)
+        damaged.write_bytes(data)
+        with pytest.raises(tg.FormatError, match=str(damaged)):
+            tg.load(damaged)
+    assert len(chosen) > 500
+
+
+def rewritten(path: Path, into: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """A bundle whose manifest was changed by someone who knows how to seal it."""
+    found = Archive(path, FIELDS)
+    manifest = {name: value for name, value in found.manifest.items() if name not in archive.CONTAINER}
+    change(manifest)
+    write_archive(into, {name: found[name].tobytes() for name in found.places}, manifest)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from leaves(value[key], (*path, key))
+    yield path
+
+
+def test_no_field_of_a_sealed_manifest_changes_the_meaning(sound: Path, tmp_path: Path, unmapped: None) -> None:
+    """Each field in turn becomes something else, is missing, or is there twice. What may pass decides nothing."""
+    manifest = {k: v for k, v in Archive(sound, FIELDS).manifest.items() if k not in archive.CONTAINER}
+    changed = tmp_path / "changed.tgc"
+    refused = 0
+    for path in leaves(manifest):
+        for other in (None, 7, -1, True, 0.5, "x", "", [], {}, ["x"], {"x": "y"}):
+            def change(found: dict[str, Any], path: tuple[Any, ...] = path, other: Any = other) -> None:
+                where = found
+                for key in path[:-1]:
+                    where = where[key]
+                where[path[-1]] = other
+            if not path:
+                continue
+            rewritten(sound, changed, change)
+            before = json.loads(json.dumps(manifest))
+            change(before)
+            if before == manifest:
+                continue
+            harmless = path[0] in ("tgraph", "features", "aliases")
+            with pytest.raises((tg.FormatError, tg.TargetError, *([Mapped] if harmless else []))):
+                tg.load(changed)
+            refused += 1
+    for name in manifest:
+        rewritten(sound, changed, lambda found, name=name: found.pop(name))
+        with pytest.raises(tg.FormatError, match="has the fields"):
+            tg.load(changed)
+    assert refused > 300
+
+
+@pytest.mark.parametrize(("entry", "content", "problem"), [
+    ("traced.tg", None, r"entry traced\.tg is missing"), ("prepared.bin", b"", r"prepared\.bin has 0 bytes, the weights"),
+    ("library.so", None, r"entry library\.so is missing"), ("constants.safetensors", None, "lacks the constant sha256:"),
+    ("constants.safetensors", b"{}", "no safetensors file"), ("traced.tg", b"graph g(%x: f32[2]) -> (y: f32[2]) {\n"
+     b"  return (y: %x)\n}\n", r"traced\.tg is not the graph that the manifest names"),
+    ("kernels.tg", b"graph g(%x: f32[2]) -> (y: f32[2]) {\n  return (y: %x)\n}\n", "prepared.bin has|called in another way"),
+])
+def test_entries_that_do_not_fit_together(sound: Path, tmp_path: Path, unmapped: None, entry: str, content: bytes | None,
+                                          problem: str) -> None:
+    found = Archive(sound, FIELDS)
+    entries = {name: found[name].tobytes() for name in found.places if name != entry}
+    if content is not None:
+        entries[entry] = content
+    write_archive(tmp_path / "x.tgc", entries, {k: v for k, v in found.manifest.items() if k not in archive.CONTAINER})
+    with pytest.raises(tg.FormatError, match=problem):
+        tg.load(tmp_path / "x.tgc")
+
+
+def test_entries_of_the_cache_are_no_bundles_and_the_other_way_round(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                     unmapped: None) -> None:
+    with pytest.raises(tg.FormatError, match="has the fields"):
+        cache.facts_of(sound)
+    assert bundle.FIELDS.keys() != cache.FIELDS.keys()

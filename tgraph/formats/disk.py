@@ -1,0 +1,55 @@
+"""What a full disk says, in one clear error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+
+from ..ir.errors import DiskError
+
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextlib.contextmanager
+def writing(what: str, folder: str | os.PathLike[str], needed: int | None = None) -> Iterator[None]:
+    """While a file is written into a folder: raises DiskError for the OSError of a full disk, quota or limit; others pass.
+
+    `needed`: the bytes that are to be written, if that is known.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or isinstance(error, DiskError):
+            raise
+        full = DiskError(f"{what} cannot be written: {_why(error, folder, needed)}", os.fspath(folder), needed)
+        full.errno = error.errno
+        raise full from error
+
+
+def _why(error: OSError, folder: str | os.PathLike[str], needed: int | None) -> str:
+    need = "" if needed is None else f"it needs {needed:,} bytes, and "
+    if error.errno == errno.EFBIG:
+        return f"{error.strerror} ({need}this process may write {_limit()} to a file: ulimit -f)"
+    try:
+        free = f"{shutil.disk_usage(folder).free:,} bytes are free in {os.fspath(folder)}"
+    except OSError:
+        return str(error.strerror)
+    return f"{error.strerror} ({need}{free})"
+
+
+def _limit() -> str:
+    limit = file_size_limit()
+    return "not so many bytes" if limit is None else f"{limit:,} bytes"
+
+
+def file_size_limit() -> int | None:
+    """The most bytes that this process may write to a file (ulimit -f); None if there is no such limit."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
