@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
-
+from dataclasses import replace
 from passes.base import Pass
 from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
@@ -17,7 +16,7 @@ from targets.library import Library
 from targets.prepare import evaluate_prepare
 from targets.stages import plan_stages, split_prepare
 from targets.target import Target
-from tgraph.ir.errors import CompileError, TGraphError
+from tgraph.ir.errors import CompileError, first_line
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
 from tgraph.ir.verify import verify
@@ -87,24 +86,30 @@ def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progr
 
 
 def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
-    """By TVM, from scratch."""
+    """By TVM, from scratch. A kernel that cannot be built is taken apart, and all is tried once more."""
     from targets import lower
+    from targets.rebuild import find_refused
     from targets.select_kernels import select_kernels
 
     step("passes")
     optimized, records = run_pipeline(graph, passes)
-    step("select kernels")
-    prepare, kernels = split_prepare(select_kernels(optimized, target))
-    try:
-        stages, plan = plan_stages(kernels)
-        lowered = lower.lower(kernels, stages, plan, target, step)
-        step("machine code")
-        library = Library(lowered.executable)
-    except TGraphError:
-        raise
-    except Exception as error:  # TVM's own errors have many classes
-        raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {_first_line(error)}") from error
-    return Compiled(optimized, prepare, library_engine(target, kernels, library), records, lowered)
+    refused: dict[str, str] = {}  # what kernels compute that could not be built -> why
+    while True:
+        step("select kernels")
+        prepare, kernels = split_prepare(select_kernels(optimized, target, refused))
+        try:
+            stages, plan = plan_stages(kernels)
+            lowered = lower.lower(kernels, stages, plan, target, step)
+            step("machine code")
+            library = Library(lowered.executable)
+        except Exception as error:  # TVM's own errors have many classes
+            found = find_refused(kernels, target, error, step)
+            if found.keys() <= refused.keys():
+                raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {first_line(error)}") from error
+            refused |= found
+        else:
+            return Compiled(optimized, prepare, library_engine(target, kernels, library), records,
+                            replace(lowered, refused=refused))
 
 
 def _check_data(graph: Graph) -> None:
@@ -114,10 +119,3 @@ def _check_data(graph: Graph) -> None:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise CompileError(f"graph {graph.name} cannot be compiled: no data for parameter {shown}; read it with its "
                            ".safetensors beside it, or set graph.weights")
-
-
-def _first_line(error: Exception) -> str:
-    text: Any = str(error).strip().split("\n")
-    return f"{type(error).__name__}: {text[-1] if text else ''}"
-
-

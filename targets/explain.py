@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,7 +37,13 @@ def explain(executable: Executable, lowered: Lowered) -> list[Explanation]:
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
         found.append(Explanation(name, calls[name], _family(backend, function), chosen, tuple(n.op.name for n in function.nodes)))
     hosted = Counter(n.op.name for n in kernels.nodes if "function" not in n.attrs)
-    return found + [Explanation(name, count, "the host", "its result decides sizes", (name,)) for name, count in hosted.items()]
+    found += [Explanation(name, count, "the host", "its result decides sizes", (name,)) for name, count in hosted.items()]
+    return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.refused.items()]
+
+
+def _ops(content: str) -> list[str]:
+    """The names of the ops in the text of a function's body."""
+    return re.findall(r"= (\w+)\(", content)
 
 
 def _family(backend: Backend, function: Graph) -> str:

@@ -8,7 +8,7 @@ parameters are the stage's inputs, its weights, one arena of bytes, the outputs 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from targets.backend import backend_of
@@ -29,11 +29,15 @@ Unknown = tuple[str, ...]  # names of sizes
 
 @dataclass(frozen=True)
 class Lowered:
-    """A module for a target, and its kernels by the name of their functions."""
+    """A module for a target, and its kernels by the name of their functions.
+
+    refused: what kernels were to compute that could not be built, and why; others took their place.
+    """
 
     module: IRModule
     kernels: dict[str, PrimFunc]
     target: Target
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def executable(self) -> relax.VMExecutable:

@@ -6,6 +6,9 @@ its family can read on the fly; then what is left over is fused into pointwise k
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from passes.dce import Dce
 from passes.inline import Inline
 from passes.outline import Functions, outline
@@ -17,14 +20,17 @@ from targets.kernels.attention import ATTENTION
 from targets.kernels.scalar import SCALAR
 from targets.stages import DECIDE, can_stay
 from targets.target import Target
-from tgraph.ir.analysis import arranged, prepared
+from tgraph.ir.analysis import arranged, extract, prepared
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 
 
-def select_kernels(graph: Graph, target: Target) -> Graph:
-    """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs."""
+def select_kernels(graph: Graph, target: Target, refused: Collection[str] = ()) -> Graph:
+    """A graph whose nodes are calls of kernels, nodes of the prepare part, and those that the host runs.
+
+    refused: functions, by their `content`, that could not be built; their nodes get a kernel each.
+    """
     result = graph.copy()
     Inline().apply(result)
     backend = backend_of(target)
@@ -36,23 +42,39 @@ def select_kernels(graph: Graph, target: Target) -> Graph:
     canonical.copy_views(result)
     hosted = {n for n in result.nodes if n.op.name in DECIDE and not (n.op.name in backend.families and can_stay(result, n))}
     grouping = Grouping(result, backend, prepared(result, canonical.KERNEL_READS), set(), hosted)
-    groups: list[set[Node]] = []
-    for node in result.nodes:
-        if node.op.name in backend.families and node not in grouping.ready and node not in hosted:
-            groups.append(grouping.kernel(node))
-            grouping.taken.update(groups[-1])
-    for node in reversed(result.nodes):
-        if node not in grouping.taken and node not in grouping.ready and node not in hosted:
-            if not (node.op.elementwise or node.op.name in READ):
-                raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
-                                   f"give it one with @{node.op.name}.decomposition")
-            groups.append(grouping.pointwise(node))
-            grouping.taken.update(groups[-1])
+    groups = _groups(grouping, target)
+    if refused:
+        alone = {n for group in groups if content(extract(result, group, "kernel")[0]) in refused for n in group}
+        groups = _groups(replace(grouping, taken=set(), single=alone), target)
     functions: Functions = {}
     for group in groups:
         outline(result, group, _name(result, group), functions)
     result.prune()
     return result
+
+
+def content(function: Graph) -> str:
+    """What a kernel computes, whatever its function is called."""
+    text = str(function)
+    return text[text.index("("):]
+
+
+def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
+    """All nodes that need a kernel, in the groups that share one."""
+    graph, families = grouping.graph, grouping.backend.families
+    groups: list[set[Node]] = []
+    for node in graph.nodes:
+        if node.op.name in families and node not in grouping.ready and node not in grouping.hosted:
+            groups.append(grouping.kernel(node))
+            grouping.taken.update(groups[-1])
+    for node in reversed(graph.nodes):
+        if node not in grouping.taken and node not in grouping.ready and node not in grouping.hosted:
+            if not (node.op.elementwise or node.op.name in READ):
+                raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
+                                   f"give it one with @{node.op.name}.decomposition")
+            groups.append(grouping.pointwise(node))
+            grouping.taken.update(groups[-1])
+    return groups
 
 
 def _has_kernel(node: Node, backend: Backend) -> bool:

@@ -83,3 +83,10 @@ class DiskError(TGraphError, OSError):
     def __init__(self, message: str, folder: str, needed: int | None = None):
         super().__init__(message)
         self.folder, self.needed = folder, needed
+
+
+def first_line(error: BaseException) -> str:
+    """An error of a library's in one line: its class and the last line of its text, which says what is wrong."""
+    if isinstance(error, TGraphError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else 'no reason given'}"

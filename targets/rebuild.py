@@ -1,0 +1,50 @@
+"""After a failed build: which kernels TVM refuses, so that they can be taken apart; or the error that names the user's line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.backend import backend_of
+from targets.lower import emit_kernel
+from targets.select_kernels import content
+from targets.target import Target
+from targets.tvm_api import IRModule
+from tgraph.ir.errors import CompileError, TGraphError, first_line
+from tgraph.ir.graph import Graph
+
+
+def find_refused(graph: Graph, target: Target, error: Exception, progress: Callable[[str], None]) -> dict[str, str]:
+    """What those kernels of a kernel graph compute that cannot be built, each tried alone, and why.
+
+    Raises CompileError that names the node and its line if one of them has a single node, and `error` if it is not TVM's and no
+    kernel is to blame.
+    """
+    refused: dict[str, str] = {}
+    for name, function in graph.functions.items():
+        progress(f"kernel {name} alone")
+        why = _try(function, target)
+        if why is None:
+            continue
+        if len(function.nodes) == 1:
+            raise _blame(graph, function, target, why)
+        refused[content(function)] = why
+    if not refused and isinstance(error, TGraphError):
+        raise error
+    return refused
+
+
+def _try(function: Graph, target: Target) -> str | None:
+    """Why a kernel cannot be built; None if it can."""
+    try:
+        kernel = emit_kernel(function, target)
+        backend_of(target).build(IRModule({str(kernel.attrs["global_symbol"]): kernel}), target)
+    except Exception as error:  # TVM's own errors have many classes
+        return first_line(error)
+    return None
+
+
+def _blame(graph: Graph, function: Graph, target: Target, why: str) -> CompileError:
+    call = next(n for n in graph.nodes if n.attrs.get("function") is function)
+    node, where = function.nodes[0], call.provenance.describe()
+    applied = f"{node.op.name}({', '.join(str(value.type) for value in node.inputs)})"
+    return CompileError(f"{applied} cannot be compiled for target {target}: {why}" + (f"\n  {where}" if where else ""))
