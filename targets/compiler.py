@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+
 from passes.base import Pass
 from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
