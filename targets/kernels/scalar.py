@@ -5,7 +5,7 @@ clear error for an unknown name). f32 transcendental functions are the polynomia
 intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
 propagate NaN, as NumPy does.
 TVM's simplifier takes floats for totally ordered (after "not a > b" it drops a test "a <= b"; `x != x` is false), so NaN
-is told by its bits. Integer division truncates, as ONNX's does.
+is told by its bits. `division` has quotients and remainders.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 
+from targets.kernels import division
 from targets.kernels import vector_math as vm
 from targets.kernels.vector_math import constant, dtype_of, let
 from tgraph.ir.dtypes import bf16
@@ -197,17 +198,6 @@ def _constant_power(x: Expr, y: float) -> Expr | None:
     return None
 
 
-def _div(x: Expr, y: Expr) -> Expr:
-    return tirx.Div(x, y) if dtype_of(x) in FLOATS else tirx.truncdiv(x, y)
-
-
-def _mod(x: Expr, y: Expr) -> Expr:
-    """Remainder with the divisor's sign, as NumPy's `mod` and ONNX's integer Mod."""
-    if dtype_of(x) in FLOATS:
-        return let(x, lambda a: let(y, lambda b: a - tirx.floor(a / b) * b))
-    return tirx.floormod(x, y)
-
-
 def maximum(x: Expr, y: Expr) -> Expr:
     """The larger operand; NaN if either is NaN."""
     if dtype_of(x) not in FLOATS:
@@ -257,10 +247,6 @@ def _where(condition: Expr, x: Expr, y: Expr) -> Expr:
     return tirx.Select(condition, x, y)
 
 
-def _floor_div(x: Expr, y: Expr) -> Expr:
-    return tirx.floor(x / y) if dtype_of(x) in FLOATS else tirx.floordiv(x, y)
-
-
 def _clip(x: Expr, min: float | None = None, max: float | None = None) -> Expr:
     x = x if min is None else maximum(x, constant(min, dtype_of(x)))
     return x if max is None else minimum(x, constant(max, dtype_of(x)))
@@ -294,9 +280,9 @@ SCALAR: dict[str, Expression] = {
     "add": _floating(lambda x, y: tirx.Add(x, y)),
     "sub": _floating(lambda x, y: tirx.Sub(x, y)),
     "mul": _floating(lambda x, y: tirx.Mul(x, y)),
-    "div": _floating(_div),
-    "floor_div": _floating(_floor_div),
-    "mod": _floating(_mod),
+    "div": _floating(division.divide),
+    "floor_div": _floating(division.floor_divide),
+    "mod": _floating(division.modulo),
     "pow": _floating(_pow),
     "neg": _floating(_neg),
     "abs": _floating(_abs),
