@@ -16,7 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import vector_math
 from targets.kernels.cpu.lane_blocks import int64, number
-from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, over_rows
+from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, Sum, each, over_rows
 from targets.kernels.scalar import cast, is_nan, maximum, minimum
 from targets.kernels.vector_math import constant
 from tgraph.ir.errors import CompileError
@@ -56,7 +56,7 @@ def softmax(*, rows: Extent, length: Extent, load: Load, store: Store, lanes: in
         (values,) = workspace
         # a maximum that passes over NaN will do: the NaN is found again by the sum
         greatest = Accumulator(lanes, dtype, float("-inf"), lambda m, x: tirx.Select(x > m, x, m))
-        total = Accumulator(lanes, dtype, 0.0, _add)
+        total = Sum(lanes, dtype)
 
         def keep(j: Expr) -> None:
             T.buffer_store(values, cast(load(row, j), dtype), [j])
@@ -83,7 +83,7 @@ def layer_norm(
     source = RereadRow(length, load, dtype)
 
     def body(row: Expr) -> None:
-        total, squares = (Accumulator(lanes, dtype, 0.0, _add) for _ in range(2))
+        total, squares = (Sum(lanes, dtype) for _ in range(2))
         count = cast(int64(length), dtype)
         row_sum, x = source.reduce(row, total, lambda v: v)
         mean = T.bind(row_sum / count)
@@ -102,7 +102,7 @@ def rms_norm(
     source = RereadRow(length, load, dtype)
 
     def body(row: Expr) -> None:
-        squares = Accumulator(lanes, dtype, 0.0, _add)
+        squares = Sum(lanes, dtype)
         square_sum, x = source.reduce(row, squares, _square)
         mean_square = square_sum / cast(int64(length), dtype)
         scale = T.bind(constant(1.0, dtype) / tirx.sqrt(mean_square + constant(epsilon, dtype)))
@@ -140,7 +140,8 @@ def reduce(
     start, combine = _REDUCTIONS[kind]
 
     def body(row: Expr) -> None:
-        total = Accumulator(lanes, dtype, start, combine).reduce(length, lambda j: cast(load(row, j), dtype))
+        accumulator = Sum(lanes, dtype) if kind in ("sum", "mean") else Accumulator(lanes, dtype, start, combine)
+        total = accumulator.reduce(length, lambda j: cast(load(row, j), dtype))
         store(row, total / cast(int64(length), dtype) if kind == "mean" else total)
 
     over_rows(rows, length, body, lambda: None)
