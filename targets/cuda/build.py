@@ -16,6 +16,7 @@ from tvm.tirx import compilation_pipeline
 
 import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
 from targets.cuda.compilers import compile_source
+from targets.cuda.literals import exact_literals
 from targets.cuda.runtime import load_runtime
 from targets.cuda.tvm_api import allocations, replaced
 from targets.kernels.frame import BINARIES
@@ -48,7 +49,7 @@ def _split() -> list[Any]:
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
-    passes = tvm.ir.transform.Sequential([*_split(), tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
+    passes = tvm.ir.transform.Sequential([*_split(), exact_literals, tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
     return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
 
 

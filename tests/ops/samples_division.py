@@ -56,9 +56,10 @@ def integer_divisions() -> list[Sample]:
             x, y, count = crossed(*ends(d))
             found.append(Sample(op, f"ends_{d.name}", divide, {"x": d[count], "y": d[count]}, expect, {"x": x, "y": y}))
             # a guard of the model's own must not make a kernel drop its own
-            guards = lambda x, y, f=divide: (tg.where(y == 0, 0, f(x, y)), tg.where(y != 0, f(x, y), 1),
-                                             tg.where(y + 1 == 0, 5, f(x, y)))
-            guarded = lambda x, y, e=expect: (e(x, y), np.where(y != 0, e(x, y), 1), np.where(y + 1 == 0, 5, e(x, y)))
+            one = -1 if d.kind == "int" else 1
+            guards = lambda x, y, f=divide, one=one: (tg.where(y == 0, 0, f(x, y)), tg.where(y != 0, f(x, y), 1),
+                                                      tg.where(y == one, 5, f(x, y)))
+            guarded = lambda x, y, e=expect, one=one: (e(x, y), np.where(y != 0, e(x, y), 1), np.where(y == one, 5, e(x, y)))
             found.append(Sample(op, f"guarded_{d.name}", guards, {"x": d[count], "y": d[count]}, guarded, {"x": x, "y": y}))
             literals = [v for v in (0, 1, 3, -1, -3, int(np.iinfo(d.numpy).min)) if v >= 0 or d.kind == "int"]
             by_literals = lambda x, f=divide, ls=literals: tuple(r for v in ls for r in (f(x, v), f(v, x)))
