@@ -23,7 +23,7 @@ def total(x: np.ndarray, axis: int) -> np.ndarray:
 def sums() -> list[Sample]:
     long = {"N": 1, "S": MANY}
     lasting = lambda x: np.arange(1, x.shape[-1] + 1) * x[..., :1]
-    found = [
+    return [
         Sample("reduce_sum", "long_row", lambda x: tg.reduce_sum(x, axes=-1), {"x": tg.f32[N, S]}, lambda x: total(x, 1),
                {"x": ALIKE}, long),
         Sample("reduce_mean", "long_row", lambda x: tg.reduce_mean(x, axes=-1), {"x": tg.f32[2, MANY]},
@@ -43,13 +43,7 @@ def sums() -> list[Sample]:
         Sample("cumsum", "exclusive_infinite", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[4]},
                lambda x: np.array([0, 1, 3, np.inf]), {"x": values(1.0, 2.0, math.inf, 1.0)}),
         Sample("softmax", "long", tg.softmax, {"x": tg.f32[N, S]}, lambda x: np.full(x.shape, 1 / MANY), {"x": ALIKE}, long),
-        Sample("matmul", "long", tg.matmul, {"x": tg.f32[3, S], "y": tg.f32[S, N]}, lambda x, y: x @ y,
-               {"x": ALIKE, "y": ALIKE}, {"N": 5, "S": MANY}, loss=4.0),  # chains of 256, and of as many slices as there are
     ]  # fmt: skip
-    q, k = tg.f32[1, 1, 1, 8], tg.f32[1, 1, S, 8]
-    found.append(Sample("attention", "long", lambda q, k, v: tg.attention(q, k, v), {"q": q, "k": k, "v": k},
-                        lambda q, k, v: v[:, :, :1], {"q": values(0.0), "v": ALIKE}, {"S": 20_011}))
-    return found
 
 
 def with_infinities(shape: tuple[int, ...]) -> np.ndarray:
