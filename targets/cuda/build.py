@@ -49,7 +49,8 @@ def _split() -> list[Any]:
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
-    passes = tvm.ir.transform.Sequential([*_split(), exact_literals, tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
+    last = [exact_literals, tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()]
+    passes = tvm.ir.transform.Sequential([*_split(), *last])
     return passes, compilation_pipeline.finalize_host_passes, compilation_pipeline.finalize_device_passes
 
 

@@ -19,8 +19,10 @@ def exact(literal: Any) -> Any:
     return tirx.call_pure_extern("float64", "__longlong_as_double", tirx.const(bits, "int64"))
 
 
-@tirx.transform.prim_func_pass(opt_level=0, name="tgraph.ExactLiterals")
-def exact_literals(function: Any, module: Any, context: Any) -> Any:
-    """A pass over the functions of a GPU, when nothing but code generation is left to look into expressions."""
+def _of_gpus(function: Any, module: Any, context: Any) -> Any:
     target = function.attrs.get("target")
     return structural_map(function, [(tirx.FloatImm, exact)]) if target is not None and target.kind.name == "cuda" else function
+
+
+# over the functions of a GPU, when nothing but code generation is left to look into expressions
+exact_literals = tirx.transform.prim_func_pass(_of_gpus, opt_level=0, name="tgraph.ExactLiterals")
