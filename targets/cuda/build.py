@@ -16,6 +16,7 @@ from tvm.tirx import compilation_pipeline
 
 import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
 from targets.cuda.compilers import compile_source
+from targets.cuda.literals import exact_literals
 from targets.cuda.runtime import load_runtime
 from targets.cuda.tvm_api import allocations, replaced
 from targets.kernels.frame import BINARIES
@@ -52,11 +53,11 @@ def _split() -> list[Any]:
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
-    passes = tvm.ir.transform.Sequential([*_split(), tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()])
-    plain = kernel_pass(reveal, "tgraph.reveal")
-    host = tvm.ir.transform.Sequential([compilation_pipeline.finalize_host_passes(), plain])
-    device = tvm.ir.transform.Sequential([compilation_pipeline.finalize_device_passes(), plain])
-    return passes, lambda: host, lambda: device
+    last = [exact_literals, tirx.transform.MakePackedAPI(), tirx.transform.BF16StorageLegalize()]
+    host = tvm.ir.transform.Sequential([compilation_pipeline.finalize_host_passes(), kernel_pass(reveal, "tgraph.reveal")])
+    device = tvm.ir.transform.Sequential([
+        compilation_pipeline.finalize_device_passes(), kernel_pass(lambda f: reveal(f, "c++"), "tgraph.reveal")])
+    return tvm.ir.transform.Sequential([*_split(), *last]), lambda: host, lambda: device
 
 
 compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)

@@ -36,27 +36,41 @@ def _register(name: str) -> Op:
 
 
 _HIDDEN = {cls: _register(name) for name, cls in {
-    "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul, "div": tirx.Div, "less": tirx.LT, "less_or_equal": tirx.LE,
-    "greater": tirx.GT, "greater_or_equal": tirx.GE, "equal": tirx.EQ, "not_equal": tirx.NE}.items()}
+    "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul, "div": tirx.Div, "remainder": tirx.Mod,
+    "equal": tirx.EQ, "not_equal": tirx.NE, "less": tirx.LT, "less_or_equal": tirx.LE, "greater": tirx.GT, "greater_or_equal": tirx.GE}.items()}
 _WRAPPING = {cls: _register(f"wrapping_{name}") for name, cls in {
     "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul}.items()}
 _VALUE = _register("value")
 
 
-def _modular(cls: Callable[[Expr, Expr], Expr]) -> Callable[[Expr, Expr], Expr]:
-    """An operation on signed integers by way of unsigned ones, whose overflow LLVM and C++ define."""
+def _in_type(dtype_for: Callable[[str], str]) -> Callable[[type], Callable[[Expr, Expr], Expr]]:
+    """How an operation on integers is computed in another type, and cut off to their own."""
 
-    def made(x: Expr, y: Expr) -> Expr:
-        dtype = str(x.ty.dtype)
-        unsigned = dtype if dtype.startswith("u") else f"u{dtype}"
-        return tirx.Cast(dtype, cls(tirx.Cast(unsigned, x), tirx.Cast(unsigned, y)))
+    def computed(cls: type) -> Callable[[Expr, Expr], Expr]:
+        def made(x: Expr, y: Expr) -> Expr:
+            dtype = str(x.ty.dtype)
+            other = dtype_for(dtype)
+            return tirx.Cast(dtype, cls(tirx.Cast(other, x), tirx.Cast(other, y)))
 
-    return made
+        return made
+
+    return computed
 
 
-_REVEALED: dict[str, Callable[..., Expr]] = {
-    **{op.name: cls for cls, op in _HIDDEN.items()}, **{op.name: _modular(cls) for cls, op in _WRAPPING.items()},
-    _VALUE.name: lambda x: x}
+def _twice_as_wide(dtype: str) -> str:
+    """int64 for int32, int128 for uint64x4. LLVM narrows it again; TVM tells LLVM that the type itself does not overflow."""
+    scalar, *lanes = dtype.split("x")
+    return "x".join([f"int{2 * int(scalar.lstrip('uint'))}", *lanes])
+
+
+def _unsigned(dtype: str) -> str:
+    """The type whose overflow C++ defines."""
+    return dtype if dtype.startswith("u") else f"u{dtype}"
+
+
+_PLAIN: dict[str, Callable[..., Expr]] = {**{op.name: cls for cls, op in _HIDDEN.items()}, _VALUE.name: lambda x: x}
+_MODULAR = {"llvm": _in_type(_twice_as_wide), "c++": _in_type(_unsigned)}
+_OPAQUE = {*_PLAIN, *(op.name for op in _WRAPPING.values())}
 
 
 def _is_float(x: Expr) -> bool:
@@ -64,7 +78,7 @@ def _is_float(x: Expr) -> bool:
 
 
 def _is_opaque(x: Any) -> bool:
-    return isinstance(x, Call) and isinstance(x.op, Op) and x.op.name in _REVEALED
+    return isinstance(x, Call) and isinstance(x.op, Op) and x.op.name in _OPAQUE
 
 
 def wrapping(cls: type, x: Expr, y: Expr) -> Expr:
@@ -116,11 +130,12 @@ def hide(function: Any) -> Any:
     return structural_map(function, [(tuple(_HIDDEN), hidden), (tirx.Bind, named)])
 
 
-def reveal(function: Any) -> Any:
-    """The same with plain arithmetic in place of what `hide` and `wrapping` made."""
+def reveal(function: Any, language: str = "llvm") -> Any:
+    """The same with plain arithmetic in place of what `hide` and `wrapping` made, for code generation in "llvm" or "c++"."""
+    plain_of = {**_PLAIN, **{op.name: _MODULAR[language](cls) for cls, op in _WRAPPING.items()}}
 
     def revealed(call: Any) -> Expr:
-        plain = _REVEALED.get(call.op.name) if isinstance(call.op, Op) else None
+        plain = plain_of.get(call.op.name) if isinstance(call.op, Op) else None
         return call if plain is None else plain(*call.args)
 
     return structural_map(function, [(Call, revealed)])

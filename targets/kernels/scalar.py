@@ -5,7 +5,7 @@ clear error for an unknown name). f32 transcendental functions are the polynomia
 intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
 propagate NaN, as NumPy does.
 TVM's simplifier takes floats for totally ordered (after "not a > b" it drops a test "a <= b"; `x != x` is false), so NaN
-is told by its bits. Integer division truncates, as ONNX's does.
+is told by its bits. `division` has quotients and remainders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import numpy as np
 from tvm import tirx
 from tvm.ir import Expr
 
+from targets.kernels import division
 from targets.kernels import vector_math as vm
+from targets.kernels.opaque import wrapping
 from targets.kernels.vector_math import constant, dtype_of, let
 from tgraph.ir.dtypes import bf16
 from tgraph.ir.errors import CompileError
@@ -197,15 +199,12 @@ def _constant_power(x: Expr, y: float) -> Expr | None:
     return None
 
 
-def _div(x: Expr, y: Expr) -> Expr:
-    return tirx.Div(x, y) if dtype_of(x) in FLOATS else tirx.truncdiv(x, y)
+def _arithmetic(cls: type) -> Expression:
+    """An operation on floats as IEEE 754 has it, on integers modulo 2^bits."""
+    return lambda x, y: cls(x, y) if dtype_of(x) in FLOATS else wrapping(cls, x, y)
 
 
-def _mod(x: Expr, y: Expr) -> Expr:
-    """Remainder with the divisor's sign, as NumPy's `mod` and ONNX's integer Mod."""
-    if dtype_of(x) in FLOATS:
-        return let(x, lambda a: let(y, lambda b: a - tirx.floor(a / b) * b))
-    return tirx.floormod(x, y)
+_add, _sub, _mul = (_arithmetic(cls) for cls in (tirx.Add, tirx.Sub, tirx.Mul))
 
 
 def maximum(x: Expr, y: Expr) -> Expr:
@@ -235,14 +234,14 @@ def _abs(x: Expr) -> Expr:
         return tirx.abs(x)
     if dtype_of(x).startswith("u"):  # and TVM aborts on the test "v < 0" of an unsigned v
         return x
-    return let(x, lambda v: tirx.Select(v < zero, zero - v, v))
+    return let(x, lambda v: tirx.Select(v < zero, _sub(zero, v), v))
 
 
 def _neg(x: Expr) -> Expr:
     if dtype_of(x).startswith("u"):
-        return constant(0, dtype_of(x)) - x
+        return _sub(constant(0, dtype_of(x)), x)
     # -1 * x and not 0 - x: the latter turns 0.0 into 0.0 instead of -0.0
-    return x * constant(-1, dtype_of(x))
+    return _mul(x, constant(-1, dtype_of(x)))
 
 
 def _sign(x: Expr) -> Expr:
@@ -255,10 +254,6 @@ def _sign(x: Expr) -> Expr:
 
 def _where(condition: Expr, x: Expr, y: Expr) -> Expr:
     return tirx.Select(condition, x, y)
-
-
-def _floor_div(x: Expr, y: Expr) -> Expr:
-    return tirx.floor(x / y) if dtype_of(x) in FLOATS else tirx.floordiv(x, y)
 
 
 def _clip(x: Expr, min: float | None = None, max: float | None = None) -> Expr:
@@ -291,12 +286,12 @@ def _is_inf(x: Expr) -> Expr:
 
 SCALAR: dict[str, Expression] = {
     # arithmetic
-    "add": _floating(lambda x, y: tirx.Add(x, y)),
-    "sub": _floating(lambda x, y: tirx.Sub(x, y)),
-    "mul": _floating(lambda x, y: tirx.Mul(x, y)),
-    "div": _floating(_div),
-    "floor_div": _floating(_floor_div),
-    "mod": _floating(_mod),
+    "add": _floating(_add),
+    "sub": _floating(_sub),
+    "mul": _floating(_mul),
+    "div": _floating(division.divide),
+    "floor_div": _floating(division.floor_divide),
+    "mod": _floating(division.modulo),
     "pow": _floating(_pow),
     "neg": _floating(_neg),
     "abs": _floating(_abs),
@@ -304,7 +299,7 @@ SCALAR: dict[str, Expression] = {
     "reciprocal": _floating(lambda x: constant(1.0, dtype_of(x)) / x),
     "sqrt": _floating(lambda x: tirx.sqrt(x)),
     "rsqrt": _floating(lambda x: constant(1.0, dtype_of(x)) / tirx.sqrt(x)),
-    "square": _floating(lambda x: let(x, lambda v: v * v)),
+    "square": _floating(lambda x: let(x, lambda v: _mul(v, v))),
     "minimum": _floating(minimum),
     "maximum": _floating(maximum),
     "clip": _floating(_clip),

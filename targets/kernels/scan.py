@@ -9,6 +9,7 @@ from targets.kernels.access import Index
 from targets.kernels.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast, is_nan
+from targets.kernels.sums import wide
 from targets.target import Target
 from targets.tvm_api import Buffer, Expr, T, int64, tirx
 from tgraph.ir.dims import DimLike
@@ -55,16 +56,17 @@ class Scan:
 def _cumsum(scan: Scan, frame: Frame) -> None:
     node = find_anchor(frame, "cumsum")
     dtype, finish = accumulator_dtype(node.inputs[0]), epilogue(frame, node)
+    kept = wide(dtype)  # the running sum: it cannot be taken in blocks
 
     def row(digits: Digits, length: DimLike, _: Index) -> None:
-        total = scan.cell(dtype)
-        T.buffer_store(total, tirx.const(0, dtype), [int64(0)])
+        total = scan.cell(kept)
+        T.buffer_store(total, tirx.const(0, kept), [int64(0)])
         with T.serial(int64(0), frame.size(length)) as j:
             if node.attrs["exclusive"]:
-                finish(digits(j), total[int64(0)])
-            T.buffer_store(total, total[int64(0)] + cast(frame.access.load(node.inputs[0], digits(j)), dtype), [int64(0)])
+                finish(digits(j), cast(total[int64(0)], dtype))
+            T.buffer_store(total, total[int64(0)] + cast(frame.access.load(node.inputs[0], digits(j)), kept), [int64(0)])
             if not node.attrs["exclusive"]:
-                finish(digits(j), total[int64(0)])
+                finish(digits(j), cast(total[int64(0)], dtype))
 
     scan.rows(frame, node, row)
 

@@ -239,25 +239,55 @@ def _log1p_unit(x: Expr) -> Expr:
 _SIN = [-0.16666655242443085, 0.00833215843886137, -0.00019514957966748625]
 _COS = [0.04166664555668831, -0.0013887364184483886, 2.443809171381872e-05]
 
+_TWO_OVER_PI = 0xA2F9836E4E441529FC2757D1F534DDC0DB6295993C  # in units of 2^-168
+# From |x| = start on, the bits of 2 / pi before that of 2^weight make whole turns. (start, weight)
+_BANDS = [(0.0, -1), (2.0**51, -27), (2.0**77, -53), (2.0**103, -79)]
+
+
+def _two_over_pi(weight: int) -> list[float]:
+    """87 bits of 2 / pi, from that of 2^weight on, as three numbers of 29 bits."""
+    lowest = [weight - 28 - 29 * piece for piece in range(3)]
+    return [math.ldexp(_TWO_OVER_PI >> (168 + low) & (1 << 29) - 1, low) for low in lowest]
+
 
 def sin(x: Expr) -> Expr:
-    """Sine in f32: absolute error 1.2e-7 for |x| < 1e8 (the reduction is in f64)."""
-    return _sin_quadrant(x, 0)
+    """Sine in f32: absolute error 1.2e-7 for every finite x, NaN for infinities."""
+    return let(x, lambda v: _sin_quadrant(v, 0))
 
 
 def cos(x: Expr) -> Expr:
-    """Cosine in f32: absolute error 1.2e-7 for |x| < 1e8 (the reduction is in f64)."""
-    return _sin_quadrant(x, 1)
+    """Cosine in f32: absolute error 1.2e-7 for every finite x, NaN for infinities."""
+    return let(x, lambda v: _sin_quadrant(v, 1))
 
 
 def _sin_quadrant(x: Expr, quadrant: int) -> Expr:
-    f64 = lambda value: tirx.const(value, "float64")
-    magic = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, left in the low bits
+    """sin(x + quadrant pi/2) for a name x, which is brought to quarter turns, x 2/pi, in f64.
 
-    def reduced(wide: Expr, t: Expr) -> Expr:
-        n = t - f64(magic)
-        r = tirx.Cast("float32", let(n, lambda n: wide - n * f64(1.5707963267341256) - n * f64(6.077100506506192e-11)))
-        turn = tirx.Cast("int32", _bits(t, "int64") & tirx.const(3, "int64")) + tirx.const(quadrant, "int32")
+    After Payne and Hanek (doi:10.1145/1057600.1057602): only those bits of 2 / pi take part that matter at the size of x, as
+    three pieces, whose products with the 24 bits of x are exact. What is left out is below 2^-36 quarter turns.
+    """
+    magic = _f64(6755399441055744.0)  # 1.5 * 2^52: adding it rounds to an integer, left in the low bits
+    high, middle, low = (_f64(c) for c in _two_over_pi(_BANDS[0][1]))
+    for start, weight in _BANDS[1:]:
+        below = tirx.abs(x) < f32(start)
+        high, middle, low = (
+            tirx.Select(below, old, _f64(new)) for old, new in zip((high, middle, low), _two_over_pi(weight))
+        )
+
+    def fraction(x: Expr, t: Expr) -> Expr:
+        """What x is above the nearest whole number, where t is x + magic."""
+        return let(t - magic, lambda n: x - n)
+
+    def first(w: Expr, product: Expr) -> Expr:
+        return let(product + magic, lambda t: let(fraction(product, t) + w * middle, lambda left: second(w, t, left)))
+
+    def second(w: Expr, whole: Expr, left: Expr) -> Expr:
+        return let(left + magic, lambda t: third(w, whole, t, fraction(left, t)))
+
+    def third(w: Expr, whole: Expr, more: Expr, left: Expr) -> Expr:
+        r = tirx.Cast("float32", (left + w * low) * _f64(math.pi / 2))
+        turns = lambda t: tirx.Cast("int32", _bits(t, "int64") & _i64(3))
+        turn = turns(whole) + turns(more) + tirx.const(quadrant, "int32")
         return let(r, lambda r: let(turn, lambda q: select(r, q)))
 
     def select(r: Expr, q: Expr) -> Expr:
@@ -267,8 +297,7 @@ def _sin_quadrant(x: Expr, quadrant: int) -> Expr:
         magnitude = tirx.Select((q & i32(1)) == i32(0), sine, cosine)
         return let(magnitude, lambda m: tirx.Select((q & i32(2)) == i32(0), m, f32(0.0) - m))
 
-    wide = tirx.Cast("float64", x)
-    return let(wide, lambda w: let(w * f64(2.0 / math.pi) + f64(magic), lambda t: reduced(w, t)))
+    return let(tirx.Cast("float64", x), lambda w: let(w * high, lambda product: first(w, product)))
 
 
 # --- pow ------------------------------------------------------------------------------------------------------------

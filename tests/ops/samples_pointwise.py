@@ -127,8 +127,7 @@ def binary() -> list[Sample]:
 
 def special_formula(name: str, formula: Any) -> Any:
     """Where the formula says too little about NaN, infinities and division by 0, IEEE 754 and NumPy do."""
-    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": lambda x,
-             y: np.floor(x / y),
+    names = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "floor_div": np.floor_divide,
              "mod": np.mod, "less_or_equal": np.less_equal, "greater_or_equal": np.greater_equal}
     return names.get(name, formula)
 

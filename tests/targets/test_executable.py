@@ -285,3 +285,12 @@ def test_the_numpy_target() -> None:
     assert np.allclose(exe(np.zeros((2, 4), "f")), 0.25)
     assert exe(np.zeros((2, 4), "f")).dtype == np.float32
     assert tg.check(exe)
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+def test_a_dim_that_divides_may_not_be_0(target: str) -> None:
+    n, m = tg.dims("N M")
+    exe = tg.compile(tg.trace(lambda x, y: tg.reshape(x, shape=(n // m, m)) + y, x=tg.f32[n], y=tg.f32[m]), target)
+    assert exe(np.ones(6, np.float32), np.ones(2, np.float32)).shape == (3, 2)
+    with pytest.raises(tg.InputError, match=r"N//M\)? divides by 0 where M = 0, N = 6"):
+        exe(np.ones(6, np.float32), np.ones(0, np.float32))

@@ -15,7 +15,7 @@ from math import gcd
 from typing import Union
 
 from .dtypes import DTYPES
-from .errors import RuleError
+from .errors import InputError, RuleError
 
 RESERVED = frozenset({"true", "false", "none", "inf", "nan", *DTYPES})  # they mean something else in the text form
 
@@ -180,8 +180,12 @@ def substitute(value: DimLike, mapping: Mapping[str, DimLike]) -> DimLike:
 
 
 def evaluate(value: DimLike, sizes: Mapping[str, int]) -> int:
-    """The integer that `value` stands for. Raises RuleError if a symbol has no size."""
-    result = substitute(value, sizes)
+    """The integer that `value` stands for. Raises RuleError if a symbol has no size, InputError if a divisor is 0."""
+    try:
+        result = substitute(value, sizes)
+    except RuleError:
+        known = ", ".join(f"{s.name} = {sizes[s.name]}" for s in sorted(set(symbols(value)), key=str) if s.name in sizes)
+        raise InputError(f"{value} divides by 0 where {known}") from None
     if isinstance(result, int):
         return result
     missing = sorted({s.name for s in symbols(result)})

@@ -50,12 +50,9 @@ def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., 
 def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind == "f":
         return np.asarray(np.divide(x, y))
-    quotient = np.floor_divide(np.abs(x), np.abs(y))  # integers: C's rule, towards zero
-    return np.asarray(np.where(np.sign(x) * np.sign(y) < 0, -quotient, quotient), dtype=x.dtype)
-
-
-def _floor_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.asarray(np.floor(np.divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y))
+    # integers: C's rule, towards zero; exact for all of them, where absolute values and floats are not
+    rounded_down = (np.remainder(x, y) != 0) & ((x < 0) != (y < 0))
+    return np.asarray(np.floor_divide(x, y) + rounded_down, dtype=x.dtype)
 
 
 def _erf(x: np.ndarray) -> np.ndarray:
@@ -73,10 +70,14 @@ _MATH_ERF = _math_erf()
 binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add)
 binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract)
 binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply)
-binary("div", "Quotient: x / y; integers round towards zero.\n\nBroadcasts; ONNX Div.", _divide, work=4)
-binary("floor_div", "Quotient rounded down: floor(x / y).\n\nBroadcasts; Python's // for integers.", _floor_divide, work=20)
-binary("mod", "Remainder with the sign of y: x - y floor(x / y).\n\nBroadcasts; Python's %, ONNX Mod.", np.mod, work=20)
-binary("pow", "Power: x^y.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t), work=60)
+_INTEGERS = "\n\nIntegers divided by 0 give 0, as in NumPy"
+binary("div", f"Quotient: x / y; integers round towards zero.{_INTEGERS}; the lowest of a type / -1 wraps around to itself. "
+       "Broadcasts; ONNX Div.", _divide, work=8)
+binary("floor_div", f"Quotient rounded down: floor(x / y).{_INTEGERS}; the lowest of a type // -1 wraps around to itself. "
+       "Broadcasts; Python's //, NumPy's floor_divide.", np.floor_divide, work=20)
+binary("mod", f"Remainder with the sign of y: x - y floor(x / y), exact for floats too.{_INTEGERS}. "
+       "Broadcasts; Python's %, NumPy's mod, ONNX Mod.", np.mod, work=20)
+binary("pow", "Power: x^y, of floats.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t), work=60)
 binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum)
 binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum)
 

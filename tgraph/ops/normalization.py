@@ -31,7 +31,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 @softmax.reference
 def _(x, *, axis):  # type: ignore[no-untyped-def]
     e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
-    return e / e.sum(axis=axis, keepdims=True)
+    return e / e.sum(axis=axis, keepdims=True, dtype=np.float64)
 
 
 @softmax.cost
@@ -61,7 +61,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 @log_softmax.reference
 def _(x, *, axis):  # type: ignore[no-untyped-def]
     shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True, dtype=np.float64))
 
 
 @log_softmax.cost
@@ -101,6 +101,7 @@ def layer_norm(x: TensorType, weight: TensorType | None = None, bias: TensorType
 
 @layer_norm.reference
 def _(x, weight, bias, *, epsilon):  # type: ignore[no-untyped-def]
+    x = x.astype(np.float64)  # whose range holds the squares of all f32
     centred = x - x.mean(axis=-1, keepdims=True)
     y = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
     y = y if weight is None else y * weight
@@ -136,6 +137,7 @@ def rms_norm(x: TensorType, weight: TensorType | None = None, *, epsilon: float 
 
 @rms_norm.reference
 def _(x, weight, *, epsilon):  # type: ignore[no-untyped-def]
+    x = x.astype(np.float64)  # whose range holds the squares of all f32
     y = x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + epsilon)
     return y if weight is None else y * weight
 

@@ -27,6 +27,11 @@ def reduced_shape(x: TensorType, axes: object, keepdims: bool) -> tuple[DimLike,
     return tuple(1 if i in gone else d for i, d in enumerate(x.shape) if keepdims or i not in gone)
 
 
+def sum_dtype(x: np.ndarray) -> np.dtype[Any]:
+    """What sums are kept in: integers as they are, floats in f64. NumPy's sum down a column is one chain of additions."""
+    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+
+
 def _reduction(name: str, doc: str, numpy: Callable[..., Any], check: Callable[[TensorType], None]) -> Op:
     def rule(x: TensorType, *, axes: tuple[int, ...] | None = None, keepdims: bool = False) -> TensorType:
         check(x)
@@ -51,12 +56,12 @@ def _reduction(name: str, doc: str, numpy: Callable[..., Any], check: Callable[[
 
 
 def _sum(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
-    return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+    return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=sum_dtype(x)))
 
 
 def _mean(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
     count = math.prod(x.shape[a] for a in (range(x.ndim) if axis is None else axis))
-    return np.asarray(_sum(x, axis, keepdims) / x.dtype.type(count))  # NaN over nothing; np.mean would warn
+    return np.asarray(_sum(x, axis, keepdims) / np.float64(count))  # NaN over nothing; np.mean would warn
 
 
 def _prod(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
@@ -124,14 +129,11 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 
 @cumsum.reference
 def _(x, *, axis, exclusive):  # type: ignore[no-untyped-def]
-    total = np.cumsum(x, axis=axis, dtype=x.dtype)
-    if not exclusive or not x.shape[axis]:
-        return total
-    # not total - x: the element left out may be infinite, or so large that the others are lost beside it
-    before = np.zeros_like(total)
-    tail, head = (np.moveaxis(a, axis, 0) for a in (before, total))
-    tail[1:] = head[:-1]
-    return before
+    total = np.cumsum(x, axis=axis, dtype=sum_dtype(x))
+    if exclusive:  # total - x would be NaN at an infinity
+        total = np.roll(total, 1, axis)
+        np.moveaxis(total, axis, 0)[:1] = 0
+    return total
 
 
 @cumsum.cost

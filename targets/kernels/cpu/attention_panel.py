@@ -145,12 +145,11 @@ def _scores(
 
 
 def _outputs(at: PanelBuffers, panel: Expr, count: Expr, value_dim: int, decay: Expr, d: Expr, rows: int) -> None:
-    """Rows d to d + rows - 1 of out = out * decay + V^T P^T."""
+    """Rows d to d + rows - 1 of out = out * decay + V^T P^T; the block's sum is apart, so that no sum is one long chain."""
     acc = floats(rows * LANES)
     base = number((panel * value_dim + d) * LANES)
     for r in range(rows):
-        with T.vectorized(LANES) as v:
-            T.buffer_store(acc, at.out[base + r * LANES + v] * decay[v], [r * LANES + v])
+        fill(acc, r * LANES, 0.0)
     with T.serial(count) as j:
         for r in range(rows):
             with T.vectorized(LANES) as v:
@@ -158,4 +157,5 @@ def _outputs(at: PanelBuffers, panel: Expr, count: Expr, value_dim: int, decay: 
                 T.buffer_store(acc, acc[r * LANES + v] + product, [r * LANES + v])
     for r in range(rows):
         with T.vectorized(LANES) as v:
-            T.buffer_store(at.out, acc[r * LANES + v], [base + r * LANES + v])
+            before = at.out[base + r * LANES + v]
+            T.buffer_store(at.out, before * decay[v] + acc[r * LANES + v], [base + r * LANES + v])

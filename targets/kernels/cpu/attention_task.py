@@ -229,19 +229,20 @@ class AttentionTask:
         """The mean of all values, computed if a query of this task has no key."""
         spec = self.spec
         mean, needed = floats(spec.value_dim), floats(1)
+        total = T.alloc_buffer((spec.value_dim,), "float64", scope="global")
 
         def add(j: Expr, d: Expr) -> None:
-            T.buffer_store(mean, mean[d] + spec.load_v(spec.b, self.key_head, j, d), [d])
+            T.buffer_store(total, total[d] + tirx.Cast("float64", spec.load_v(spec.b, self.key_head, j, d)), [d])
 
         T.buffer_store(needed, f32(0.0), [0])
         with T.serial(self.panels) as panel, T.serial(int64(LANES)) as lane:
             T.buffer_store(needed, tirx.Select(self._is_empty(panel, lane), f32(1.0), needed[0]), [0])
         with T.If(needed[0] > f32(0.0)), T.Then():
-            run(spec.value_dim, lambda d: T.buffer_store(mean, f32(0.0), [d]))
+            run(spec.value_dim, lambda d: T.buffer_store(total, tirx.const(0, "float64"), [d]))
             with T.serial(spec.keys) as j:
                 run(spec.value_dim, lambda d: add(j, d))
-            count = tirx.Cast("float32", tirx.Max(spec.keys, int64(1)))
-            run(spec.value_dim, lambda d: T.buffer_store(mean, mean[d] / count, [d]))
+            count = tirx.Cast("float64", tirx.Max(spec.keys, int64(1)))
+            run(spec.value_dim, lambda d: T.buffer_store(mean, tirx.Cast("float32", total[d] / count), [d]))
         return mean
 
     def _finish_panel(self, panel: Expr, rows: Expr, empty: Expr, mean: Expr | None) -> None:

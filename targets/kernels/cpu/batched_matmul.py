@@ -119,13 +119,15 @@ class _Product:
         def at(i: Any, v: int, lane: Any) -> Expr:
             return (first + i) * self.columns + v * self.lanes + lane
 
-        tile.start(start > 0, lambda i, v, lane: sums[at(i, v, lane)])
+        tile.clear()
         with T.serial(depth) as k:
 
             def product(i: Any, v: int, lane: Any) -> Expr:
                 return operands.x(tirx.min(row + i, self.m - 1), start + k) * panel[k * self.columns + v * self.lanes + lane]
 
             tile.add(product)
+        with T.If(start > 0), T.Then():  # slices are added to each other: no sum is one long chain
+            tile.add(lambda i, v, lane: sums[at(i, v, lane)])
         tile.each(lambda i, v, lane: T.buffer_store(sums, tile[i, v, lane], [at(i, v, lane)]))
 
     def _finish(self, operands: Operands, sums: Any, row: Expr, i: Expr, column: Expr) -> None:

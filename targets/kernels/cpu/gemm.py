@@ -33,6 +33,7 @@ __all__ = ["GemmTile", "gemm"]
 
 FEW = 4  # rows whose product takes less time than memory needs for the weights
 RUNS = 4  # of weights, read side by side then
+LONG = 16384  # steps of k from which on a sum is not one chain, but taken in blocks
 
 Load = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr], None]
@@ -84,7 +85,7 @@ class _Product:
         self.chunk = max(1, tile.n_block // tile.columns) if self.k_blocks > 1 else self.n_panels
 
     def emit(self) -> None:
-        if isinstance(self.m, tirx.IntImm) and self.m.value > FEW:
+        if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > FEW):
             self._many_rows()
             return
         with T.If(self.m <= FEW):
@@ -148,7 +149,7 @@ class _Product:
             sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
             keep_whole(packed)
             keep_whole(sums)
-            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate)
+            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, apart=self.k > LONG)
             blocks, chunks = named(ceil_divide(tiles, self.tiles_high)), named(ceil_divide(panels, self.chunk))
             with T.serial(blocks) as block, T.serial(chunks) as chunk:
                 tile_offset, tiles_here = share(tiles, blocks, block)

@@ -87,6 +87,7 @@ class TileLoop:
     panels: Any
     sums: Any
     accumulate: str
+    apart: bool = False  # whether a block of k is summed apart, and added to the sums of those before it
 
     @property
     def line(self) -> int:
@@ -121,8 +122,14 @@ class TileLoop:
         def at(i: Any, v: int, lane: Any) -> Expr:
             return sums + i * self.tile.columns + v * tile.lanes + lane
 
-        tile.start(resume, lambda i, v, lane: self.sums[at(i, v, lane)])
+        def before(i: Any, v: int, lane: Any) -> Expr:
+            return self.sums[at(i, v, lane)]
+
+        tile.start(None if self.apart else resume, before)
         steps(tile)
+        if self.apart and resume is not None:
+            with T.If(resume), T.Then():
+                tile.add(before)
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
     def steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:

@@ -65,20 +65,20 @@ class RegisterTile:
         """`value(row, vector, lane)` to all elements."""
         self.set(lambda i, v, lane: self[i, v, lane] + value(i, v, lane))
 
+    def clear(self) -> None:
+        """All elements to zero."""
+        self.set(lambda i, v, lane: tirx.const(0, self.dtype))
+
     def start(self, resume: Expr | None, value: Element) -> None:
         """From `value` where `resume` (None: never) is true, else from zero."""
-
-        def clear() -> None:
-            self.set(lambda i, v, lane: tirx.const(0, self.dtype))
-
         if resume is None:
-            clear()
+            self.clear()
             return
         with T.If(resume):
             with T.Then():
                 self.set(value)
             with T.Else():
-                clear()
+                self.clear()
 
 
 def each_column(columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:

@@ -9,7 +9,8 @@ from tvm import tirx
 from tvm.ir import Expr, TensorLoad
 from tvm.script.ir_builder import tirx as T
 
-from targets.kernels.cpu.lane_blocks import int64
+from targets.kernels import sums
+from targets.kernels.cpu.lane_blocks import int64, number
 from targets.kernels.opaque import apart
 from targets.kernels.scalar import cast
 from targets.kernels.vector_math import constant
@@ -92,22 +93,65 @@ class Accumulator:
 
     def reduce(self, length: Extent, element: Element, first: Callable[[Expr], None] | None = None) -> Expr:
         """The reduction of `element(j)` over j < length, bound to a name; `first(j)` emits stores before each."""
+        self.clear()
+        T.buffer_store(self.scalar, self.start, [0])
+        vectors(
+            length,
+            self.lanes,
+            lambda j, lane: self.add(self.vector, lane, j, element, first),
+            lambda j: self.add(self.scalar, int64(0), j, element, first),
+        )
+        return T.bind(self.combine(self.folded(), self.scalar[0]))
+
+    def clear(self) -> None:
+        """Sets all lanes to the start."""
         with T.vectorized(self.lanes) as v:
             T.buffer_store(self.vector, self.start, [v])
-        T.buffer_store(self.scalar, self.start, [0])
 
-        def add(into: Expr, index: Expr, j: Expr) -> None:
-            if first is not None:
-                first(j)
-            T.buffer_store(into, self.combine(into[index], element(j)), [index])
+    def add(self, into: Expr, index: Expr, j: Expr, element: Element, first: Callable[[Expr], None] | None) -> None:
+        """Combines `element(j)` into an accumulator."""
+        if first is not None:
+            first(j)
+        T.buffer_store(into, self.combine(into[index], element(j)), [index])
 
-        vectors(length, self.lanes, lambda j, lane: add(self.vector, lane, j), lambda j: add(self.scalar, int64(0), j))
+    def folded(self) -> Expr:
+        """All lanes combined, in the first one."""
         half = self.lanes // 2
         while half:
             with T.vectorized(half) as v:
                 T.buffer_store(self.vector, self.combine(self.vector[v], self.vector[v + half]), [v])
             half //= 2
-        return T.bind(self.combine(self.vector[0], self.scalar[0]))
+        return self.vector[0]
+
+
+class Sum(Accumulator):
+    """A running sum. One of f32 is taken in blocks, each `sums.BLOCK` groups of lanes, see there."""
+
+    def __init__(self, lanes: int, dtype: str) -> None:
+        super().__init__(lanes, dtype, 0.0, lambda x, y: x + y)
+        self.dtype = dtype
+
+    def reduce(self, length: Extent, element: Element, first: Callable[[Expr], None] | None = None) -> Expr:
+        """The sum of `element(j)` over j < length, bound to a name; `first(j)` emits stores before each."""
+        if not sums.in_blocks(int64(length // self.lanes), self.dtype):
+            return super().reduce(length, element, first)
+        groups = int64(length // self.lanes) if isinstance(length, int) else number(length // self.lanes)
+        total = T.alloc_buffer((1,), sums.wide(self.dtype), scope="global")
+
+        def vector(group: Expr) -> None:
+            with T.vectorized(self.lanes) as v:
+                lane = tirx.Cast("int64", v)
+                self.add(self.vector, lane, group * self.lanes + lane, element, first)
+
+        def flush() -> None:
+            T.buffer_store(total, total[0] + cast(self.folded(), total.dtype), [0])
+
+        T.buffer_store(self.scalar, self.start, [0])
+        with T.serial(int64(length) - groups * self.lanes) as j:
+            self.add(self.scalar, int64(0), groups * self.lanes + j, element, first)
+        T.buffer_store(total, cast(self.scalar[0], total.dtype), [0])
+        sums.each_block(groups, self.clear, vector, flush)
+        return T.bind(cast(total[0], self.dtype))
 
 
 class RereadRow:

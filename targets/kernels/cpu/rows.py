@@ -16,8 +16,9 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import vector_math
 from targets.kernels.cpu.lane_blocks import int64, number
-from targets.kernels.cpu.row_loops import Accumulator, Combine, Extent, Load, RereadRow, each, over_rows
+from targets.kernels.cpu.row_loops import Accumulator, Combine, Element, Extent, Load, RereadRow, Sum, each, over_rows
 from targets.kernels.scalar import cast, is_nan, maximum, minimum
+from targets.kernels.square_range import inverse_root, measured_again
 from targets.kernels.vector_math import constant
 from tgraph.ir.errors import CompileError
 from tgraph.ops.quantization import LARGEST, SMALLEST
@@ -56,7 +57,7 @@ def softmax(*, rows: Extent, length: Extent, load: Load, store: Store, lanes: in
         (values,) = workspace
         # a maximum that passes over NaN will do: the NaN is found again by the sum
         greatest = Accumulator(lanes, dtype, float("-inf"), lambda m, x: tirx.Select(x > m, x, m))
-        total = Accumulator(lanes, dtype, 0.0, _add)
+        total = Sum(lanes, dtype)
 
         def keep(j: Expr) -> None:
             T.buffer_store(values, cast(load(row, j), dtype), [j])
@@ -83,13 +84,24 @@ def layer_norm(
     source = RereadRow(length, load, dtype)
 
     def body(row: Expr) -> None:
-        total, squares = (Accumulator(lanes, dtype, 0.0, _add) for _ in range(2))
         count = cast(int64(length), dtype)
-        row_sum, x = source.reduce(row, total, lambda v: v)
-        mean = T.bind(row_sum / count)
-        variance = squares.reduce(length, lambda j: _square(x(j) - mean)) / count
-        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(variance + constant(epsilon, dtype)))
-        each(length, lanes, lambda j: store(row, j, (x(j) - mean) * scale))
+        row_sum, x = source.reduce(row, Sum(lanes, dtype), lambda v: v)
+
+        def mean_square(centre: Expr, of: Element) -> Expr:
+            return T.bind(Sum(lanes, dtype).reduce(length, lambda j: _square(of(j) - centre)) / count)
+
+        def again(factor: float) -> None:
+            by = constant(factor, dtype)
+            centre = T.bind(Sum(lanes, dtype).reduce(length, lambda j: x(j) * by) / count)
+            T.buffer_store(mean, centre * constant(1 / factor, dtype), [0])
+            T.buffer_store(scale, inverse_root(mean_square(centre, lambda j: x(j) * by), epsilon, factor), [0])
+
+        mean, scale = (T.alloc_buffer((1,), dtype, scope="global") for _ in range(2))
+        T.buffer_store(mean, row_sum / count, [0])
+        variance = mean_square(mean[0], x)
+        T.buffer_store(scale, inverse_root(variance, epsilon), [0])
+        measured_again(variance, epsilon, again)
+        each(length, lanes, lambda j: store(row, j, (x(j) - mean[0]) * scale[0]))
 
     over_rows(rows, length, body, source.scratch)
 
@@ -102,11 +114,18 @@ def rms_norm(
     source = RereadRow(length, load, dtype)
 
     def body(row: Expr) -> None:
-        squares = Accumulator(lanes, dtype, 0.0, _add)
-        square_sum, x = source.reduce(row, squares, _square)
-        mean_square = square_sum / cast(int64(length), dtype)
-        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(mean_square + constant(epsilon, dtype)))
-        each(length, lanes, lambda j: store(row, j, x(j) * scale))
+        count, scale = cast(int64(length), dtype), T.alloc_buffer((1,), dtype, scope="global")
+        square_sum, x = source.reduce(row, Sum(lanes, dtype), _square)
+
+        def again(factor: float) -> None:
+            by = constant(factor, dtype)
+            squares = Sum(lanes, dtype).reduce(length, lambda j: _square(x(j) * by))
+            T.buffer_store(scale, inverse_root(squares / count, epsilon, factor), [0])
+
+        mean_square = T.bind(square_sum / count)
+        T.buffer_store(scale, inverse_root(mean_square, epsilon), [0])
+        measured_again(mean_square, epsilon, again)
+        each(length, lanes, lambda j: store(row, j, x(j) * scale[0]))
 
     over_rows(rows, length, body, source.scratch)
 
@@ -140,7 +159,8 @@ def reduce(
     start, combine = _REDUCTIONS[kind]
 
     def body(row: Expr) -> None:
-        total = Accumulator(lanes, dtype, start, combine).reduce(length, lambda j: cast(load(row, j), dtype))
+        accumulator = Sum(lanes, dtype) if kind in ("sum", "mean") else Accumulator(lanes, dtype, start, combine)
+        total = accumulator.reduce(length, lambda j: cast(load(row, j), dtype))
         store(row, total / cast(int64(length), dtype) if kind == "mean" else total)
 
     over_rows(rows, length, body, lambda: None)

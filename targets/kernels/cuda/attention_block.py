@@ -107,7 +107,7 @@ class AttentionBlock:
         """
         products, rows = self.products, range(self.tile.rows)
         columns = [(n, e) for n in range(self.tile.keys // 8) for e in range(2)]
-        top, shift, decay = (registers(name, (self.tile.rows,), "float32") for name in ("top", "shift", "decay"))
+        top, shift, decay, sums = (registers(name, (self.tile.rows,), "float32") for name in ("top", "shift", "decay", "sums"))
         for r in rows:
             T.buffer_store(top, self.peak[r], [r])
         for n, e in columns:
@@ -119,12 +119,14 @@ class AttentionBlock:
             T.buffer_store(shift, tirx.Select(tirx.EQ(top[r], f32(MINUS_INFINITY)), f32(0.0), self._exponent(top[r])), [r])
             T.buffer_store(decay, self._power(self.peak[r], shift[r]), [r])
             T.buffer_store(self.peak, top[r], [r])
-            T.buffer_store(self.total, self.total[r] * decay[r], [r])
+            T.buffer_store(sums, f32(0.0), [r])  # the tile's apart: the whole is no chain over all keys
         for n, e in columns:
             for r in rows:
                 at = products.score(r, n, e)
                 T.buffer_store(products.s, self._power(products.s[at], shift[r]), [at])
-                T.buffer_store(self.total, self.total[r] + products.s[at], [r])
+                T.buffer_store(sums, sums[r] + products.s[at], [r])
+        for r in rows:
+            T.buffer_store(self.total, self.total[r] * decay[r] + sums[r], [r])
         for n in range(products.columns // 8):
             for r in rows:
                 for e in range(2):

@@ -73,16 +73,16 @@ class Results:
         for warp in range(tile.warps):
             T.buffer_store(anywhere, anywhere[0] | flags[warp], [0])
         with T.If(tirx.NE(anywhere[0], constant(0, "uint32"))), T.Then():
-            total = registers("sum", (1,), "float32")
+            total = registers("sum", (1,), "float64")
             for chunk in range(-(-self.products.columns // tile.threads)):
                 d = self.lanes.thread + chunk * tile.threads
                 with T.If(d < spec.value_dim), T.Then():
-                    T.buffer_store(total, f32(0.0), [0])
+                    T.buffer_store(total, constant(0, "float64"), [0])
                     with T.serial(spec.length) as j:
                         value = spec.load_v(spec.b, spec.key_head, tirx.Cast("int64", j), tirx.Cast("int64", d))
-                        T.buffer_store(total, total[0] + tirx.Cast("float32", value), [0])
-                    count = tirx.Cast("float32", tirx.Max(spec.length, 1))
-                    T.buffer_store(mean, total[0] / count, [d])
+                        T.buffer_store(total, total[0] + tirx.Cast("float64", value), [0])
+                    count = tirx.Cast("float64", tirx.Max(spec.length, 1))
+                    T.buffer_store(mean, tirx.Cast("float32", total[0] / count), [d])
         return mean
 
     def _stored_whole(self) -> bool:

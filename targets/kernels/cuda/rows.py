@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from targets.kernels import sums
 from targets.kernels.cuda.device import WARP, barrier, grid, registers, shared, shuffle_xor
 from targets.kernels.scalar import cast, is_nan, maximum, minimum
+from targets.kernels.square_range import inverse_root, measured_again
 from targets.kernels.vector_math import constant, exp, let
 from targets.tvm_api import Buffer, Expr, T, int64, tirx
 from tgraph.ops.quantization import LARGEST, SMALLEST
@@ -21,6 +23,7 @@ Store = Callable[[Expr, Expr, Expr], None]
 Combine = Callable[[Expr, Expr], Expr]
 WARPS = 4  # rows of a block, where a warp has a row
 HELD = 32  # elements that a thread keeps in registers
+UNROLLED = 128  # elements of a thread that are no loop
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Row:
 
     def each(self, body: Callable[[Expr, Expr], None]) -> None:
         """`body(slot, j)` for this thread's elements; slots count from 0."""
-        if isinstance(self.length, tirx.IntImm):
+        if isinstance(self.length, tirx.IntImm) and int(self.length.value) <= UNROLLED * self.threads:
             length = int(self.length.value)
             for slot in range(-(-length // self.threads)):
                 j = tirx.Cast("int64", self.thread) + int64(slot * self.threads)
@@ -44,16 +47,42 @@ class Row:
                     with T.If(j < self.length), T.Then():
                         body(int64(slot), j)
             return
-        count = tirx.truncdiv(self.length - tirx.Cast("int64", self.thread) + int64(self.threads - 1), int64(self.threads))
-        with T.serial(int64(0), count) as slot:
-            body(slot, slot * int64(self.threads) + tirx.Cast("int64", self.thread))
+        with T.serial(int64(0), self._count()) as slot:
+            body(slot, self._position(slot))
+
+    def _count(self) -> Expr:
+        """How many elements this thread has."""
+        return tirx.truncdiv(self.length - tirx.Cast("int64", self.thread) + int64(self.threads - 1), int64(self.threads))
+
+    def _position(self, slot: Expr) -> Expr:
+        return slot * int64(self.threads) + tirx.Cast("int64", self.thread)
 
     def reduce(self, start: Expr, combine: Combine, element: Callable[[Expr, Expr], Expr]) -> Expr:
         """All elements of the row combined, in every thread of it."""
-        dtype = str(start.ty.dtype)
-        total = registers("total", (1,), dtype)
+        total = registers("total", (1,), str(start.ty.dtype))
         T.buffer_store(total, start, [0])
         self.each(lambda slot, j: T.buffer_store(total, combine(total[0], element(slot, j)), [0]))
+        return self._of_all_threads(total, combine)
+
+    def sum(self, dtype: str, element: Callable[[Expr, Expr], Expr]) -> Expr:
+        """The sum of all elements, in every thread; in f32 a thread's are taken in blocks, see `sums`."""
+        most = tirx.truncdiv(self.length + int64(self.threads - 1), int64(self.threads))
+        static = isinstance(self.length, tirx.IntImm) and int(self.length.value) <= sums.BLOCK * self.threads
+        if static or not sums.in_blocks(most, dtype):
+            return self.reduce(constant(0, dtype), _add, element)
+        block, total = registers("block", (1,), dtype), registers("total", (1,), sums.wide(dtype))
+        T.buffer_store(total, constant(0, total.dtype), [0])
+        sums.each_block(
+            self._count(),
+            lambda: T.buffer_store(block, constant(0, dtype), [0]),
+            lambda slot: T.buffer_store(block, block[0] + element(slot, self._position(slot)), [0]),
+            lambda: T.buffer_store(total, total[0] + cast(block[0], total.dtype), [0]),
+        )
+        T.buffer_store(block, cast(total[0], dtype), [0])
+        return self._of_all_threads(block, _add)
+
+    def _of_all_threads(self, total: Buffer, combine: Combine) -> Expr:
+        dtype = total.dtype
         mask = WARP // 2
         while mask:
             other = T.bind(shuffle_xor(total[0], mask))
@@ -108,7 +137,7 @@ def softmax(rows: Expr, length: Expr, load: Load, store: Store, dtype: str) -> N
     def body(row: Row) -> None:
         x = row.held(load, dtype)
         peak = row.reduce(constant(float("-inf"), dtype), maximum, x)
-        total = row.reduce(constant(0.0, dtype), _add, lambda slot, j: power(x(slot, j) - peak))
+        total = row.sum(dtype, lambda slot, j: power(x(slot, j) - peak))
         scale = T.bind(constant(1.0, dtype) / total)
         row.each(lambda slot, j: store(row.row, j, power(x(slot, j) - peak) * scale))
 
@@ -123,10 +152,19 @@ def layer_norm(rows: Expr, length: Expr, load: Load, store: Store, dtype: str, e
 
     def body(row: Row) -> None:
         count, x = cast(length, dtype), row.held(load, dtype)
-        mean = T.bind(row.reduce(constant(0.0, dtype), _add, x) / count)
-        squares = row.reduce(constant(0.0, dtype), _add, lambda slot, j: let(x(slot, j) - mean, lambda v: v * v))
-        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(squares / count + constant(epsilon, dtype)))
-        row.each(lambda slot, j: store(row.row, j, (x(slot, j) - mean) * scale))
+        mean, scale = registers("mean", (1,), dtype), registers("scale", (1,), dtype)
+
+        def measure(factor: float) -> Expr:
+            """Stores mean and scale by way of the values times `factor`; their mean square about their mean."""
+            value = x if factor == 1.0 else lambda slot, j: x(slot, j) * constant(factor, dtype)
+            centre = T.bind(row.sum(dtype, value) / count)
+            mean_square = T.bind(row.sum(dtype, lambda slot, j: let(value(slot, j) - centre, lambda v: v * v)) / count)
+            T.buffer_store(mean, centre * constant(1 / factor, dtype), [0])
+            T.buffer_store(scale, inverse_root(mean_square, epsilon, factor), [0])
+            return mean_square
+
+        measured_again(measure(1.0), epsilon, measure)
+        row.each(lambda slot, j: store(row.row, j, (x(slot, j) - mean[0]) * scale[0]))
 
     over_rows(rows, length, body)
 
@@ -135,10 +173,17 @@ def rms_norm(rows: Expr, length: Expr, load: Load, store: Store, dtype: str, eps
     """`store(row, j, x[j] / sqrt(mean(x^2) + epsilon))`: RMSNorm (arXiv:1910.07467) before its scale."""
 
     def body(row: Row) -> None:
-        x = row.held(load, dtype)
-        squares = row.reduce(constant(0.0, dtype), _add, lambda slot, j: let(x(slot, j), lambda v: v * v))
-        scale = T.bind(constant(1.0, dtype) / tirx.sqrt(squares / cast(length, dtype) + constant(epsilon, dtype)))
-        row.each(lambda slot, j: store(row.row, j, x(slot, j) * scale))
+        x, scale = row.held(load, dtype), registers("scale", (1,), dtype)
+
+        def measure(factor: float) -> Expr:
+            """Stores the scale by way of the values times `factor`; their mean square."""
+            value = x if factor == 1.0 else lambda slot, j: x(slot, j) * constant(factor, dtype)
+            mean_square = T.bind(row.sum(dtype, lambda slot, j: let(value(slot, j), lambda v: v * v)) / cast(length, dtype))
+            T.buffer_store(scale, inverse_root(mean_square, epsilon, factor), [0])
+            return mean_square
+
+        measured_again(measure(1.0), epsilon, measure)
+        row.each(lambda slot, j: store(row.row, j, x(slot, j) * scale[0]))
 
     over_rows(rows, length, body)
 
@@ -160,7 +205,8 @@ def reduce(rows: Expr, length: Expr, load: Load, store: Callable[[Expr, Expr], N
     start, combine = REDUCTIONS[kind]
 
     def body(row: Row) -> None:
-        total = row.reduce(constant(start, dtype), combine, lambda _, j: cast(load(row.row, j), dtype))
+        element = lambda _, j: cast(load(row.row, j), dtype)
+        total = row.sum(dtype, element) if kind in ("sum", "mean") else row.reduce(constant(start, dtype), combine, element)
         with T.If(tirx.EQ(row.thread, 0)), T.Then():
             store(row.row, total / cast(length, dtype) if kind == "mean" else total)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from targets.kernels import reduction
+from targets.kernels import reduction, sums
 from targets.kernels.access import Index
 from targets.kernels.anchor import epilogue
 from targets.kernels.cpu import rows as row_kernels
@@ -10,7 +10,7 @@ from targets.kernels.cpu.families.pointwise import parallel_loop
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import SCALAR, cast
 from targets.target import Target
-from targets.tvm_api import Expr, T, int64, tirx
+from targets.tvm_api import Buffer, Expr, T, int64, tirx
 from tgraph.ops.shape import product
 
 LANES = 16
@@ -48,15 +48,32 @@ def _down_columns(frame: Frame, found: reduction.Reduction) -> None:
         row = T.bind(tirx.floordiv(t, blocks))
         start = T.bind(tirx.floormod(t, blocks) * int64(LANES))
         total = T.alloc_buffer((LANES,), dtype, scope="global")
+        blocks_apart = kind in ("sum", "mean") and sums.in_blocks(frame.size(depth), dtype)
+        added = T.alloc_buffer((LANES,), sums.wide(dtype), scope="global") if blocks_apart else total
 
         def lanes_of(start: Expr, lanes: int) -> None:
+            def clear(buffer: Buffer) -> None:
+                with T.vectorized(int64(0), int64(lanes)) as v:
+                    T.buffer_store(buffer, reduction.start(kind, buffer.dtype), [v])
+
+            def add(k: Expr) -> None:
+                with T.vectorized(int64(0), int64(lanes)) as v:
+                    element = cast(access.load(x, at(row, start + v, k)), dtype)
+                    T.buffer_store(total, SCALAR[reduction.COMBINE[kind]](total[v], element), [v])
+
+            def flush() -> None:
+                with T.vectorized(int64(0), int64(lanes)) as v:
+                    T.buffer_store(added, added[v] + cast(total[v], added.dtype), [v])
+
+            clear(added)
+            if blocks_apart:
+                sums.each_block(frame.size(depth), lambda: clear(total), add, flush)
+            else:
+                with T.serial(int64(0), frame.size(depth)) as k:
+                    add(k)
             with T.vectorized(int64(0), int64(lanes)) as v:
-                T.buffer_store(total, reduction.start(kind, dtype), [v])
-            with T.serial(int64(0), frame.size(depth)) as k, T.vectorized(int64(0), int64(lanes)) as v:
-                element = cast(access.load(x, at(row, start + v, k)), dtype)
-                T.buffer_store(total, SCALAR[reduction.COMBINE[kind]](total[v], element), [v])
-            with T.vectorized(int64(0), int64(lanes)) as v:
-                value = total[v] / cast(frame.size(depth), dtype) if kind == "mean" else total[v]
+                value = cast(added[v], dtype)
+                value = value / cast(frame.size(depth), dtype) if kind == "mean" else value
                 finish(((rows, row), (columns, start + v)), value)
 
         if columns == 1:

@@ -8,6 +8,7 @@ from targets.kernels.cuda.prefix import Prefix
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import cast
 from targets.kernels.scan import Scan
+from targets.kernels.sums import wide
 from targets.target import Target
 from targets.tvm_api import Expr, T, tirx
 from tgraph.ops.shape import product
@@ -26,13 +27,14 @@ def emit(short: Scan, frame: Frame, target: Target) -> None:
         short.cumsum(frame, target)
         return
     dtype, finish = accumulator_dtype(x), epilogue(frame, node)
+    kept = wide(dtype)
     with grid(THREADS, frame.size(outer * inner)) as (row, _, _, thread):
         o, i = T.bind(tirx.truncdiv(row, frame.size(inner))), T.bind(tirx.truncmod(row, frame.size(inner)))
 
         def element(j: Expr) -> Expr:
-            return cast(frame.access.load(x, ((outer, o), (length, j), (inner, i))), dtype)
+            return cast(frame.access.load(x, ((outer, o), (length, j), (inner, i))), kept)
 
         def visit(j: Expr, before: Expr, value: Expr) -> None:
-            finish(((outer, o), (length, j), (inner, i)), before if node.attrs["exclusive"] else before + value)
+            finish(((outer, o), (length, j), (inner, i)), cast(before if node.attrs["exclusive"] else before + value, dtype))
 
-        Prefix(thread, THREADS, frame.size(length), dtype).run(element, visit)
+        Prefix(thread, THREADS, frame.size(length), kept).run(element, visit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from targets.kernels import reduction
+from targets.kernels import reduction, sums
 from targets.kernels.access import Index
 from targets.kernels.anchor import epilogue
 from targets.kernels.cuda import rows as row_kernels
@@ -10,7 +10,7 @@ from targets.kernels.cuda.device import each, registers
 from targets.kernels.frame import Frame
 from targets.kernels.scalar import SCALAR, cast
 from targets.target import Target
-from targets.tvm_api import Expr, T, int64
+from targets.tvm_api import Buffer, Expr, T, int64
 
 
 def emit(frame: Frame, target: Target) -> None:
@@ -24,13 +24,27 @@ def emit(frame: Frame, target: Target) -> None:
     kept, reduced = [shape[a] for a in found.kept], [shape[a] for a in found.reduced]
     with each(frame.size(found.results)) as i:
         lead = access.split(i, kept)
-        total = registers("total", (1,), found.dtype)
-        T.buffer_store(total, reduction.start(found.kind, found.dtype), [0])
-        with T.serial(int64(0), frame.size(found.depth)) as k:
+        total, depth = registers("total", (1,), found.dtype), frame.size(found.depth)
+
+        def clear(cell: Buffer) -> None:
+            T.buffer_store(cell, reduction.start(found.kind, cell.dtype), [0])
+
+        def add(k: Expr) -> None:
             positions: dict[int, Expr] = dict(zip(found.kept, (p for _, p in lead)))
             positions.update(zip(found.reduced, (p for _, p in access.split(k, reduced))))
             at: Index = access.index([positions[a] for a in range(len(shape))], shape)
             element = cast(access.load(source, at), found.dtype)
             T.buffer_store(total, SCALAR[reduction.COMBINE[found.kind]](total[0], element), [0])
-        value = total[0] / cast(frame.size(found.depth), found.dtype) if found.kind == "mean" else total[0]
+
+        if found.kind in ("sum", "mean") and sums.in_blocks(depth, found.dtype):
+            added = registers("added", (1,), sums.wide(found.dtype))
+            clear(added)
+            sums.each_block(depth, lambda: clear(total), add,
+                            lambda: T.buffer_store(added, added[0] + cast(total[0], added.dtype), [0]))
+            T.buffer_store(total, cast(added[0], found.dtype), [0])
+        else:
+            clear(total)
+            with T.serial(int64(0), depth) as k:
+                add(k)
+        value = total[0] / cast(depth, found.dtype) if found.kind == "mean" else total[0]
         finish(tuple(lead), value)
