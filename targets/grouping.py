@@ -1,8 +1,8 @@
 """Which nodes go into one kernel: an anchor or a last node, what it reads on the fly, and what follows element by element.
 
-A kernel computes each of its nodes once for an element of its result. So a node joins only if all that read it read it
-at one index; else it gets a kernel of its own, and compile time stays linear in nodes. And if an element of it would be
-computed again for many elements of the result (it is broadcast, or looked up), then only if it is cheaper made than read.
+A kernel computes each of its nodes once for an element of its result, if all that read it read it at one index. What is read at
+several, or computed again for many elements of the result (because it is broadcast, or looked up), joins only if it is
+cheaper made than read; else it gets a kernel of its own. So compile time is linear in nodes.
 """
 
 from __future__ import annotations
@@ -113,14 +113,16 @@ class Grouping:
         if not free and (node in self.single or not group.nodes.isdisjoint(self.single)):
             return False
         index = group.index_of(value)
-        if index is None:
+        again = 0 if free else node.op.work
+        if index is None:  # once for each reader
+            work = [sum(group.repeated.get(u, 0) for u in readers) + again]
+        else:
+            work = [group.repeated.get(u, 0) + again for u in readers if u in group.repeated or _repeats(u, value)]
+        if work and max(work) > CHEAP:
             return False
-        work = [group.repeated.get(u, 0) for u in readers if u in group.repeated or _repeats(u, value)]
         if work:
-            group.repeated[node] = max(work) + (0 if free else node.op.work)
-            if group.repeated[node] > CHEAP:
-                return False
-        group.index[node] = index
+            group.repeated[node] = max(work)
+        group.index[node] = value if index is None else index
         return True
 
     def _take_followers(self, anchor: Node, group: Group, views: bool) -> None:

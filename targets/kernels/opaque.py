@@ -37,7 +37,8 @@ def _register(name: str) -> Op:
 
 _HIDDEN = {cls: _register(name) for name, cls in {
     "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul, "div": tirx.Div, "remainder": tirx.Mod,
-    "equal": tirx.EQ, "not_equal": tirx.NE, "less": tirx.LT, "less_or_equal": tirx.LE, "greater": tirx.GT, "greater_or_equal": tirx.GE}.items()}
+    "equal": tirx.EQ, "not_equal": tirx.NE, "less": tirx.LT,
+    "less_or_equal": tirx.LE, "greater": tirx.GT, "greater_or_equal": tirx.GE}.items()}
 _WRAPPING = {cls: _register(f"wrapping_{name}") for name, cls in {
     "add": tirx.Add, "sub": tirx.Sub, "mul": tirx.Mul}.items()}
 _VALUE = _register("value")
