@@ -41,6 +41,7 @@ class FuseAttention(Pass):
     """
 
     effect = "rounds"
+    moves_excluded = True
     enters_functions = True
 
     def apply(self, graph: Graph) -> None:

@@ -40,6 +40,12 @@ class DType:
         return max(1, self.bits // 8)
 
     @property
+    def largest(self) -> float:
+        """The largest finite number of a float type."""
+        return {"f16": 65504.0, "bf16": 2.0**127 * (2 - 2.0**-7), "f32": 2.0**127 * (2 - 2.0**-23),
+                "f64": float(np.finfo(np.float64).max)}[self.name]
+
+    @property
     def is_float(self) -> bool:
         return self.kind == "float"
 
