@@ -130,7 +130,8 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
 
 
 def _round(array: np.ndarray, value: Value) -> np.ndarray:
-    return array.astype(value.dtype.numpy, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(value.dtype.numpy, copy=False)
 
 
 def trial_sizes(graph: Graph, sizes: Sequence[Mapping[str, int]] = ()) -> list[dict[str, int]]:
