@@ -15,7 +15,7 @@ from tgraph.ir.weights import Weights
 from tgraph.reference.inputs import choose_sizes, generate_inputs
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.special import Kind, special_inputs
-from tgraph.reference.tolerance import Comparison, compare, compare_bands, tolerance
+from tgraph.reference.tolerance import Comparison, compare, compare_bands, decided, tolerance
 
 from .base import Effect, Pass
 from .manager import Instrument, PassRecord
@@ -24,8 +24,6 @@ from .rewriting import Report
 
 # What a pass that rounds may change in float64: it may have folded constants at single precision.
 ROUNDING = 1e-6
-# How near single precision must come to double for what it gives to be decided by the graph and not by rounding.
-DECIDED = 1e-2
 
 Feeds = dict[str, np.ndarray]
 Outputs = dict[str, np.ndarray]
@@ -132,18 +130,15 @@ class Validator:
         whole = _compare(y, r, dtype, allowed)
         if trial.kind == "ordinary" or y.shape != r.shape:
             return whole
-        rounded = self._rounded(before, trial)[name]
-        with np.errstate(all="ignore"):
-            decided = (rounded == r) | (rounded != rounded) & (r != r)
-            if dtype.is_float:
-                decided |= np.abs(rounded - r) <= DECIDED * np.maximum(1, np.abs(r))
-                if r.ndim:  # a row that has NaN may become NaN as a whole, as softmax does
-                    decided &= ~(np.isnan(r).any(axis=-1, keepdims=True) & np.isnan(y)) | np.isnan(r)
-                if trial.kind in ("huge", "infinite"):
-                    decided &= np.isfinite(r)
-                if trial.kind in ("nan", "infinite") and moves_excluded:
-                    decided &= np.isfinite(r) & np.isfinite(y)
-        return _compare(y[decided], r[decided], dtype, allowed)
+        kept = decided(r, self._rounded(before, trial)[name])
+        if dtype.is_float:
+            if r.ndim:  # a row that has NaN may become NaN as a whole, as softmax does
+                kept &= ~(np.isnan(r).any(axis=-1, keepdims=True) & np.isnan(y)) | np.isnan(r)
+            if trial.kind in ("huge", "infinite"):
+                kept &= np.isfinite(r)
+            if trial.kind in ("nan", "infinite") and moves_excluded:
+                kept &= np.isfinite(r) & np.isfinite(y)
+        return _compare(y[kept], r[kept], dtype, allowed)
 
     def _rounded(self, graph: Graph, trial: Trial) -> Outputs:
         """The outputs with each value rounded to its type; remembered for the graph at hand."""
@@ -152,8 +147,7 @@ class Validator:
         known = self._faithful[1]
         if id(trial) not in known:
             outputs = Interpreter(graph, faithful=True, weights=self._weights(graph)).run(trial.feeds)
-            known[id(trial)] = {name: array.astype(np.float64) if array.dtype.kind in "fV" else array
-                                for name, array in outputs.items()}
+            known[id(trial)] = outputs
         return known[id(trial)]
 
     def _first(self, before: Graph, after: Graph, trial: Trial, allowed: float) -> tuple[Node | None, Node | None]:

@@ -32,8 +32,8 @@ def _warn_of_overflow(node: Node, operands: Sequence[np.ndarray | None], results
     lost = operands[0][np.isfinite(operands[0]) & np.isinf(results[0])]
     if lost.size:
         names = ", ".join(repr(p.name) for p in _parameters(node)) or "a constant"
-        warnings.warn(f"{names} holds {float(lost.reshape(-1)[0]):g}, which becomes infinite in {result.dtype}, whose largest number "
-                      f"is {result.dtype.largest:g}; keep it in f32, or take bf16", stacklevel=2)
+        warnings.warn(f"{names} holds {float(lost.reshape(-1)[0]):g}, which becomes infinite in {result.dtype}, whose largest "
+                      f"number is {result.dtype.largest:g}; keep it in f32, or take bf16", stacklevel=2)
 
 
 def _parameters(node: Node) -> list[Parameter]:
