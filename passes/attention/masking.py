@@ -55,7 +55,7 @@ def _as_masks(m: Matcher, state: Scores) -> Settled | None:
         twice_as_low = len(taken) > 1 or any(i < outermost for i in taken)
         if twice_as_low or not all(is_moderate(term) for term in terms):
             return None
-    conditions = [added[i][0] if i in taken else c.condition for i, c in enumerate(changes)
+    conditions = [c.condition if isinstance(c, Masked) else added[i][0] for i, c in enumerate(changes)
                   if i in taken or isinstance(c, Masked)]
     return terms, conditions, fill
 

@@ -111,6 +111,8 @@ def check(executable: Checkable, inputs: Mapping[str, Any] | None = None, *,
         if report.divergence is None and not all(c.ok for _, _, c in comparisons):
             report.divergence = first_divergence(executable, feeds, tol)
     for special in special_inputs(graph, trials[0], seed) if inputs is None else ():
+        if special.kind == "huge":  # whether a sum of such overflows in between depends on its order
+            continue
         found = _check_special(executable, special, reduced, tol)
         report.special += found
         if report.divergence is None and not all(c.ok for _, _, c in found):

@@ -129,16 +129,18 @@ def _kept(shape: tuple[int, ...], first: int, generator: np.random.Generator) ->
 
 
 def _filled(array: np.ndarray, dtype: DType, fills: list[float], first: int, generator: np.random.Generator) -> np.ndarray:
-    """An array with one fill a row where `_kept` leaves no key; every second row has the negative of a finite one."""
+    """An array with one fill a row, in turn, where `_kept` leaves no key: the finite ones, -inf, the negatives of the finite."""
     result = array.copy()
     kept = _kept(array.shape, first, generator)
     if not array.ndim:
         return _cast(fills[-1], dtype)
-    rows, masks = result.reshape(-1, array.shape[-1]) if result.size else [], kept.reshape(-1, array.shape[-1] or 1)
+    if not array.size:
+        return result
+    rows, masks = result.reshape(-1, array.shape[-1]), kept.reshape(-1, array.shape[-1])
     finite = [f for f in fills if np.isfinite(f)]
     for number, (row, mask) in enumerate(zip(rows, masks)):
         choices = [*finite, *(f for f in fills if f == -np.inf), *(-f for f in finite)]
-        row[~mask] = _cast(choices[number // 2 % len(choices)], dtype)
+        row[~mask] = _cast(choices[(number + first) % len(choices)], dtype)
     return result
 
 
