@@ -46,6 +46,15 @@ def test_indices_and_ranges_are_respected() -> None:
         assert set(special.feeds["i"]) <= set(range(9)) and set(special.feeds["j"]) <= {3, 4}, special.label
 
 
+def test_minus_infinity_stands_where_a_mask_may_have_it() -> None:
+    """In scores, but not in values, nor in what is negated on the way to softmax."""
+    t, low = tg.f32[B, S, 4], -np.inf
+    for model, has in ((lambda x, y: tg.softmax(x + y), True), (lambda x, y: tg.softmax(y - x), False),
+                       (lambda x, y: tg.softmax(y) * tg.matmul(x + y, np.ones((4, 4), np.float32)), False)):
+        fills = [s.feeds["x"] for s in special_inputs(tg.trace(model, x=t, y=t)) if s.kind == "fills" and "'x'" in s.label]
+        assert any(low in x for x in fills) == has
+
+
 @dataclass(frozen=True)
 class IgnoresTheSpecial(Pass):
     """where(c, 0, x) = x: right as long as c is about what ordinary inputs are not."""
@@ -60,7 +69,7 @@ class IgnoresTheSpecial(Pass):
 @pytest.mark.parametrize(("model", "label"), [
     (lambda x: tg.where(tg.isnan(x), 0.0, x), "with NaN"),
     (lambda x: tg.where(tg.isinf(x), 0.0, x), "with "),
-    (lambda x: tg.where(x < LOWEST / 2, 0.0, x), "with fills of masks in 'x'"),
+    (lambda x: tg.softmax(tg.where(x < LOWEST / 2, 0.0, x)), "with fills of masks in 'x'"),
     (lambda x: tg.where(x > 1e11, 0.0, x), "with ")])
 def test_validation_finds_what_is_special(model: Any, label: str) -> None:
     with pytest.raises(tg.PassError, match=f"pass ignores-the-special .* differs at .* {label}"):

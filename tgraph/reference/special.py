@@ -25,7 +25,8 @@ FILL = 1e3  # constants beyond it may be what a mask fills with
 HUGE = 1e12  # and its cube is a number of f32 and bf16
 _HANDED_ON = frozenset({"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather",
                         "mul", "div", "neg"})
-_ADDED = frozenset({"add", "sub", "where", "softmax", "log_softmax", "maximum", "minimum", "reduce_max", "attention"})
+_ADDS = frozenset({"add", "sub", "where", "maximum", "minimum"})
+_SCORED = frozenset({"softmax", "log_softmax", "reduce_max", "attention"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def special_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: i
     if masks:
         for first, label in enumerate(("with masks padded left, and without a key", "with masks padded right, and of one key")):
             yield made("masks", label, masks, lambda a, _, first=first: _kept(a.shape, 2 * first, generator))  # type: ignore[misc]
-    added = [(x, fills if sign else fills[1:]) for x in floats if (sign := _added(x)) is not False]
+    added = [(x, fills if scores else fills[1:]) for x in floats for some, scores in [_added(x)] if some]
     for x, own in [(x, own) for x, own in added if own][:2]:
         for first in (0, 2):
             yield made("fills", f"with fills of masks in {x.name!r}", [x],
@@ -77,26 +78,31 @@ def fills_of(graph: Graph) -> list[float]:
             if constant.data is not None and constant.dtype.is_float and 0 < constant.data.size <= 4096:
                 data = constant.data.astype(np.float64)
                 numbers += [float(data.min()), float(data.max())]
-        found.update({n: None for n in numbers if abs(n) >= FILL})
+        found.update({n: None for n in numbers if FILL <= abs(n) < np.inf})
     return list(found)
 
 
-def _added(x: Input) -> bool | None:
-    """Whether what an input is handed on to adds, selects or compares it: a bias, scores, a residual. None: but negated."""
-    found: bool | None = False
+def _added(x: Input) -> tuple[bool, bool]:
+    """Whether an input is handed on to what adds, selects or compares: a bias, scores, a residual; and whether it may be -inf
+    there: it comes to a softmax, not negated, and to no product, where -inf means no mask."""
+    added, scores, other = False, False, False
     pending: list[tuple[Value, bool]] = [(x, False)]
     seen: set[Value] = {x}
     while pending:
         value, negated = pending.pop()
         for node, position in value.uses:
-            if node.op.name in _ADDED and (node.op.name != "attention" or position == 4):
-                if not negated:
-                    return True
-                found = None
-            if node.op.name in _HANDED_ON and (factor := _factor(node, position)) is not None:
+            name = node.op.name
+            scored = name in _SCORED and (name != "attention" or position == 4)
+            added |= name in _ADDS or scored
+            if scored:
+                scores, other = True, other or negated
+            elif name in _ADDS or (name in _HANDED_ON and _factor(node, position) is not None):
+                factor = -1.0 if name == "sub" and position else _factor(node, position) or 1.0
                 pending += [(r, negated != (factor < 0)) for r in node.results if r not in seen]
                 seen.update(node.results)
-    return found
+            elif value.dtype.is_float and any(r.dtype.is_float for r in node.results):
+                other = True
+    return added, scores and not other
 
 
 def _factor(node: Node, position: int) -> float | None:
