@@ -179,6 +179,24 @@ def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ign
     return b.matmul(weights, v)
 
 
+def decompose_cleanly(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
+    """The decomposition for targets without a kernel for it: values of keys that are not allowed take no part, as in the op.
+
+    0 NaN is NaN in a product, so values that are no finite numbers are left out, but from rows that some such value of an
+    allowed key belongs to; equal scores find these.
+    """
+    plain = attention.decompose
+    assert plain is not None
+    if mask is None and not attrs["causal"]:
+        return plain(b, q, k, v, mask, bias, offset, **attrs)
+    zero = b.constant(0.0, q.dtype)
+    odd = b.logical_or(b.isnan(v), b.isinf(v))
+    q0, k0 = (b.expand(zero, shape=x.shape) for x in (q, k))
+    reached = b.greater(plain(b, q0, k0, b.cast(odd, dtype=v.dtype), mask, None, offset, **attrs), zero)
+    return b.where(reached, plain(b, q, k, v, mask, bias, offset, **attrs),
+                   plain(b, q, k, b.where(odd, zero, v), mask, bias, offset, **attrs))
+
+
 def _repeat_heads(b, x, group):  # type: ignore[no-untyped-def]
     batch, heads, length, head_dim = x.shape
     wide = b.expand(b.unsqueeze(x, axes=(2,)), shape=(batch, heads, group, length, head_dim))
