@@ -27,6 +27,8 @@ class Pass(abc.ABC):
     """
 
     effect: ClassVar[Effect] = "exact"
+    # whether NaN and infinities at what a mask excludes may come or go: primitives say 0 NaN = NaN, `attention` leaves them out
+    moves_excluded: ClassVar[bool] = False
     option_help: ClassVar[str] = ""  # for options that are no fields: how they are written
     enters_functions: ClassVar[bool] = False  # whether what calls apply is rewritten, too, function by function
 

@@ -105,7 +105,7 @@ def _reference_judge(before: Graph, step: Pass, sizes: Mapping[str, int] | None,
 
     def judge(after: Graph) -> str | None:
         try:
-            difference = validator.difference(before, after, step.effect, expected)
+            difference = validator.difference(before, after, step.effect, expected, moves_excluded=step.moves_excluded)
         except PassError:
             raise
         except TGraphError as error:

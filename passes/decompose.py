@@ -27,6 +27,7 @@ class Decompose(Pass):
     """
 
     effect = "rounds"
+    moves_excluded = True
     enters_functions = True
     ops: str = ""
 

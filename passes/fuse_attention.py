@@ -33,12 +33,15 @@ class FuseAttention(Pass):
     The scale may stand on q, k or the scores, as factor or divisor; one that only a run knows and that is the same for all
     keys moves to q. `where(mask, s, c)` is a mask if c <= -1e30 (in f16, which ends at -65504, -inf alone; `finite-mask`
     takes more); a row without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is
-    selected away. s + where(mask, 0, -inf) is one too; other terms stay a bias. Comparisons of positions become `causal`.
-    k and v that repeat heads become grouped heads; heads that are split, attended and put together one by one become
-    one op. All that also for `attention` ops that are there.
+    selected away. s + where(mask, 0, -inf) is one too, and where(mask, s + where(also, 0, c), c) is both; other terms
+    stay a bias. What one mask cannot say becomes a bias, where(mask, bias, c): two fills, and a bias inside of a finite
+    fill that is fed and may hold it. Comparisons of positions become `causal`. k and v that repeat heads become grouped
+    heads; heads that are split, attended and put together one by one become one op. All that also for `attention` ops
+    that are there. Products are taken to be far from c. A masked key counts for nothing afterwards, NaN or not.
     """
 
     effect = "rounds"
+    moves_excluded = True
     enters_functions = True
 
     def apply(self, graph: Graph) -> None:

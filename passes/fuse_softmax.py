@@ -54,6 +54,7 @@ class FuseSoftmax(RewritePass):
     """e^(x - max x) / sum e^(x - max x) = softmax(x): with or without maximum, masked, scaled, and its logarithm."""
 
     effect = "rounds"
+    moves_excluded = True
     rules = (
         rule("e^(x - max x) / sum e^(x - max x) = softmax(x)",
              lambda x, axis=AXIS: _over_sum(tg.exp(_shifted(x, axis)), axis), lambda x, axis: tg.softmax(x, axis=axis)),

@@ -39,6 +39,7 @@ class RemovePadding(Pass):
     """
 
     effect = "rounds"
+    moves_excluded = True
     output: str = ""
     mask: str = ""
     finite: bool = False

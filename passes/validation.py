@@ -14,7 +14,8 @@ from tgraph.ir.values import Constant, Node, Result, Value
 from tgraph.ir.weights import Weights
 from tgraph.reference.inputs import choose_sizes, generate_inputs
 from tgraph.reference.interpreter import Interpreter
-from tgraph.reference.tolerance import Comparison, compare, tolerance
+from tgraph.reference.special import Kind, special_inputs
+from tgraph.reference.tolerance import Comparison, compare, compare_bands, decided, tolerance
 
 from .base import Effect, Pass
 from .manager import Instrument, PassRecord
@@ -34,9 +35,12 @@ class Trial:
 
     sizes: Mapping[str, int]
     feeds: Feeds
+    kind: Kind = "ordinary"
+    label: str = ""
 
     def __str__(self) -> str:
-        return "at " + (", ".join(f"{name}={size}" for name, size in self.sizes.items()) or "static sizes")
+        where = "at " + (", ".join(f"{name}={size}" for name, size in self.sizes.items()) or "static sizes")
+        return f"{where} {self.label}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,18 @@ class Validator:
     """Compares graphs that shall mean the same, on a few sets of inputs made for the first of them.
 
     Two sets of typical sizes, and one with all sizes as small as they may be and, in each mask, a last row without any
-    key. Parameters without data get normal values, seeded by name.
+    key; then what `special_inputs` makes of the graph. Parameters without data get normal values, seeded by name.
     """
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0):
         base = choose_sizes(graph, sizes)
+        self._faithful: tuple[Graph, dict[int, Outputs]] | None = None
         self.weights = Weights()  # of its own: validation leaves no data in the user's table
         self.weights.aliases.update(graph.weights.aliases)
         self.trials = [Trial(base, generate_inputs(graph, base, seed + i)) for i in range(2)]
         smallest = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in base if n in graph.symbols} | dict(sizes or {}))
         self.trials.append(Trial(smallest, _without_keys(generate_inputs(graph, smallest, seed + 2))))
+        self.trials += [Trial(base, s.feeds, s.kind, s.label) for s in special_inputs(graph, base, seed + 3)]
 
     def expect(self, graph: Graph) -> list[Outputs]:
         """`run` for the graph to compare with: inputs that it does not take (sizes that do not divide) are dropped.
@@ -94,8 +100,8 @@ class Validator:
         """The outputs of each trial, in float64."""
         return [Interpreter(graph, weights=self._weights(graph)).run(trial.feeds) for trial in self.trials]
 
-    def difference(self, before: Graph, after: Graph, effect: Effect,
-                   expected: list[Outputs] | None = None, found: list[Outputs] | None = None) -> Difference | None:
+    def difference(self, before: Graph, after: Graph, effect: Effect, expected: list[Outputs] | None = None,
+                   found: list[Outputs] | None = None, *, moves_excluded: bool = False) -> Difference | None:
         """The first output that differs by more than the effect allows, if any; an output that is gone differs."""
         expected = self.expect(before) if expected is None else expected
         found = self.run(after) if found is None else found
@@ -105,9 +111,45 @@ class Validator:
                 if name not in y:
                     return Difference(name, trial, Comparison(float("inf"), 0.0))
                 comparison = _compare(y[name], r[name], value.dtype, allowed)
+                if not comparison.ok and allowed:
+                    comparison = self._where_decided(before, trial, name, y[name], r[name], allowed, value.dtype,
+                                                     moves_excluded)
                 if not comparison.ok:
                     return Difference(name, trial, comparison, *self._first(before, after, trial, allowed))
         return None
+
+    def _where_decided(self, before: Graph, trial: Trial, name: str, y: np.ndarray, r: np.ndarray, allowed: float,
+                       dtype: DType, moves_excluded: bool) -> Comparison:
+        """The comparison for a pass that rounds, of those elements that it must keep.
+
+        Of special inputs these are the elements which single precision decides: where the graph itself gives the same with
+        each value rounded to its type. What overflows, or is lost beside a huge number, is not among them; nor, where there
+        are infinities or huge numbers, is what was no finite number before, nor, if the pass may move what masks exclude,
+        what is none before or after; where one attention may read another's rows without a key, these are such, too. A row
+        with NaN in it may become NaN as a whole.
+        """
+        whole = _compare(y, r, dtype, allowed)
+        if trial.kind == "ordinary" or y.shape != r.shape:
+            return whole
+        kept = decided(r, self._rounded(before, trial)[name])
+        if dtype.is_float:
+            if r.ndim:  # a row that has NaN may become NaN as a whole, as softmax does
+                kept &= ~(np.isnan(r).any(axis=-1, keepdims=True) & np.isnan(y)) | np.isnan(r)
+            if trial.kind in ("huge", "infinite"):
+                kept &= np.isfinite(r)
+            if moves_excluded and (trial.kind in ("nan", "infinite") or _attends_twice(before)):
+                kept &= np.isfinite(r) & np.isfinite(y)
+        return _compare(y[kept], r[kept], dtype, allowed)
+
+    def _rounded(self, graph: Graph, trial: Trial) -> Outputs:
+        """The outputs with each value rounded to its type; remembered for the graph at hand."""
+        if self._faithful is None or self._faithful[0] is not graph:
+            self._faithful = graph, {}
+        known = self._faithful[1]
+        if id(trial) not in known:
+            outputs = Interpreter(graph, faithful=True, weights=self._weights(graph)).run(trial.feeds)
+            known[id(trial)] = outputs
+        return known[id(trial)]
 
     def _first(self, before: Graph, after: Graph, trial: Trial, allowed: float) -> tuple[Node | None, Node | None]:
         """The first two nodes that stand for each other and have other results."""
@@ -170,6 +212,12 @@ def _op(value: Value | None) -> str:
     return value.node.op.name if isinstance(value, Result) else type(value).__name__
 
 
+def _attends_twice(graph: Graph) -> bool:
+    """Whether the rows of one attention, which may be NaN without a key, may be values of another, which excludes them."""
+    nodes = [n for block in (graph, *graph.functions.values()) for n in block.nodes]
+    return sum(n.op.name in ("softmax", "attention", "ragged_attention", "exp") for n in nodes) > 1
+
+
 def _allowed(before: Graph, after: Graph, effect: Effect) -> float:
     if effect == "exact":
         return 0.0
@@ -179,7 +227,7 @@ def _allowed(before: Graph, after: Graph, effect: Effect) -> float:
 
 def _compare(y: np.ndarray, r: np.ndarray, dtype: DType, allowed: float) -> Comparison:
     if dtype.is_float and allowed:
-        return compare(y, r, allowed)
+        return compare_bands(y, r, allowed)
     equal = y.shape == r.shape and np.array_equal(y, r, equal_nan=dtype.is_float)
     error = compare(y, r, 0.0).error if y.shape == r.shape else float("inf")
     return Comparison(0.0 if equal else max(error, float(np.finfo(float).tiny)), 0.0)
@@ -227,7 +275,8 @@ class ValidateEach(Instrument):
             found = self._validator.run(graph)
         except TGraphError as error:
             raise PassError(f"after pass {step} graph {graph.name} cannot be run: {error}\n  {fired(report)}") from error
-        difference = self._validator.difference(self._before, graph, step.effect, self._expected, found)
+        difference = self._validator.difference(self._before, graph, step.effect, self._expected, found,
+                                                moves_excluded=step.moves_excluded)
         if difference is not None:
             raise PassError(f"pass {step} ({step.effect}) changes the result of graph {graph.name}: {difference}\n"
                             f"  {fired(report)}")

@@ -10,10 +10,12 @@ from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import DType, i32, u8
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
+from tgraph.ops.attention import decompose_cleanly
 
 VIEWS = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "unpack_panels"}
 KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel that reads them packed
 CREATED = {"range", "full", "dim_size"}
+CLEANLY = {"attention": decompose_cleanly}  # ops whose decomposition lets NaN through where they do not
 
 
 def products_to_linear(graph: Graph) -> None:
@@ -102,7 +104,8 @@ def decompose(graph: Graph, keep: Callable[[Node], bool]) -> None:
         if node.op.decompose is None or keep(node):
             continue
         b = Builder(graph, node.provenance)
-        made = node.op.decompose(b, *node.operands, **node.attrs)
+        apart = CLEANLY.get(node.op.name, node.op.decompose)
+        made = apart(b, *node.operands, **node.attrs)
         results = made if isinstance(made, tuple) else (made,)
         pending += _between(node.inputs, results)
         for old, new in zip(node.results, results):

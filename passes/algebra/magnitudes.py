@@ -1,10 +1,10 @@
-"""Which large constants a value is made of."""
+"""Which large constants a value is made of, and which values may be large."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tgraph.ir.values import Constant, Result, Value
+from tgraph.ir.values import Constant, Parameter, Result, Value
 
 # what a large number comes through: moves, sums, scales and selections; a norm or an activation makes another one of it
 CARRIES = frozenset({"add", "cast", "concat", "expand", "maximum", "minimum", "mul", "neg", "reshape", "slice", "split",
@@ -42,3 +42,34 @@ class LargeConstants:
             return None
         large = numbers[np.isfinite(numbers) & (np.abs(numbers) > self.limit)]
         return float(large.reshape(-1)[0]) if large.size else None
+
+
+# what makes numbers of a usual size, whatever it is given; products are taken to be of the size of scores
+TEMPERS = frozenset({"matmul", "linear", "einsum", "attention", "ragged_attention", "softmax", "layer_norm", "rms_norm",
+                     "tanh", "sigmoid", "erf", "sin", "cos"})
+LOOKUPS = frozenset({"embedding", "gather"})
+
+
+def may_exceed(value: Value, limit: float) -> bool:
+    """Whether a float may lie beyond a limit: an input or a parameter is handed on, or a constant is, that does.
+
+    Products, norms and the like are taken to give numbers of a usual size, and so are rows looked up in a parameter.
+    """
+    pending, seen = [value], {value}
+    while pending:
+        current = pending.pop()
+        if isinstance(current, Constant):
+            if current.data is None or not bool((np.abs(current.data.astype(np.float64)) <= limit).all()):
+                return True
+        elif not isinstance(current, Result):
+            if current.dtype.is_float:
+                return True
+        elif current.node.op.name == "full":
+            if not abs(float(current.node.attrs["value"])) <= limit:
+                return True
+        elif current.node.op.name not in TEMPERS:
+            looked_up = current.node.op.name in LOOKUPS
+            below = [v for v in current.node.inputs if not (looked_up and isinstance(v, Parameter)) and v not in seen]
+            seen.update(below)
+            pending += below
+    return False

@@ -10,7 +10,7 @@ from passes.attention.axes import Atom, Axes, Axis, Step, View, build, cheapest,
 from passes.attention.conditions import Leaf, Offset, causal, conjuncts
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, bounds
-from tgraph.ir.dtypes import i64
+from tgraph.ir.dtypes import DType, i64
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
@@ -33,6 +33,14 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """Scores that become `fill` where a condition does not hold."""
+
+    condition: Leaf
+    fill: float
+
+
+@dataclass(frozen=True)
 class Factor:
     """Something known at run time only that the scores are multiplied with, or divided by, the same for all keys."""
 
@@ -52,7 +60,7 @@ class Form:
     value: View
     output: View  # the result of the second product
     scale: float
-    terms: Sequence[Term] = ()
+    terms: Sequence[Term | Masked] = ()  # the bias: what happens to the scores, the last first
     conditions: Sequence[Leaf] = ()
     empty_row: str = "zero"
     nodes: Sequence[Node] = field(default=())
@@ -67,7 +75,8 @@ class Form:
         groups = self._groups(graph)
         query, key, value = (self._cheapest(graph, v, t, n) for v, t, n in (
             (self.query, groups.query, "q"), (self.key, groups.key, "k"), (self.value, groups.value, "v")))
-        terms = [(self._cheapest(graph, t.view, groups.scores, "the bias", strip=True), t.factor) for t in self.terms]
+        terms = [(self._cheapest(graph, t.condition.view if isinstance(t, Masked) else t.view, groups.scores, "the bias",
+                                 strip=True), t) for t in self.terms]
         factors = [(self._cheapest(graph, f.view, groups.scores, "the scale", strip=True), f.divides) for f in self.factors]
         offset, leaves = self._causality(graph, groups)
         masks = self._masks(graph, leaves, groups)
@@ -78,8 +87,9 @@ class Form:
             raise Refused("the result has axes that attention does not give", self.nodes[-1])
 
         b = Builder(graph, Provenance.merge(n.provenance for n in self.nodes))
+        dtype = self.query.value.dtype
         made = b.attention(
-            _scaled(b, build(b, *query), factors), build(b, *key), build(b, *value), _all_of(b, masks), _sum(b, terms),
+            _scaled(b, build(b, *query), factors), build(b, *key), build(b, *value), _all_of(b, masks), _bias(b, terms, dtype),
             None if offset is None else _offset(b, offset),
             scale=self._exact_scale(), causal=offset is not None, empty_row=empty_row)
         made = build(b, made, back[1])
@@ -252,13 +262,19 @@ def _scaled(b: Builder, query: Value, factors: Sequence[tuple[_Plan, bool]]) -> 
     return query
 
 
-def _sum(b: Builder, terms: Sequence[tuple[_Plan, float]]) -> Value | None:
+def _bias(b: Builder, terms: Sequence[tuple[_Plan, Term | Masked]], dtype: DType) -> Value | None:
+    """The sum of all terms; with selections among them, all that happens to scores in its order, done to 0."""
     made: Value | None = None
-    for (value, steps), factor in terms:
-        if factor == -1.0:
+    ordered = terms[::-1] if any(isinstance(term, Masked) for _, term in terms) else terms
+    for (value, steps), term in ordered:
+        if isinstance(term, Masked):
+            kept = build(b, b.logical_not(value) if term.condition.negated else value, steps)
+            made = b.where(kept, b.constant(0.0, dtype) if made is None else made, b.constant(term.fill, dtype))
+            continue
+        if term.factor == -1.0:
             value = b.neg(value)
-        elif factor != 1.0:
-            value = b.mul(value, factor)
+        elif term.factor != 1.0:
+            value = b.mul(value, term.factor)
         one = build(b, value, steps)
         made = one if made is None else b.add(made, one)
     return made

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from passes.attention.axes import View, beneath, flat, fresh, resolve
-from passes.attention.form import Form, Refused
+from passes.attention.form import Form, Refused, Term
+from passes.attention.masking import settle
 from passes.attention.scores import Matcher, Scores, follow_back, scaled_by
 from passes.attention.weights import Weights
 from tgraph.ir.analysis import is_prepared
@@ -19,7 +20,7 @@ def match(graph: Graph, softmax: Node, ready: Collection[Node], mask_fill: float
     axes = fresh(softmax.result.shape)
     keys = axes[softmax.attrs["axis"]]
     matcher = Matcher(graph, ready, mask_fill, additive, keys)
-    scores = follow_back(matcher, softmax.inputs[0], axes, Scores((softmax,)))
+    scores = settle(matcher, follow_back(matcher, softmax.inputs[0], axes, Scores((softmax,))))
     assert scores.query is not None and scores.key is not None
     query, key = peel(graph, scores.query), peel(graph, scores.key)
     output = Weights(matcher, scores, axes, keys)
@@ -65,7 +66,7 @@ def _check(m: Matcher, form: Form) -> None:
     if is_prepared(form.value.value, m.ready):
         raise Refused("v is known before any input: a product with a weight", last, matched)
     dtypes = [v.value.dtype for v in (form.query, form.key, form.value, form.output,
-                                      *(t.view for t in form.terms), *(f.view for f in form.factors))]
+                                      *(t.view for t in form.terms if isinstance(t, Term)), *(f.view for f in form.factors))]
     if any(dtype != dtypes[0] for dtype in dtypes) or not dtypes[0].is_float:
         names = ", ".join(dict.fromkeys(map(str, dtypes)))
         raise Refused(f"q, k, v, the scale, the bias and the result are of {names}", last, matched)

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from passes.attention.axes import Atom, Axes, View, aligned, fresh
 from passes.attention.conditions import Leaf, Offset
 from passes.attention.form import Form, Refused, Term
+from passes.attention.masking import added_mask
 from passes.attention.match import peel
-from passes.attention.scores import Matcher, added_mask
+from passes.attention.scores import Matcher
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
@@ -30,7 +31,7 @@ def read(graph: Graph, node: Node, ready: Collection[Node], additive: float | No
     terms: list[Term] = []
     fills = set()
     for term in [] if bias is None else _terms(aligned(bias, axes)):
-        found = added_mask(matcher, term, 1.0)
+        found = added_mask(matcher, Term(term))
         # -inf alone in a row gives NaN, whatever empty_row says of the other masks
         if found is None or (found[1] == -math.inf and (mask is not None or node.attrs["causal"])):
             terms.append(Term(term))

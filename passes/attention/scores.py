@@ -6,15 +6,13 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from passes.attention.axes import VIEWS, Axes, Axis, View, aligned, beneath, resolve
-from passes.attention.conditions import Leaf, conjuncts, number
+from passes.attention.conditions import Leaf, number
 from passes.attention.contractions import factors
-from passes.attention.form import Factor, Refused, Term
+from passes.attention.form import Factor, Masked, Refused, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Constant, Node, Result, Value
+from tgraph.ir.values import Node, Result, Value
 
 PRODUCTS = frozenset({"matmul", "einsum", "linear"})
 LONGEST = 24  # nodes between the products; no spelling has as many
@@ -26,10 +24,11 @@ class Scores:
 
     nodes: tuple[Node, ...]
     scale: float = 1.0
-    terms: tuple[Term, ...] = ()
-    conditions: tuple[Leaf, ...] = ()
-    fill: float | None = None
+    changes: tuple[Term | Masked, ...] = ()
     factors: tuple[Factor, ...] = ()
+    terms: tuple[Term | Masked, ...] = ()  # of all changes, those that are bias, and
+    conditions: tuple[Leaf, ...] = ()  # those that are masks, which
+    fill: float | None = None  # give this to what they exclude
     query: View | None = None
     key: View | None = None
     inner: Axis = ()
@@ -115,77 +114,13 @@ def _add(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
     nearest: Refused | None = None
     for position, other in sides:
         x, bias = node.inputs[position], node.inputs[other]
-        factor = state.scale if node.op.name == "add" else -state.scale
+        term = Term(aligned(bias, axes), state.scale if node.op.name == "add" else -state.scale)
         try:
-            return follow_back(m, x, aligned(x, axes).axes, _with_term(m, aligned(bias, axes), factor, state))
+            return follow_back(m, x, aligned(x, axes).axes, replace(state, changes=(*state.changes, term)))
         except Refused as refused:
             nearest = refused if nearest is None or refused.matched > nearest.matched else nearest
     assert nearest is not None
     raise nearest
-
-
-def _with_term(m: Matcher, bias: View, factor: float, state: Scores) -> Scores:
-    """Add a term; one that is 0 or the lowest where a condition says so is that condition."""
-    masked = added_mask(m, bias, factor)
-    if masked is None:
-        return replace(state, terms=(*state.terms, Term(bias, factor)))
-    condition, fill = masked
-    return _with_condition(m, condition, fill, state)
-
-
-def added_mask(m: Matcher, bias: View, factor: float) -> tuple[Leaf, float] | None:
-    """where(c, 0, -inf), which is exactly a mask; with `additive` also finite fills, and (1 - c) fill."""
-    inner: View | None = bias
-    while inner is not None:
-        bias, inner = inner, beneath(m.graph, inner)
-    if not isinstance(bias.value, Result) or not factor > 0:
-        return None
-    node = bias.value.node
-    lowest = -math.inf if m.additive is None else m.additive
-    if node.op.name == "where":
-        for position, negated in ((1, False), (2, True)):
-            kept, filled = number(node.inputs[position]), number(node.inputs[3 - position])
-            if kept == 0 and filled is not None and filled * factor <= lowest:
-                return Leaf.of(aligned(node.inputs[0], bias.axes), negated), filled * factor
-    if m.additive is not None and node.op.name == "mul":
-        for x, y in (node.inputs, node.inputs[::-1]):
-            fill, ones = number(y), _complement(m, aligned(x, bias.axes))
-            if fill is not None and ones is not None and math.isfinite(fill):
-                leaf, sign = ones
-                if sign * fill * factor <= lowest:
-                    return leaf, sign * fill * factor
-    return None
-
-
-def _complement(m: Matcher, view: View) -> tuple[Leaf, int] | None:
-    """1 - c or c - 1 of a condition c (or of ones and zeros cast from it), and the sign."""
-    inner: View | None = view
-    while inner is not None:
-        view, inner = inner, beneath(m.graph, inner)
-    if not isinstance(view.value, Result):
-        return None
-    node = view.value.node
-    if node.op.name == "cast" and node.inputs[0].dtype.is_bool:
-        return Leaf.of(View(node.inputs[0], view.axes), True), 1
-    pairs: list[tuple[Value, int]] = []
-    if node.op.name == "sub" and number(node.inputs[0]) == 1:
-        pairs.append((node.inputs[1], 1))
-    elif node.op.name == "sub" and number(node.inputs[1]) == 1:
-        pairs.append((node.inputs[0], -1))
-    elif node.op.name == "add":
-        for x, y in (node.inputs, node.inputs[::-1]):
-            if number(y) == -1:
-                pairs.append((x, -1))
-            elif number(y) == 1 and isinstance(x, Result) and x.node.op.name == "neg":
-                pairs.append((x.node.inputs[0], 1))
-    for x, sign in pairs:
-        ones: View | None = aligned(x, view.axes)
-        while ones is not None:
-            view, ones = ones, beneath(m.graph, ones)
-        cast = view.value.node if isinstance(view.value, Result) else None
-        if cast is not None and cast.op.name == "cast" and cast.inputs[0].dtype.is_bool:
-            return Leaf.of(View(cast.inputs[0], view.axes), False), sign
-    return None
 
 
 def _masked(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
@@ -202,31 +137,12 @@ def _masked(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
         raise Refused("masked scores are multiplied by what only a run knows, and may turn their sign", node, matched)
     if not state.scale > 0:
         raise Refused(f"masked scores are multiplied by {state.scale}", node, matched)
-    condition = aligned(node.inputs[0], axes)
-    state = _with_condition(m, Leaf.of(condition, negated), fill * state.scale, state, node)
-    return follow_back(m, scores, aligned(scores, axes).axes, state)
-
-
-def _with_condition(m: Matcher, condition: Leaf, fill: float, state: Scores, at: Node | None = None) -> Scores:
-    at, matched = at or state.nodes[-1], len(state.nodes)
+    fill = fill * state.scale
     if not fill <= m.mask_fill and (m.additive is None or not fill <= m.additive):
         reason = f"masked scores become {fill:g}, not {m.mask_fill:g} or less; finite-mask takes it as a mask"
-        raise Refused(reason, at, matched)
-    if state.fill is not None and state.fill != fill:
-        raise Refused(f"two masks fill with {state.fill:g} and {fill:g}", at, matched)
-    if fill != -math.inf and not all(_is_small(term) for term in state.terms):
-        raise Refused("a bias is added after the mask, and may outweigh it", at, matched)
-    root = conjuncts(m.graph, condition.view, condition.negated)
-    kept = root if len(root) == 1 else [condition]
-    return replace(state, conditions=(*state.conditions, *kept), fill=fill)
-
-
-def _is_small(term: Term) -> bool:
-    """Whether a term disappears beside the fill of a mask."""
-    value = term.view.value
-    if not isinstance(value, Constant) or value.data is None:
-        return False
-    return bool(np.abs(value.data.astype(np.float64) * term.factor).max(initial=0) <= 1e6)
+        raise Refused(reason, node, matched)
+    masked = Masked(Leaf.of(aligned(node.inputs[0], axes), negated), fill)
+    return follow_back(m, scores, aligned(scores, axes).axes, replace(state, changes=(*state.changes, masked)))
 
 
 def scaled_by(node: Node) -> tuple[Value, float] | None:

@@ -120,6 +120,19 @@ def test_any_sizes_and_offsets(b: int, sq: int, sk: int, offset: int) -> None:
         run(name, b=b, sq=sq, sk=sk, offset=offset)
 
 
+@pytest.mark.parametrize("name", ["bert", "grouped", "queries_nan", "f32", "everything", "one_stage"])
+def test_excluded_keys_take_no_part(name: str) -> None:
+    """Whatever their keys and values hold; what allowed keys hold goes into the results, NaN and infinities too."""
+    def spoil(q: np.ndarray, k: np.ndarray, v: np.ndarray, bias: Any) -> None:
+        for j, number in ((10, np.nan), (30, np.inf), (31, -np.inf), (70, np.nan), (89, -np.inf)):
+            v[:, :, j, j % v.shape[-1]] = number
+        k[0, :, 71, 0], k[1, :, 11, 0] = np.nan, np.inf
+
+    mask = key_masks(5, 90) if built(name).options.get("masked") == "keys" else None
+    got = run(name, b=5, sq=70, sk=90, mask=mask, tweak=spoil)
+    assert np.isfinite(got.astype("f")).any() and not np.isfinite(got.astype("f")).all()
+
+
 def test_excluded_scores_do_not_leak() -> None:
     for name in ("bert", "queries_nan", "f32"):
         made, mask = built(name), np.repeat(np.arange(40)[None] < 30, 2, 0)

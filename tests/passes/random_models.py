@@ -155,10 +155,19 @@ class Maker:
                 scores = b.mul(scores, 1 / math.sqrt(size))
             elif self.flag():  # a temperature that only a run knows
                 scores = b.div(scores, b.exp(b.reduce_mean(b.tanh(x))))
+            fill = b.constant(np.float32(self.draw(st.sampled_from([-1e30, np.finfo(np.float32).min, -np.inf]))))
+            if self.flag():  # what else is added, with the same fill, or fed, which may hold it
+                if self.flag():
+                    rows, columns = b.unsqueeze(b.range(stop=S), axes=(1,)), b.unsqueeze(b.range(stop=S), axes=(0,))
+                    also = b.where(b.less_or_equal(columns, rows), b.constant(np.float32(0)), fill)
+                else:
+                    fed = [i for i in self.graph.inputs if i.name == "bias"]
+                    also = fed[0] if fed else self.graph.input("bias", f32[B, 1, S, S])
+                scores = b.add(scores, also)
             if self.mask is not None and self.flag():
                 keys = b.unsqueeze(self.mask, axes=(1, 2))
                 if self.flag():
-                    scores = b.where(keys, scores, b.constant(np.float32(-1e30)))
+                    scores = b.where(keys, scores, fill)
                 else:
                     scores = b.add(scores, b.mul(b.sub(1.0, b.cast(keys, dtype=f32)), -10000.0))
             y = b.matmul(b.softmax(scores), v)

@@ -62,7 +62,8 @@ class Subject:
             if signature(result) != signature(self.graph):
                 return "signature", f"the signature has changed:\n{result}"
             exact = all(step.effect == "exact" for step in steps)
-            difference = self.validator.difference(self.graph, result, "exact" if exact else "rounds", self.expected)
+            difference = self.validator.difference(self.graph, result, "exact" if exact else "rounds", self.expected,
+                                                   moves_excluded=any(step.moves_excluded for step in steps))
         except tg.TGraphError as error:
             return type(error).__name__, f"{error}\n{result}"
         return None if difference is None else ("difference", f"{difference}\n{result}")

@@ -242,8 +242,8 @@ def test_every_near_miss_says_why() -> None:
 # Random spellings
 
 @st.composite
-def spelling(draw: st.DrawFn) -> tuple[tg.Graph, bool]:
-    """A graph of attention, drawn decision by decision, and whether its mask may leave rows empty."""
+def spelling(draw: st.DrawFn) -> tuple[tg.Graph, str]:
+    """A graph of attention, drawn decision by decision, and what becomes of its masks: "mask", "bias" or nothing, ""."""
     graph = tg.Graph("g")
     b = Builder(graph)
     group = draw(st.sampled_from([1, 1, 2]))
@@ -296,19 +296,30 @@ def spelling(draw: st.DrawFn) -> tuple[tg.Graph, bool]:
             else:
                 scores = b.where(condition, scores, b.constant(fill, tg.f32))
     weights = b.softmax(scores, axis=-2 if flipped else -1)
+    # a bias that is fed may hold a finite fill
+    kind = "bias" if masked and fill != -np.inf and any(i.name == "bias" for i in graph.inputs) else "mask"
     if masked and draw(st.booleans()):
+        kind = "mask" if kind == "mask" else ""
         both = masked[0] if len(masked) == 1 else b.logical_and(*masked)
         weights = b.where(both, weights, b.constant(0.0, tg.f32))
     made = b.matmul(b.transpose(v, perm=swap), weights) if flipped else b.matmul(weights, v)
     graph.set_outputs([("y", made)])
-    return graph, bool(masked)
+    return graph, kind
 
 
 @given(spelling(), st.booleans())
-def test_random_spellings(drawn: tuple[tg.Graph, bool], canonical: bool) -> None:
-    graph, _ = drawn
+def test_random_spellings(drawn: tuple[tg.Graph, str], canonical: bool) -> None:
+    graph, kind = drawn
     pipeline = "canonicalize,cse,fuse-attention" if canonical else "fuse-attention"
     fused = run_pipeline(graph, pipeline, verify_each=True)[0]
-    assert count(fused)["attention"] == 1 and not {"softmax", "matmul", "where", "expand"} & set(count(fused))
+    assert count(fused)["attention"] == bool(kind)
+    if kind:
+        left = set(count(fused))
+        assert not {"softmax", "matmul", "expand"} & left and ("where" in left) == (kind == "bias")
     for empty in (False, True):
-        assert_same(graph, fused, feeds_for(graph, empty))
+        feeds = feeds_for(graph, empty)
+        assert_same(graph, fused, feeds)
+        if "bias" in feeds:  # queries whose keys are filled by the bias: all, or all but the first
+            for row, (start, fill) in enumerate([(0, -1e32), (1, -1e32), (0, 2e3), (1, -np.inf)]):
+                feeds["bias"].reshape(-1, feeds["bias"].shape[-1])[row, start:] = fill
+            assert_same(graph, fused, feeds)

@@ -40,6 +40,12 @@ class DType:
         return max(1, self.bits // 8)
 
     @property
+    def largest(self) -> float:
+        """The largest finite number of a float type."""
+        return {"f16": 65504.0, "bf16": 2.0**127 * (2 - 2.0**-7), "f32": 2.0**127 * (2 - 2.0**-23),
+                "f64": float(np.finfo(np.float64).max)}[self.name]
+
+    @property
     def is_float(self) -> bool:
         return self.kind == "float"
 
@@ -83,3 +89,15 @@ def dtype_of(array: Any) -> DType:
         if dtype.numpy_name == name:
             return dtype
     raise RuleError(f"no tgraph type for NumPy dtype {name}; known: {', '.join(DTYPES)}")
+
+
+def require_held(data: np.ndarray, dtype: DType, what: str = "the number") -> None:
+    """Raises RuleError for the first finite number that lies beyond a float type's range, and says where that ends."""
+    if not np.issubdtype(data.dtype, np.number) and data.dtype.kind not in "fV":
+        return
+    with np.errstate(all="ignore"):
+        wide = data.astype(np.float64)
+        lost = wide[np.isfinite(wide) & ~np.isfinite(wide.astype(dtype.numpy).astype(np.float64))]
+    if lost.size:
+        raise RuleError(f"{what} {lost.reshape(-1)[0]:g} is beyond {dtype}, whose largest is {dtype.largest:g}; "
+                        f"give one within, {'-' if lost.reshape(-1)[0] < 0 else ''}math.inf, or compute in f32")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .dims import Dim, DimLike, Symbol, compare, substitute, symbols
-from .dtypes import DType, dtype_of
+from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError, OpError, RuleError
 from .location import NOWHERE, Provenance
 from .registry import Attribute, Op
@@ -71,8 +71,14 @@ class Graph:
         return found
 
     def constant(self, data: Any, dtype: DType | None = None) -> Constant:
-        """A constant, one object a content. `data` is anything NumPy takes; it is copied and frozen."""
-        array = np.array(data, dtype=dtype.numpy if dtype else None)
+        """A constant, one object a content. `data` is anything NumPy takes; it is copied and frozen.
+
+        Raises RuleError for a finite number that `dtype` cannot hold: -1e9 in f16 would silently be -inf.
+        """
+        with np.errstate(all="ignore"):
+            array = np.array(data, dtype=dtype.numpy if dtype else None)
+        if dtype is not None and dtype.is_float and np.isinf(array).any():
+            require_held(np.asarray(data), dtype)
         type = TensorType(dtype_of(array), array.shape)
         array = np.array(array, type.dtype.numpy, order="C", copy=None)  # in this machine's byte order
         array.setflags(write=False)

@@ -26,7 +26,8 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
     key head h // (Hq / Hk) (grouped heads, arXiv:2305.13245). scale defaults to 1 / sqrt(D).
     mask: bool, True = attend; [B, Sk], [B, Sq, Sk], or rank 4 that broadcasts to [B, Hq, Sq, Sk]. bias: added after
     scaling, broadcasts to [B, Hq, Sq, Sk]. causal keeps key j <= query i + offset (offset: an integer, default 0).
-    A query with no key left gives zeros; empty_row "uniform" gives the mean of v, "nan" NaN.
+    A query with no key left gives zeros; empty_row "uniform" gives the mean of v, "nan" NaN. A key that a query may not
+    attend takes no part in its result, whatever its k and v hold, NaN and infinities included.
     """
     require_float(q, k, v)
     same_dtype(q, k, v)
@@ -123,10 +124,22 @@ def attend(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: i
     scores = np.where(allowed, scores, -np.inf)
     e = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
     weights = e / e.sum(axis=-1, keepdims=True)
+    some = allowed.any(axis=-1, keepdims=True)
     if empty_row != "nan":
         filler = 0 if empty_row == "zero" else 1 / max(scores.shape[3], 1)
-        weights = np.where(allowed.any(axis=-1, keepdims=True), weights, np.asarray(filler, scores.dtype))
-    return np.matmul(weights.astype(v.dtype), v)
+        weights = np.where(some, weights, np.asarray(filler, scores.dtype))
+    # equal weights, and NaN, are those of all keys; zeros those of none
+    return _weighted(weights.astype(v.dtype), v, allowed if empty_row == "zero" else allowed | ~some)
+
+
+def _weighted(weights, v, allowed):  # type: ignore[no-untyped-def]
+    """The product of weights and values, in which keys that are not allowed take no part: 0 NaN would be NaN."""
+    if np.isfinite(v).all():
+        return np.matmul(weights, v)
+    allowed = np.broadcast_to(allowed, weights.shape)
+    rows = [np.where(allowed[..., i, :, None], weights[..., i, :, None] * v, 0).sum(axis=-2, dtype=v.dtype)
+            for i in range(weights.shape[-2])]
+    return np.stack(rows, axis=-2) if rows else np.matmul(weights, v)
 
 
 @attention.cost
@@ -164,6 +177,24 @@ def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ign
             filler = b.div(b.constant(1.0, q.dtype), b.dim_size(size=keys, dtype=q.dtype))
         weights = b.where(some, weights, filler)
     return b.matmul(weights, v)
+
+
+def decompose_cleanly(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
+    """The decomposition for targets without a kernel for it: values of keys that are not allowed take no part, as in the op.
+
+    0 NaN is NaN in a product, so values that are no finite numbers are left out, but from rows that some such value of an
+    allowed key belongs to; equal scores find these.
+    """
+    plain = attention.decompose
+    assert plain is not None
+    if mask is None and not attrs["causal"]:
+        return plain(b, q, k, v, mask, bias, offset, **attrs)
+    zero = b.constant(0.0, q.dtype)
+    odd = b.logical_or(b.isnan(v), b.isinf(v))
+    q0, k0 = (b.expand(zero, shape=x.shape) for x in (q, k))
+    reached = b.greater(plain(b, q0, k0, b.cast(odd, dtype=v.dtype), mask, None, offset, **attrs), zero)
+    return b.where(reached, plain(b, q, k, v, mask, bias, offset, **attrs),
+                   plain(b, q, k, b.where(odd, zero, v), mask, bias, offset, **attrs))
 
 
 def _repeat_heads(b, x, group):  # type: ignore[no-untyped-def]

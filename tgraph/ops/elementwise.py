@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.dtypes import f64
 from ..ir.errors import RuleError
 from ..ir.registry import Op, op
 from ..ir.rules import broadcast, require_float, same_dtype
@@ -107,7 +108,7 @@ def clip(x: TensorType, *, min: float | None = None, max: float | None = None) -
         if isinstance(bound, bool) or bound != bound:
             raise RuleError(f"bounds are numbers or none, got {bound!r}")
         if bound is not None:
-            require_number(bound, x.dtype, "a bound")
+            require_number(bound, f64 if x.dtype.is_float else x.dtype, "a bound")  # beyond all floats is no bound
     if min is not None and max is not None and min > max:
         raise RuleError(f"empty interval: min {min} > max {max}")
     return x

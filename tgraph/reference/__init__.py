@@ -4,7 +4,8 @@ from .accuracy import Accuracy, AccuracyReport, accuracy
 from .checker import Report, check
 from .inputs import choose_sizes, generate_inputs
 from .interpreter import Interpreter, run
+from .special import Special, special_inputs
 from .tolerance import TOLERANCES, compare
 
-__all__ = ["TOLERANCES", "Accuracy", "AccuracyReport", "Interpreter", "Report", "accuracy", "check",
-           "choose_sizes", "compare", "generate_inputs", "run"]
+__all__ = ["TOLERANCES", "Accuracy", "AccuracyReport", "Interpreter", "Report", "Special", "accuracy", "check",
+           "choose_sizes", "compare", "generate_inputs", "run", "special_inputs"]

@@ -77,6 +77,12 @@ def _generate(input: Input, shape: tuple[int, ...], sizes: Sizes, generator: np.
     return generator.integers(low, max(high, low + 1), shape).astype(dtype.numpy)
 
 
+def is_free(input: Input, sizes: Sizes) -> bool:
+    """Whether an integer input may hold any number: it has no range, and nothing takes it for an index, offset or position."""
+    names = {node.op.operands[min(position, len(node.op.operands) - 1)].name for node, position in input.uses}
+    return not (input.type.value_range or _index_range(input, sizes) or names & {"offsets", "offset"})
+
+
 def _mask(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """True up to a random length along the last axis, at least one; the first row is full."""
     if not shape:

@@ -100,9 +100,9 @@ class Interpreter:
         attrs = {name: self.attribute(value, sizes) for name, value in node.attrs.items()}
         with np.errstate(all="ignore"):
             raw = node.op.numpy(*_apart(node, [None if o is None else self.widen(o) for o in operands]), **attrs)
-        results = raw if isinstance(raw, tuple) else (raw,)
-        return tuple(np.asarray(r).astype(self.working(v.type.dtype).numpy, copy=False)
-                     for r, v in zip(results, node.results))
+            results = raw if isinstance(raw, tuple) else (raw,)
+            return tuple(np.asarray(r).astype(self.working(v.type.dtype).numpy, copy=False)
+                         for r, v in zip(results, node.results))
 
     def widen(self, array: np.ndarray) -> np.ndarray:
         """Half precisions compute in float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,3 +52,29 @@ def compare(result: np.ndarray, reference: np.ndarray, allowed: float) -> Compar
         return Comparison(0.0, allowed)
     scale = max(1.0, float(np.abs(r[finite]).max()))
     return Comparison(float(np.abs(y[finite] - r[finite]).max()) / scale, allowed)
+
+
+BANDS = (0.0, 1e9, 1e20, float("inf"))  # what is computed; what huge numbers become; the fills of masks
+
+
+def compare_bands(result: np.ndarray, reference: np.ndarray, allowed: float) -> Comparison:
+    """`compare` with numbers of very different sizes apart, so that a mask's fill hides no error beside it."""
+    if result.shape != reference.shape:
+        return Comparison(float("inf"), allowed)
+    sizes = np.abs(np.where(np.isfinite(reference), reference, 0.0))
+    bands = [(low <= sizes) & (sizes < high) for low, high in itertools.pairwise(BANDS)]
+    return Comparison(max(compare(result[band], reference[band], allowed).error for band in bands), allowed)
+
+
+# How near single precision must come to double for what it gives to be decided by the graph and not by rounding.
+DECIDED = 1e-2
+
+
+def decided(exact: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    """Where a graph gives the same in float64 and with each value rounded to its type: not where that overflows, say."""
+    with np.errstate(all="ignore"):
+        same = (rounded == exact) | (rounded != rounded) & (exact != exact)
+        if exact.dtype.kind in "fV":
+            wide, narrow = exact.astype(np.float64), rounded.astype(np.float64)
+            same |= np.abs(narrow - wide) <= DECIDED * np.maximum(1, np.abs(wide))
+    return np.asarray(same)

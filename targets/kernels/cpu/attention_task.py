@@ -9,6 +9,7 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.kernels.cpu.attention_excluded import WithoutExcluded
 from targets.kernels.cpu.attention_panel import (
     LANES,
     MINUS_INFINITY,
@@ -222,7 +223,10 @@ class AttentionTask:
     def _finish(self) -> None:
         rows, empty = floats(LANES * self.spec.value_dim), floats(LANES)
         mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
+        without = WithoutExcluded(self.spec, self.at, self.key_head) if self.spec.excludes else None
         with T.serial(self.panels) as panel:
+            if without is not None:
+                without.emit(panel, number(self._query(panel)))
             self._finish_panel(panel, rows, empty, mean)
 
     def _mean_of_values(self) -> Expr:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from targets.kernels.cuda.adjacent import adjacent
 from targets.kernels.cuda.attention_exclude import Exclusions
+from targets.kernels.cuda.attention_excluded import WithoutExcluded
 from targets.kernels.cuda.attention_fragments import Fragments
 from targets.kernels.cuda.attention_spec import AttentionSpec, AttentionTile, Lanes
 from targets.kernels.cuda.device import address, ballot, barrier, copy, registers, shared
@@ -42,6 +43,9 @@ class Results:
         for r in rows:
             T.buffer_store(self.total, f32(1.0) / self.total[r], [r])
         mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
+        without = WithoutExcluded(products) if self.spec.causal or self.spec.mask is not None else None
+        if without is not None:
+            without.look()
         barrier()  # nobody reads keys and values any more, and the mean is there
         for r in rows:
             for n in range(products.columns // 8):
@@ -52,6 +56,8 @@ class Results:
             self._store_pieces()
         else:
             self._store_elements()
+        if without is not None:
+            without.mend()
 
     def _result(self, r: int, n: int, e: int, mean: Buffer | None) -> Expr:
         spec, products = self.spec, self.products

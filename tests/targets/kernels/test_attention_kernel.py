@@ -16,6 +16,7 @@ from targets.kernels.cpu.attention import AttentionTile, attention  # noqa: E402
 from targets.target import Target  # noqa: E402
 from tests.targets.feature_sets import each_feature_set, registers, widest  # noqa: E402
 from tgraph.ir.errors import CompileError  # noqa: E402
+from tgraph.ops.attention import attend  # noqa: E402
 
 SCALE = 0.3
 SMALL = AttentionTile(keys=4, values=3, key_block=20, query_block=32)  # many blocks, tails everywhere
@@ -258,6 +259,32 @@ def run_poisoned(kernels, name, mask, poison):
     got = kernels(name, q, k, v, mask, out=((2, 6, 17, 16), "float32"))
     np.testing.assert_array_equal(got, clean)
     return got
+
+
+@pytest.mark.parametrize("offset", [-5, 0, 20])
+@pytest.mark.parametrize("name", [n for n, o in TABLE.items() if o.get("masked") or o.get("causal")])
+def test_excluded_keys_take_no_part(kernels, name, offset):
+    """Whatever their keys and values hold; what allowed keys hold goes into the results, NaN and infinities too."""
+    options, (b, h, sq, sk) = TABLE[name], (5, 6, 37, 150)
+    rng = np.random.default_rng(offset + 50)
+    dims, hk = (options.get("head_dim", 16), options.get("value_dim", 16)), h // options.get("group", 1)
+    shapes = (b, h, sq, dims[0]), (b, hk, sk, dims[0]), (b, hk, sk, dims[1])
+    q, k, v = (rng.standard_normal(shape, "float32") for shape in shapes)
+    masks = {"keys": key_masks(b, sk), "queries": rng.random((b, sq, sk)) < 0.3, "heads": rng.random((b, h, sq, sk)) < 0.3}
+    mask = masks.get(options.get("masked"))
+    bias = rng.standard_normal((h, sq, sk), "float32") if options.get("biased") else None
+    for j, number in ((10, np.nan), (30, np.inf), (31, -np.inf), (100, np.nan), (149, -np.inf)):
+        v[:, :, j, j % dims[1]] = number
+    k[0, :, 101, 0], k[1, :, 11, 0] = np.nan, np.inf
+    if not options.get("shifted"):
+        offset = 0
+    extra = [x for x in (mask, bias) if x is not None] + [np.array([offset], "int64")] * options.get("shifted", False)
+    got = kernels(name, q, k, v, *extra, out=((b, h, sq, dims[1]), "float32"))
+    with np.errstate(invalid="ignore"):
+        want = attend(*(x.astype("float64") for x in (q, k, v)), mask, bias, np.array(offset), scale=SCALE,
+                      causal=options.get("causal", False), empty_row=options.get("empty_row", "zero"))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    assert np.isfinite(want).any() and not np.isfinite(want).all()
 
 
 def test_nan_and_infinite_scores_follow_the_formula(kernels):

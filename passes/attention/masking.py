@@ -1,0 +1,159 @@
+"""What of the changes to scores becomes a mask of the op, and what its bias.
+
+A mask that fills with a finite number is the op's mask only if a query without any key left then has all scores equal,
+which is what `empty_row="uniform"` says: one fill, so low that a score added to it is lost in rounding, and beside it no
+term that may be as low as the fill. All else becomes part of the bias, which can say everything that finite fills do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from passes.algebra.magnitudes import may_exceed
+from passes.attention.axes import View, aligned, beneath
+from passes.attention.conditions import Leaf, conjuncts, number
+from passes.attention.form import Masked, Refused, Term
+from passes.attention.scores import Matcher, Scores
+from tgraph.ir.values import Result, Value
+
+LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
+
+
+def settle(m: Matcher, state: Scores) -> Scores:
+    """Sort the changes into terms, conditions and the fill of what these exclude. Raises Refused if they are no attention."""
+    found = _joined(m, state) if m.additive is not None else _as_masks(m, state)
+    if found is None:
+        _check_bias(m, state)
+        return replace(state, terms=state.changes)
+    terms, masks, fill = found
+    conditions: list[Leaf] = []
+    for condition in masks:
+        parts = conjuncts(m.graph, condition.view, condition.negated)
+        conditions += parts if len(parts) == 1 else [condition]
+    return replace(state, terms=tuple(terms), conditions=tuple(conditions), fill=fill)
+
+
+Settled = tuple[list[Term], list[Leaf], "float | None"]
+
+
+def _as_masks(m: Matcher, state: Scores) -> Settled | None:
+    """Terms, conditions and fill, if the op's mask can say what the selections do."""
+    changes = state.changes
+    masks = [c for c in changes if isinstance(c, Masked)]
+    added = {i: found for i, c in enumerate(changes) if isinstance(c, Term) and (found := added_mask(m, c)) is not None}
+    fills = {c.fill for c in masks}
+    if len(fills) > 1:
+        return None
+    fill = fills.pop() if fills else -math.inf if any(f == -math.inf for _, f in added.values()) else None
+    taken = [i for i, (_, f) in added.items() if f == fill]
+    terms = [c for i, c in enumerate(changes) if isinstance(c, Term) and i not in taken]
+    if fill is not None and math.isfinite(fill):
+        outermost = max(i for i, c in enumerate(changes) if isinstance(c, Masked))
+        twice_as_low = len(taken) > 1 or any(i < outermost for i in taken)
+        if twice_as_low or not all(is_moderate(term) for term in terms):
+            return None
+    conditions = [c.condition if isinstance(c, Masked) else added[i][0] for i, c in enumerate(changes)
+                  if i in taken or isinstance(c, Masked)]
+    return terms, conditions, fill
+
+
+def _joined(m: Matcher, state: Scores) -> Settled:
+    """The same where every low fill is asked to be a mask, added or selected, whatever empty rows were."""
+    terms: list[Term] = []
+    conditions: list[Leaf] = []
+    fill: float | None = None
+    for change in state.changes:
+        found = (change.condition, change.fill) if isinstance(change, Masked) else added_mask(m, change)
+        if found is None:
+            assert isinstance(change, Term)
+            terms.append(change)
+            continue
+        if fill is not None and found[1] != fill:
+            raise Refused(f"two masks fill with {fill:g} and {found[1]:g}", state.nodes[-1], len(state.nodes))
+        if found[1] != -math.inf and not all(is_moderate(term) for term in terms):
+            raise Refused("a bias is added after the mask, and may outweigh it", state.nodes[-1], len(state.nodes))
+        conditions.append(found[0])
+        fill = found[1]
+    return terms, conditions, fill
+
+
+def is_moderate(term: Term) -> bool:
+    """Whether a term disappears beside the fill of a mask."""
+    return not may_exceed(term.view.value, LARGEST_TERM / max(abs(term.factor), 1e-300))
+
+
+def _check_bias(m: Matcher, state: Scores) -> None:
+    """Raises Refused if a bias cannot say what happens to the scores."""
+    assert state.query is not None
+    dtype, at, matched = state.query.value.dtype, state.nodes[-1], len(state.nodes)
+    filled = [i for i, c in enumerate(state.changes) if isinstance(c, Masked) and math.isfinite(c.fill)]
+    for i, change in enumerate(state.changes):
+        if isinstance(change, Masked):
+            if i in filled and not _holds(dtype.numpy, change.fill):
+                raise Refused(f"a mask fills with {change.fill:g}, which a bias of {dtype} cannot hold", at, matched)
+        elif any(i < inner for inner in filled) and added_mask(m, change) is None and not is_moderate(change):
+            raise Refused("a bias is added after the mask, and may outweigh it", at, matched)
+
+
+def _holds(dtype: np.dtype, number: float) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(number).astype(dtype).astype(np.float64)))
+
+
+def added_mask(m: Matcher, term: Term) -> tuple[Leaf, float] | None:
+    """The condition and the fill of where(c, 0, fill), for fills that count as masks; with `additive` of (1 - c) fill, too."""
+    bias, factor = term.view, term.factor
+    inner: View | None = bias
+    while inner is not None:
+        bias, inner = inner, beneath(m.graph, inner)
+    if not isinstance(bias.value, Result) or not factor > 0:
+        return None
+    node = bias.value.node
+    lowest = m.mask_fill if m.additive is None else m.additive
+    if node.op.name == "where":
+        for position, negated in ((1, False), (2, True)):
+            kept, filled = number(node.inputs[position]), number(node.inputs[3 - position])
+            if kept == 0 and filled is not None and filled * factor <= lowest:
+                return Leaf.of(aligned(node.inputs[0], bias.axes), negated), filled * factor
+    if m.additive is not None and node.op.name == "mul":
+        for x, y in (node.inputs, node.inputs[::-1]):
+            fill, ones = number(y), _complement(m, aligned(x, bias.axes))
+            if fill is not None and ones is not None and math.isfinite(fill):
+                leaf, sign = ones
+                if sign * fill * factor <= lowest:
+                    return leaf, sign * fill * factor
+    return None
+
+
+def _complement(m: Matcher, view: View) -> tuple[Leaf, int] | None:
+    """1 - c or c - 1 of a condition c (or of ones and zeros cast from it), and the sign."""
+    inner: View | None = view
+    while inner is not None:
+        view, inner = inner, beneath(m.graph, inner)
+    if not isinstance(view.value, Result):
+        return None
+    node = view.value.node
+    if node.op.name == "cast" and node.inputs[0].dtype.is_bool:
+        return Leaf.of(View(node.inputs[0], view.axes), True), 1
+    pairs: list[tuple[Value, int]] = []
+    if node.op.name == "sub" and number(node.inputs[0]) == 1:
+        pairs.append((node.inputs[1], 1))
+    elif node.op.name == "sub" and number(node.inputs[1]) == 1:
+        pairs.append((node.inputs[0], -1))
+    elif node.op.name == "add":
+        for x, y in (node.inputs, node.inputs[::-1]):
+            if number(y) == -1:
+                pairs.append((x, -1))
+            elif number(y) == 1 and isinstance(x, Result) and x.node.op.name == "neg":
+                pairs.append((x.node.inputs[0], 1))
+    for x, sign in pairs:
+        ones: View | None = aligned(x, view.axes)
+        while ones is not None:
+            view, ones = ones, beneath(m.graph, ones)
+        cast = view.value.node if isinstance(view.value, Result) else None
+        if cast is not None and cast.op.name == "cast" and cast.inputs[0].dtype.is_bool:
+            return Leaf.of(View(cast.inputs[0], view.axes), False), sign
+    return None

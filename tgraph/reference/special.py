@@ -1,0 +1,179 @@
+"""Inputs of the kinds that models meet now and then and tests forget: fills of masks, rows without a key, ties, NaN, ...
+
+What is made follows from the graph alone: from the types of its inputs, and the large constants that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..ir.dtypes import DType
+from ..ir.graph import Graph
+from ..ir.values import Constant, Input, Node, Value
+from .inputs import choose_sizes, generate_inputs, is_free
+
+# masks: padding left and right, one key, none. fills: what masks fill with, in places where a float input may hold it.
+# edges: zeros of both signs, ties, subnormal numbers, the ends of integers. huge, nan, infinite: some such numbers.
+Kind = Literal["ordinary", "masks", "fills", "edges", "huge", "nan", "infinite"]
+Feeds = dict[str, np.ndarray]
+
+FILL = 1e3  # constants beyond it may be what a mask fills with
+HUGE = 1e12  # and its cube is a number of f32 and bf16
+_HANDED_ON = frozenset({"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather",
+                        "mul", "div", "neg"})
+_ADDS = frozenset({"add", "sub", "where", "maximum", "minimum"})
+_SCORED = frozenset({"softmax", "log_softmax", "reduce_max", "attention"})
+
+
+@dataclass(frozen=True)
+class Special:
+    """A set of inputs, and in words what is special in it."""
+
+    kind: Kind
+    label: str
+    feeds: Feeds
+
+
+def special_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Iterator[Special]:
+    """Sets of inputs for one choice of sizes, each special in one way; indices and ranges are respected as ever."""
+    chosen = choose_sizes(graph, sizes)
+    floats = [i for i in graph.inputs if i.dtype.is_float]
+    masks = [i for i in graph.inputs if i.dtype.is_bool]
+    fills = fills_of(graph)
+
+    def made(kind: Kind, label: str, inputs: list[Input], change: Callable[[np.ndarray, DType], np.ndarray]) -> Special:
+        feeds = generate_inputs(graph, chosen, seed)
+        feeds.update({i.name: change(feeds[i.name], i.dtype) for i in inputs})
+        return Special(kind, label, feeds)
+
+    generator = np.random.default_rng(seed)
+    if masks:
+        for first, label in enumerate(("with masks padded left, and without a key", "with masks padded right, and of one key")):
+            yield made("masks", label, masks, lambda a, _, first=first: _kept(a.shape, 2 * first, generator))  # type: ignore[misc]
+    added = [(x, fills if scores else fills[1:]) for x in floats for some, scores in [_added(x)] if some]
+    for x, own in [(x, own) for x, own in added if own][:2]:
+        for first in (0, 2):
+            yield made("fills", f"with fills of masks in {x.name!r}", [x],
+                       lambda a, dtype, own=own, first=first: _filled(a, dtype, own, first, generator))  # type: ignore[misc]
+    integers = [i for i in graph.inputs if i.dtype.is_integer and is_free(i, chosen)]
+    if floats or integers:
+        yield made("edges", "with zeros, ties and subnormal numbers", floats + integers,
+                   lambda a, dtype: generator.choice(_edges(dtype), a.shape))
+    if floats:
+        yield made("huge", f"with numbers of {HUGE:g}", floats, lambda a, dtype: _scattered(a, dtype, [HUGE, -HUGE], generator))
+        yield made("nan", "with NaN", floats, lambda a, dtype: _one(a, dtype, [np.nan], generator))
+        yield made("infinite", "with infinities", floats, lambda a, dtype: _one(a, dtype, [np.inf, -np.inf], generator))
+
+
+def fills_of(graph: Graph) -> list[float]:
+    """-inf, and the large constants of a graph and the functions that it calls, which masks may fill with."""
+    found: dict[float, None] = {-np.inf: None}
+    for block in (graph, *graph.functions.values()):
+        numbers = [float(n.attrs["value"]) for n in block.nodes if n.op.name == "full" and not isinstance(n.attrs["value"], bool)]
+        for constant in block.constants.values():
+            if constant.data is not None and constant.dtype.is_float and 0 < constant.data.size <= 4096:
+                data = constant.data.astype(np.float64)
+                numbers += [float(data.min()), float(data.max())]
+        found.update({n: None for n in numbers if FILL <= abs(n) < np.inf})
+    return list(found)
+
+
+def _added(x: Input) -> tuple[bool, bool]:
+    """Whether an input is handed on to what adds, selects or compares: a bias, scores, a residual; and whether it may be -inf
+    there: it comes to a softmax, not negated, and to no product, where -inf means no mask."""
+    added, scores, other = False, False, False
+    pending: list[tuple[Value, bool]] = [(x, False)]
+    seen: set[Value] = {x}
+    while pending:
+        value, negated = pending.pop()
+        for node, position in value.uses:
+            name = node.op.name
+            scored = name in _SCORED and (name != "attention" or position == 4)
+            added |= name in _ADDS or scored
+            if scored:
+                scores, other = True, other or negated
+            elif name in _ADDS or (name in _HANDED_ON and _factor(node, position) is not None):
+                factor = -1.0 if name == "sub" and position else _factor(node, position) or 1.0
+                pending += [(r, negated != (factor < 0)) for r in node.results if r not in seen]
+                seen.update(node.results)
+            elif value.dtype.is_float and any(r.dtype.is_float for r in node.results):
+                other = True
+    return added, scores and not other
+
+
+def _factor(node: Node, position: int) -> float | None:
+    """What an op that hands on a value multiplies it with; None if that is another tensor."""
+    if node.op.name not in ("mul", "div"):
+        return -1.0 if node.op.name == "neg" else 1.0
+    other = node.inputs[1 - position]
+    if not isinstance(other, Constant) or other.data is None or other.data.size != 1 or (node.op.name == "div" and position):
+        return None
+    return float(other.data.reshape(())) or None
+
+
+def _kept(shape: tuple[int, ...], first: int, generator: np.random.Generator) -> np.ndarray:
+    """Rows along the last axis that are in turn padded on the left, empty, padded on the right, of one key; from `first` on."""
+    if not shape:
+        return np.asarray(first > 0)
+    length, kept = shape[-1], np.ones(shape, bool)
+    for number, row in enumerate(kept.reshape(-1, length) if kept.size else ()):
+        pattern, cut = (number + first) % 4, int(generator.integers(1, length)) if length > 1 else 1
+        if pattern == 0:
+            row[:cut] = False
+        elif pattern == 1:
+            row[:] = False
+        elif pattern == 2:
+            row[length - cut:] = False
+        else:
+            row[:] = False
+            row[generator.integers(length)] = True
+    return kept
+
+
+def _filled(array: np.ndarray, dtype: DType, fills: list[float], first: int, generator: np.random.Generator) -> np.ndarray:
+    """An array with one fill a row, in turn, where `_kept` leaves no key: the finite ones, -inf, the negatives of the finite."""
+    result = array.copy()
+    kept = _kept(array.shape, first, generator)
+    if not array.ndim:
+        return _cast(fills[-1], dtype)
+    if not array.size:
+        return result
+    rows, masks = result.reshape(-1, array.shape[-1]), kept.reshape(-1, array.shape[-1])
+    finite = [f for f in fills if np.isfinite(f)]
+    for number, (row, mask) in enumerate(zip(rows, masks)):
+        choices = [*finite, *(f for f in fills if f == -np.inf), *(-f for f in finite)]
+        row[~mask] = _cast(choices[(number + first) % len(choices)], dtype)
+    return result
+
+
+def _edges(dtype: DType) -> np.ndarray:
+    if dtype.is_float:
+        subnormal = {"f16": 1e-7, "f64": 5e-324}.get(dtype.name, 1e-40)
+        return np.array([0.0, -0.0, 1.0, 1.0, -1.0, -1.0, 0.5, subnormal, -subnormal]).astype(dtype.numpy)
+    info = np.iinfo(dtype.numpy)
+    return np.array([0, 1, 1, info.min, info.max, info.max if info.min == 0 else -1], dtype.numpy)
+
+
+def _scattered(array: np.ndarray, dtype: DType, numbers: list[float], generator: np.random.Generator) -> np.ndarray:
+    """Some elements, about one in four, replaced by the numbers."""
+    return np.where(generator.random(array.shape) < 0.25, generator.choice(_cast(numbers, dtype), array.shape), array)
+
+
+def _one(array: np.ndarray, dtype: DType, numbers: list[float], generator: np.random.Generator) -> np.ndarray:
+    """As many elements as there are numbers replaced by them, all in the last part of the first axis."""
+    result = array.copy()
+    last = result[-1:].reshape(-1) if result.ndim else result.reshape(-1)
+    count = min(len(numbers), last.size)
+    last[generator.permutation(last.size)[:count]] = _cast(numbers[:count], dtype)
+    return result
+
+
+def _cast(numbers: float | list[float], dtype: DType) -> np.ndarray:
+    """As the nearest numbers of a type; a finite number stays finite."""
+    wide = np.asarray(numbers, np.float64)
+    largest = dtype.largest
+    return np.where(np.isfinite(wide), np.clip(wide, -largest, largest), wide).astype(dtype.numpy)
