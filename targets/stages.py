@@ -21,7 +21,7 @@ def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
 
     A prepared tensor is named after the first parameter that it is made of.
     """
-    ready = prepared(graph)
+    ready = prepared(graph, ("call",))  # calls are kernels: what belongs to the prepare part was not made one
     needed: dict[Value, None] = {}
     for node in graph.nodes:
         if node not in ready:

@@ -6,7 +6,7 @@ import math
 
 from targets.kernels.access import Access, Index, as_index, attribute_dim, reader
 from targets.kernels.opaque import bind
-from targets.kernels.scalar import held, hold, literal
+from targets.kernels.scalar import cast, held, hold, literal
 from targets.tvm_api import Expr, int64, tirx
 from tgraph.ir.dims import DimLike, compare
 from tgraph.ir.values import Node, Value
@@ -120,9 +120,12 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
                                 (*x.shape[:-1], tensor.shape[-1]))
 
     name = held(value.dtype.numpy_name)
-    turned = access.load(x, access.index([*positions[:-1], other], x.shape))
-    signed = tirx.Select(first, literal(-1.0, name), literal(1.0, name)) * turned
-    return bind(hold(access.load(x, index) * table(cos) + signed * table(sin), value.dtype.numpy_name))
+    wide = "float32" if name == "float16" else name  # products may leave f16 where their sum does not
+
+    turned = cast(access.load(x, access.index([*positions[:-1], other], x.shape)), wide)
+    own, cosine, sine = (cast(e, wide) for e in (access.load(x, index), table(cos), table(sin)))
+    turned = tirx.Select(first, literal(-1.0, wide), literal(1.0, wide)) * turned
+    return bind(hold(own * cosine + turned * sine, value.dtype.numpy_name))
 
 
 def below(position: Expr, bound: int) -> Expr:

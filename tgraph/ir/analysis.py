@@ -15,6 +15,7 @@ from .values import Constant, Node, Parameter, Result, Value
 if TYPE_CHECKING:
     import networkx
 
+SPREAD = 2**20  # bytes of a result that may be kept although it is made of less
 
 def to_networkx(graph: Graph) -> networkx.DiGraph:
     """The nodes and their dependences; each edge carries the first `value` that flows, and all of them as `values`."""
@@ -248,16 +249,25 @@ def _local_order(inside: set[Node], roots: Iterable[Node]) -> list[Node]:
 def prepared(graph: Graph, but: Collection[str] = ()) -> set[Node]:
     """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or sizes.
 
-    Ops named in `but`, and what depends on them, stay out of it.
+    Ops named in `but`, and what depends on them, stay out of it; and so does what is large and cheaper made than read, such as a
+    table of the distances between positions: it would be kept in memory and in bundles.
     """
     found: set[Node] = set()
     for node in graph.nodes:
         leaves = all(isinstance(v, (Parameter, Constant)) or (isinstance(v, Result) and v.node in found)
                      for v in node.inputs)
         static = all(isinstance(d, int) for r in node.results for d in r.shape)
-        if node.inputs and leaves and static and node.op.name not in but:
+        if node.inputs and leaves and static and node.op.name not in but and not _spreads(node):
             found.add(node)
     return found
+
+
+def _spreads(node: Node) -> bool:
+    """Whether an elementwise op or an `expand` makes much of little: over 1 MiB, and four times what it reads."""
+    if not (node.op.elementwise or node.op.name == "expand"):
+        return False
+    made, read = (sum(int(v.type.nbytes) for v in values) for values in (node.results, node.inputs))  # type: ignore[arg-type]
+    return made > SPREAD and made > 4 * read
 
 
 def is_prepared(value: Value, nodes: Collection[Node]) -> bool:
