@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tgraph.ir.determined import undetermined
 from tgraph.ir.dims import symbols
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -108,6 +109,8 @@ class Reduction:
             _forget_constraints(candidate)
             verify(candidate)
         except TGraphError:
+            return False
+        if undetermined(candidate) is not None and undetermined(self.graph) is None:
             return False
         if _size(candidate) >= _size(self.graph):
             return False

@@ -16,6 +16,7 @@ from targets.library import Library
 from targets.prepare import evaluate_prepare
 from targets.stages import plan_stages, split_prepare
 from targets.target import Target
+from tgraph.ir.determined import undetermined
 from tgraph.ir.errors import CompileError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
@@ -44,6 +45,7 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     if not isinstance(graph, Graph):
         raise CompileError(f"expected a Graph (tg.trace makes one), got {type(graph).__name__}")
     verify(graph)
+    _check_sizes(graph)
     _check_data(graph)
     pipeline = level if passes is None else passes
     steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
@@ -92,6 +94,13 @@ def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progres
     except Exception as error:  # TVM's own errors have many classes
         raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {_first_line(error)}") from error
     return Compiled(optimized, prepare, library_engine(target, kernels, library), records, lowered)
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raises CompileError if a call could not know all sizes."""
+    unknown = undetermined(graph)
+    if unknown is not None:
+        raise CompileError(f"graph {graph.name} cannot be compiled: {unknown}")
 
 
 def _check_data(graph: Graph) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .ir.builder import Builder, scalar_dtype
+from .ir.determined import undetermined
 from .ir.dims import Dim
 from .ir.dtypes import DType
 from .ir.errors import GraphError, OpError, RuleError, TraceError
@@ -162,7 +163,16 @@ def trace(function: Callable[..., Any], /, *specs: Any, name: str | None = None,
         current_tracer.reset(token)
     if not graph.outputs:
         raise TraceError(f"{_name_of(function)} returned no tensor, so the graph has no output")
+    _check_sizes(graph)
     return graph
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raises TraceError with the user's line if a call could not know all sizes."""
+    found = undetermined(graph)
+    if found is None:
+        return
+    raise TraceError(str(found)) if found.provenance.locations else model_error(found.message)
 
 
 def frontend(op: Op) -> Callable[..., Any]:

@@ -188,6 +188,30 @@ def evaluate(value: DimLike, sizes: Mapping[str, int]) -> int:
     raise RuleError(f"no size known for {', '.join(missing)} in {value}")
 
 
+def linear_in(value: DimLike, name: str) -> tuple[DimLike, DimLike] | None:
+    """(a, b) with value == a name + b, neither of which contains the symbol; None if `value` is not of that form."""
+    slope: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    for monomial, coefficient in _terms(value):
+        others = tuple((atom, power) for atom, power in monomial if not (isinstance(atom, Symbol) and atom.name == name))
+        power = sum(p for atom, p in monomial if isinstance(atom, Symbol) and atom.name == name)
+        if power > 1 or any(s.name == name for s in symbols(_make({others: 1}))):
+            return None
+        into = slope if power else rest
+        into[others] = into.get(others, 0) + coefficient
+    return _make(slope), _make(rest)
+
+
+def solve(value: DimLike, name: str, equals: DimLike) -> DimLike | None:
+    """The size of a symbol for which `value` is `equals`: 2 N + 1 == 7 gives N = 3. None if none follows from that."""
+    form = linear_in(value, name)
+    if form is None or form[0] == 0:
+        return None
+    slope, rest = form
+    size = floordiv(equals - rest, slope)
+    return size if size * slope == equals - rest else None
+
+
 def bounds(value: DimLike) -> tuple[int | None, int | None]:
     """Inclusive lower and upper bound by interval arithmetic; None where unbounded."""
     if isinstance(value, int):

@@ -15,7 +15,7 @@ import numpy as np
 from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
 from ..ir.dims import Dim, evaluate
 from ..ir.dtypes import DType, f32, f64
-from ..ir.errors import CompileError, InputError
+from ..ir.errors import CompileError, InputError, RuleError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..ir.values import Constant, Node, Parameter, Value
@@ -80,7 +80,7 @@ class Interpreter:
             for result, value in zip(results, node.results):
                 bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
             check_constraints(self.graph.constraints, sizes)
-        except InputError as error:
+        except (InputError, RuleError) as error:  # RuleError: a size that no input says
             prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
             raise InputError(f"{prefix}{error}{_where(node)}") from None
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
@@ -94,7 +94,7 @@ class Interpreter:
         """The node's NumPy meaning, with results in the working precision of their types."""
         function = node.attrs.get("function")
         if isinstance(function, Graph):
-            return self._call(function, operands)
+            return self._call(function, operands, sizes)
         if node.op.numpy is None:
             raise CompileError(f"op {node.op.name} has no NumPy meaning; give it one with @{node.op.name}.reference")
         attrs = {name: self.attribute(value, sizes) for name, value in node.attrs.items()}
@@ -118,12 +118,15 @@ class Interpreter:
             return tuple(self.attribute(v, sizes) for v in value)
         return value
 
-    def _call(self, function: Graph, operands: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    def _call(self, function: Graph, operands: Sequence[np.ndarray | None], outer: Sizes) -> tuple[np.ndarray, ...]:
         inner = type(self)(function, faithful=self.faithful, weights=self.weights)
         sizes: Sizes = {}
         arrays = [o for o in operands if o is not None]
         for formal, array in zip(function.inputs, arrays):
             bind_shape(formal.type, array.shape, sizes, formal.name)
+        for name in function.symbols:  # what no operand says is the caller's dim of that name
+            if name not in sizes and name in outer:
+                sizes[name] = outer[name]
         return tuple(inner.run_bound(arrays, sizes).values())
 
 
