@@ -10,6 +10,7 @@ from tgraph.ir.determined import undetermined
 from tgraph.ir.dims import symbols
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.values import Node, Value
 from tgraph.ir.verify import verify
 
@@ -124,13 +125,14 @@ class Reduction:
         return found
 
 
-def reduce_graph(graph: Graph, interesting: Interesting, progress: Callable[[Reduction], None] | None = None) -> Graph:
+def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Callable[[Reduction], None] | None = None) -> Graph:
     """The smallest graph found that is still interesting; each candidate verifies. The given graph never changes.
 
     Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands, optional operands left out.
     Raises PassError if the graph itself is not interesting.
     """
-    return Reduction(graph.copy(), interesting, progress).run()
+    one = only_graph(graph, PassError, "reduce_graph(program[{name}], ...)")
+    return Reduction(one.copy(), interesting, progress).run()
 
 
 def _size(graph: Graph) -> tuple[int, ...]:

@@ -19,13 +19,14 @@ from targets.target import Target
 from tgraph.ir.determined import undetermined
 from tgraph.ir.errors import CompileError, TGraphError
 from tgraph.ir.graph import Graph
-from tgraph.ir.program import Program
+from tgraph.ir.levels import DEFAULT_LEVEL
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.verify import verify
 
 Progress = Callable[[str], None]
 
 
-def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = "O3",
+def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = DEFAULT_LEVEL,
             passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
             cache: bool = True, progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
@@ -36,14 +37,12 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
     itself does not change.
 
-    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled.
+    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled and
+    for a program of several graphs, which are compiled one by one.
     """
     step = progress or (lambda _: None)
     where = Target.parse(target)
-    if isinstance(graph, Program):
-        graph = graph.main
-    if not isinstance(graph, Graph):
-        raise CompileError(f"expected a Graph (tg.trace makes one), got {type(graph).__name__}")
+    graph = only_graph(graph, CompileError, "tg.compile(program[{name}])")
     verify(graph)
     _check_sizes(graph)
     _check_data(graph)

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from .program import Program
 
 
-def verify(graph: Graph) -> None:
-    """Check one graph and the functions that it calls. Raises VerifyError naming the node and the rule."""
+def verify(graph: Graph | Program) -> None:
+    """Check one graph and the functions that it calls, or a program. Raises VerifyError naming the node and the rule."""
+    if not isinstance(graph, Graph):
+        graph.verify()
+        return
     seen: dict[str, Graph] = {}
     _verify(graph, seen, ())
 

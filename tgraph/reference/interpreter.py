@@ -15,8 +15,9 @@ import numpy as np
 from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
 from ..ir.dims import Dim, evaluate
 from ..ir.dtypes import DType, f32, f64
-from ..ir.errors import CompileError, InputError, RuleError
+from ..ir.errors import CompileError, GraphError, InputError, RuleError
 from ..ir.graph import Graph
+from ..ir.program import Program, only_graph
 from ..ir.types import TensorType
 from ..ir.values import Constant, Node, Parameter, Value
 
@@ -130,8 +131,9 @@ class Interpreter:
         return tuple(inner.run_bound(arrays, sizes).values())
 
 
-def run(graph: Graph, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
+def run(graph: Graph | Program, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
     """Run a graph in NumPy; float64 throughout, or at each value's own precision if `faithful`."""
+    graph = only_graph(graph, GraphError, "tg.reference.run(program[{name}], feeds)")
     return Interpreter(graph, faithful=faithful).run(feeds)
 
 
