@@ -394,7 +394,8 @@ def test_numbers_made_of_sizes_take_the_type_of_the_tensor() -> None:
 @pytest.mark.parametrize(("name", "expected"), [
     ("ViT", "vit"), ("MobileViTBlock", "mobile_vit_block"), ("BEiT", "beit"), ("MoELayer", "moe_layer"), ("ALBERT", "albert"),
     ("BERTModel", "bert_model"), ("BertLayer", "bert_layer"), ("RoBERTa", "ro_berta"), ("GPT2", "gpt2"),
-    ("GPT2LMHead", "gpt2_lm_head"), ("T5Encoder", "t5_encoder"), ("Conv2d", "conv2d"), ("Conv2DTranspose", "conv2d_transpose"), ("LayerA", "layer_a"),
+    ("GPT2LMHead", "gpt2_lm_head"),
+    ("T5Encoder", "t5_encoder"), ("Conv2d", "conv2d"), ("Conv2DTranspose", "conv2d_transpose"), ("LayerA", "layer_a"),
     ("MyMLP", "my_mlp"), ("_Block", "_block"), ("__X", "__x"), ("Linear_A", "linear_a"), ("Größe", "größe"), ("step", "step")])
 def test_names_of_classes(name: str, expected: str) -> None:
     model = type(name, (nn.Module,), {"__call__": lambda self, x: x + 1.0})()

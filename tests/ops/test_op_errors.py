@@ -63,7 +63,7 @@ WRONG: dict[str, list[tuple[tuple[tg.TensorType, ...], Any, str]]] = {
         ((tg.f32[3, 4, 3, 8], *QKV[1:]), tg.attention, "batch"),
         ((*QKV, tg.f32[2, 5]), tg.attention, "boolean"), ((*QKV, tg.bool_[2, 3]), tg.attention, "mask bool[2, 3] must broadcast"),
         *[((tg.f32[B, 4, S, 8], tg.f32[B, 4, T, 8], tg.f32[B, 4, T, 8], tg.bool_[mask]), tg.attention, rule) for mask, rule in (
-            ((S, T), "S is not known to be B: rank 2 is [B, Sk]; if the mask is [Sq, Sk], as its sizes say it is, write mask[None]"),
+            ((S, T), "S is not known to be B: rank 2 is [B, Sk]; if the mask is [Sq, Sk], as its sizes say it is, write mask[N"),
             ((T, T), "T is not known to be B: rank 2 is [B, Sk]; if the mask is [Sq, Sk], write mask[None]"),
             ((4, S, T), "4 is not known to be B; write mask[None] for a mask [H, Sq, Sk]"),
             ((S, 1, S, T), "the first axis of mask bool[S, 1, S, T] is the batch, and S is not known to be B"))],
