@@ -100,9 +100,8 @@ def arrange(boxes: Sequence[Box], signals: Sequence[Signal]) -> Level:
     left = min((c.x - c.width / 2 for layer in layers for c in layer), default=0.0)
     right = max((c.x + c.width / 2 for layer in layers for c in layer), default=0.0)
     right += _beside(margins, right)
-    for layer in (*layers, margins):
-        for cell in layer:
-            cell.x -= left
+    for cell in (*(cell for layer in layers for cell in layer), *margins):
+        cell.x -= left
     tops, bottoms = _heights(layers)
     for layer in layers:
         for cell in layer:

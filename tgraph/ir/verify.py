@@ -91,6 +91,10 @@ def _check_node(graph: Graph, node: Node, leaves: set[Value]) -> None:
             raise VerifyError(f"{where}: operand {name!r} ({operand!r}) belongs to another graph")
         elif (node, position) not in operand.uses:
             raise VerifyError(f"{where}: operand {name!r} does not list the node among its uses")
+    try:
+        op.bind_attributes(node.attrs)
+    except RuleError as error:
+        raise VerifyError(f"{where}: {error}") from None
     for index, result in enumerate(node.results):
         if result.node is not node or result.index != index:
             raise VerifyError(f"{where}: result {index} names another node or place")

@@ -42,8 +42,8 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
         size = min(sizes.get(root, _TYPICAL[position % len(_TYPICAL)]), limits.get(name, limits.get(root, sys.maxsize)))
         sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
         sizes.setdefault(root, sizes[name])
-    for size in shape:
-        _not_below_zero(size, sizes, [name for name in names if name not in (given or {})])
+    for extent in shape:
+        _not_below_zero(extent, sizes, [name for name in names if name not in (given or {})])
     return sizes
 
 
