@@ -234,11 +234,10 @@ class Graph:
     def functions(self) -> dict[str, Graph]:
         """The named subgraphs that `call` nodes apply, callees first."""
         found: dict[str, Graph] = {}
-        for node in self.nodes:
-            function = node.attrs.get("function")
-            if isinstance(function, Graph):
-                found.update(function.functions)
-                found.setdefault(function.name, function)
+        called = (node.attrs.get("function") for node in self.nodes)
+        for function in {id(f): f for f in called if isinstance(f, Graph)}.values():
+            found.update(function.functions)
+            found.setdefault(function.name, function)
         return found
 
     @property

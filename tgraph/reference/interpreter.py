@@ -7,6 +7,7 @@ float32 or wider, and each result is rounded to its type.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -145,13 +146,24 @@ def _apart(node: Node, operands: list[np.ndarray | None]) -> list[np.ndarray | N
     """
     if node.op.elementwise:
         return operands
-    seen: list[np.ndarray] = []
+    seen: list[tuple[int, int]] = []  # where those before lie in memory, sorted
     for position, operand in enumerate(operands):
-        if operand is not None:
-            if any(np.may_share_memory(operand, other) for other in seen):
+        if operand is not None and operand.size:
+            low, high = _extent(operand)
+            at = bisect.bisect_left(seen, (low, high))
+            if (at < len(seen) and seen[at][0] < high) or (at and seen[at - 1][1] > low):
                 operands[position] = operand = operand.copy()
-            seen.append(operand)
+                low, high = _extent(operand)
+                at = bisect.bisect_left(seen, (low, high))
+            seen.insert(at, (low, high))
     return operands
+
+
+def _extent(array: np.ndarray) -> tuple[int, int]:
+    """Where the elements of an array begin and end in memory."""
+    steps = [stride * (size - 1) for stride, size in zip(array.strides, array.shape)]
+    start = array.__array_interface__["data"][0]
+    return start + sum(s for s in steps if s < 0), start + sum(s for s in steps if s > 0) + array.itemsize
 
 
 def _where(node: Node) -> str:
