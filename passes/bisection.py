@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.values import Result, Value
 from tgraph.ir.verify import verify
 
@@ -37,7 +38,7 @@ class Culprit:
         return "\n".join([*lines, f"  {self.reason}"])
 
 
-def bisect(graph: Graph, pipeline: str | Sequence[Pass], wrong: Judge | None = None, *,
+def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge | None = None, *,
            sizes: Mapping[str, int] | None = None, seed: int = 0) -> Culprit | None:
     """The rewrite that breaks the result; None if all passes keep it. The graph never changes.
 
@@ -45,7 +46,7 @@ def bisect(graph: Graph, pipeline: str | Sequence[Pass], wrong: Judge | None = N
     taken as they are. `wrong(graph)` may ask anything else of the graphs on the way, of the compiled result for
     instance. The first pass after which something is wrong is searched. A graph that does not verify is always wrong.
     """
-    current = graph.copy()
+    current = only_graph(graph, PassError, "passes.bisect(program[{name}], ...)").copy()
     for step in parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline:
         if wrong is not None:
             judge = wrong

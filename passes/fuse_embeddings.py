@@ -32,13 +32,16 @@ class FuseEmbeddings(Pass):
     def apply(self, graph: Graph) -> None:
         ready = prepared(graph)
         functions: Functions = graph.functions
+        refused = refusals(graph, ready)
         for node in reversed(graph.nodes):
             if node not in graph or node.op.name != "add" or node in ready:
                 continue
-            terms = embedding_sum(graph, node, ready)
-            if isinstance(terms, str):
-                missed(_rule("layer_norm"), node, terms)
+            refusal = refused[node]
+            terms = embedding_sum(node, ready) if refusal is None else []
+            if not terms:
+                missed(_rule("layer_norm"), node, refusal or "no term is looked up")
                 continue
+            terms += _ranges(graph, terms)
             norm = next((u for u in node.result.users if u.op.name in NORMS and u.inputs[0] is node.result), None)
             if norm is not None and not all(is_prepared(v, ready) for v in norm.inputs[1:]):
                 norm = None
@@ -52,29 +55,46 @@ def _rule(norm: str | None) -> str:
     return f"{terms} = call $embeddings(...)" if norm is None else f"norm({terms}) = call $embeddings_{norm}(...)"
 
 
-def embedding_sum(graph: Graph, root: Node, ready: set[Node]) -> list[Node] | str:
-    """The nodes below an `add` that make its terms, if it is a sum of embeddings; else the reason why it is none."""
-    found: list[Node] = []
-    pending: list[Value] = list(root.inputs)
-    while pending:
-        value = pending.pop()
+def refusals(graph: Graph, ready: set[Node]) -> dict[Node, str | None]:
+    """For each `add` and `mul`, why what it adds up is no sum of embeddings; None if it may be one."""
+    found: dict[Node, str | None] = {}
+
+    def refusal(value: Value) -> str | None:
         if is_prepared(value, ready):
-            continue
+            return None
         if not isinstance(value, Result):
             return "a term is an input"
         node = value.node
-        if node.op.name == "mul" and any(isinstance(v, Constant) and v.type.rank == 0 for v in node.inputs):
-            pending += [v for v in node.inputs if not isinstance(v, Constant)]
-        elif node.op.name == "add":
-            pending += node.inputs
-        elif node.op.name != "embedding":
+        if node.op.name not in ("add", "embedding") and not _scales(node):
             return f"a term is made by {node.op.name}"
-        if not _only(graph, value):
-            return f"the result of {node.op.name} is also read elsewhere"
-        found.append(node)
-    if not any(n.op.name == "embedding" for n in found):
-        return "no term is looked up"
-    return found + _ranges(graph, found)
+        return found.get(node) if _only(graph, value) else f"the result of {node.op.name} is also read elsewhere"
+
+    for node in graph.nodes:
+        if node.op.name == "add" or _scales(node):
+            found[node] = next((r for v in reversed(_terms(node)) if (r := refusal(v)) is not None), None)
+    return found
+
+
+def _scales(node: Node) -> bool:
+    return node.op.name == "mul" and any(isinstance(v, Constant) and v.type.rank == 0 for v in node.inputs)
+
+
+def _terms(node: Node) -> list[Value]:
+    return [v for v in node.inputs if node.op.name == "add" or not isinstance(v, Constant)]
+
+
+def embedding_sum(root: Node, ready: set[Node]) -> list[Node]:
+    """The nodes below an `add` that make its terms, which nothing refuses; none if no term is looked up."""
+    found: list[Node] = []
+    pending = list(root.inputs)
+    while pending:
+        value = pending.pop()
+        if is_prepared(value, ready) or not isinstance(value, Result):
+            continue
+        if value.node.op.name != "embedding":
+            pending += _terms(value.node)
+        found.append(value.node)
+    return found if any(n.op.name == "embedding" for n in found) else []
 
 
 def _ranges(graph: Graph, nodes: Sequence[Node]) -> list[Node]:

@@ -97,6 +97,35 @@ def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] |
 
     Looks through what treats all columns alike: elementwise ops with a number, lookups of rows, slices of other axes.
     """
+    chain: list[tuple[Node, int]] = []  # what to apply to the narrow table, the last one first, and at which operand
+    while isinstance(value, Result) and (position := _column_wise(value.node)) is not None:
+        chain.append((value.node, position))
+        value = value.node.inputs[position]
+    narrow = _narrowed(value, interleaved)
+    if narrow is None or not chain:
+        return narrow
+
+    def again(b: Builder) -> Value:
+        made = narrow(b)
+        for node, position in reversed(chain):
+            made = b.apply(node.op, [made if i == position else v for i, v in enumerate(node.inputs)], node.attrs)
+        return made
+
+    return again
+
+
+def _column_wise(node: Node) -> int | None:
+    """The operand whose columns a node treats all alike, giving as many."""
+    if node.op.name == "concat" and node.attrs["axis"] == -1:
+        return None
+    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == node.results[0].shape[-1]]
+    rowwise = node.op.name == "embedding" or (node.op.name in ("slice", "unsqueeze") and -1 not in node.attrs["axes"])
+    single = node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1
+    return wide[-1] if wide and (rowwise or single) else None
+
+
+def _narrowed(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
+    """`_half_width` of a constant, or of a table beside itself."""
     if isinstance(value, Constant) and value.data is not None:
         half = value.data.shape[-1] // 2
         cuts = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
@@ -107,17 +136,7 @@ def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] |
     node = value.node
     if node.op.name == "concat" and node.attrs["axis"] == -1 and not interleaved:
         return (lambda b: node.inputs[0]) if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1] else None
-    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == value.shape[-1]]
-    rowwise = node.op.name == "embedding" or (node.op.name in ("slice", "unsqueeze") and -1 not in node.attrs["axes"])
-    single = node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1
-    if not wide or not (rowwise or single) or (inner := _half_width(node.inputs[wide[-1]], interleaved)) is None:
-        return None
-
-    def again(b: Builder) -> Value:
-        made: Value = b.apply(node.op, [inner(b) if i == wide[-1] else v for i, v in enumerate(node.inputs)], node.attrs)
-        return made
-
-    return again
+    return None
 
 
 @node_rule("rotary(x, (c, c), (s, s)) = rotary(x, c, s)", "rotary")

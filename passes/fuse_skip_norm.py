@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from passes.fuse_embeddings import NORMS, embedding_sum
+from passes.fuse_embeddings import NORMS, embedding_sum, refusals
 from passes.outline import Functions, outline
 from passes.products import missed
 from passes.rewriting import current_report
@@ -29,11 +30,12 @@ class FuseSkipNorm(Pass):
     def apply(self, graph: Graph) -> None:
         ready = prepared(graph)
         functions: Functions = graph.functions
+        refused = refusals(graph, ready)
         for norm in graph.nodes:
             if norm.op.name not in NORMS or norm in ready:
                 continue
             rule = f"{norm.op.name}(x + r, ...) = call $add_{norm.op.name}(x, r, ...)"
-            found = _residual(graph, norm, ready)
+            found = _residual(norm, ready, refused)
             if isinstance(found, str):
                 missed(rule, norm, found)
             else:
@@ -41,7 +43,7 @@ class FuseSkipNorm(Pass):
                 current_report().rewrote(rule, (norm, found), made.results)
 
 
-def _residual(graph: Graph, norm: Node, ready: set[Node]) -> Node | str:
+def _residual(norm: Node, ready: set[Node], refused: Mapping[Node, str | None]) -> Node | str:
     """The `add` of a residual that a norm reads, or why there is none."""
     x, *affine = norm.inputs
     if not isinstance(x, Result) or x.node.op.name != "add":
@@ -52,6 +54,6 @@ def _residual(graph: Graph, norm: Node, ready: set[Node]) -> Node | str:
         return "one operand of the sum is broadcast"
     if any(is_prepared(v, ready) for v in x.node.inputs):
         return "one operand of the sum is known before the inputs"
-    if not isinstance(embedding_sum(graph, x.node, ready), str):
+    if refused[x.node] is None and embedding_sum(x.node, ready):
         return "the sum is one of embeddings (fuse-embeddings)"
     return x.node

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
+from tgraph.ir.levels import DEFAULT_LEVEL
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.verify import verify
 
 from .base import Pass
@@ -53,7 +55,7 @@ class PassManager:
     print if a broken graph shall not be printed.
     """
 
-    def __init__(self, pipeline: str | Sequence[Pass] = "O2", instruments: Sequence[Instrument] = ()):
+    def __init__(self, pipeline: str | Sequence[Pass] = DEFAULT_LEVEL, instruments: Sequence[Instrument] = ()):
         self.passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
         self.instruments = list(instruments)
         self.records: list[PassRecord] = []
@@ -62,8 +64,12 @@ class PassManager:
         """The pipeline as text, which parses back."""
         return ",".join(map(str, self.passes))
 
-    def run(self, graph: Graph) -> Graph:
-        """A new graph; the given one never changes. Raises PassError if a pass fails, or an instrument objects."""
+    def run(self, graph: Graph | Program) -> Graph:
+        """A new graph; the given one never changes.
+
+        Raises PassError if a pass fails, an instrument objects, or a program has several graphs.
+        """
+        graph = only_graph(graph, PassError, "tg.optimize(program[{name}])")
         result = graph.copy()
         self.records = []
         watch = Watch(result)
@@ -125,12 +131,12 @@ class Observing(Instrument):
         self.observer(step, graph, record)
 
 
-def optimize(graph: Graph, pipeline: str | Sequence[Pass] = "O2", *, verify_each: bool = False,
+def optimize(graph: Graph | Program, pipeline: str | Sequence[Pass] = DEFAULT_LEVEL, *, verify_each: bool = False,
              instruments: Sequence[Instrument] = ()) -> Graph:
     """A new graph, rewritten by a level ("O0" .. "O3"), a pipeline text or a list of passes; `graph` never changes.
 
-    Raises PassError for an unknown pass or option, if `verify_each` finds that a pass broke the graph, or if one of the
-    instruments objects.
+    Raises PassError for an unknown pass or option, if `verify_each` finds that a pass broke the graph, if one of the
+    instruments objects, or for a program of several graphs.
     """
     return PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *instruments]).run(graph)
 

@@ -87,6 +87,7 @@ class _Lowering:
     def __init__(self, graph: Graph, half: DType, ready: set[Node]):
         self.graph, self.half, self.ready = graph, half, ready
         self._twins: dict[Value, Value] = {}
+        self._movers: set[Node] = set()  # known to move only what products made in halves
         self._large = LargeConstants(float(np.finfo(np.float16).max))
 
     def continues(self, node: Node) -> bool:
@@ -118,35 +119,41 @@ class _Lowering:
 
     def twin(self, value: Value) -> Value:
         """A value rounded to half precision: where it was made from halves by moves alone, those halves moved."""
-        found = self._twins.get(value)
-        if found is None:
-            found = self._twins[value] = self._moved(value) or self._rounded(value)
-        return found
-
-    def _moved(self, value: Value) -> Value | None:
-        source = self._widened(value)
-        if source is not None:
-            return source
-        if not isinstance(value, Result) or not self._moves_halves(value.node):
-            return None
-        node = value.node
-        made = self.graph.insert(node.op, [self.twin(v) for v in node.inputs], node.attrs, node.provenance)
-        for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
-            self._twins[old] = new
+        pending = [value]
+        while pending:
+            current = pending[-1]
+            source = self._widened(current)
+            if current in self._twins:
+                pending.pop()
+            elif source is not None:
+                self._twins[current] = source
+            elif not isinstance(current, Result) or not self._moves_halves(current.node):
+                self._twins[current] = self._rounded(current)
+            elif left := [v for v in current.node.inputs if v not in self._twins]:
+                pending += reversed(left)
+            else:
+                node = current.node
+                made = self.graph.insert(node.op, [self._twins[v] for v in node.inputs], node.attrs, node.provenance)
+                self._twins.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
         return self._twins[value]
 
     def _moves_halves(self, node: Node) -> bool:
         """Whether a node moves only what a product made in halves."""
-        pending = [node]
+        pending, seen = [node], {node}
         while pending:
             mover = pending.pop()
+            if mover in self._movers:
+                continue
             if mover.op.name not in MOVES or mover in self.ready:
                 return False
             for operand in mover.inputs:
                 if self._widened(operand) is None:
                     if not isinstance(operand, Result):
                         return False
-                    pending.append(operand.node)
+                    if operand.node not in seen:
+                        seen.add(operand.node)
+                        pending.append(operand.node)
+        self._movers |= seen
         return True
 
     def _widened(self, value: Value) -> Value | None:

@@ -100,7 +100,7 @@ class _PatternTracer:
         given = {k: v for k, v in named.items() if k in names}
         attrs = {k: v for k, v in named.items() if k not in names}
         bound = op.bind_operands([as_pattern(o) for o in operands], {k: as_pattern(v) for k, v in given.items()})
-        complete = op.bind_attributes(attrs)
+        complete = op.complete_attributes(attrs)  # some are still to be found
         return PatternTensor(Apply(op, tuple(bound), tuple(complete.items())))
 
     def scope(self, module: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tgraph.ir.errors import PassError
+from tgraph.ir.levels import DEFAULT_LEVEL as DEFAULT_LEVEL
 
 from .base import Pass, find_pass
 

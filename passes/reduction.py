@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tgraph.ir.determined import undetermined
 from tgraph.ir.dims import symbols
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.values import Node, Value
 from tgraph.ir.verify import verify
 
@@ -109,6 +111,8 @@ class Reduction:
             verify(candidate)
         except TGraphError:
             return False
+        if undetermined(candidate) is not None and undetermined(self.graph) is None:
+            return False
         if _size(candidate) >= _size(self.graph):
             return False
         self.tried += 1
@@ -121,13 +125,14 @@ class Reduction:
         return found
 
 
-def reduce_graph(graph: Graph, interesting: Interesting, progress: Callable[[Reduction], None] | None = None) -> Graph:
+def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Callable[[Reduction], None] | None = None) -> Graph:
     """The smallest graph found that is still interesting; each candidate verifies. The given graph never changes.
 
     Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands, optional operands left out.
     Raises PassError if the graph itself is not interesting.
     """
-    return Reduction(graph.copy(), interesting, progress).run()
+    one = only_graph(graph, PassError, "reduce_graph(program[{name}], ...)")
+    return Reduction(one.copy(), interesting, progress).run()
 
 
 def _size(graph: Graph) -> tuple[int, ...]:

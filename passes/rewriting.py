@@ -236,11 +236,14 @@ def _since(graph: Graph, last: Node | None) -> list[Node]:
 
 def erase_dead(graph: Graph, nodes: Sequence[Node]) -> None:
     """Erase those of the nodes that nothing reads any more, in whatever order they come."""
-    left = [n for n in dict.fromkeys(nodes) if n in graph]
-    while dead := [n for n in left if not any(r.uses or graph.is_output(r) for r in n.results)]:
-        for node in dead:
+    left = dict.fromkeys(n for n in nodes if n in graph)
+    pending = list(left)
+    while pending:
+        node = pending.pop()
+        if node in left and not any(r.uses or graph.is_output(r) for r in node.results):
+            del left[node]
             graph.erase(node)
-        left = [n for n in left if n in graph]
+            pending += [v.node for v in node.inputs if isinstance(v, Result)]
 
 
 class _ReplacementTracer(Tracer):

@@ -12,7 +12,7 @@ from tgraph.ir.errors import InputError, PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node, Result, Value
 from tgraph.ir.weights import Weights
-from tgraph.reference.inputs import choose_sizes, generate_inputs
+from tgraph.reference.inputs import choose_sizes, generate_inputs, smallest_sizes
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.special import Kind, special_inputs
 from tgraph.reference.tolerance import Comparison, compare, compare_bands, decided, tolerance
@@ -76,7 +76,7 @@ class Validator:
         self.weights = Weights()  # of its own: validation leaves no data in the user's table
         self.weights.aliases.update(graph.weights.aliases)
         self.trials = [Trial(base, generate_inputs(graph, base, seed + i)) for i in range(2)]
-        smallest = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in base if n in graph.symbols} | dict(sizes or {}))
+        smallest = smallest_sizes(graph, sizes)
         self.trials.append(Trial(smallest, _without_keys(generate_inputs(graph, smallest, seed + 2))))
         self.trials += [Trial(base, s.feeds, s.kind, s.label) for s in special_inputs(graph, base, seed + 3)]
 

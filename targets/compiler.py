@@ -17,15 +17,17 @@ from targets.library import Library
 from targets.prepare import evaluate_prepare
 from targets.stages import plan_stages, split_prepare
 from targets.target import Target
+from tgraph.ir.determined import undetermined
 from tgraph.ir.errors import CompileError, first_line
 from tgraph.ir.graph import Graph
-from tgraph.ir.program import Program
+from tgraph.ir.levels import DEFAULT_LEVEL
+from tgraph.ir.program import Program, only_graph
 from tgraph.ir.verify import verify
 
 Progress = Callable[[str], None]
 
 
-def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = "O3",
+def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = DEFAULT_LEVEL,
             passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
             cache: bool = True, progress: Progress | None = None) -> Executable:
     """Compile a graph for a target.
@@ -37,15 +39,14 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     itself does not change.
 
     Warns of a precision that a CPU is known to be no faster in than in f32 (docs/precision.md).
-    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled.
+    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled and
+    for a program of several graphs, which are compiled one by one.
     """
     step = progress or (lambda _: None)
     where = Target.parse(target)
-    if isinstance(graph, Program):
-        graph = graph.main
-    if not isinstance(graph, Graph):
-        raise CompileError(f"expected a Graph (tg.trace makes one), got {type(graph).__name__}")
+    graph = only_graph(graph, CompileError, "tg.compile(program[{name}])")
     verify(graph)
+    _check_sizes(graph)
     _check_data(graph)
     pipeline = level if passes is None else passes
     steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
@@ -111,6 +112,13 @@ def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progres
         else:
             return Compiled(optimized, prepare, library_engine(target, kernels, library), records,
                             replace(lowered, refused=refused))
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raises CompileError if a call could not know all sizes."""
+    unknown = undetermined(graph)
+    if unknown is not None:
+        raise CompileError(f"graph {graph.name} cannot be compiled: {unknown}")
 
 
 def _check_data(graph: Graph) -> None:

@@ -54,7 +54,7 @@ class Executable:
 
     # Running
 
-    def __call__(self, *feeds: Any, out: Any = None, **named: Any) -> Any:
+    def __call__(self, /, *feeds: Any, out: Any = None, **named: Any) -> Any:
         """Run on positional or named feeds: one output gives an array, several a named tuple.
 
         `out`: the caller's arrays for the outputs, written and returned: one for the only output, a tuple for all, a dict for
@@ -171,13 +171,18 @@ class Executable:
             self._lowered = lower(self.kernels, self._engine.stages, self._engine.plan, self.target)
         return self._lowered
 
-    def profile(self, *feeds: Any, repeats: int = 10, **named: Any) -> Profile:
-        """The time of each kernel call on these feeds (default: generated ones), with the nodes that it stands for."""
+    def profile(self, /, *feeds: Any, repeats: Any = None, **named: Any) -> Profile:
+        """The time of each kernel call on these feeds (default: generated ones), with the nodes that it stands for.
+
+        repeats: the number of runs, by default 10. (Of a graph with an input of that name, `repeats` is the input.)
+        """
+        if repeats is not None and any(i.name == "repeats" for i in self.graph.inputs):
+            repeats, named = None, {**named, "repeats": repeats}
         from targets.profile import profile
         from tgraph.reference.inputs import generate_inputs
 
         given = name_feeds(self.graph, feeds, named) if feeds or named else generate_inputs(self.graph)
-        return profile(self, self._engine, given, repeats)
+        return profile(self, self._engine, given, 10 if repeats is None else repeats)
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
         """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""

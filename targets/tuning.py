@@ -25,6 +25,7 @@ from targets.tvm_api import structural_equal
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import TGraphError
 from tgraph.ir.graph import Graph
+from tgraph.ir.levels import DEFAULT_LEVEL
 from tgraph.reference.inputs import generate_inputs
 from tgraph.reference.tolerance import compare, tolerance
 
@@ -64,7 +65,7 @@ class Budget:
 Progress = Callable[[str, int, int], None]  # what is tried, steps done, steps in all
 
 
-def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, level: str = "O3",
+def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, level: str = DEFAULT_LEVEL,
          passes: str | Sequence[Pass] | None = None, trials: int | None = None, seconds: float | None = None,
          progress: Progress = lambda *_: None) -> list[Tuned]:
     """Search parameters for all kernels of a graph that have some, for calls of these sizes; the longest running first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -157,3 +158,19 @@ def test_a_parameter_without_data() -> None:
     graph = tg.parse("graph g(%x: f32[B, 4]) -> (y: f32[B, 3]) {\n  param @w: f32[3, 4]\n"
                      "  %0 = linear(%x, @w) : f32[B, 3]\n  return (y: %0)\n}\n")
     assert "no data for parameter w" in message(tg.CompileError, lambda: tg.compile(graph))
+
+
+def test_a_size_used_as_a_python_number() -> None:
+    def root(x):  # type: ignore[no-untyped-def]
+        return x / math.sqrt(x.shape[1])
+
+    def branch(x):  # type: ignore[no-untyped-def]
+        return x if x.shape[1] > 3 else -x
+
+    def cut(x):  # type: ignore[no-untyped-def]
+        return x * (x.shape[1] // 2.0)
+
+    for model, rule in ((root, "there is no Python float of it"), (branch, "dimension S has no value while tracing"),
+                        (cut, r"a dimension is an int or a symbolic dim, not float (2.0)")):
+        text = message(tg.RuleError, lambda: tg.trace(model, x=tg.f32[B, S]))
+        assert rule in text and text.endswith(f"\n  at {__file__}:{model.__code__.co_firstlineno + 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -353,3 +354,60 @@ def test_an_inherited_call_is_one_scope() -> None:
 
     graph = tg.trace(Child(), x=ROW)
     assert [n.provenance.scope for n in graph.nodes] == ["linear", "", ""]
+
+
+# Sizes as numbers
+
+
+@pytest.mark.parametrize("dtype", [tg.f32, tg.f16, tg.i32])
+def test_a_size_stands_on_either_side_of_an_operator(dtype: tg.DType) -> None:
+    operators = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, operator.truediv, operator.lt,
+                 operator.le, operator.gt, operator.ge, operator.eq, operator.ne, *([operator.pow] if dtype.is_float else []))
+    x = np.arange(1, 7).reshape(2, 3).astype(dtype.numpy)
+    for op in operators:
+        for model, expected in ((lambda x, op=op: op(S, x), op(3, x)), (lambda x, op=op: op(x, S), op(x, 3))):
+            if op is operator.truediv and not dtype.is_float:
+                expected = np.trunc(expected)  # integers round towards zero
+            graph = tg.trace(model, x=dtype[B, S])
+            assert graph.outputs[0][1].dtype == (tg.bool_ if expected.dtype == bool else dtype)
+            assert np.allclose(run(graph, x=x), expected, rtol=2e-3), op
+
+
+def test_numbers_made_of_sizes_take_the_type_of_the_tensor() -> None:
+    x = np.arange(1, 7).reshape(2, 3)
+    for dtype in (tg.f32, tg.f16, tg.f64):
+        for model, expected in (
+            (lambda x: x * (1.0 / S), x / 3), (lambda x: (1 / S) * x, x / 3), (lambda x: x * S ** -0.5, x * 3 ** -0.5),
+            (lambda x: (S + 0.5) * x, 3.5 * x), (lambda x: x - B / S, x - 2 / 3), (lambda x: 2.0 ** S + x, 8 + x),
+            (lambda x: x * -(S / 2), -1.5 * x), (lambda x: x + (1 - 2 * (S / B) / (B + 0.5)), x + 1 - 2 * 1.5 / 2.5),
+            (lambda x: tg.where(x > 2.0, S * 0.5, x), np.where(x > 2, 1.5, x)),
+        ):
+            graph = tg.trace(model, x=dtype[B, S])
+            assert {n.result.dtype for n in graph.nodes} <= {dtype, tg.bool_}
+            assert np.allclose(run(graph, x=x.astype(dtype.numpy)), expected, atol=1e-2 if dtype == tg.f16 else 1e-6)
+    assert str(1.0 / (S + 1) * 2) == "(1.0 / (S+1)) * 2"
+
+
+# Names
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("ViT", "vit"), ("MobileViTBlock", "mobile_vit_block"), ("BEiT", "beit"), ("MoELayer", "moe_layer"), ("ALBERT", "albert"),
+    ("BERTModel", "bert_model"), ("BertLayer", "bert_layer"), ("RoBERTa", "ro_berta"), ("GPT2", "gpt2"),
+    ("GPT2LMHead", "gpt2_lm_head"),
+    ("T5Encoder", "t5_encoder"), ("Conv2d", "conv2d"), ("Conv2DTranspose", "conv2d_transpose"), ("LayerA", "layer_a"),
+    ("MyMLP", "my_mlp"), ("_Block", "_block"), ("__X", "__x"), ("Linear_A", "linear_a"), ("Größe", "größe"), ("step", "step")])
+def test_names_of_classes(name: str, expected: str) -> None:
+    model = type(name, (nn.Module,), {"__call__": lambda self, x: x + 1.0})()
+    assert tg.trace(model, x=ROW).name == expected
+
+
+def test_arguments_may_have_any_name() -> None:
+    names = ("self", "name", "op", "out", "repeats", "feeds", "function", "target")
+    graph = tg.trace(lambda self, name, op, out, repeats, feeds, function, target: self + 1.0, **dict.fromkeys(names, ROW))
+    assert [i.name for i in graph.inputs] == list(names) and graph.name == "main"
+    feeds = {name: np.full((2, 4), i, np.float32) for i, name in enumerate(names)}
+    for target in ("numpy", "cpu"):
+        exe = tg.compile(graph, target)
+        assert np.array_equal(exe(**feeds), feeds["self"] + 1)
+    assert exe.profile(**feeds).rows

@@ -34,7 +34,7 @@ class TracerLike(Protocol):
 current_tracer: ContextVar[TracerLike | None] = ContextVar("tgraph_tracer", default=None)
 
 
-def apply(op: str | Op, *operands: Any, **named: Any) -> Any:
+def apply(op: str | Op, /, *operands: Any, **named: Any) -> Any:
     """Apply an op to tensors, parameters, NumPy arrays and Python numbers. Raises OpError, or TraceError outside a trace."""
     op = get_op(op) if isinstance(op, str) else op
     tracer = current_tracer.get()

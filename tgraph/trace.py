@@ -7,32 +7,46 @@ import itertools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from .ir.builder import Builder, scalar_dtype
+from .ir.determined import undetermined
 from .ir.dims import Dim
 from .ir.dtypes import DType
 from .ir.errors import GraphError, OpError, RuleError, TraceError
 from .ir.graph import Graph
 from .ir.location import Location, Provenance
+from .ir.numbers import SizeNumber
 from .ir.registry import Op, get_op
 from .ir.types import TensorType, as_type
 from .ir.values import Value
 from .module import walk
 from .tensor import Parameter, Tensor, apply, current_tracer
 
+_WORD = re.compile(r"""
+      [A-Z]+[a-z][A-Z](?=[A-Z][a-z]|[0-9_]|$)  # an acronym with a small letter in it: ViT, BEiT
+    | [A-Z]{2,}[a-z](?![a-z])                  # or at its end: BERTa
+    | (?!(?<=\d)D(?:[A-Z][a-z]|$))             # (Conv2D is one word)
+      [A-Z]+(?![^\W\dA-Z_])                    # an acronym: BERT before Model
+    | [A-Z][^\W\dA-Z_]+                         # a word
+    """, re.VERBOSE)
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MODELS = os.path.join(_PACKAGE, "models") + os.sep  # written in the language, so their lines are a user's lines
+
+
+def _is_users(file: str) -> bool:
+    file = os.path.abspath(file)
+    return not file.startswith(_PACKAGE) or file.startswith(_MODELS)
 
 
 def user_location() -> Location | None:
     """The innermost line of code outside tgraph's own machinery."""
     frame = sys._getframe(1)
     while frame is not None:
-        file = os.path.abspath(frame.f_code.co_filename)
-        if not file.startswith(_PACKAGE) or file.startswith(_MODELS):
+        if _is_users(frame.f_code.co_filename):
             return Location(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None
@@ -111,7 +125,16 @@ class Tracer:
         if isinstance(operand, Dim):  # a size used as a number
             dtype = scalar_dtype(0, types)
             return Builder(self.graph, self.provenance()).dim_size(size=operand, dtype=dtype)
-        return operand
+        return self._number(operand, scalar_dtype(0.0, types)) if isinstance(operand, SizeNumber) else operand
+
+    def _number(self, number: Any, dtype: DType | None) -> Value:
+        """A number with sizes in it as a scalar."""
+        b = Builder(self.graph, self.provenance())
+        if isinstance(number, Dim):
+            return b.dim_size(size=number, dtype=dtype)
+        if not isinstance(number, SizeNumber):
+            return b.constant(number, dtype)
+        return b.apply(get_op(number.op), [self._number(side, dtype) for side in (number.left, number.right)], {})
 
     def parameter(self, parameter: Parameter) -> Value:
         """The graph's parameter for a layer's."""
@@ -125,15 +148,18 @@ class Tracer:
         return self.graph.parameter(name, parameter.type)
 
 
-def trace(function: Callable[..., Any], /, *specs: Any, name: str | None = None, **named_specs: Any) -> Graph:
+def trace(function: Callable[..., Any], /, *specs: Any, **named_specs: Any) -> Graph:
     """Trace a function or `nn.Module` into a typed dataflow graph.
 
     A spec that is a type (`tg.f32[B, S, 768]`) makes an input; anything else is passed on as it is. Positional
     specs take the names of the signature; inputs keep the order of this call; an argument left at its default is no
     input. The result of `function` (a tensor, tuple, named tuple or dict) gives the outputs and their names.
 
+    name=: of the graph, by default that of the function or class. (If it is a type, it is the spec of an argument of that name.)
     Raises TraceError, or OpError with the user's file and line where an op does not fit its operands.
     """
+    named = isinstance(named_specs.get("name"), (TensorType, DType))
+    name: str | None = None if named else named_specs.pop("name", None)
     signature = inspect.signature(function)
     try:
         signature.bind(*specs, **named_specs)
@@ -158,11 +184,28 @@ def trace(function: Callable[..., Any], /, *specs: Any, name: str | None = None,
         positional = [feed(path, spec) for path, spec in zip(_positional_names(signature), specs)]
         keywords = {path: feed(path, spec) for path, spec in named_specs.items()}
         graph.set_outputs(_outputs(function(*positional, **keywords), tracer))
+    except RuleError as error:  # of a size or a type, which do not know where they are used
+        raise RuleError(f"{error}\n  at {_line_of(error)}") from error
     finally:
         current_tracer.reset(token)
     if not graph.outputs:
         raise TraceError(f"{_name_of(function)} returned no tensor, so the graph has no output")
+    _check_sizes(graph)
     return graph
+
+
+def _line_of(error: BaseException) -> str:
+    """The innermost of the user's lines that an error came through."""
+    places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    return "{}:{}".format(*next(place for place in reversed(places) if _is_users(place[0])))
+
+
+def _check_sizes(graph: Graph) -> None:
+    """Raises TraceError with the user's line if a call could not know all sizes."""
+    found = undetermined(graph)
+    if found is None:
+        return
+    raise TraceError(str(found)) if found.provenance.locations else model_error(found.message)
 
 
 def frontend(op: Op) -> Callable[..., Any]:
@@ -186,8 +229,12 @@ def function_of(name: str) -> Callable[..., Any] | None:
 
 
 def snake_case(name: str) -> str:
-    """`BertLayer` -> `bert_layer`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    """`BertLayer` -> `bert_layer`, `GPT2Model` -> `gpt2_model`, `ViT` -> `vit`."""
+    def apart(found: re.Match[str]) -> str:
+        before = name[:found.start()]
+        return found[0] if not before or before.endswith("_") else f"_{found[0]}"
+
+    return _WORD.sub(apart, name).lower()
 
 
 def _positional_names(signature: inspect.Signature) -> Iterator[str]:

@@ -68,14 +68,22 @@ class Leaf:
 
 def conjuncts(graph: Graph, view: View, negated: bool = False) -> list[Leaf]:
     """The conditions that all hold where the (negated) one does: `and` taken apart, `not` pushed inside."""
-    root = stages(graph, view)[-1]
-    if isinstance(root.value, Result):
-        node = root.value.node
-        if node.op.name == "logical_not":
-            return conjuncts(graph, View(node.inputs[0], root.axes), not negated)
-        if node.op.name == ("logical_or" if negated else "logical_and"):
-            return [leaf for x in node.inputs for leaf in conjuncts(graph, aligned(x, root.axes), negated)]
-    return [Leaf(view, root, negated)]
+    found: list[Leaf] = []
+    seen: set[tuple[int, Axes, bool]] = set()
+    stack = [(view, negated)]
+    while stack:
+        view, negated = stack.pop()
+        leaf = Leaf(view, stages(graph, view)[-1], negated)
+        node = leaf.root.value.node if isinstance(leaf.root.value, Result) else None
+        if node is not None and node.op.name == "logical_not":
+            stack.append((View(node.inputs[0], leaf.root.axes), not negated))
+        elif node is not None and node.op.name == ("logical_or" if negated else "logical_and"):
+            if leaf.key not in seen:  # one that several read says nothing new the second time
+                seen.add(leaf.key)
+                stack += [(aligned(x, leaf.root.axes), negated) for x in reversed(node.inputs)]
+        else:
+            found.append(leaf)
+    return found
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,9 @@ class _Position:
     dynamic: Value | None = None
 
 
-def _position(graph: Graph, view: View) -> _Position | None:
+def _position(graph: Graph, view: View, depth: int = 8) -> _Position | None:
+    if depth == 0:
+        return None
     root = stages(graph, view)[-1]
     if root.value.type.rank == 0:  # the position of a single query
         return _Position((), 0, _widened(root.value))
@@ -132,11 +142,12 @@ def _position(graph: Graph, view: View) -> _Position | None:
     if node.op.name == "range":
         return _Position(resolve(root.axes[0]), node.attrs["start"])
     if node.op.name == "cast" and node.inputs[0].dtype in _POSITIONS:
-        return _position(graph, View(node.inputs[0], root.axes))
+        return _position(graph, View(node.inputs[0], root.axes), depth - 1)
     if node.op.name not in ("add", "sub"):
         return None
     for x, y in (node.inputs, node.inputs[::-1]) if node.op.name == "add" else (node.inputs,):
-        found, shift = _position(graph, aligned(x, root.axes)), _widened(stages(graph, aligned(y, root.axes))[-1].value)
+        found = _position(graph, aligned(x, root.axes), depth - 1)
+        shift = _widened(stages(graph, aligned(y, root.axes))[-1].value)
         if found is None or found.dynamic is not None:
             continue
         static = splat(shift)
@@ -192,21 +203,23 @@ def _diagonal(data: np.ndarray, negated: bool) -> Offset | None:
 def some_key(graph: Graph, view: View, key: Axis) -> tuple[View, bool] | None:
     """The condition c of a value that says "c holds for some key", written with a maximum or a sum; and whether it is
     negated ("for no key")."""
-    root = stages(graph, view)[-1]
-    if not isinstance(root.value, Result):
-        return None
-    node = root.value.node
-    if node.op.name == "logical_not":
-        found = some_key(graph, View(node.inputs[0], root.axes), key)
-        return None if found is None else (found[0], not found[1])
+    negated = False
+    while True:
+        root = stages(graph, view)[-1]
+        if not isinstance(root.value, Result):
+            return None
+        node = root.value.node
+        if node.op.name != "logical_not":
+            break
+        view, negated = View(node.inputs[0], root.axes), not negated
     if node.op.name == "cast":
         inner = _counted(graph, View(node.inputs[0], root.axes), key)
-        return None if inner is None else (inner, False)
+        return None if inner is None else (inner, negated)
     zero = len(node.inputs) == 2 and number(node.inputs[1]) == 0.0
     if not zero or node.op.name not in ("greater", "not_equal", "equal", "less_or_equal"):
         return None
     inner = _counted(graph, aligned(node.inputs[0], root.axes), key)
-    return None if inner is None else (inner, node.op.name in ("equal", "less_or_equal"))
+    return None if inner is None else (inner, negated != (node.op.name in ("equal", "less_or_equal")))
 
 
 def _counted(graph: Graph, view: View, key: Axis) -> View | None:

@@ -61,6 +61,11 @@ def _mask(mask: Value, axes: Axes) -> View:
 
 def _terms(bias: View) -> list[View]:
     """What a bias is the sum of."""
-    if isinstance(bias.value, Result) and bias.value.node.op.name == "add" and len(bias.value.uses) == 1:
-        return [term for x in bias.value.node.inputs for term in _terms(aligned(x, bias.axes))]
-    return [bias]
+    found, stack = [], [bias]
+    while stack:
+        view = stack.pop()
+        if isinstance(view.value, Result) and view.value.node.op.name == "add" and len(view.value.uses) == 1:
+            stack += [aligned(x, view.axes) for x in reversed(view.value.node.inputs)]
+        else:
+            found.append(view)
+    return found

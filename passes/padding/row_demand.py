@@ -39,10 +39,13 @@ class RowDemand:
     columns: set[Columns] = field(default_factory=set)
     _uses: dict[tuple[Node, int], Layout] = field(default_factory=dict)
     _reads: dict[tuple[Node, int], tuple[int, list[Columns]]] = field(default_factory=dict)
+    _covered: dict[Value, Layout] = field(default_factory=dict)
+    _numbers: dict[Value, Layout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         constraints = Constraints(self.graph.constraints)
         self.same: Same = lambda a, b: constraints.compare(a, b) == "equal"
+        self._cover()
         outputs = {v for _, v in self.graph.outputs}
         for node in reversed(self.graph.nodes):
             for result in node.results:
@@ -101,7 +104,7 @@ class RowDemand:
             factor = node.inputs[1 - position]
             if isinstance(factor, Result) and factor.node.op.name == "cast":
                 return self._aligned(node, 1 - position, position, self.covered(factor.node.inputs[0]))
-            return self._aligned(node, 1 - position, position, self._covered_number(factor))
+            return self._aligned(node, 1 - position, position, self._numbers.get(factor))
         if name == "attention" and position in (1, 2):
             return HEADS_BETWEEN if self._masks_keys(node) else None
         return None
@@ -116,35 +119,33 @@ class RowDemand:
 
     def covered(self, value: Value) -> Layout | None:
         """The layout in which a boolean is False wherever the mask is: the mask in another shape, and more."""
-        if value is self.mask:
-            return BATCH_FIRST
-        if not isinstance(value, Result):
-            return None
-        node = value.node
-        if node.op.name == "logical_and":
-            for operand in node.inputs:
-                found = self.covered(operand)
-                shift = value.type.rank - operand.type.rank
-                if found is not None and self.fits(value, (found[0] + shift, found[1] + shift)):
-                    return found[0] + shift, found[1] + shift
-            return None
-        axes = view_axes(node, self.same)
-        below = None if axes is None else self.covered(node.inputs[0])
-        if axes is None or below is None or any(a not in axes for a in below):
-            return None
-        return axes.index(below[0]), axes.index(below[1])
+        return self._covered.get(value)
 
-    def _covered_number(self, value: Value) -> Layout | None:
-        """`covered` for numbers that were cast from booleans and then seen in another shape."""
-        if not isinstance(value, Result):
-            return None
-        if value.node.op.name == "cast":
-            return self.covered(value.node.inputs[0])
-        axes = view_axes(value.node, self.same)
-        below = None if axes is None else self._covered_number(value.node.inputs[0])
-        if axes is None or below is None or any(a not in axes for a in below):
-            return None
-        return axes.index(below[0]), axes.index(below[1])
+    def _cover(self) -> None:
+        """Find what is covered, also as numbers that were cast from booleans and then seen in another shape."""
+        self._covered, self._numbers = {self.mask: BATCH_FIRST}, {}
+        for node in self.graph.nodes:
+            if len(node.results) != 1:
+                continue
+            if node.op.name == "cast" and not node.result.dtype.is_bool and node.inputs[0] in self._covered:
+                self._numbers[node.result] = self._covered[node.inputs[0]]
+            elif node.op.name == "logical_and":
+                found = (self._lifted(node, operand) for operand in node.inputs if operand in self._covered)
+                layout = next((f for f in found if f is not None), None)
+                if layout is not None:
+                    self._covered[node.result] = layout
+            else:
+                for table in (self._covered, self._numbers):
+                    below = table.get(node.inputs[0]) if node.inputs else None
+                    axes = None if below is None else view_axes(node, self.same)
+                    if below is not None and axes is not None and all(a in axes for a in below):
+                        table[node.result] = axes.index(below[0]), axes.index(below[1])
+
+    def _lifted(self, node: Node, operand: Value) -> Layout | None:
+        """The layout of an operand in the result of an op that broadcasts."""
+        first, second = self._covered[operand]
+        shift = node.result.type.rank - operand.type.rank
+        return (first + shift, second + shift) if self.fits(node.result, (first + shift, second + shift)) else None
 
     def masks_only_keys(self, node: Node) -> bool:
         """Whether attention spares the keys of padded rows by a mask that is the same for all queries and heads."""

@@ -66,13 +66,31 @@ def test_dump_levels(run) -> None:
     assert "has no source 'tir'" in run("dump", "m.py:double", "--level", "tir", "--target", "numpy", fails=2).stderr
 
 
+def test_one_graph_of_several_is_named(run) -> None:
+    text = "".join(f"graph {n}(%x: f32[B]) -> (y: f32[B]) {{\n  %0 = {op}(%x)\n  return (y: %0)\n}}\n"
+                   for n, op in (("main", "relu"), ("step", "neg")))
+    Path("two.tg").write_text(text)
+    Path("two.py").write_text("import tgraph as tg\nprogram = tg.read('two.tg')\n")
+    sources = {"two.tg": None, "-": text, "two.py:program": None}
+    for arguments in (("dump",), ("opt",), ("run", "--random"), ("check",), ("compile", "-o", "a.tgc"), ("profile",), ("bench",)):
+        for source, stdin in sources.items():
+            result = run(arguments[0], source, *arguments[1:], stdin=stdin, fails=2)
+            expected = f"the program has the graphs main, step, and this takes one: write {source.replace('-', 'FILE.tg')}:main"
+            assert expected in result.stderr.replace("\n", " "), arguments
+    for source in ("two.tg", "two.py:program"):
+        assert "neg(%x)" in run("dump", f"{source}:step").stdout
+        assert "relu(%x)" in run("opt", f"{source}:main").stdout
+        assert "has no graph 'other', but main, step" in run("dump", f"{source}:other", fails=2).stderr
+    run("check", "two.tg:step")
+
+
 # opt
 
 def test_opt_is_optimize(run) -> None:
     text = run("dump", "m.py:two").stdout
     assert run("opt", "m.py:two", "-p", "fuse-qkv,dce").stdout == f"{tg.optimize(tg.parse(text), 'fuse-qkv,dce')}\n"
     assert run("opt", "-", "--level", "O1", stdin=text).stdout == f"{tg.optimize(tg.parse(text), 'O1')}\n"
-    assert run("opt", "m.py:two").stdout == f"{tg.optimize(tg.parse(text), 'O2')}\n"
+    assert run("opt", "m.py:two").stdout == f"{tg.optimize(tg.parse(text))}\n"
 
 
 def test_opt_shows_passes(run) -> None:

@@ -87,7 +87,7 @@ def test_dot_is_well_formed(graph: Graph) -> None:
 def test_programs_are_drawn_one_graph_at_a_time(tmp_path: Path, two_graphs: Program) -> None:
     program = two_graphs
     for suffix in (".dot", ".svg"):
-        with pytest.raises(FormatError, match="no graph named main, but encode, step; choose one with graph="):
+        with pytest.raises(FormatError, match='has the graphs encode, step, and this takes one: write graph="encode" for encode'):
             program.dump(tmp_path / f"p{suffix}")
         program.dump(tmp_path / f"p{suffix}", graph="step")
         assert "step" in (tmp_path / f"p{suffix}").read_text()

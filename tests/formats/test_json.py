@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +89,7 @@ def test_damaged_json_is_refused(tmp_path_factory: pytest.TempPathFactory, data:
         again = read(file)
     except FormatError as error:
         assert "no graph in JSON" in str(error)
+        assert not re.search(r"Error|NoneType|<class|object is|argument|unhashable|not subscriptable", str(error)), str(error)
     else:
         assert isinstance(again, (Graph, Program)) and str(again) != ""
 
@@ -110,3 +114,29 @@ def test_json_checks_the_bytes_of_constants(model: Graph) -> None:
     graph = parse(f"graph g() -> (y: f32[20]) {{\n  const #0: f32[20] = sha256:{'0' * 64}\n  return (y: #0)\n}}")
     with pytest.raises(FormatError, match="has no data"):
         to_json(graph)
+
+
+@pytest.mark.parametrize(("edit", "message"), [
+    (lambda g: g["nodes"][0].update(operands=[34]), r"graph 'model': node 0 \(call\): there is no value 34 before it"),
+    (lambda g: g["nodes"][2].pop("operands"), r"graph 'model': node 2 \(softmax\): expected a field 'operands', found 'op', "),
+    (lambda g: g["nodes"][2]["attributes"].update(axis={"dim": "B B"}), "node 2 .*attribute 'axis': .*expected the end"),
+    (lambda g: g["nodes"][2]["attributes"].update(axis={"dim": "B", "float": "1"}), "'axis': expected a value or one of dtype"),
+    (lambda g: g["nodes"][2]["attributes"].update(axis="last"), "attribute 'axis' must be an integer, got 'last'"),
+    (lambda g: g["nodes"][2].update(op="softmux"), r"node 2 \(softmux\): unknown op 'softmux'; did you mean softmax"),
+    (lambda g: g["nodes"][2].update(results=[]), r"node 2 \(softmax\): it has 1 results, the file lists 0"),
+    (lambda g: g["nodes"][2]["results"][0].update(type="f32[B]"), r"the result is f32\[B, 4\], the file says f32\[B\]"),
+    (lambda g: g["nodes"][2].update(locations=[["model.py"]]), "expected an integer for the line of a location, found null"),
+    (lambda g: g["nodes"][0]["attributes"].update(function={"function": "other"}), 'there is no function "other" before it'),
+    (lambda g: g.update(nodes={}), r"graph 'model': expected a list for 'nodes', found \{\}"),
+    (lambda g: g.update(inputs=[3]), "expected an object for each of 'inputs', found 3"),
+    (lambda g: g["inputs"][0].update(type=[1]), r"""input "x": expected a string for 'type', found \[1\]"""),
+    (lambda g: g["symbols"].update(B={"min": "0", "max": None}), "dim 'B': expected an integer for 'min', found \"0\""),
+    (lambda g: g["outputs"][0].update(value=None), 'output "y": there is no value null before it'),
+    (lambda g: g["constants"][0].update(elements=["a"]), r"""constant 0: its elements are none of f32\[4\]: \["a"\]"""),
+    (lambda g: g["constraints"].append(["B"]), r"""constraint \["B"\]: expected a string for a side"""),
+])
+def test_errors_say_where_and_what(edit: Callable[[dict[str, Any]], Any], message: str) -> None:
+    tree = json.loads(json.dumps(to_json(parse(CALL))))
+    edit(tree["graphs"][0])
+    with pytest.raises(FormatError, match=message):
+        from_json(tree)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import graphs
 
+from tgraph.formats import layering
 from tgraph.formats.clusters import Note, Output, Scope, nest
 from tgraph.formats.layers import Cell, _settle
 from tgraph.formats.layout import Box, Signal, arrange
@@ -102,6 +104,70 @@ def test_scopes_in_no_order_are_split_not_overlaid(count: int, seed: int, reach:
             if isinstance(inner.shows, Node):
                 assert box.shows.path == inner.shows.provenance.scope
     assert sum(isinstance(box.shows, Node) for box, _, _ in places(root)) == count
+
+
+@contextmanager
+def room(places: int, places_a_box: int = 0) -> Iterator[None]:
+    """So few places for lanes that boxes sink to their readers, and signals go around."""
+    before = layering.PLACES, layering.PLACES_A_BOX
+    layering.PLACES, layering.PLACES_A_BOX = places, places_a_box
+    try:
+        yield
+    finally:
+        layering.PLACES, layering.PLACES_A_BOX = before
+
+
+@given(st.integers(0, 60), st.integers(0, 10**6), st.sampled_from([5, 100]), st.sampled_from([0, 10, 40]))
+def test_pictures_with_little_room_for_lanes(count: int, seed: int, reach: int, places_of_lanes: int) -> None:
+    graph = scattered(count, seed, reach)
+    with room(places_of_lanes):
+        root = nest(graph, _measure)
+    assert_tidy(root)
+    assert sum(isinstance(box.shows, Node) for box, _, _ in places(root)) == count
+
+
+def branches(count: int) -> Graph:
+    """A sum of `count` values that all come from the input."""
+    graph = Graph("branches")
+    x, b = graph.input("x", f32[B, 4]), Builder(graph)
+    total = x
+    for i in range(count):
+        total = b.add(total, b.tanh(b.mul(x, float(i))))
+    graph.set_outputs([("y", total)])
+    return graph
+
+
+def there_and_back(count: int) -> Graph:
+    """A chain, and a second one that reads the values of the first from the last to the first."""
+    graph = Graph("there_and_back")
+    b, values = Builder(graph), [graph.input("x", f32[B, 4])]
+    for _ in range(count):
+        values.append(b.tanh(values[-1]))
+    total = values[-1]
+    for value in reversed(values):
+        total = b.add(total, value)
+    graph.set_outputs([("y", total)])
+    return graph
+
+
+def scoped(count: int) -> Graph:
+    """Values of one scope that those of another read."""
+    graph = Graph("scoped")
+    x, first, second = graph.input("x", f32[B, 4]), Builder(graph, Provenance(("a",))), Builder(graph, Provenance(("b",)))
+    total = x
+    for value in [first.mul(x, float(i)) for i in range(count)]:
+        total = second.add(total, value)
+    graph.set_outputs([("y", total)])
+    return graph
+
+
+@pytest.mark.parametrize("make", [branches, there_and_back, scoped])
+def test_pictures_grow_with_the_graph(make: Callable[[int], Graph]) -> None:
+    with room(100, 2):
+        small, large = (nest(make(count), _measure) for count in (30, 300))
+        assert_tidy(small)
+    pieces = [len(root.wires) + sum(len(box.wires) for box, _, _ in places(root)) for root in (small, large)]
+    assert pieces[1] < 12 * pieces[0]
 
 
 @given(st.integers(0, 40), st.integers(0, 10**6))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from tgraph.ir.binding import bind_inputs, check_constraints, name_feeds
+from tgraph.ir.builder import Builder
+from tgraph.ir.determined import undetermined
 from tgraph.ir.dims import dim
 from tgraph.ir.dtypes import bf16, bool_, f32, i64, u8
-from tgraph.ir.errors import InputError
+from tgraph.ir.errors import InputError, OpError
 from tgraph.ir.graph import Graph
 from tgraph.ir.types import TensorType
 
@@ -120,3 +124,90 @@ def test_equalities_between_dims() -> None:
     low.input("x", f32[dim("M", min=2)])
     with pytest.raises(InputError, match="dim M is 1, but must be at least 2"):
         bind_inputs(low, {"x": x[:1]})
+
+
+def one_input(*types: TensorType) -> Graph:
+    graph = Graph()
+    for name, type in zip("xyz", types):
+        graph.input(name, type)
+    return graph
+
+
+def bound(graph: Graph, *shapes: tuple[int, ...]) -> dict[str, int]:
+    return bind_inputs(graph, {i.name: np.zeros(shape, np.float32) for i, shape in zip(graph.inputs, shapes)})[1]
+
+
+N, M = dim("N"), dim("M", min=2, max=4)
+
+
+@pytest.mark.parametrize(("types", "shapes", "sizes"), [
+    ([f32[2 * N, 4]], [(6, 4)], {"N": 3}),
+    ([f32[2 * N, 4]], [(0, 4)], {"N": 0}),
+    ([f32[N + 1]], [(1,)], {"N": 0}),
+    ([f32[N - 4]], [(3,)], {"N": 7}),
+    ([f32[7 - N]], [(3,)], {"N": 4}),
+    ([f32[3 * M - 2]], [(10,)], {"M": 4}),
+    ([f32[B * N], f32[B]], [(6,), (2,)], {"B": 2, "N": 3}),
+    ([f32[B * N + N // 2, N], f32[B]], [(7, 3), (2,)], {"B": 2, "N": 3}),
+    ([f32[B + N], f32[B + M], f32[2 * M]], [(7,), (5,), (6,)], {"M": 3, "B": 2, "N": 5}),  # each from the one after it
+    ([f32[(B // 2) * N], f32[B]], [(6,), (5,)], {"B": 5, "N": 3}),
+])
+def test_a_dim_follows_from_an_expression(types: list[TensorType], shapes: list[tuple[int, ...]], sizes: dict[str, int]) -> None:
+    graph = one_input(*types)
+    assert bound(graph, *shapes) == sizes
+    assert undetermined(graph) is None
+
+
+@pytest.mark.parametrize(("types", "shapes", "message"), [
+    ([f32[2 * N, 4]], [(7, 4)],
+     r"x must be f32\[2\*N, 4\]: axis 0 must be 2\*N, which no N from 0 makes 7, got shape \[7, 4\]"),
+    ([f32[N + 1]], [(0,)], r"axis 0 must be N\+1, which no N from 0 makes 0"),
+    ([f32[2 * M]], [(10,)], r"axis 0 must be 2\*M, which no M from 2 to 4 makes 10"),
+    ([f32[B * N], f32[B]], [(5,), (2,)], r"axis 0 must be B\*N with B = 2, which no N from 0 makes 5"),
+    ([f32[2 * N], f32[N + 1]], [(6,), (5,)], r"y must be f32\[N\+1\]: axis 0 must be N\+1 = 4, got shape \[5\]"),
+    ([f32[B * N], f32[B]], [(0,), (0,)],
+     r"the size of N follows from no input: axis 0 of x is B\*N with B = 0, got shape \[0\]"),
+    ([f32[B * N]], [(6,)], r"the size of B and N follows from no input: axis 0 of x is B\*N, got shape \[6\]"),
+    ([f32[N // 2]], [(6,)], r"the size of N follows from no input: axis 0 of x is N//2, got shape \[6\]"),
+])
+def test_sizes_that_follow_from_nothing(types: list[TensorType], shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        bound(one_input(*types), *shapes)
+
+
+@pytest.mark.parametrize(("types", "message"), [
+    ([f32[4], f32[B * N]], r"axis 0 of input 'y' \(f32\[B\*N\]\) is B\*N: from its length follows more than one unknown; "
+                           "give B and N on an axis of its own"),
+    ([f32[N // 2]], r"axis 0 of input 'x' \(f32\[N//2\]\) is N//2: from its length follows no single N"),
+    ([f32[N * N]], r"is N\*N: from its length follows no single N"),
+    ([f32[B + N], f32[2 * B + N]], "more than one unknown"),
+])
+def test_sizes_that_no_call_can_know(types: list[TensorType], message: str) -> None:
+    assert re.search(message, str(undetermined(one_input(*types))))
+
+
+def test_a_size_that_is_on_no_input() -> None:
+    graph = one_input(f32[B])
+    Builder(graph).range(stop=N)
+    assert str(undetermined(graph)) == "the size of N in range is on no input, so no call can know it"
+
+
+def test_a_size_that_a_node_decides() -> None:
+    graph = Graph()
+    indices, _ = Builder(graph).unpack(graph.input("mask", bool_[B, S]))
+    graph.set_outputs([("rows", Builder(graph).add(indices, Builder(graph).range(stop=dim("N"))))])
+    assert undetermined(graph) is None
+
+
+def test_functions_take_sizes_from_their_operands() -> None:
+    function = one_input(f32[2 * N])
+    function.name = "half"
+    function.set_outputs([("y", Builder(function).reshape(function.inputs[0], shape=(2, N)))])
+    for given, shape in ((2 * M, (2, M)), (6, (2, 3)), (2 * N + 2, (2, N + 1)), (4 * B * S, (2, 2 * B * S))):
+        graph = one_input(f32[given])
+        result = Builder(graph).call(graph.inputs[0], function=function)
+        assert result.shape == shape
+        assert graph.inline(function, graph.inputs)[0].shape == shape
+    graph = one_input(f32[7])
+    with pytest.raises(OpError, match=r"expected f32\[2\*N\], got f32\[7\]: no N makes 2\*N == 7"):
+        Builder(graph).call(graph.inputs[0], function=function)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
+import tgraph as tg
+from passes.reduction import reduce_graph
+from tgraph.formats.registry import single_graph
+from tgraph.formats.svg import to_svg
 from tgraph.ir.dtypes import f32
 from tgraph.ir.errors import GraphError
 from tgraph.ir.graph import Graph
@@ -38,6 +45,32 @@ def test_programs() -> None:
     assert program.main.name == "m" and repr(program).startswith("<program of <graph first")
     assert program == Program(first.weights, program.graphs) and program != str(program)
     assert program != Program(first.weights, dict(reversed(program.graphs.items())))
+
+
+def test_several_graphs_where_one_is_taken() -> None:
+    text = "graph {}(%x: f32[B]) -> (y: f32[B]) {{\n  %0 = neg(%x)\n  return (y: %0)\n}}\n"
+    program = tg.parse_program(text.format("main") + text.format("step"))
+    feeds = {"x": np.ones(2, np.float32)}
+    for action, error, usage in (
+        (lambda p: tg.compile(p), tg.CompileError, "tg.compile(program[{}])"),
+        (lambda p: tg.compile(p, "numpy"), tg.CompileError, "tg.compile(program[{}])"),
+        (lambda p: tg.optimize(p), tg.PassError, "tg.optimize(program[{}])"),
+        (lambda p: tg.passes.PassManager().run(p), tg.PassError, "tg.optimize(program[{}])"),
+        (lambda p: tg.passes.bisect(p, "O1"), tg.PassError, "passes.bisect(program[{}], ...)"),
+        (lambda p: reduce_graph(p, lambda _: True), tg.PassError, "reduce_graph(program[{}], ...)"),
+        (lambda p: tg.reference.run(p, feeds), tg.GraphError, "tg.reference.run(program[{}], feeds)"),
+        (lambda p: to_svg(single_graph(p)), tg.FormatError, "graph={}"),
+    ):
+        usage = usage.replace("{}", '"main"')
+        expected = f"the program has the graphs main, step, and this takes one: write {usage} for main"
+        with pytest.raises(error, match=f"^{re.escape(expected)}$"):
+            action(program)
+        action(Program.of(program["step"]))
+        with pytest.raises(tg.TGraphError, match="the program has no graphs"):
+            action(Program())
+        with pytest.raises(tg.TGraphError, match="expected a Graph"):
+            action(3)
+    tg.verify(program)
 
 
 def test_provenance_merges_in_order() -> None:

@@ -71,9 +71,11 @@ graph main(%x: f32[B, 4]) -> (y: f32[B, 4]) {
 
 
 def test_binding_of_attributes(probe: Op) -> None:
-    assert probe.bind_attributes({"factor": 2}) == {"factor": 2, "axis": -1}
-    assert probe.bind_attributes({"factor": [[1, np.int64(2)], np.float32(0.5)]})["factor"] == ((1, 2), 0.5)
+    bound = probe.bind_attributes({"factor": 2, "axis": np.int64(1)})
+    assert bound == {"factor": 2.0, "axis": 1} and [type(v) for v in bound.values()] == [float, int]
+    assert probe.complete_attributes({"factor": [[1, np.int64(2)], np.float32(0.5)]})["factor"] == ((1, 2), 0.5)
     for given, message in (({}, "attribute 'factor' is missing"),
+                           ({"factor": "2"}, "attribute 'factor' must be a finite number, got '2'"),
                            ({"factr": 1}, r"unknown attribute 'factr' \(attributes: factor, axis\)")):
         with pytest.raises(RuleError, match=message):
             probe.bind_attributes(given)

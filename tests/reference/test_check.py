@@ -78,6 +78,20 @@ def test_a_pass_that_changes_the_meaning_is_found(monkeypatch: pytest.MonkeyPatc
     assert "each node alone is right" in str(report)
 
 
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+def test_nodes_alone_know_sizes_that_their_operands_do_not_say(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(x: Any) -> Any:
+        rows = tg.reshape(x, shape=(B * S, 4)) * S
+        return tg.reshape(rows, shape=(B, S, 4)) + tg.reshape(tg.range(stop=S, dtype=tg.f32), shape=(1, S, 1))
+
+    executable = tg.compile(tg.trace(model, x=tg.f32[B, S, 4]), target, level="O0")
+    assert tg.check(executable)
+    right = executable.run
+    monkeypatch.setattr(executable, "run", lambda feeds: {name: y + 1 for name, y in right(feeds).items()})
+    report = tg.check(executable)
+    assert not report and report.divergence is None
+
+
 def test_own_inputs_sizes_and_tolerance() -> None:
     executable = tg.compile(tg.trace(lambda x, y: x @ y, x=tg.f32[B, S], y=tg.f32[S, 3]), "cpu")
     report = tg.check(executable, {"x": np.ones((4, 6), np.float32), "y": np.ones((6, 3), np.float32)})

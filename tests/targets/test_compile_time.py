@@ -49,7 +49,8 @@ def elementwise_chains() -> dict[str, tuple[Callable[[Any], Any], Any]]:
 
 CHAINS = elementwise_chains()
 COMPOSED = {
-    "x + gelu(x)": lambda x: x + tg.gelu(x), "relu(x) - x": lambda x: tg.relu(x) - x, "mish": lambda x: x * tg.tanh(tg.softplus(x)),
+    "x + gelu(x)": lambda x: x + tg.gelu(x), "relu(x) - x": lambda x: tg.relu(x) - x,
+    "mish": lambda x: x * tg.tanh(tg.softplus(x)),
     "silu(x) / 2 + x": lambda x: tg.silu(x) / 2 + x, "softplus": tg.softplus,
     "x + x^T": lambda x: tg.tanh(x) + tg.transpose(x, perm=(1, 0)), "x + reversed": lambda x: x * 0.5 + x[:, ::-1],
     "joined and cut": lambda x: tg.concat(x * 0.5, tg.tanh(x), axis=1)[:, 4:12],

@@ -57,8 +57,8 @@ class Application(click.Group):
 def main(plugins: tuple[Path, ...], debug: bool) -> None:
     """A small language and compiler for attention and Transformer models, on Apache TVM.
 
-    FILE is a graph (.tg, .json, - for standard input) or a compiled bundle (.tgc). MODEL is built in (minilm,
-    bert-base, bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
+    FILE is a graph (.tg, .json, - for standard input; FILE:NAME of several) or a compiled bundle (.tgc). MODEL is built in
+    (minilm, bert-base, bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ import click
 
 from tgraph.cli.options import target_option
 from tgraph.ir.graph import Graph
+from tgraph.ir.levels import DEFAULT_LEVEL
 
 COMPILED = ("relax", "tir", "llvm", "asm", "cuda", "ptx", "sass")
 LEVELS = ("traced", "optimized", "kernels", "prepare", *COMPILED)
@@ -22,7 +23,7 @@ LEVELS = ("traced", "optimized", "kernels", "prepare", *COMPILED)
 @click.option("--level", "stage", type=click.Choice(LEVELS), default="traced", show_default=True,
               help="How far down: the graph as given, after the passes, as kernel calls, what is made of the weights beforehand, "
                    "or what TVM and LLVM make of it; for a GPU, also as CUDA source, PTX and machine code.")
-@click.option("-p", "--passes", "pipeline", default="O3", show_default=True, metavar="PIPELINE",
+@click.option("-p", "--passes", "pipeline", default=DEFAULT_LEVEL, show_default=True, metavar="PIPELINE",
               help="Passes for the levels below traced: O0 to O3, or names with commas.")
 @click.option("--scopes", is_flag=True, help="Show the module that each node belongs to.")
 @click.option("--locations", is_flag=True, help="Show the line of Python that each node comes from.")

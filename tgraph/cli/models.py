@@ -17,7 +17,8 @@ from tgraph.cli.progress import Steps, compiling
 from tgraph.cli.user_files import import_file
 from tgraph.ir.errors import TGraphError
 from tgraph.ir.graph import Graph
-from tgraph.ir.program import Program
+from tgraph.ir.levels import DEFAULT_LEVEL
+from tgraph.ir.program import Program, only_graph
 
 if TYPE_CHECKING:
     from targets import Executable
@@ -71,14 +72,18 @@ def load_graph(text: str) -> Graph:
     if text in BUILT_IN:
         return BUILT_IN[text]()
     if ".py:" in text:
-        file, _, name = text.rpartition(":")
-        return _user_graph(Path(file), name)
+        file, _, names = text.partition(".py:")
+        name, _, graph = names.partition(":")
+        return _user_graph(Path(f"{file}.py"), name, graph)
     import tgraph as tg
 
     if text == "-":
-        return _single(tg.parse_program(sys.stdin.read(), file="<stdin>"), "<stdin>")
+        return _single(tg.parse_program(sys.stdin.read(), file="<stdin>"), "FILE.tg")
     if is_bundle(text):
         return tg.load(text).graph
+    file, name = _apart(text)
+    if name:
+        return _single(tg.read(file), file, name)
     if not Path(text).suffix and not Path(text).exists():
         near = difflib.get_close_matches(text, BUILT_IN, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"built in are {', '.join(BUILT_IN)}"
@@ -86,7 +91,13 @@ def load_graph(text: str) -> Graph:
     return _single(tg.read(text), text)
 
 
-def load_executable(text: str, *, target: str = "cpu", level: str = "O3", pipeline: str | None = None,
+def _apart(text: str) -> tuple[str, str]:
+    """`program.tg:encode` is the graph `encode` in program.tg; a file whose own name has a colon is taken as it is."""
+    file, colon, name = text.rpartition(":")
+    return (file, name) if colon and Path(file).suffix and not Path(text).exists() else (text, "")
+
+
+def load_executable(text: str, *, target: str = "cpu", level: str = DEFAULT_LEVEL, pipeline: str | None = None,
                     threads: int | None = None, precision: str = "f32", weights: str = "f32") -> tuple[Executable, Steps | None]:
     """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved."""
     import tgraph as tg
@@ -115,16 +126,22 @@ def is_bundle(text: str) -> bool:
     return text.lower().endswith(".tgc")
 
 
-def _single(found: Any, text: str) -> Graph:
-    if isinstance(found, Program):
-        return found.main
-    if isinstance(found, Graph):
-        return found
-    raise TGraphError(f"{text} holds {type(found).__name__}, not a graph")
+def _single(found: Any, text: str, name: str = "") -> Graph:
+    """The graph in a file, by its name if there are several."""
+    if not isinstance(found, (Graph, Program)):
+        raise TGraphError(f"{text} holds {type(found).__name__}, not a graph")
+    if name and isinstance(found, Program):
+        return found[name]
+    if name and isinstance(found, Graph) and name != found.name:
+        raise TGraphError(f"{text} holds the graph {found.name}, not {name}")
+    return only_graph(found, TGraphError, f"{text}:{{name}}", quoted=False)
 
 
-def _user_graph(path: Path, name: str) -> Graph:
-    """A graph by name from a Python file; a function or module is traced with its `specs`, or the file's."""
+def _user_graph(path: Path, name: str, graph: str = "") -> Graph:
+    """A graph by name from a Python file (of a program: the one called `graph`).
+
+    A function or module is traced with its `specs`, or the file's.
+    """
     import tgraph as tg
 
     module = import_file(path)
@@ -134,7 +151,7 @@ def _user_graph(path: Path, name: str) -> Graph:
         raise TGraphError(f"{path} defines no {name!r}; it defines {', '.join(names) or 'nothing'}")
     found = getattr(module, name)
     if isinstance(found, (Graph, Program)):
-        return _single(found, f"{path}:{name}")
+        return _single(found, f"{path}:{name}", graph)
     specs = getattr(found, "specs", None) or getattr(module, "specs", None)
     if inspect.isclass(found) and issubclass(found, tg.Module):
         try:

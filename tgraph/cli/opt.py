@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tgraph.cli.options import Dims, check_dims, dim_option, merged, seed_option
+from tgraph.ir.levels import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
     from passes import Deltas, Explain, Pass, PassManager
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="FILE|MODEL")
 @click.option("-p", "--passes", "pipeline", metavar="PIPELINE",
               help='Passes with commas, options in braces: "fold-constants,fuse-qkv{at_least=3}".')
-@click.option("--level", metavar="LEVEL", help="The pipeline of a level, O0 to O3 [default: O2 if there is no -p].")
+@click.option("--level", metavar="LEVEL", help=f"The pipeline of a level, O0 to O3 [default: {DEFAULT_LEVEL} if there is no -p].")
 @click.option("--print-before", "before", multiple=True, metavar="NAME",
               help="Print the graph before this pass, on standard error. Repeatable.")
 @click.option("--print-after", "after", multiple=True, metavar="NAME", help="Print the graph after this pass. Repeatable.")
@@ -63,7 +64,7 @@ def command(source: str, pipeline: str | None, level: str | None, before: tuple[
 
     if pipeline is not None and level is not None:
         raise click.UsageError("give -p or --level, not both")
-    passes = tg.passes.parse_pipeline(pipeline if pipeline is not None else level or "O2")
+    passes = tg.passes.parse_pipeline(pipeline if pipeline is not None else level or DEFAULT_LEVEL)
     for option, names in (("--print-before", before), ("--print-after", after)):
         _check_names(option, names, passes)
     graph = load_graph(source)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tgraph.ir.levels import DEFAULT_LEVEL
+
 Dims = tuple[dict[str, int], ...]
 
 
@@ -42,7 +44,7 @@ def target_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def level_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--level", default="O3", show_default=True, metavar="LEVEL",
+    return click.option("--level", default=DEFAULT_LEVEL, show_default=True, metavar="LEVEL",
                         help="Pipeline of passes, O0 to O3.")(function)
 
 

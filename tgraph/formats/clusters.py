@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -165,11 +166,14 @@ def _parts(nodes: Sequence[Node], label: dict[Node, object]) -> list[list[Node]]
             below[operand].append(node)
             waits[node] += 1
             blocked[label[node]] += label[operand] != label[node]
+    place = {key: i for i, key in enumerate(members)}
+    whole = [(place[key], key) for key in members if not blocked[key]]  # a heap, in the order of the labels
     parts = []
     while members:
-        whole = next((key for key in members if not blocked[key]), None)
+        while whole and (whole[0][1] not in members or blocked[whole[0][1]]):
+            heapq.heappop(whole)
         # Where every label waits for another, one goes as far as it can.
-        key = whole if whole is not None else next(label[n] for n in nodes if n in waits and not waits[n])
+        key = whole[0][1] if whole else next(label[n] for n in nodes if n in waits and not waits[n])
         part: list[Node] = []
         for node in members[key]:
             if not waits[node]:
@@ -177,7 +181,10 @@ def _parts(nodes: Sequence[Node], label: dict[Node, object]) -> list[list[Node]]
                 del waits[node]
                 for user in below[node]:
                     waits[user] -= 1
-                    blocked[label[user]] -= label[user] != key
+                    if label[user] != key:
+                        blocked[label[user]] -= 1
+                        if not blocked[label[user]]:
+                            heapq.heappush(whole, (place[label[user]], label[user]))
         placed = set(part)
         members[key] = [n for n in members[key] if n not in placed]
         if not members[key]:

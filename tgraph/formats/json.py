@@ -43,6 +43,7 @@ from ..ir.rules import Constraints
 from ..ir.types import TensorType
 from ..ir.values import Constant, Value
 from ..ir.weights import Weights
+from .fields import at, entries, field, known, of_kind, shown
 from .registry import format, replacing
 
 VERSION = 1
@@ -65,8 +66,12 @@ class JsonFormat:
         """Read a Graph, or a Program where the file holds several. Raises FormatError if it is damaged."""
         try:
             return from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise FormatError(f"{path} is no graph in JSON: {type(error).__name__}: {error}") from None
+        except json.JSONDecodeError as error:
+            raise FormatError(f"{path} is no graph in JSON: {error}") from None
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path} is no graph in JSON: it is no UTF-8: {error}") from None
+        except RecursionError:
+            raise FormatError(f"{path} is no graph in JSON: it is nested too deep") from None
         except TGraphError as error:
             raise FormatError(f"{path} is no graph in JSON: {error}") from None
 
@@ -84,17 +89,19 @@ def to_json(obj: Graph | Program) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Graph | Program:
-    """The inverse of `to_json`."""
-    if data.get("format") != "tgraph" or data.get("version") != VERSION:
-        raise FormatError(f"expected format tgraph, version {VERSION}, "
-                          f"found {data.get('format')!r}, {data.get('version')!r}")
+    """The inverse of `to_json`. Raises FormatError that says where the data is none of a graph, and what was expected there."""
+    if not isinstance(data, dict) or data.get("format") != "tgraph" or data.get("version") != VERSION:
+        found = (data.get("format"), data.get("version")) if isinstance(data, dict) else (None, None)
+        raise FormatError(f"expected format tgraph, version {VERSION}, found {found[0]!r}, {found[1]!r}")
     weights = Weights()
     functions: dict[str, Graph] = {}
-    for entry in data["functions"]:
-        functions[_name(entry["name"])] = _read_graph(entry, weights, functions)
+    for i, entry in enumerate(entries(data, "functions")):
+        with at(f"function {entry.get('name', i)!r}"):
+            functions[field(entry, "name", str)] = _read_graph(entry, weights, functions)
     program = Program(weights)
-    for entry in data["graphs"]:
-        program.add(_name(entry["name"]), _read_graph(entry, weights, functions))
+    for i, entry in enumerate(entries(data, "graphs")):
+        with at(f"graph {entry.get('name', i)!r}"):
+            program.add(field(entry, "name", str), _read_graph(entry, weights, functions))
     if not len(program):
         raise FormatError("there is no graph in it")
     return next(iter(program.graphs.values())) if len(program) == 1 else program
@@ -163,57 +170,85 @@ def _attribute(value: Any) -> Any:
 
 
 def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[str, Graph]) -> Graph:
-    graph = Graph(_name(entry["name"]), weights)
-    symbols = {}
-    for name, bounds in entry["symbols"].items():
-        symbol = as_symbol(dim(name, min=bounds["min"], max=bounds["max"]))
-        assert symbol is not None
-        symbols[name] = symbol
-    for left, right in entry["constraints"]:
-        graph.constrain(parse_dim(left, symbols), parse_dim(right, symbols))
+    graph = Graph(field(entry, "name", str), weights)
+    symbols = _read_symbols(field(entry, "symbols", dict))
+    for pair in entries(entry, "constraints", list):
+        with at(f"constraint {shown(pair)}"):
+            left, right = (of_kind(side, str, "a side of a constraint") for side in (*pair, None, None)[:max(2, len(pair))])
+            graph.constrain(parse_dim(left, symbols), parse_dim(right, symbols))
     values: dict[int, Value] = {}
-    for item in entry["inputs"]:
-        values[item["id"]] = graph.input(_name(item["name"]), parse_type(item["type"], symbols))
-    for item in entry["parameters"]:
-        values[item["id"]] = graph.parameter(_name(item["name"]), parse_type(item["type"]))
-        weights.aliases.update({_name(alias): item["name"] for alias in item["aliases"]})
-    for item in entry["constants"]:
-        values[item["id"]] = _read_constant(graph, item)
-    for item in entry["nodes"]:
-        operands = [None if i is None else values[i] for i in item["operands"]]
-        attrs = {k: _read_attribute(v, symbols, functions) for k, v in item["attributes"].items()}
-        locations = tuple(Location(_name(file), int(line)) for file, line in item["locations"])
-        provenance = Provenance(tuple(map(_name, item["scopes"])), locations)
-        results = graph.insert(get_op(item["op"]), operands, attrs, provenance)
-        results = results if isinstance(results, tuple) else (results,)
-        known = Constraints(graph.constraints)
-        for result, stated in zip(results, item["results"], strict=True):
-            type = parse_type(stated["type"], symbols)
-            if not known.agree(result.type, type):
-                raise FormatError(f"the result of {item['op']} is {result.type}, the file says {type}")
-            result.type, values[stated["id"]] = type, result
-    graph.set_outputs((_name(item["name"]), values[item["value"]]) for item in entry["outputs"])
+    for item in entries(entry, "inputs"):
+        with at(f"input {shown(item.get('name'))}"):
+            values[field(item, "id", int)] = graph.input(field(item, "name", str), parse_type(field(item, "type", str), symbols))
+    for item in entries(entry, "parameters"):
+        with at(f"parameter {shown(item.get('name'))}"):
+            name = field(item, "name", str)
+            values[field(item, "id", int)] = graph.parameter(name, parse_type(field(item, "type", str)))
+            weights.aliases.update(dict.fromkeys(entries(item, "aliases", str), name))
+    for i, item in enumerate(entries(entry, "constants")):
+        with at(f"constant {i}"):
+            values[field(item, "id", int)] = _read_constant(graph, item)
+    for i, item in enumerate(entries(entry, "nodes")):
+        with at(f"node {i} ({item.get('op')})"):
+            _read_node(graph, item, values, symbols, functions)
+    outputs = []
+    for item in entries(entry, "outputs"):
+        with at(f"output {shown(item.get('name'))}"):
+            outputs.append((field(item, "name", str), known(values, item.get("value"), "value")))
+    graph.set_outputs(outputs)
     return graph
 
 
-def _name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise FormatError(f"expected a name, found {value!r}")
-    return value
+def _read_symbols(entry: Mapping[str, Any]) -> dict[str, Symbol]:
+    symbols = {}
+    for name, bounds in entry.items():
+        with at(f"dim {name!r}"):
+            high = field(bounds, "max", int) if of_kind(bounds, dict, "its bounds").get("max") is not None else None
+            symbol = as_symbol(dim(name, min=field(bounds, "min", int), max=high))
+            assert symbol is not None
+            symbols[name] = symbol
+    return symbols
+
+
+def _read_node(graph: Graph, item: Mapping[str, Any], values: dict[int, Value], symbols: Mapping[str, Symbol],
+               functions: Mapping[str, Graph]) -> None:
+    operands = [None if i is None else known(values, i, "value") for i in field(item, "operands", list)]
+    attrs = {}
+    for name, value in field(item, "attributes", dict).items():
+        with at(f"attribute {name!r}"):
+            attrs[name] = _read_attribute(value, symbols, functions)
+    locations = []
+    for place in entries(item, "locations", list):
+        file, line = (*place, None, None)[:2]
+        locations.append(Location(of_kind(file, str, "the file of a location"), of_kind(line, int, "the line of a location")))
+    provenance = Provenance(tuple(entries(item, "scopes", str)), tuple(locations))
+    made = graph.insert(get_op(field(item, "op", str)), operands, attrs, provenance)
+    results, stated = made if isinstance(made, tuple) else (made,), entries(item, "results")
+    if len(results) != len(stated):
+        raise FormatError(f"it has {len(results)} results, the file lists {len(stated)}")
+    agree = Constraints(graph.constraints).agree
+    for result, entry in zip(results, stated):
+        type = parse_type(field(entry, "type", str), symbols)
+        if not agree(result.type, type):
+            raise FormatError(f"the result is {result.type}, the file says {type}")
+        result.type, values[field(entry, "id", int)] = type, result
 
 
 def _read_constant(graph: Graph, item: Mapping[str, Any]) -> Value:
-    type = parse_type(item["type"])
+    type = parse_type(field(item, "type", str))
     shape = type.evaluate({})
-    if "base64" in item:
-        array = np.frombuffer(base64.b64decode(item["base64"]), dtype=type.dtype.numpy).reshape(shape)
-    else:
-        elements = np.array(item["elements"], dtype=np.float64 if type.dtype.is_float else type.dtype.numpy)
-        array = elements.astype(type.dtype.numpy).reshape(shape)
+    try:
+        if "base64" in item:
+            array = np.frombuffer(base64.b64decode(field(item, "base64", str)), dtype=type.dtype.numpy).reshape(shape)
+        else:
+            elements = np.array(item.get("elements"), dtype=np.float64 if type.dtype.is_float else type.dtype.numpy)
+            array = elements.astype(type.dtype.numpy).reshape(shape)
+    except (TypeError, ValueError, OverflowError):
+        raise FormatError(f"its elements are none of {type}: {shown(item.get('base64', item.get('elements')))}") from None
     constant = graph.constant(array, type.dtype)
-    if constant.digest != item["sha256"] and not np.isnan(array.astype(np.float64)).any():
-        raise FormatError(f"the elements of constant {item['sha256']} are others "
-                          f"({hashlib.sha256(array.tobytes()).hexdigest()})")
+    digest = field(item, "sha256", str)
+    if constant.digest != digest and not np.isnan(array.astype(np.float64)).any():
+        raise FormatError(f"the elements of constant {digest} are others ({hashlib.sha256(array.tobytes()).hexdigest()})")
     return constant
 
 
@@ -222,9 +257,14 @@ def _read_attribute(value: Any, symbols: Mapping[str, Symbol], functions: Mappin
         return tuple(_read_attribute(v, symbols, functions) for v in value)
     if not isinstance(value, dict):
         return value
-    (kind, content), = value.items()
-    if kind == "dtype":
-        return DTYPES[content]
+    kind, content = next(iter(value.items())) if len(value) == 1 else (None, None)
+    if kind not in ("dtype", "dim", "function", "float"):
+        raise FormatError(f"expected a value or one of dtype, dim, function and float, found {shown(value)}")
+    text: str = of_kind(content, str, repr(kind))
     if kind == "dim":
-        return parse_dim(content, symbols)
-    return functions[content] if kind == "function" else float(content)
+        return parse_dim(text, symbols)
+    tables: Mapping[str, Mapping[str, Any]] = {"dtype": DTYPES, "function": functions, "float": _FLOATS}
+    return known(tables[kind], text, kind)
+
+
+_FLOATS = {text: float(text) for text in ("inf", "-inf", "nan")}

@@ -5,11 +5,13 @@ Lengths are in pixels, y grows downwards. `layers` has the order and the places 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import heapq
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .layers import Cell, Link, order, place
+from .layering import around, layers_of
+from .layers import LANE, SPACE, Cell, Link, order, place
 
 GAP = 28.0  # between layers
 
@@ -67,7 +69,8 @@ class Level:
 
 def arrange(boxes: Sequence[Box], signals: Sequence[Signal]) -> Level:
     """Place the boxes of a level so that none overlap, and route its signals around them. The signals have no cycle."""
-    layer_of = _layers(boxes, signals)
+    layer_of = layers_of(boxes, signals)
+    passing_by = around(boxes, signals, layer_of)
     entered = 1 if any(s.tail is None for s in signals) else 0
     last = max(layer_of.values(), default=-1) + entered + 1  # where signals leave
     cells = {box: Cell(box, layer_of[box] + entered) for box in boxes}
@@ -76,6 +79,7 @@ def arrange(boxes: Sequence[Box], signals: Sequence[Signal]) -> Level:
         layers[cells[box].layer].append(cells[box])
     entries: dict[Hashable, Cell] = {}
     exits: dict[Hashable, Cell] = {}
+    margins: list[Margin] = []
     for signal in signals:
         if signal.tail is None:
             start = entries[signal.key] = Cell(None, 0)
@@ -87,36 +91,25 @@ def arrange(boxes: Sequence[Box], signals: Sequence[Signal]) -> Level:
             exits[signal.key] = Cell(None, last)
             layers[last].append(exits[signal.key])
             ends.append(exits[signal.key])
-        _lay_lane(signal.key, start, ends, layers)
+        if signal.key in passing_by:
+            margins.append(Margin(signal.key, start, ends))
+        else:
+            _lay_lane(signal.key, start, ends, layers)
     order(layers)
     place(layers)
     left = min((c.x - c.width / 2 for layer in layers for c in layer), default=0.0)
     right = max((c.x + c.width / 2 for layer in layers for c in layer), default=0.0)
-    for layer in layers:
-        for cell in layer:
-            cell.x -= left
+    right += _beside(margins, right)
+    for cell in (*(cell for layer in layers for cell in layer), *margins):
+        cell.x -= left
     tops, bottoms = _heights(layers)
     for layer in layers:
         for cell in layer:
             if cell.box is not None:
                 cell.box.x = cell.x - cell.width / 2
                 cell.box.y = bottoms[cell.layer] - cell.height if cell.box.leaf else tops[cell.layer]
-    return Level(right - left, bottoms[-1], _wires(layers, tops, bottoms),
+    return Level(right - left, bottoms[-1], _wires(layers, margins, tops, bottoms),
                  {k: c.x for k, c in entries.items()}, {k: c.x for k, c in exits.items()})
-
-
-def _layers(boxes: Sequence[Box], signals: Iterable[Signal]) -> dict[Box, int]:
-    """The length of the longest chain that ends at each box; leaves move down to their first reader."""
-    import networkx
-
-    flow = networkx.DiGraph()
-    flow.add_nodes_from(boxes)
-    flow.add_edges_from((s.tail, head) for s in signals if s.tail is not None for head in s.heads)
-    layer = {box: i for i, generation in enumerate(networkx.topological_generations(flow)) for box in generation}
-    for box in boxes:
-        if box.leaf:
-            layer[box] = min((layer[reader] for reader in flow.successors(box)), default=1) - 1
-    return layer
 
 
 def _lay_lane(key: Hashable, start: Cell, ends: Sequence[Cell], layers: list[list[Cell]]) -> None:
@@ -131,14 +124,53 @@ def _lay_lane(key: Hashable, start: Cell, ends: Sequence[Cell], layers: list[lis
             passing = [Cell(None, layer)]
             layers[layer].append(passing[0])
         for lower in (*by_layer.get(layer, ()), *passing):
-            link = Link(key, current, lower)
-            for cell, fixed, side in ((current, "exits", "from_middle"), (lower, "entries", "to_middle")):
-                places = {} if cell.box is None else getattr(cell.box, fixed)
-                if key in places:
-                    setattr(link, side, places[key] - cell.width / 2)
-            current.below.append(link)
-            lower.above.append(link)
+            _link(key, current, lower)
         current = passing[0] if passing else current
+
+
+def _link(key: Hashable, upper: Cell, lower: Cell) -> None:
+    link = Link(key, upper, lower)
+    for cell, fixed, side in ((upper, "exits", "from_middle"), (lower, "entries", "to_middle")):
+        places = {} if cell.box is None else getattr(cell.box, fixed)
+        if key in places:
+            setattr(link, side, places[key] - cell.width / 2)
+    upper.below.append(link)
+    lower.above.append(link)
+
+
+class Margin(Cell):
+    """A lane beside all layers: a signal goes there below its tail, straight down, and back above each head."""
+
+    __slots__ = ("ends", "key", "last", "start")
+
+    def __init__(self, key: Hashable, start: Cell, ends: Sequence[Cell]):
+        super().__init__(None, start.layer)
+        self.key, self.start, self.ends = key, start, ends
+        self.last = max(end.layer for end in ends)
+
+
+def _beside(margins: Sequence[Margin], right: float) -> float:
+    """Give lanes beside the layers their places, each the leftmost that is free, and link them. Returns the width they take."""
+    free: list[int] = []  # places that are free again
+    busy: list[tuple[int, int]] = []  # (last layer, place)
+    places = 0
+    for margin in sorted(margins, key=lambda m: m.layer):
+        while busy and busy[0][0] <= margin.layer:
+            heapq.heappush(free, heapq.heappop(busy)[1])
+        if not free:
+            heapq.heappush(free, places)
+            places += 1
+        place = heapq.heappop(free)
+        heapq.heappush(busy, (margin.last, place))
+        margin.x = right + SPACE + (place + 0.5) * LANE
+        near = [end for end in margin.ends if end.layer == margin.layer + 1]
+        for end in near:
+            _link(margin.key, margin.start, end)
+        _link(margin.key, margin.start, margin)
+        for end in margin.ends:
+            if end not in near:
+                _link(margin.key, margin, end)
+    return SPACE + places * LANE if places else 0.0
 
 
 def _heights(layers: Sequence[Sequence[Cell]]) -> tuple[list[float], list[float]]:
@@ -155,14 +187,18 @@ def _heights(layers: Sequence[Sequence[Cell]]) -> tuple[list[float], list[float]
     return tops, bottoms
 
 
-def _wires(layers: Sequence[Sequence[Cell]], tops: Sequence[float], bottoms: Sequence[float]) -> list[Wire]:
+def _wires(layers: Sequence[Sequence[Cell]], margins: Sequence[Margin], tops: Sequence[float],
+           bottoms: Sequence[float]) -> list[Wire]:
     starts: dict[Link, float] = {}
     stops: dict[Link, float] = {}
     for layer in layers:
         for cell in layer:
             _spread(cell, starts, stops)
+    for margin in margins:
+        stops[margin.above[0]] = margin.x
+        starts.update((link, margin.x) for link in margin.below)
     wires = []
-    for layer in layers:
+    for layer in (*layers, margins):
         for cell in layer:
             for link in cell.below:
                 upper, lower = link.upper, link.lower
@@ -170,16 +206,20 @@ def _wires(layers: Sequence[Sequence[Cell]], tops: Sequence[float], bottoms: Seq
                 y3 = tops[lower.layer] if lower.box is None else lower.box.y
                 arrow = lower.box is not None and link.key not in lower.box.entries
                 y1, y2 = bottoms[upper.layer], tops[lower.layer]
+                if isinstance(upper, Margin):
+                    y0 = y1 = bottoms[lower.layer - 1]
+                if isinstance(lower, Margin):
+                    y2, y3 = tops[upper.layer + 1], bottoms[lower.last - 1]
                 wires.append(Wire(link.key, starts[link], y0, y1, stops[link], y2, y3, arrow))
     return wires
 
 
 def _spread(cell: Cell, starts: dict[Link, float], stops: dict[Link, float]) -> None:
     """Where links touch a cell: at fixed places, or spread over the side of a box in the order of their other ends."""
-    keys = list(dict.fromkeys(k.key for k in cell.below))
+    keys = {key: i for i, key in enumerate(dict.fromkeys(k.key for k in cell.below))}
     for link in cell.below:
         free = cell.box is not None and link.key not in cell.box.exits and len(keys) > 1
-        share = (keys.index(link.key) + 1) / (len(keys) + 1) - 0.5 if free else 0.0
+        share = (keys[link.key] + 1) / (len(keys) + 1) - 0.5 if free else 0.0
         starts[link] = cell.x + link.from_middle + share * cell.width
     free_links = [k for k in cell.above if cell.box is not None and k.key not in cell.box.entries]
     free_links.sort(key=lambda k: k.upper.x + k.from_middle)

@@ -81,7 +81,7 @@ def _immediate(graph: Graph, forward: bool) -> dict[Node, Node | None]:
         # A leaf operand is a path of its own from the inputs, unless it is data that is always there.
         ends = {n for n in dag if not dag.in_degree(n) or any(v in graph.inputs for v in n.inputs)}
     else:
-        dag = dag.reverse()
+        dag = dag.reverse(copy=False)
         ends = {n for n in dag if not dag.in_degree(n)} | read_outside
     flow = networkx.DiGraph(dag.edges)
     flow.add_nodes_from(dag)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .dims import DimLike, as_symbol, evaluate, symbols
+from .dims import DimLike, Symbol, as_symbol, evaluate, linear_in, solve, substitute, symbols
 from .errors import InputError, RuleError
 from .graph import Graph
 from .rules import Constraint
@@ -84,11 +85,12 @@ def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
     """Solve for the dims of the inputs, given the shape of each, of the right rank. Raises InputError."""
     sizes: Sizes = {}
     source: dict[str, str] = {}
-    for input, shape in zip(graph.inputs, shapes):
-        bind_shape(input.type, shape, sizes, input.name, source)
-    for input, shape in zip(graph.inputs, shapes):  # expressions over dims that a later input binds
-        if any(not isinstance(d, int) and as_symbol(d) is None for d in input.type.shape):
-            bind_shape(input.type, shape, sizes, input.name, source)
+    left = _bind([(i.name, i.type, shape) for i, shape in zip(graph.inputs, shapes)], sizes, source)
+    if left:
+        want = left[0].want
+        missing = [name for name in dict.fromkeys(s.name for s in symbols(want)) if name not in sizes]
+        raise InputError(f"the size of {' and '.join(missing)} follows from no input: axis {left[0].axis} of {left[0].name} is "
+                         f"{want}{_given(want, sizes)}, got shape {list(left[0].shape)}")
     check_bounds(graph, sizes)
     check_constraints(graph.constraints, sizes, source)
     return sizes
@@ -96,25 +98,85 @@ def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
 
 def bind_shape(type: TensorType, shape: Sequence[int], sizes: Sizes, name: str,
                source: dict[str, str] | None = None) -> None:
-    """Bind bare symbols of a type to the sizes of an array in `sizes`; what they already fix must agree.
+    """Bind the symbols of one type to the sizes of an array in `sizes`; what they already fix must agree.
 
     `source` remembers which value a symbol was first seen on. Raises InputError.
     """
-    source = {} if source is None else source
-    for axis, (want, have) in enumerate(zip(type.shape, shape)):
-        symbol = as_symbol(want)
-        if symbol is not None and symbol.name not in sizes:
-            sizes[symbol.name] = have
-            source[symbol.name] = name
-            continue
-        if symbol is not None and sizes[symbol.name] != have:
-            first = f" of {source[symbol.name]}" if symbol.name in source else ""
-            raise InputError(f"dim {symbol}{first} is {sizes[symbol.name]}, {symbol} of {name} is {have}")
-        if symbol is None and any(s.name not in sizes for s in symbols(want)):
-            continue  # an expression over dims that another input binds; the caller asks again when all are known
+    _bind([(name, type, shape)], sizes, {} if source is None else source)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of an array whose size is an expression over dims."""
+
+    name: str
+    type: TensorType
+    axis: int
+    shape: Sequence[int]
+
+    @property
+    def want(self) -> DimLike:
+        return self.type.shape[self.axis]
+
+    @property
+    def have(self) -> int:
+        return self.shape[self.axis]
+
+
+def _bind(values: Iterable[tuple[str, TensorType, Sequence[int]]], sizes: Sizes, source: dict[str, str]) -> list[_Axis]:
+    """Bare symbols first, then what follows from expressions with one unknown (2*N = 6). Returns the axes that stay open."""
+    pending = []
+    for name, type, shape in values:
+        for axis, (want, have) in enumerate(zip(type.shape, shape)):
+            symbol = as_symbol(want)
+            if symbol is None:
+                pending.append(_Axis(name, type, axis, shape))
+                if isinstance(want, int):
+                    _settle(pending.pop(), sizes, source)
+            elif symbol.name not in sizes:
+                sizes[symbol.name], source[symbol.name] = have, name
+            elif sizes[symbol.name] != have:
+                first = f" of {source[symbol.name]}" if symbol.name in source else ""
+                raise InputError(f"dim {symbol}{first} is {sizes[symbol.name]}, {symbol} of {name} is {have}")
+    while True:  # each size that is found may make others follow
+        left = [a for a in pending if not _settle(a, sizes, source)]
+        if not left or len(left) == len(pending):
+            return left
+        pending = left
+
+
+def _settle(axis: _Axis, sizes: Sizes, source: dict[str, str]) -> bool:
+    """Check an axis whose size is known, or solve for its only unknown; False if it has more than one, or stays open."""
+    want, have = axis.want, axis.have
+    unknown = {s.name: s for s in symbols(want) if s.name not in sizes}
+    rule = f"{axis.name} must be {axis.type}: axis {axis.axis} must be"
+    if not unknown:
         if (expected := evaluate(want, sizes)) != have:
             shown = f"{want} = {expected}" if not isinstance(want, int) else str(want)
-            raise InputError(f"{name} must be {type}: axis {axis} must be {shown}, got shape {list(shape)}")
+            raise InputError(f"{rule} {shown}, got shape {list(axis.shape)}")
+        return True
+    if len(unknown) > 1:
+        return False
+    (name, symbol), = unknown.items()
+    form = linear_in(substitute(want, sizes), name)
+    if form is None or form[0] == 0:
+        return False
+    size = solve(substitute(want, sizes), name, have)
+    if not isinstance(size, int) or size < symbol.min or (symbol.max is not None and size > symbol.max):
+        raise InputError(f"{rule} {want}{_given(want, sizes)}, which no {_range(symbol)} makes {have}, "
+                         f"got shape {list(axis.shape)}")
+    sizes[name], source[name] = size, axis.name
+    return True
+
+
+def _range(symbol: Symbol) -> str:
+    return f"{symbol} from {symbol.min}" + ("" if symbol.max is None else f" to {symbol.max}")
+
+
+def _given(want: DimLike, sizes: Sizes) -> str:
+    """` with B = 2`: the sizes that are known of an expression."""
+    known = dict.fromkeys(s.name for s in symbols(want) if s.name in sizes)
+    return f" with {', '.join(f'{name} = {sizes[name]}' for name in known)}" if known else ""
 
 
 def check_bounds(graph: Graph, sizes: Sizes) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import gcd
-from typing import Union
+from typing import Any, Union
 
 from .dtypes import DTYPES
 from .errors import InputError, RuleError
+from .numbers import Sized, combine
 
 RESERVED = frozenset({"true", "false", "none", "inf", "nan", *DTYPES})  # they mean something else in the text form
 
@@ -49,7 +50,7 @@ class Quotient:
 Atom = Symbol | Quotient
 
 
-class Dim:
+class Dim(Sized):
     """An integer polynomial over symbols; immutable, hashable, in normal form. Never a plain constant."""
 
     __slots__ = ("_hash", "terms")
@@ -59,18 +60,24 @@ class Dim:
         self._hash = hash(self.terms)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dim) and self.terms == other.terms
+        return NotImplemented if _takes_over(other) else isinstance(other, Dim) and self.terms == other.terms
 
     def __hash__(self) -> int:
         return self._hash
 
-    def __add__(self, other: DimLike) -> DimLike:
+    # Beside a tensor the operator is the tensor's, beside a float the result is a number (`numbers.py`).
+
+    def __add__(self, other: Any) -> Any:
+        if not _integral(other):
+            return combine("add", self, other)
         terms = dict(self.terms)
         for monomial, coefficient in _terms(other):
             terms[monomial] = terms.get(monomial, 0) + coefficient
         return _make(terms)
 
-    def __mul__(self, other: DimLike) -> DimLike:
+    def __mul__(self, other: Any) -> Any:
+        if not _integral(other):
+            return combine("mul", self, other)
         terms: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -81,28 +88,30 @@ class Dim:
     def __neg__(self) -> DimLike:
         return self * -1
 
-    def __sub__(self, other: DimLike) -> DimLike:
-        return self + -other
+    def __sub__(self, other: Any) -> Any:
+        return self + -other if _integral(other) else combine("sub", self, other)
 
-    def __rsub__(self, other: DimLike) -> DimLike:
-        return -self + other
+    def __rsub__(self, other: Any) -> Any:
+        return -self + other if _integral(other) else combine("sub", other, self)
 
-    def __floordiv__(self, other: DimLike) -> DimLike:
-        return floordiv(self, other)
+    def __floordiv__(self, other: Any) -> Any:
+        return NotImplemented if _takes_over(other) else floordiv(self, other)
 
-    def __rfloordiv__(self, other: DimLike) -> DimLike:
+    def __rfloordiv__(self, other: Any) -> Any:
         return floordiv(other, self)
 
-    def __mod__(self, other: DimLike) -> DimLike:
-        return self - other * floordiv(self, other)
+    def __mod__(self, other: Any) -> Any:
+        return NotImplemented if _takes_over(other) else self - other * floordiv(self, other)
 
-    def __rmod__(self, other: DimLike) -> DimLike:
+    def __rmod__(self, other: Any) -> Any:
         return other - self * floordiv(other, self)
 
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def _no_value(self, *_: object) -> bool:
+    def _no_value(self, *others: object) -> bool:
+        if others and _takes_over(others[0]):
+            return NotImplemented
         raise RuleError(f"dimension {self} has no value while tracing; only ==, + - * // % are defined on it")
 
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _no_value
@@ -192,6 +201,30 @@ def evaluate(value: DimLike, sizes: Mapping[str, int]) -> int:
     raise RuleError(f"no size known for {', '.join(missing)} in {value}")
 
 
+def linear_in(value: DimLike, name: str) -> tuple[DimLike, DimLike] | None:
+    """(a, b) with value == a name + b, neither of which contains the symbol; None if `value` is not of that form."""
+    slope: dict[Monomial, int] = {}
+    rest: dict[Monomial, int] = {}
+    for monomial, coefficient in _terms(value):
+        others = tuple((atom, power) for atom, power in monomial if not (isinstance(atom, Symbol) and atom.name == name))
+        power = sum(p for atom, p in monomial if isinstance(atom, Symbol) and atom.name == name)
+        if power > 1 or any(s.name == name for s in symbols(_make({others: 1}))):
+            return None
+        into = slope if power else rest
+        into[others] = into.get(others, 0) + coefficient
+    return _make(slope), _make(rest)
+
+
+def solve(value: DimLike, name: str, equals: DimLike) -> DimLike | None:
+    """The size of a symbol for which `value` is `equals`: 2 N + 1 == 7 gives N = 3. None if none follows from that."""
+    form = linear_in(value, name)
+    if form is None or form[0] == 0:
+        return None
+    slope, rest = form
+    size = floordiv(equals - rest, slope)
+    return size if size * slope == equals - rest else None
+
+
 def bounds(value: DimLike) -> tuple[int | None, int | None]:
     """Inclusive lower and upper bound by interval arithmetic; None where unbounded."""
     if isinstance(value, int):
@@ -228,7 +261,9 @@ def compare(a: DimLike, b: DimLike) -> str:
 
 
 def floordiv(a: DimLike, b: DimLike) -> DimLike:
-    """floor(a / b), simplified where it is exact. Raises RuleError on division by the constant 0."""
+    """floor(a / b), simplified where it is exact. Raises RuleError on division by the constant 0, and for other numbers."""
+    for value in (a, b):
+        _terms(value)
     if isinstance(b, int):
         if b == 0:
             raise RuleError(f"dimension {a} divided by zero")
@@ -279,6 +314,15 @@ def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
         return None, None
     smallest = max(divisor_low, 1)
     return (low // divisor_high if divisor_high else 0), (None if high is None else high // smallest)
+
+
+def _takes_over(other: object) -> bool:
+    """Whether a binary operator is left to the other operand: a tensor's, by NumPy's own mark for this."""
+    return getattr(type(other), "__array_ufunc__", _takes_over) is None
+
+
+def _integral(other: object) -> bool:
+    return isinstance(other, (int, Dim)) and not isinstance(other, bool)
 
 
 def _terms(value: DimLike) -> tuple[tuple[Monomial, int], ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dims import Dim, DimLike, Symbol, compare, substitute, symbols
+from .dims import Dim, DimLike, Symbol, as_symbol, compare, linear_in, solve, substitute, symbols
 from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError, OpError, RuleError
 from .location import NOWHERE, Provenance
@@ -240,11 +240,10 @@ class Graph:
     def functions(self) -> dict[str, Graph]:
         """The named subgraphs that `call` nodes apply, callees first."""
         found: dict[str, Graph] = {}
-        for node in self.nodes:
-            function = node.attrs.get("function")
-            if isinstance(function, Graph):
-                found.update(function.functions)
-                found.setdefault(function.name, function)
+        called = (node.attrs.get("function") for node in self.nodes)
+        for function in {id(f): f for f in called if isinstance(f, Graph)}.values():
+            found.update(function.functions)
+            found.setdefault(function.name, function)
         return found
 
     @property
@@ -348,17 +347,32 @@ class Graph:
 
 
 def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
-    """Bind the bare symbols of `formal` to the dims of `actual` in `sizes`; other dims must agree."""
-    from .dims import as_symbol
-
+    """Bind the symbols of `formal` to what they are for `actual` in `sizes`; all else must agree."""
     if formal.dtype != actual.dtype or formal.rank != actual.rank:
         raise RuleError(f"expected {formal}, got {actual}")
+    bind_dims(formal, actual, sizes)
     for want, have in zip(formal.shape, actual.shape):
-        symbol = as_symbol(want)
-        if symbol is not None and symbol.name not in sizes:
-            sizes[symbol.name] = have
-        elif compare(substitute(want, sizes), have) == "different":
+        if compare(substitute(want, sizes), have) == "different":
             raise RuleError(f"expected {formal}, got {actual}: {substitute(want, sizes)} != {have}")
+
+
+def bind_dims(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
+    """Bind what follows for the symbols of `formal`: bare ones, and the only unknown of an expression (2*N for 2*M: N = M)."""
+    for bare in (True, False):
+        for want, have in zip(formal.shape, actual.shape):
+            names = {s.name for s in symbols(want)}
+            unknown = names - sizes.keys()
+            if len(unknown) != 1 or (as_symbol(want) is not None) != bare:
+                continue
+            name = unknown.pop()
+            if any(s.name == name for known in names & sizes.keys() for s in symbols(sizes[known])):
+                continue  # the caller's dim of that name is another one
+            given = substitute(want, sizes)
+            size = solve(given, name, have)
+            if size is not None:
+                sizes[name] = size
+            elif isinstance(have, int) and all(isinstance(part, int) for part in linear_in(given, name) or ()):
+                raise RuleError(f"expected {formal}, got {actual}: no {name} makes {given} == {have}")
 
 
 def substitute_attribute(value: Attribute, sizes: Mapping[str, DimLike]) -> Attribute:

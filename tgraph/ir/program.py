@@ -6,10 +6,29 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, TGraphError
 from .graph import Graph
 from .types import TensorType
 from .weights import Weights
+
+
+def only_graph(obj: Graph | Program, error: type[TGraphError], usage: str, quoted: bool = True) -> Graph:
+    """A graph, or the only one of a program, for what takes one graph.
+
+    Raises `error` for a program of several, with their names and `usage`, which says what to write for `{name}`, and for other
+    objects.
+    """
+    if isinstance(obj, Graph):
+        return obj
+    if not isinstance(obj, Program):
+        raise error(f"expected a Graph (tg.trace makes one), got {type(obj).__name__}")
+    if len(obj) == 1:
+        return next(iter(obj.graphs.values()))
+    if not len(obj):
+        raise error("the program has no graphs")
+    first = next(iter(obj))
+    shown = usage.format(name=f'"{first}"' if quoted else first)
+    raise error(f"the program has the graphs {', '.join(obj)}, and this takes one: write {shown} for {first}")
 
 
 class Program:

@@ -14,7 +14,8 @@ docstring is the documentation; NumPy meaning, cost and decomposition are attach
     @softmax.decomposition
     def _(b, x, *, axis): ...
 
-Positional parameters are operands (default None: optional; `*xs`: any number), keyword-only ones are attributes.
+Positional parameters are operands (default None: optional; `*xs`: any number), keyword-only ones are attributes, whose
+annotations say what they may be (`attributes.py`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-import numpy as np
-
+from .attributes import check_attribute, kinds_of, plain_attribute
 from .dims import DimLike
-from .dtypes import DType
 from .errors import RuleError
 from .types import TensorType
 
@@ -66,6 +65,7 @@ class Op:
                 operands.append(Operand(parameter.name, parameter.default is None, variadic))
         self.operands: tuple[Operand, ...] = tuple(operands)
         self.attributes: Mapping[str, Attribute] = attributes  # name -> default, or REQUIRED
+        self.kinds = kinds_of(infer)  # what each may be, by its annotation
 
     @property
     def variadic(self) -> bool:
@@ -116,7 +116,15 @@ class Op:
         return results[0].size if self.elementwise else 0
 
     def bind_attributes(self, given: Mapping[str, Attribute]) -> dict[str, Attribute]:
-        """Complete attributes, in the order of the signature. Raises RuleError on unknown or missing ones."""
+        """Complete attributes, in the order of the signature, each in its one spelling.
+
+        Raises RuleError on unknown or missing ones, and on values that the signature's annotations do not allow.
+        """
+        return {name: check_attribute(name, value, self.kinds.get(name))
+                for name, value in self.complete_attributes(given).items()}
+
+    def complete_attributes(self, given: Mapping[str, Attribute]) -> dict[str, Attribute]:
+        """All attributes in the order of the signature, whatever they are. Raises RuleError on unknown or missing ones."""
         for name in given:
             if name not in self.attributes:
                 known = ", ".join(self.attributes) or "none"
@@ -185,17 +193,3 @@ def get_op(name: str) -> Op:
         near = difflib.get_close_matches(name, OPS, n=3)
         raise RuleError(f"unknown op {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     return OPS[name]
-
-
-def plain_attribute(value: Attribute) -> Attribute:
-    """An attribute with tuples for lists and Python numbers for NumPy's, so that equal attributes print alike."""
-    if isinstance(value, (list, tuple)):
-        return tuple(plain_attribute(v) for v in value)
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def attribute_dtype(value: object, name: str) -> DType:
-    """Check an attribute that must be a dtype."""
-    if not isinstance(value, DType):
-        raise RuleError(f"attribute {name!r} must be a dtype like f32, got {value!r}")
-    return value

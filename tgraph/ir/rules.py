@@ -81,6 +81,11 @@ def same(a: DimLike, b: DimLike, rule: str) -> DimLike:
     return a
 
 
+def known_equal(a: DimLike, b: DimLike) -> bool:
+    """Whether a == b for all sizes that the graph takes; unlike `same`, asks for no check at run time."""
+    return (_current.get() or Constraints()).compare(a, b) == "equal"
+
+
 def broadcast_shapes(a: Sequence[DimLike], b: Sequence[DimLike]) -> tuple[DimLike, ...]:
     """The NumPy rule; only the literal size 1 broadcasts, a symbolic dim never does."""
     result: list[DimLike] = []

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from .program import Program
 
 
-def verify(graph: Graph) -> None:
-    """Check one graph and the functions that it calls. Raises VerifyError naming the node and the rule."""
+def verify(graph: Graph | Program) -> None:
+    """Check one graph and the functions that it calls, or a program. Raises VerifyError naming the node and the rule."""
+    if not isinstance(graph, Graph):
+        graph.verify()
+        return
     seen: dict[str, Graph] = {}
     _verify(graph, seen, ())
 
@@ -88,6 +91,10 @@ def _check_node(graph: Graph, node: Node, leaves: set[Value]) -> None:
             raise VerifyError(f"{where}: operand {name!r} ({operand!r}) belongs to another graph")
         elif (node, position) not in operand.uses:
             raise VerifyError(f"{where}: operand {name!r} does not list the node among its uses")
+    try:
+        op.bind_attributes(node.attrs)
+    except RuleError as error:
+        raise VerifyError(f"{where}: {error}") from None
     for index, result in enumerate(node.results):
         if result.node is not node or result.index != index:
             raise VerifyError(f"{where}: result {index} names another node or place")

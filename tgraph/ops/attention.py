@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
-from ..ir.dims import DimLike
+from ..ir.dims import DimLike, compare
 from ..ir.dtypes import f32, i64
 from ..ir.errors import RuleError
 from ..ir.registry import op
-from ..ir.rules import require_bool, require_float, require_integer, same, same_dtype
+from ..ir.rules import known_equal, require_bool, require_float, require_integer, same, same_dtype
 from ..ir.types import TensorType
 
-EMPTY_ROWS = ("zero", "uniform", "nan")
+EmptyRow = Literal["zero", "uniform", "nan"]
 
 
 @op
 def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None,
               bias: TensorType | None = None, offset: TensorType | None = None, *, scale: float | None = None,
-              causal: bool = False, empty_row: str = "zero") -> TensorType:
+              causal: bool = False, empty_row: EmptyRow = "zero") -> TensorType:
     """Scaled dot-product attention (arXiv:1706.03762): softmax(scale q k^T + bias, where allowed) v.
 
     q [B, Hq, Sq, D], k [B, Hk, Sk, D], v [B, Hk, Sk, Dv]; y [B, Hq, Sq, Dv]. Hq is a multiple of Hk: query head h reads
     key head h // (Hq / Hk) (grouped heads, arXiv:2305.13245). scale defaults to 1 / sqrt(D).
-    mask: bool, True = attend; [B, Sk], [B, Sq, Sk], or rank 4 that broadcasts to [B, Hq, Sq, Sk]. bias: added after
-    scaling, broadcasts to [B, Hq, Sq, Sk]. causal keeps key j <= query i + offset (offset: an integer, default 0).
-    A query with no key left gives zeros; empty_row "uniform" gives the mean of v, "nan" NaN. A key that a query may not
-    attend takes no part in its result, whatever its k and v hold, NaN and infinities included.
+    mask: bool, True = attend; [B, Sk], [B, Sq, Sk], or rank 4 that broadcasts to [B, Hq, Sq, Sk]. Its first size must be known to
+    be B (or 1): a mask [Sq, Sk] for the whole batch is mask[None]. bias: added after scaling, broadcasts to [B, Hq, Sq, Sk].
+    causal keeps key j <= query i + offset (offset: an integer, default 0). A query with no key left gives zeros; empty_row
+    "uniform" gives the mean of v, "nan" NaN. A key that a query may not attend takes no part in its result, whatever its k and v
+    hold, NaN and infinities included.
     """
     require_float(q, k, v)
     same_dtype(q, k, v)
@@ -43,7 +45,10 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
     full = (batch, q.shape[1], q.shape[2], k.shape[2])
     if mask is not None:
         require_bool(mask)
-        _fits(four_axes(mask), full, "mask", mask)
+        shape = four_axes(mask)
+        if shape[0] != 1 and compare(shape[0], batch) != "different" and not known_equal(shape[0], batch):
+            raise RuleError(_other_batch(mask, full))
+        _fits(shape, full, "mask", mask)
     if bias is not None:
         same_dtype(q, bias)
         if bias.rank > 4:
@@ -55,16 +60,7 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
             raise RuleError(f"offset is one integer (rank 0), got {offset}")
         if not causal:
             raise RuleError("offset means something only with causal=True")
-    check_options(scale, empty_row)
     return q.with_shape((*q.shape[:3], v.shape[3]))
-
-
-def check_options(scale: float | None, empty_row: str) -> None:
-    """Raises RuleError for a scale that is no number, and for an unknown empty_row."""
-    if empty_row not in EMPTY_ROWS:
-        raise RuleError(f"empty_row is one of {', '.join(EMPTY_ROWS)}, got {empty_row!r}")
-    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, (int, float))):
-        raise RuleError(f"scale is a number or none, got {scale!r}")
 
 
 def heads_per_key_head(q: TensorType, k: TensorType) -> int:
@@ -88,6 +84,15 @@ def four_axes(mask: TensorType) -> tuple[DimLike, ...]:
     raise RuleError(f"mask must be [B, Sk], [B, Sq, Sk] or [B, H, Sq, Sk], got {mask}")
 
 
+def _other_batch(mask: TensorType, full: tuple[DimLike, ...]) -> str:
+    """Why a mask whose first size is not known to be the batch's is none."""
+    rule = f"the first axis of mask {mask} is the batch, and {mask.shape[0]} is not known to be {full[0]}"
+    if mask.rank == 2:
+        queries = ", as its sizes say it is" if mask.shape == full[2:] else ""
+        return f"{rule}: rank 2 is [B, Sk]; if the mask is [Sq, Sk]{queries}, write mask[None] (rank 3, one for the whole batch)"
+    return f"{rule}; write mask[None] for a mask [H, Sq, Sk]" if mask.rank == 3 else rule
+
+
 def _fits(shape: tuple[DimLike, ...], full: tuple[DimLike, ...], name: str, given: TensorType) -> None:
     for axis, (have, want) in enumerate(zip(shape, full)):
         if have != 1:
@@ -104,7 +109,7 @@ def default_scale(types, attrs):  # type: ignore[no-untyped-def]
         return {"scale": 1.0 / math.sqrt(head_dim)}
     if scale is None and head_dim is not None:
         raise RuleError(f"scale has no default for head_dim {head_dim}; give scale=")
-    return {"scale": float(scale) if isinstance(scale, int) and not isinstance(scale, bool) else scale}
+    return {"scale": scale}
 
 
 @attention.reference

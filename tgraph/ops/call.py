@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..ir.dims import DimLike, as_symbol, substitute
+from ..ir.dims import DimLike, substitute
 from ..ir.errors import RuleError
-from ..ir.graph import Graph
+from ..ir.graph import Graph, bind_dims
 from ..ir.registry import op
 from ..ir.rules import same
 from ..ir.types import TensorType
@@ -26,10 +26,7 @@ def call(*xs: TensorType, function: Graph) -> TensorType | tuple[TensorType, ...
         wanted = f"${function.name} takes {formal.name}: {formal.type}, got {actual}"
         if formal.dtype != actual.dtype or formal.type.rank != actual.rank:
             raise RuleError(wanted)
-        for want, have in zip(formal.shape, actual.shape):
-            symbol = as_symbol(want)
-            if symbol is not None and symbol.name not in sizes:
-                sizes[symbol.name] = have
+        bind_dims(formal.type, actual, sizes)
     for formal, actual in zip(function.inputs, xs):
         for want, have in zip(formal.shape, actual.shape):
             same(have, substitute(want, sizes), f"${function.name} takes {formal.name}: {formal.type}, got {actual}")
@@ -44,8 +41,5 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
     function: Graph = attrs["function"]
     sizes: dict[str, DimLike] = {}
     for formal, actual in zip(function.inputs, operands):
-        for want, have in zip(formal.shape, actual.shape):
-            symbol = as_symbol(want)
-            if symbol is not None:
-                sizes.setdefault(symbol.name, have)
+        bind_dims(formal.type, actual, sizes)
     return substitute(function.flops, sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir.dtypes import DType, dtype_of
-from ..ir.registry import attribute_dtype, op
+from ..ir.registry import op
 from ..ir.types import TensorType
 
 
@@ -17,7 +17,7 @@ def cast(x: TensorType, *, dtype: DType) -> TensorType:
     integers wrap; booleans are 0 and 1, and anything but 0 is True. After ONNX Cast, which leaves the float to integer
     corners open.
     """
-    return x.with_dtype(attribute_dtype(dtype, "dtype"))
+    return x.with_dtype(dtype)
 
 
 @cast.reference

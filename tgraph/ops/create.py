@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir.dims import Dim, DimLike
+from ..ir.dims import DimLike
 from ..ir.dtypes import DType, f32, i64
-from ..ir.errors import RuleError
-from ..ir.registry import attribute_dtype, op
+from ..ir.registry import op
 from ..ir.types import TensorType
 from .numbers import require_number
-from .shape import require_shape
 
 
 @op
 def range(*, stop: DimLike, start: DimLike = 0, dtype: DType = i64) -> TensorType:
     """The numbers start, start + 1, ..., stop - 1, as tensor [stop - start]. ONNX Range."""
-    for value in (start, stop):
-        if isinstance(value, bool) or not isinstance(value, (int, Dim)):
-            raise RuleError(f"start and stop are integers or dims, got {value!r}")
-    return TensorType(attribute_dtype(dtype, "dtype"), (stop - start,))
+    return TensorType(dtype, (stop - start,))
 
 
 @range.reference
@@ -28,10 +23,10 @@ def _(*, stop, start, dtype):  # type: ignore[no-untyped-def]
 
 
 @op
-def full(*, shape: tuple[DimLike, ...], value: float, dtype: DType = f32) -> TensorType:
+def full(*, shape: tuple[DimLike, ...], value: bool | int | float, dtype: DType = f32) -> TensorType:
     """A tensor of one value. ONNX ConstantOfShape."""
-    require_number(value, attribute_dtype(dtype, "dtype"), "value")
-    return TensorType(dtype, require_shape(shape))
+    require_number(value, dtype, "value")
+    return TensorType(dtype, shape)
 
 
 @full.reference
@@ -42,9 +37,7 @@ def _(*, shape, value, dtype):  # type: ignore[no-untyped-def]
 @op
 def dim_size(*, size: DimLike, dtype: DType = i64) -> TensorType:
     """A size as a number (rank 0): `x / x.shape[1]`. ONNX Shape and Gather."""
-    if isinstance(size, bool) or not isinstance(size, (int, Dim)):
-        raise RuleError(f"size is an integer or a dim, got {size!r}")
-    return TensorType(attribute_dtype(dtype, "dtype"))
+    return TensorType(dtype)
 
 
 @dim_size.reference

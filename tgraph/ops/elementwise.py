@@ -101,7 +101,7 @@ unary("round", "Nearest integer, halves to even.\n\nONNX Round.", np.round)
 
 
 @op(elementwise=True)
-def clip(x: TensorType, *, min: float | None = None, max: float | None = None) -> TensorType:
+def clip(x: TensorType, *, min: bool | int | float | None = None, max: bool | int | float | None = None) -> TensorType:
     """Limit to an interval: min(max(x, low), high); a bound that is none does not limit. ONNX Clip."""
     _numeric(x)
     for bound in (min, max):

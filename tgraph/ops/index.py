@@ -7,7 +7,7 @@ import numpy as np
 from ..ir.dims import DimLike
 from ..ir.dtypes import DType, f32
 from ..ir.errors import InputError, RuleError
-from ..ir.registry import attribute_dtype, op
+from ..ir.registry import op
 from ..ir.rules import axis_index, require_integer
 from ..ir.types import TensorType
 
@@ -67,7 +67,7 @@ def _(indices, table):  # type: ignore[no-untyped-def]
 def one_hot(indices: TensorType, *, depth: DimLike, dtype: DType = f32) -> TensorType:
     """A new last axis of size depth: 1 where its position is the index, else 0 (all 0 for an index outside)."""
     require_integer(indices, "indices")
-    return TensorType(attribute_dtype(dtype, "dtype"), (*indices.shape, depth))
+    return TensorType(dtype, (*indices.shape, depth))
 
 
 @one_hot.reference

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
+from ..ir.attributes import AtLeast
 from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import axis_from_end, axis_index, require_float, same, same_dtype
 from ..ir.types import TensorType
 
-
-def _positive(epsilon: object) -> None:
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or epsilon < 0:
-        raise RuleError(f"epsilon must be a number not below 0, got {epsilon!r}")
+Epsilon = Annotated[float, AtLeast(0)]
 
 
 @op
@@ -87,7 +87,7 @@ def _affine(x: TensorType, scale: TensorType | None, shift: TensorType | None) -
 
 @op
 def layer_norm(x: TensorType, weight: TensorType | None = None, bias: TensorType | None = None, *,
-               epsilon: float = 1e-5) -> TensorType:
+               epsilon: Epsilon = 1e-5) -> TensorType:
     """Layer normalisation over the last axis (arXiv:1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias.
 
     x [..., n], weight [n], bias [n]; the variance divides by n. ONNX LayerNormalization, axis -1.
@@ -95,7 +95,6 @@ def layer_norm(x: TensorType, weight: TensorType | None = None, bias: TensorType
     if x.rank < 1:
         raise RuleError(f"needs at least one axis, got {x}")
     _affine(x, weight, bias)
-    _positive(epsilon)
     return x
 
 
@@ -123,7 +122,7 @@ def _(b, x, weight, bias, *, epsilon):  # type: ignore[no-untyped-def]
 
 
 @op
-def rms_norm(x: TensorType, weight: TensorType | None = None, *, epsilon: float = 1e-6) -> TensorType:
+def rms_norm(x: TensorType, weight: TensorType | None = None, *, epsilon: Epsilon = 1e-6) -> TensorType:
     """Root mean square normalisation over the last axis (arXiv:1910.07467): x / sqrt(mean of x^2 + epsilon) * weight.
 
     x [..., n], weight [n]. ONNX RMSNormalization, axis -1.
@@ -131,7 +130,6 @@ def rms_norm(x: TensorType, weight: TensorType | None = None, *, epsilon: float 
     if x.rank < 1:
         raise RuleError(f"needs at least one axis, got {x}")
     _affine(x, weight, None)
-    _positive(epsilon)
     return x
 
 

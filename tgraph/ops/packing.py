@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
+from ..ir.attributes import AtLeast
 from ..ir.dims import DimLike
 from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.types import TensorType
 
+Positive = Annotated[int, AtLeast(1)]
+
 
 @op
-def pack_panels(weight: TensorType, *, width: int, group: int = 1) -> TensorType:
+def pack_panels(weight: TensorType, *, width: Positive, group: Positive = 1) -> TensorType:
     """Cut a weight [out, in] into panels [ceil(out / width), in, width]: p[i, k, j] = weight[i width + j, k].
 
     With a group above 1, panels [ceil(out / width), ceil(in / group), width, group] for instructions that multiply groups
@@ -20,9 +25,6 @@ def pack_panels(weight: TensorType, *, width: int, group: int = 1) -> TensorType
     """
     if weight.rank != 2:
         raise RuleError(f"weight must be [out, in], got {weight}")
-    for name, value in (("width", width), ("group", group)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise RuleError(f"{name} must be a positive integer, got {value!r}")
     count, depth = _ceil_divide(weight.shape[0], width), _ceil_divide(weight.shape[1], group)
     return weight.with_shape((count, depth, width) if group == 1 else (count, depth, width, group))
 
@@ -41,7 +43,7 @@ def _(weight, *, width, group):  # type: ignore[no-untyped-def]
 
 
 @op
-def unpack_panels(panels: TensorType, *, rows: int, depth: int | None = None) -> TensorType:
+def unpack_panels(panels: TensorType, *, rows: Positive, depth: Positive | None = None) -> TensorType:
     """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
     if panels.rank not in (3, 4):
         raise RuleError(f"panels must be [count, in, width] or [count, groups, width, group], got {panels}")

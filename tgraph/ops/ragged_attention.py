@@ -11,12 +11,12 @@ from ..ir.errors import InputError, RuleError
 from ..ir.registry import op
 from ..ir.rules import require_bool, require_float, require_integer, same, same_dtype
 from ..ir.types import TensorType
-from .attention import attend, check_options, default_scale, heads_per_key_head
+from .attention import EmptyRow, attend, default_scale, heads_per_key_head
 
 
 @op
 def ragged_attention(q: TensorType, k: TensorType, v: TensorType, offsets: TensorType, mask: TensorType | None = None,
-                     *, scale: float | None = None, causal: bool = False, empty_row: str = "zero") -> TensorType:
+                     *, scale: float | None = None, causal: bool = False, empty_row: EmptyRow = "zero") -> TensorType:
     """Attention over packed rows: `attention` within each of B sequences, rows offsets[b] .. offsets[b+1] - 1.
 
     q [N, Hq, D], k [N, Hk, D], v [N, Hk, Dv]; y [N, Hq, Dv]. offsets: integers [B+1] as `unpack` gives them, from 0 to N
@@ -42,7 +42,6 @@ def ragged_attention(q: TensorType, k: TensorType, v: TensorType, offsets: Tenso
         if mask.rank != 1:
             raise RuleError(f"mask must be [rows], got {mask}")
         same(rows, mask.shape[0], "the rows of q and the mask must agree")
-    check_options(scale, empty_row)
     return q.with_shape((*q.shape[:2], v.shape[2]))
 
 

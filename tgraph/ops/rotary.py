@@ -22,8 +22,6 @@ def rotary(x: TensorType, cos: TensorType, sin: TensorType, *, interleaved: bool
     width = x.shape[-1] if x.rank else 0
     if not isinstance(width, int) or not width or width % 2:
         raise RuleError(f"x needs an even last axis of known size, got {x}")
-    if not isinstance(interleaved, bool):
-        raise RuleError(f"interleaved is true or false, got {interleaved!r}")
     for name, table in (("cos", cos), ("sin", sin)):
         if not table.rank or table.shape[-1] not in (width, width // 2):
             raise RuleError(f"the last axis of {name} must be {width} or {width // 2} for x {x}, got {table}")

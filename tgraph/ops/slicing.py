@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
 
 import numpy as np
 
@@ -83,7 +82,7 @@ def _(x, *, sizes, axis):  # type: ignore[no-untyped-def]
 
 
 @op
-def slice(x: TensorType, *, starts: tuple[Any, ...], stops: tuple[Any, ...],
+def slice(x: TensorType, *, starts: tuple[DimLike | None, ...], stops: tuple[DimLike | None, ...],
           axes: tuple[int, ...], steps: tuple[int, ...] | None = None) -> TensorType:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices.
 
@@ -93,6 +92,7 @@ def slice(x: TensorType, *, starts: tuple[Any, ...], stops: tuple[Any, ...],
     shape = list(x.shape)
     for axis, start, stop, step in zip(axes, starts, stops, steps or ()):
         stop = -1 if stop is None else stop  # canonical: only a negative step leads off the start
+        assert start is not None
         shape[axis] = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
     return x.with_shape(tuple(shape))
 
@@ -172,7 +172,7 @@ def _(x, *, starts, stops, axes, steps):  # type: ignore[no-untyped-def]
 
 
 @op
-def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...], value: float = 0.0) -> TensorType:
+def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...], value: bool | int | float = 0.0) -> TensorType:
     """Add so many elements of one value before and after each axis. ONNX Pad, mode constant."""
     for sizes in (before, after):
         if not isinstance(sizes, (tuple, list)) or len(sizes) != x.rank:

@@ -9,10 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..ir.analysis import extract
+from ..ir.binding import bind_inputs
+from ..ir.determined import sizes_of_shapes
+from ..ir.dims import Symbol, dim
+from ..ir.dtypes import bool_
 from ..ir.errors import InputError
 from ..ir.graph import Graph
+from ..ir.types import TensorType
 from ..ir.values import Node, Value
-from .inputs import choose_sizes, generate_inputs
+from .inputs import choose_sizes, generate_inputs, smallest_sizes
 from .interpreter import Interpreter
 from .special import Kind, Special, special_inputs
 from .tolerance import QUANTIZED, Comparison, compare, compare_bands, decided, tolerance
@@ -165,12 +170,14 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
     def observe(node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
         trace[node] = operands, results
 
-    Interpreter(graph, weights=executable.weights, observer=observe).run(feeds)
+    arrays, sizes = bind_inputs(graph, feeds)  # a run adds the sizes that it decides
+    Interpreter(graph, weights=executable.weights, observer=observe).run_bound([arrays[i.name] for i in graph.inputs], sizes)
     for node in graph.nodes:
         operands, results = trace[node]
         known = {v: o for v, o in zip(node.operands, operands) if v is not None and o is not None}
         part, arguments, _ = extract(graph, [node], "alone")
         part_feeds = {i.name: _round(known[v], v) for i, v in zip(part.inputs, arguments)}
+        part_feeds.update(_say_sizes(part, sizes, graph.symbols))
         actual = executable.alone(part)(part_feeds)
         exact = Interpreter(part, weights=executable.weights).run(part_feeds)
         for (name, value), _result in zip(part.outputs, results):
@@ -187,6 +194,17 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
     return None
 
 
+def _say_sizes(part: Graph, sizes: Mapping[str, int], bounds: Mapping[str, Symbol]) -> dict[str, np.ndarray]:
+    """Give a part an empty input for each dim of the whole graph whose size does not follow from what the part reads."""
+    feeds = {}
+    known = sizes_of_shapes(i.type for i in part.inputs)
+    for name in sizes.keys() - known:
+        symbol = bounds.get(name, Symbol(name))
+        input = part.input(f"size of {name}", TensorType(bool_, (0, dim(name, min=symbol.min, max=symbol.max))))
+        feeds[input.name] = np.zeros((0, sizes[name]), bool)
+    return feeds
+
+
 def _round(array: np.ndarray, value: Value) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         return array.astype(value.dtype.numpy, copy=False)
@@ -195,7 +213,7 @@ def _round(array: np.ndarray, value: Value) -> np.ndarray:
 def trial_sizes(graph: Graph, sizes: Sequence[Mapping[str, int]] = ()) -> list[dict[str, int]]:
     """The sizes asked for, or two choices of the graph's dims: typical ones, and the smallest."""
     base = choose_sizes(graph)
-    return [dict(s) for s in sizes] or ([base, _minimal(graph, base)] if base else [{}])
+    return [dict(s) for s in sizes] or ([base, smallest_sizes(graph)] if base else [{}])
 
 
 def reduced_tolerance(graph: Graph) -> float:
@@ -205,14 +223,6 @@ def reduced_tolerance(graph: Graph) -> float:
     return max([0.0, *floats, *(QUANTIZED[0] for n in nodes if n.op.name == "quantize_rows")])
 
 
-def _minimal(graph: Graph, base: Mapping[str, int]) -> dict[str, int]:
-    """All dims 1 where their bounds allow."""
-    ones = {name: max(graph.symbols[name].min, 1) for name in base if name in graph.symbols}
-    return choose_sizes(graph, ones)
-
-
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
     """The sizes that feeds have."""
-    from ..ir.binding import bind_inputs
-
     return bind_inputs(graph, feeds)[1]

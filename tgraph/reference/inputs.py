@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ..ir.dims import DimLike, as_symbol, evaluate
+from ..ir.dims import DimLike, as_symbol, evaluate, linear_in, substitute, symbols
 from ..ir.errors import InputError
 from ..ir.graph import Graph
 from ..ir.values import Input, Node, Value
@@ -19,7 +19,9 @@ _TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dim
 def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
     """A size for each dim of the inputs, within its bounds and equal where the graph's constraints say so."""
     sizes = dict(given or {})
-    names = dict.fromkeys(s.name for i in graph.inputs for d in i.shape if (s := as_symbol(d)) is not None)
+    shape = [d for i in graph.inputs for d in i.shape]
+    names = dict.fromkeys(s.name for d in shape if (s := as_symbol(d)) is not None)
+    names.update(dict.fromkeys(s.name for d in shape for s in symbols(d)))  # those that only expressions have, last
     equal: dict[str, str] = {}
     for left, right in graph.constraints:
         a, b = as_symbol(left), as_symbol(right)
@@ -40,7 +42,26 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
         size = min(sizes.get(root, _TYPICAL[position % len(_TYPICAL)]), limits.get(name, limits.get(root, sys.maxsize)))
         sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
         sizes.setdefault(root, sizes[name])
+    for extent in shape:
+        _not_below_zero(extent, sizes, [name for name in names if name not in (given or {})])
     return sizes
+
+
+def smallest_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
+    """1 for every dim whose bounds allow it and that leaves no axis without a size; `given` ones as they are."""
+    names = [n for n in choose_sizes(graph, given) if n in graph.symbols]
+    sizes = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in names} | dict(given or {}))
+    for size in (d for i in graph.inputs for d in i.shape):
+        _not_below_zero(size, sizes, [n for n in names if n not in (given or {})])
+    return sizes
+
+
+def _not_below_zero(size: DimLike, sizes: Sizes, free: Collection[str]) -> None:
+    """Make a dim larger where an axis such as N-4 would have no size."""
+    for name in dict.fromkeys(s.name for s in symbols(size) if s.name in free):
+        form = linear_in(substitute(size, {n: v for n, v in sizes.items() if n != name}), name)
+        if form is not None and isinstance(form[0], int) and isinstance(form[1], int) and form[0] > 0:
+            sizes[name] = max(sizes[name], -(form[1] // form[0]))
 
 
 def _table_limits(graph: Graph) -> Sizes:
@@ -56,9 +77,16 @@ def _table_limits(graph: Graph) -> Sizes:
 
 
 def generate_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random inputs by name: normal floats, masks as padded batches have them, integers within their range."""
+    """Random inputs by name: normal floats, masks as padded batches have them, integers within their range.
+
+    Raises InputError for sizes below zero, and for an input that indexes an empty table.
+    """
     generator = np.random.default_rng(seed)
     chosen = choose_sizes(graph, sizes)
+    for input in graph.inputs:
+        if min(input.type.evaluate(chosen), default=0) < 0:
+            shown = ", ".join(f"{n} = {chosen[n]}" for n in dict.fromkeys(s.name for d in input.shape for s in symbols(d)))
+            raise InputError(f"input {input.name!r} is {input.type}, which has no shape for {shown}")
     return {i.name: _generate(i, i.type.evaluate(chosen), chosen, generator) for i in graph.inputs}
 
 

@@ -7,6 +7,7 @@ float32 or wider, and each result is rounded to its type.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ import numpy as np
 from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
 from ..ir.dims import Dim, evaluate
 from ..ir.dtypes import DType, f32, f64
-from ..ir.errors import CompileError, InputError
+from ..ir.errors import CompileError, GraphError, InputError, RuleError
 from ..ir.graph import Graph
+from ..ir.program import Program, only_graph
 from ..ir.types import TensorType
 from ..ir.values import Constant, Node, Parameter, Value
 
@@ -80,7 +82,7 @@ class Interpreter:
             for result, value in zip(results, node.results):
                 bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
             check_constraints(self.graph.constraints, sizes)
-        except InputError as error:
+        except (InputError, RuleError) as error:  # RuleError: a size that no input says
             prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
             raise InputError(f"{prefix}{error}{_where(node)}") from None
         except (ArithmeticError, IndexError, TypeError, ValueError) as error:
@@ -94,7 +96,7 @@ class Interpreter:
         """The node's NumPy meaning, with results in the working precision of their types."""
         function = node.attrs.get("function")
         if isinstance(function, Graph):
-            return self._call(function, operands)
+            return self._call(function, operands, sizes)
         if node.op.numpy is None:
             raise CompileError(f"op {node.op.name} has no NumPy meaning; give it one with @{node.op.name}.reference")
         attrs = {name: self.attribute(value, sizes) for name, value in node.attrs.items()}
@@ -118,17 +120,21 @@ class Interpreter:
             return tuple(self.attribute(v, sizes) for v in value)
         return value
 
-    def _call(self, function: Graph, operands: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    def _call(self, function: Graph, operands: Sequence[np.ndarray | None], outer: Sizes) -> tuple[np.ndarray, ...]:
         inner = type(self)(function, faithful=self.faithful, weights=self.weights)
         sizes: Sizes = {}
         arrays = [o for o in operands if o is not None]
         for formal, array in zip(function.inputs, arrays):
             bind_shape(formal.type, array.shape, sizes, formal.name)
+        for name in function.symbols:  # what no operand says is the caller's dim of that name
+            if name not in sizes and name in outer:
+                sizes[name] = outer[name]
         return tuple(inner.run_bound(arrays, sizes).values())
 
 
-def run(graph: Graph, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
+def run(graph: Graph | Program, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:
     """Run a graph in NumPy; float64 throughout, or at each value's own precision if `faithful`."""
+    graph = only_graph(graph, GraphError, "tg.reference.run(program[{name}], feeds)")
     return Interpreter(graph, faithful=faithful).run(feeds)
 
 
@@ -140,13 +146,24 @@ def _apart(node: Node, operands: list[np.ndarray | None]) -> list[np.ndarray | N
     """
     if node.op.elementwise:
         return operands
-    seen: list[np.ndarray] = []
+    seen: list[tuple[int, int]] = []  # where those before lie in memory, sorted
     for position, operand in enumerate(operands):
-        if operand is not None:
-            if any(np.may_share_memory(operand, other) for other in seen):
+        if operand is not None and operand.size:
+            low, high = _extent(operand)
+            at = bisect.bisect_left(seen, (low, high))
+            if (at < len(seen) and seen[at][0] < high) or (at and seen[at - 1][1] > low):
                 operands[position] = operand = operand.copy()
-            seen.append(operand)
+                low, high = _extent(operand)
+                at = bisect.bisect_left(seen, (low, high))
+            seen.insert(at, (low, high))
     return operands
+
+
+def _extent(array: np.ndarray) -> tuple[int, int]:
+    """Where the elements of an array begin and end in memory."""
+    steps = [stride * (size - 1) for stride, size in zip(array.strides, array.shape)]
+    start = array.__array_interface__["data"][0]
+    return start + sum(s for s in steps if s < 0), start + sum(s for s in steps if s > 0) + array.itemsize
 
 
 def _where(node: Node) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tgraph.ir.levels import DEFAULT_LEVEL
+
 WEIGHTS = "model.safetensors"
 
 Feeds = Mapping[str, np.ndarray]
@@ -51,7 +53,7 @@ class Job:
     model: str
     folder: str
     threads: int
-    level: str = "O3"
+    level: str = DEFAULT_LEVEL
     peer: dict[str, Any] | None = None
     plugins: tuple[str, ...] = ()
     passes: str | None = None

@@ -1,0 +1,90 @@
+"""Whether a call can know every size that a graph mentions: from a dim that stands alone on an input, from an expression on an
+input with one unknown (2*N, N+1, B*N where B is known), or from a node that decides it as it runs.
+
+A function that other graphs call takes the sizes that are left from its caller, so `verify` asks for none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from .dims import Dim, DimLike, as_symbol, linear_in, symbols
+from .graph import Graph
+from .location import NOWHERE, Provenance
+from .types import TensorType
+from .values import Node
+
+
+@dataclass(frozen=True)
+class Undetermined:
+    """A size that no call can know, and where it is asked for."""
+
+    message: str
+    provenance: Provenance = NOWHERE
+
+    def __str__(self) -> str:
+        where = self.provenance.describe()
+        return self.message + (f"\n  {where}" if where else "")
+
+
+def sizes_of_shapes(types: Iterable[TensorType]) -> set[str]:
+    """The dims whose sizes follow from arrays of these types."""
+    sizes = [d for t in types for d in t.shape if isinstance(d, Dim)]
+    known = {s.name for d in sizes if (s := as_symbol(d)) is not None}
+    pending = [d for d in sizes if as_symbol(d) is None]
+    while True:
+        found = {name for d in pending if (name := _only_unknown(d, known)) is not None}
+        if not found:
+            return known
+        known |= found
+
+
+def _only_unknown(size: DimLike, known: Collection[str]) -> str | None:
+    """The dim that follows from the size of an axis, the others being known."""
+    unknown = {s.name for s in symbols(size) if s.name not in known}
+    name = unknown.pop() if len(unknown) == 1 else None
+    return name if name is not None and linear_in(size, name) is not None else None
+
+
+def undetermined(graph: Graph) -> Undetermined | None:
+    """The first size that no call can know, or None if all are known."""
+    known = sizes_of_shapes(i.type for i in graph.inputs)
+    for input in graph.inputs:
+        for axis, size in enumerate(input.shape):
+            missing = _missing([size], known)
+            if missing:
+                names, first = " and ".join(missing), missing[0]
+                more = "more than one unknown" if len(missing) > 1 else f"no single {first}"
+                return Undetermined(f"axis {axis} of input {input.name!r} ({input.type}) is {size}: from its length follows "
+                                    f"{more}; give {names} on an axis of its own, or as the only unknown of a sum such as "
+                                    f"2*{first}+1")
+    for node in graph.nodes:
+        decided = _decided(node)
+        missing = _missing([*_attribute_sizes(node), *(d for r in node.results for d in r.shape)], known | decided)
+        if missing:
+            return Undetermined(f"the size of {' and '.join(missing)} in {node.op.name} is on no input, so no call can know it",
+                                node.provenance)
+        known |= decided
+    return None
+
+
+def _missing(sizes: Iterable[DimLike], known: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(s.name for d in sizes for s in symbols(d) if s.name not in known))
+
+
+def _attribute_sizes(node: Node) -> list[Dim]:
+    found = []
+    for value in node.attrs.values():
+        found += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Dim)]
+    return found
+
+
+def _decided(node: Node) -> set[str]:
+    """The dims that a node decides as it runs: those of its results that it has not from its operands or attributes."""
+    function = node.attrs.get("function")
+    if isinstance(function, Graph):
+        return set().union(*map(_decided, function.nodes))
+    results = [d for r in node.results for d in r.shape if isinstance(d, Dim)]
+    given = {s.name for d in (*_attribute_sizes(node), *(d for v in node.inputs for d in v.shape)) for s in symbols(d)}
+    return {s.name for d in results if (s := as_symbol(d)) is not None} - given

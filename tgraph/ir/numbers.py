@@ -1,0 +1,67 @@
+"""Python numbers with sizes in them: `1.0 / S`, `S * 0.5`, `S ** -0.5`.
+
+They are no dims, which are integers, and have no value while tracing; beside a tensor they become a scalar of its element type,
+as a Python float would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import RuleError
+
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+Operator = Callable[[Any, Any], Any]
+
+
+def combine(op: str, left: object, right: object) -> Any:
+    """The number `left op right`; NotImplemented, which asks the other operand, where one is neither a number nor a size."""
+    if all(isinstance(v, (int, float, Sized)) and not isinstance(v, bool) for v in (left, right)):
+        return SizeNumber(op, left, right)
+    return NotImplemented
+
+
+def operators(op: str) -> tuple[Operator, Operator]:
+    """`x op y`, and the same with the operands the other way round."""
+    return lambda self, other: combine(op, self, other), lambda self, other: combine(op, other, self)
+
+
+class Sized:
+    """What a size and a number made of sizes have in common: the operators that leave the integers."""
+
+    __slots__ = ()
+
+    __truediv__, __rtruediv__ = operators("div")
+    __pow__, __rpow__ = operators("pow")
+
+    def __float__(self) -> float:
+        raise RuleError(f"{self} has no value while tracing, so there is no Python float of it; operators do work, as in "
+                        "x * S ** -0.5")
+
+
+class SizeNumber(Sized):
+    """An operation on sizes and Python numbers; `op` is the name of the op that it becomes."""
+
+    __slots__ = ("left", "op", "right")
+
+    def __init__(self, op: str, left: object, right: object):
+        self.op, self.left, self.right = op, left, right
+
+    __add__, __radd__ = operators("add")
+    __sub__, __rsub__ = operators("sub")
+    __mul__, __rmul__ = operators("mul")
+
+    def __neg__(self) -> Any:
+        return combine("mul", -1.0, self)
+
+    def _no_value(self, *_: object) -> bool:
+        raise RuleError(f"{self} has no value while tracing, so Python cannot decide anything by it")
+
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _no_value
+
+    def __str__(self) -> str:
+        shown = [f"({v})" if isinstance(v, Sized) and not str(v).isidentifier() else str(v) for v in (self.left, self.right)]
+        return f"{shown[0]} {_SIGNS[self.op]} {shown[1]}"
+
+    __repr__ = __str__
