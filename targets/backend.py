@@ -29,7 +29,8 @@ class Backend:
     families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. each: a loop over
     elements that do not depend on each other. arrange: brings a graph into the form whose products the families want;
     accepts: whether they then take an anchor, or want it decomposed. build: machine code of a lowered module. functions: a
-    context in which kernels are emitted, of a kind that has exp and the like itself.
+    context in which kernels are emitted, of a kind that has exp and the like itself. cells: where single
+    numbers lie, TVM's scope.
     """
 
     families: dict[str, Emit]
@@ -39,6 +40,7 @@ class Backend:
     accepts: Callable[[Node], bool]
     build: Callable[[IRModule, Target], relax.VMExecutable]
     functions: Callable[[], AbstractContextManager[None]] = nullcontext
+    cells: str = "global"
 
     def family_of(self, function: Graph) -> Emit:
         """The emitter of a function: that of its anchor."""

@@ -21,6 +21,7 @@ from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
 LARGEST, MOST_WORK = 64, 400  # nodes of a kernel, and machine instructions an element: code for registers and for LLVM
+MANY = 8  # views of one value
 CHEAP = 8  # instructions an element that cost no more than to write it and to read it back
 VIEWS = canonical.VIEWS | canonical.CREATED
 # what the families of products read on the fly: attention reads each element once, or once a block of queries
@@ -107,6 +108,8 @@ class Grouping:
             return False
         readable = (node.op.elementwise or node.op.name in READ) if names is None else (
             node.op.name in names or canonical.widens(node))
+        if names is READABLE["linear"] and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
+            return False
         if not readable or self.graph.is_output(value) or not group.nodes.issuperset(readers):
             return False
         free = node.op.name in VIEWS or canonical.widens(node)
@@ -140,6 +143,14 @@ class Grouping:
             group.add(user)
             self._take_producers([v for v in user.inputs if v is not value], group, VIEWS)
             value = user.result
+
+
+def _has_many_views(node: Node) -> bool:
+    """Whether a view is one of many of its operand, such as the steps of a loop over time that was written out.
+
+    Kernels of products take long to compile, and each view would make one of its own.
+    """
+    return any(len(value.uses) > MANY for value in node.inputs)
 
 
 def _repeats(reader: Node, value: Value) -> bool:

@@ -58,11 +58,8 @@ def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Targe
 
 
 def _lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target, progress: Progress) -> Lowered:
-    variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
-    sizes = unknown_sizes(graph)
-    unknown_of = {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}
-    for call, unknown in unknown_of.items():
-        variants[call.attrs["function"].name][unknown] = None
+    unknown_of = unknown_sizes_of(graph, stages)
+    variants = variants_of(graph, unknown_of)
     builder = relax.BlockBuilder()
     kernels: dict[str, PrimFunc] = {}
     symbols: dict[str, relax.Expr] = {}
@@ -76,6 +73,20 @@ def _lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Targ
     for stage in stages:
         module[stage.name] = _StageLowering(graph, stage, plan, symbols, unknown_of).build()
     return Lowered(module, kernels, target)
+
+
+def unknown_sizes_of(graph: Graph, stages: Sequence[Stage]) -> dict[Node, Unknown]:
+    """For each call, which sizes of its function only the device knows."""
+    sizes = unknown_sizes(graph)
+    return {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}
+
+
+def variants_of(graph: Graph, unknown_of: Mapping[Node, Unknown]) -> dict[str, list[Unknown]]:
+    """The kernels that each function needs: one for each choice of sizes that only the device knows."""
+    variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
+    for call, unknown in unknown_of.items():
+        variants[call.attrs["function"].name][unknown] = None
+    return {name: list(choices) for name, choices in variants.items()}
 
 
 def kernel_symbol(name: str, unknown: Unknown = ()) -> str:
@@ -101,7 +112,8 @@ def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimF
     backend = backend_of(target)
     emit = backend.family_of(function)
     with backend.functions():
-        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown)
+        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown,
+                           backend.cells)
 
 
 class _StageLowering:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from targets.backend import backend_of
-from targets.lower import emit_kernel
+from targets.lower import Unknown, emit_kernel, unknown_sizes_of, variants_of
 from targets.select_kernels import content
+from targets.stages import plan_stages
 from targets.target import Target
 from targets.tvm_api import IRModule
 from tgraph.ir.errors import CompileError, TGraphError, first_line
@@ -20,9 +21,10 @@ def find_refused(graph: Graph, target: Target, error: Exception, progress: Calla
     kernel is to blame.
     """
     refused: dict[str, str] = {}
+    variants = variants_of(graph, unknown_sizes_of(graph, plan_stages(graph)[0]))
     for name, function in graph.functions.items():
         progress(f"kernel {name} alone")
-        why = _try(function, target)
+        why = next(filter(None, (_try(function, target, unknown) for unknown in variants[name])), None)
         if why is None:
             continue
         if len(function.nodes) == 1:
@@ -33,10 +35,10 @@ def find_refused(graph: Graph, target: Target, error: Exception, progress: Calla
     return refused
 
 
-def _try(function: Graph, target: Target) -> str | None:
+def _try(function: Graph, target: Target, unknown: Unknown) -> str | None:
     """Why a kernel cannot be built; None if it can."""
     try:
-        kernel = emit_kernel(function, target)
+        kernel = emit_kernel(function, target, unknown)
         backend_of(target).build(IRModule({str(kernel.attrs["global_symbol"]): kernel}), target)
     except Exception as error:  # TVM's own errors have many classes
         return first_line(error)

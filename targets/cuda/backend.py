@@ -22,4 +22,4 @@ def _accepts(node: Node) -> bool:
     return node.op.name not in ATTENTION or attention.fits(node)
 
 
-BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build, by_cuda)
+BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build, by_cuda, "local")

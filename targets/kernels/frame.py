@@ -56,10 +56,11 @@ class Frame:
         return self.function.outputs[0]
 
 
-def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each, unknown: Collection[str] = ()) -> PrimFunc:
+def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each, unknown: Collection[str] = (),
+          cells: str = "global") -> PrimFunc:
     """A TIR function of the given name whose statements `body` emits; `each` loops over what is to be checked.
 
-    unknown: the symbolic sizes that are known on the device only.
+    unknown: the symbolic sizes that are known on the device only. cells: the scope of memory for single numbers.
     """
     with IRBuilder() as builder, T.prim_func():
         T.func_name(name)
@@ -77,7 +78,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each,
         flat: dict[Value, Buffer] = {v: _flat(buffer, v, sizes) for v, buffer in zip(function.inputs, tensors)}
         outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
         inside = Sizes({**variables, **dict(zip((s for s in symbols if s in unknown), (c.variable for c in counts)))})
-        frame = Frame(function, Access(flat, inside), outputs, status, counts)
+        frame = Frame(function, Access(flat, inside, cells), outputs, status, counts)
         with counted(counts):
             for node in lookups(function):
                 (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)

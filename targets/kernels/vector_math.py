@@ -362,7 +362,8 @@ def _pow(x: Expr, y: Expr) -> Expr:
     to_one = tirx.any(tirx.EQ(magnitude, one), tirx.EQ(y, zero))
     half = y * f32(0.5)
     parity = tirx.Select(tirx.EQ(tirx.floor(half), half), one, f32(-1.0))
-    fractional = tirx.Select(magnitude < inf, tirx.Select(tirx.EQ(magnitude, zero), one, f32(math.nan)), one)  # of -0 and -inf too
+    of_number = tirx.Select(tirx.EQ(magnitude, zero), one, f32(math.nan))
+    fractional = tirx.Select(magnitude < inf, of_number, one)  # only -0 and -inf have such a power
     negative = _bits(x) < tirx.const(0, "int32")  # -0 as well
     sign = tirx.Select(negative, tirx.Select(tirx.EQ(tirx.floor(y), y), parity, fractional), one)
     return tirx.Select(to_one, one, tirx.Cast("float32", power)) * sign
