@@ -81,15 +81,8 @@ class Perturbed(Interpreter):
             wide = array.astype(np.float64) * (1 + UNITS * unit * move)
             return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
 
-    def _call(self, function: Graph, operands: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
-        inner = Perturbed(function, self.move, self.exact, faithful=self.faithful, weights=self.weights)
-        from tgraph.ir.binding import bind_shape
-
-        sizes: dict[str, int] = {}
-        arrays = [o for o in operands if o is not None]
-        for formal, array in zip(function.inputs, arrays):
-            bind_shape(formal.type, array.shape, sizes, formal.name)
-        return tuple(inner.run_bound(arrays, sizes).values())
+    def _inner(self, function: Graph) -> Perturbed:
+        return Perturbed(function, self.move, self.exact, faithful=self.faithful, weights=self.weights)
 
 
 @dataclass

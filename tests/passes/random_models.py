@@ -155,7 +155,7 @@ class Maker:
                 scores = b.mul(scores, 1 / math.sqrt(size))
             elif self.flag():  # a temperature that only a run knows
                 scores = b.div(scores, b.exp(b.reduce_mean(b.tanh(x))))
-            fill = b.constant(np.float32(self.draw(st.sampled_from([-1e30, np.finfo(np.float32).min, -np.inf]))))
+            fill = b.constant(np.float32(self.random.choice([-1e30, float(np.finfo(np.float32).min), -np.inf])))
             if self.flag():  # what else is added, with the same fill, or fed, which may hold it
                 if self.flag():
                     rows, columns = b.unsqueeze(b.range(stop=S), axes=(1,)), b.unsqueeze(b.range(stop=S), axes=(0,))

@@ -121,7 +121,6 @@ class Interpreter:
         return value
 
     def _call(self, function: Graph, operands: Sequence[np.ndarray | None], outer: Sizes) -> tuple[np.ndarray, ...]:
-        inner = type(self)(function, faithful=self.faithful, weights=self.weights)
         sizes: Sizes = {}
         arrays = [o for o in operands if o is not None]
         for formal, array in zip(function.inputs, arrays):
@@ -129,7 +128,11 @@ class Interpreter:
         for name in function.symbols:  # what no operand says is the caller's dim of that name
             if name not in sizes and name in outer:
                 sizes[name] = outer[name]
-        return tuple(inner.run_bound(arrays, sizes).values())
+        return tuple(self._inner(function).run_bound(arrays, sizes).values())
+
+    def _inner(self, function: Graph) -> Interpreter:
+        """What runs a function that this graph calls."""
+        return type(self)(function, faithful=self.faithful, weights=self.weights)
 
 
 def run(graph: Graph | Program, feeds: Mapping[str, Any], *, faithful: bool = False) -> dict[str, np.ndarray]:

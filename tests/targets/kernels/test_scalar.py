@@ -225,7 +225,8 @@ def test_binary(kernels, op, dtype):
 
 
 def test_pow_special_cases(kernels):
-    values = np.array([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -3.5, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, -1e30, 3.0], np.float32)
+    values = np.array([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -3.5, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, -1e30, 3.0],
+                      np.float32)
     powers = np.array([0, 1, 2, 3, -1, -2, 0.5, -0.5, np.inf, -np.inf, np.nan, 1e-8, 100, 101], np.float32)
     x, y = (a.ravel() for a in np.meshgrid(values, powers))
     with np.errstate(all="ignore"):
