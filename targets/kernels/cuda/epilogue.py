@@ -17,6 +17,7 @@ from targets.kernels.cuda.launch import int32
 from targets.kernels.cuda.operand import PIECE, SIZE
 from targets.kernels.cuda.product import LANES, Values
 from targets.kernels.frame import Frame
+from targets.kernels.opaque import apart
 from targets.kernels.scalar import cast, held, hold, to_store
 from targets.tvm_api import Buffer, Expr, T, int64, tirx
 from tgraph.ir.values import Node, Value
@@ -95,7 +96,8 @@ class Epilogue:
                 places.append((tensor, place))
                 return _element(tensor, place)
 
-            self._value(columns(at), total, read)
+            with apart():
+                self._value(columns(at), total, read)
         result: list[Buffer | None] = []
         for (tensor, first), (_, following) in zip(*seen):
             size = SIZE.get(str(tensor.dtype), PIECE) * count

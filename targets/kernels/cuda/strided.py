@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from targets.kernels.cuda.adjacent import stored_element
 from targets.kernels.cuda.launch import static
+from targets.kernels.opaque import apart
 from targets.tvm_api import Buffer, Expr, tirx, tvm
 
 
@@ -32,7 +33,8 @@ class Strided:
     def of(cls, load: Callable[..., Expr], rank: int, dtype: str) -> Strided | None:
         """The tensor of `dtype` that `load(i, j, ...)` reads; None if that computes something, or follows no distances."""
         variables = [tirx.Var(f"i{axis}", "int64") for axis in range(rank)]
-        element = stored_element(load(*variables))
+        with apart():
+            element = stored_element(load(*variables))
         if element is None or str(element.ty.dtype) != dtype:
             return None
         found = [tvm.sym.Analyzer().simplify(part) for part in tvm.sym.detect_linear_equation(element.indices[0], variables)]
