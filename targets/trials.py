@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from targets.backend import backend_of
 from targets.cpu.engine import CpuEngine
 from targets.memory import aligned_empty
 from targets.runner import runner
 from targets.target import Target
 from targets.tensors import share
-from targets.tvm_api import IRModule, llvm_target, tvm
+from targets.tvm_api import IRModule, tvm
 from tgraph.ir.binding import bind_inputs
 from tgraph.ir.errors import TargetError
 from tgraph.ir.graph import Graph
@@ -84,7 +85,7 @@ def _copy(tensor: Any, fill: int | None = None) -> Any:
 def build_kernels(functions: Sequence[Any], target: Target) -> list[Any]:
     """TIR functions as callables; TVM's error for those that do not compile."""
     named = {f"variant_{i}": f.with_attr("global_symbol", f"variant_{i}") for i, f in enumerate(functions)}
-    library = tvm.compile(IRModule(named), target=llvm_target(target.mcpu, target.changes))
+    library = backend_of(target).build(IRModule(named), target)
     return [library[name] for name in named]
 
 

@@ -97,7 +97,7 @@ def test_an_interrupt_anywhere_in_a_compilation(places: Path, lost: list[Any]) -
 @pytest.mark.parametrize("where", ["before a kernel", "in a pass of TVM", "while the library is linked"])
 def test_an_interrupt_while_tvm_works(places: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Where Python is called by TVM, or TVM by Python, and what an exception passes is not Python's."""
-    from targets.cpu import backend
+    from targets.cpu import build
     from targets.tvm_api import tvm
 
     def send(*_: Any) -> None:
@@ -112,7 +112,7 @@ def test_an_interrupt_while_tvm_works(places: Path, monkeypatch: pytest.MonkeyPa
         def interrupted(module: Any, context: Any) -> Any:
             send()
             return module
-        monkeypatch.setattr(backend, "relax_passes", lambda passes=backend.relax_passes: [interrupted, *passes()])
+        monkeypatch.setattr(build, "relax_passes", lambda passes=build.relax_passes: [interrupted, *passes()])
     elif where == "while the library is linked":
         import targets.linker
         link = targets.linker._run
