@@ -15,8 +15,9 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.attention_panel import LANES, AttentionTile, Read
 from targets.kernels.cpu.attention_task import AttentionSpec, AttentionTask, Store
-from targets.kernels.cpu.lane_blocks import int64, number
+from targets.kernels.cpu.lane_blocks import int64
 from targets.kernels.cpu.workers import ceil_divide, share, worker_count
+from targets.kernels.opaque import bind
 from tgraph.ir.errors import CompileError
 
 __all__ = ["AttentionTile", "attention"]
@@ -71,7 +72,7 @@ def attention(
     padded = AttentionSpec(
         b=zero, h=zero, group=group, queries=T.bind(int64(query_length)), keys=T.bind(int64(key_length)),
         head_dim=head_dim, value_dim=value_dim, load_q=load_q, load_k=load_k, load_v=load_v, store=store,
-        scale=scale, causal=causal, offset=number(zero if offset is None else offset), mask=mask, bias=bias,
+        scale=scale, causal=causal, offset=bind(zero if offset is None else offset), mask=mask, bias=bias,
         empty_row=empty_row, key_padding=key_padding,
     )  # fmt: skip
     batches, all_heads = (T.bind(int64(e)) for e in (batch, heads))
@@ -87,7 +88,7 @@ def _of_batch(padded: AttentionSpec, b: Expr, sequence: Sequence | None) -> Atte
     """The attention of one batch, with the rows counted from its first one."""
     if sequence is None:
         return replace(padded, b=b)
-    first, rows = (number(e) for e in sequence(b))
+    first, rows = (bind(e) for e in sequence(b))
     q, k, v, store, mask = padded.load_q, padded.load_k, padded.load_v, padded.store, padded.mask
     return replace(
         padded, b=b, queries=rows, keys=rows,
@@ -149,7 +150,7 @@ class _Share:
         start = _Counter()
         with T.serial(batches) as b:
             spec = _of_batch(self.padded, b, sequence)
-            cost = number(_head_cost(spec))
+            cost = bind(_head_cost(spec))
             with T.serial(heads) as h:
                 with T.If(tirx.And(start.value + cost > self.low, start.value < self.high)), T.Then():
                     self._head(replace(spec, h=h), start.value)
@@ -164,8 +165,8 @@ class _Share:
             end.add(tirx.Cast("int64", at.value < self.high))
             at.add(_panel_cost(spec, panel))
         most = max(1, self.tile.query_block // LANES)
-        panels = number(end.value - first.value)
-        tasks = number(ceil_divide(panels, most))
+        panels = bind(end.value - first.value)
+        tasks = bind(ceil_divide(panels, most))
         with T.serial(tasks) as task:
             begin, count = share(panels, tasks, task)
-            AttentionTask(spec, self.tile, most, number(first.value + begin), count).emit()
+            AttentionTask(spec, self.tile, most, bind(first.value + begin), count).emit()

@@ -14,7 +14,8 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.attention_panel import LANES, MINUS_INFINITY, PEAK, STATE_ROWS, PanelBuffers, fill
-from targets.kernels.cpu.lane_blocks import floats, int64, number
+from targets.kernels.cpu.lane_blocks import floats, int64
+from targets.kernels.opaque import bind
 from targets.kernels.scalar import is_nan
 from targets.kernels.vector_math import exp_nonpositive, f32
 
@@ -33,7 +34,7 @@ class WithoutExcluded:
     def emit(self, panel: Expr, query: Expr) -> None:
         """The NaN of a panel, whose first query is `query`, are replaced by what the allowed keys give."""
         spec = self.spec
-        base = number(panel * spec.value_dim * LANES)
+        base = bind(panel * spec.value_dim * LANES)
         fill(self.spoilt, 0, 0.0)
         with T.serial(int64(spec.value_dim)) as d, T.vectorized(LANES) as v:
             found = is_nan(self.at.out[base + d * LANES + v])
@@ -49,13 +50,13 @@ class WithoutExcluded:
     def _sum(self, panel: Expr, query: Expr) -> None:
         """exact = sum of weights times values, allowed keys only, with the weights of the panel's largest scores."""
         spec = self.spec
-        base = number(panel * (STATE_ROWS * LANES) + PEAK * LANES)
+        base = bind(panel * (STATE_ROWS * LANES) + PEAK * LANES)
         with T.vectorized(LANES) as v:
             peak = self.at.state[base + v]
             T.buffer_store(self.shift, tirx.Select(peak == f32(MINUS_INFINITY), f32(0.0), peak), [v])
         with T.serial(int64(spec.value_dim)) as d:
             fill(self.exact, d * LANES, 0.0)
-        with T.serial(number(spec.reach(query + LANES))) as j:
+        with T.serial(bind(spec.reach(query + LANES))) as j:
             self._score(panel, query, j)
             with T.vectorized(LANES) as v:
                 T.buffer_store(self.score, exp_nonpositive(self.score[v] - self.shift[v]), [v])
@@ -68,7 +69,7 @@ class WithoutExcluded:
 
     def _score(self, panel: Expr, query: Expr, j: Expr) -> None:
         """The scores of key j with the panel's queries, and which of these may attend it."""
-        spec, queries = self.spec, number(panel * (self.spec.head_dim * LANES))
+        spec, queries = self.spec, bind(panel * (self.spec.head_dim * LANES))
         fill(self.score, 0, 0.0)
         with T.serial(int64(spec.head_dim)) as d:
             key = spec.load_k(spec.b, self.key_head, j, d)

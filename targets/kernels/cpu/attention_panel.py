@@ -14,7 +14,8 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from targets.kernels.cpu.lane_blocks import floats, int64, number
+from targets.kernels.cpu.lane_blocks import floats, int64
+from targets.kernels.opaque import bind
 from targets.kernels.vector_math import exp_nonpositive, f32
 
 Read = Callable[[Expr, Expr, Expr, Expr], Expr]
@@ -123,7 +124,7 @@ def _scores(
     at: PanelBuffers, rows: int, panel: Expr, count: Expr, head_dim: int, peak: Expr, adjust: Adjust | None
 ) -> None:
     """p[j, lane] = score, -inf where excluded; raises `peak` to the largest. NaN passes by the peak and stays in p."""
-    base = number(panel * (head_dim * LANES))
+    base = bind(panel * (head_dim * LANES))
     with T.serial((count + rows - 1) // rows) as block:
         acc = floats(rows * LANES)
         for r in range(rows):
@@ -136,7 +137,7 @@ def _scores(
         for r in range(rows):
             if adjust is not None:
                 # rows that fill up the last tile are copies of the last key, here too
-                adjust(acc, r, number(tirx.Min(block * rows + r, count - 1)))
+                adjust(acc, r, bind(tirx.Min(block * rows + r, count - 1)))
             with T.vectorized(LANES) as v:
                 T.buffer_store(at.p, acc[r * LANES + v], [(block * rows + r) * LANES + v])
             with T.vectorized(LANES) as v:
@@ -147,7 +148,7 @@ def _scores(
 def _outputs(at: PanelBuffers, panel: Expr, count: Expr, value_dim: int, decay: Expr, d: Expr, rows: int) -> None:
     """Rows d to d + rows - 1 of out = out * decay + V^T P^T; the block's sum is apart, so that no sum is one long chain."""
     acc = floats(rows * LANES)
-    base = number((panel * value_dim + d) * LANES)
+    base = bind((panel * value_dim + d) * LANES)
     for r in range(rows):
         fill(acc, r * LANES, 0.0)
     with T.serial(count) as j:

@@ -24,7 +24,8 @@ from targets.kernels.cpu.attention_panel import (
     attend,
     fill,
 )
-from targets.kernels.cpu.lane_blocks import SIDE, floats, int64, number, run, transpose
+from targets.kernels.cpu.lane_blocks import SIDE, floats, int64, run, transpose
+from targets.kernels.opaque import bind
 from targets.kernels.vector_math import f32
 
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
@@ -63,7 +64,7 @@ class AttentionSpec:
         if not self.causal:
             return self.keys
         last = tirx.Min(query_end, self.queries) + self.offset
-        return number(tirx.Max(int64(0), tirx.Min(self.keys, last)))
+        return bind(tirx.Max(int64(0), tirx.Min(self.keys, last)))
 
 
 class AttentionTask:
@@ -80,7 +81,7 @@ class AttentionTask:
             v=floats(rows * spec.value_dim),
             p=floats(rows * LANES),
         )
-        self.key_head = spec.h if spec.group == 1 else number(spec.h // spec.group)
+        self.key_head = spec.h if spec.group == 1 else bind(spec.h // spec.group)
         self.mask = floats(rows * LANES) if spec.mask is not None and not spec.key_padding else None
         self.bias = floats(rows * LANES) if spec.bias is not None else None
 
@@ -88,15 +89,15 @@ class AttentionTask:
         """The whole task."""
         with T.serial(self.panels) as panel:
             self._begin(panel)
-        end = number(self.spec.reach((self.first + self.panels) * LANES))
+        end = bind(self.spec.reach((self.first + self.panels) * LANES))
         size = self.tile.key_block
         with T.serial((end + size - 1) // size) as index:
-            start = number(index * size)
-            count = number(tirx.Min(int64(size), end - start))
+            start = bind(index * size)
+            count = bind(tirx.Min(int64(size), end - start))
             if self.spec.mask is not None and self.spec.key_padding:
                 first, last = self._attended(self.spec.mask, start, count)
                 with T.If(last > first), T.Then():
-                    self._block(number(start + first), number(last - first))
+                    self._block(bind(start + first), bind(last - first))
             else:
                 self._block(start, count)
         self._finish()
@@ -115,7 +116,7 @@ class AttentionTask:
             row = tirx.Min(self._query(panel) + lane, spec.queries - 1)
             return spec.load_q(spec.b, spec.h, row, d) * f32(spec.scale)
 
-        base = number(panel * (spec.head_dim * LANES))
+        base = bind(panel * (spec.head_dim * LANES))
         whole = spec.head_dim // SIDE * SIDE
         with T.serial(int64(whole // SIDE)) as d8, T.serial(int64(LANES // SIDE)) as i8:
             transpose(
@@ -146,13 +147,13 @@ class AttentionTask:
         spec, at, rows = self.spec, self.at, self.tile.keys
         with T.serial((count + rows - 1) // rows * rows) as j:
             # rows that fill up the last tile repeat the last key: their scores raise no maximum
-            key = number(start + tirx.Min(j, count - 1))
+            key = bind(start + tirx.Min(j, count - 1))
             self._copy_row(at.k, j, spec.head_dim, spec.load_k, key)
         with T.serial(count) as j:
             self._copy_row(at.v, j, spec.value_dim, spec.load_v, start + j)
         with T.serial(self.panels) as panel:
             if spec.causal:
-                reach = number(tirx.Min(count, spec.reach(self._query(panel) + LANES) - start))
+                reach = bind(tirx.Min(count, spec.reach(self._query(panel) + LANES) - start))
                 with T.If(reach > 0), T.Then():
                     self._panel(panel, start, reach)
             else:
@@ -226,7 +227,7 @@ class AttentionTask:
         without = WithoutExcluded(self.spec, self.at, self.key_head) if self.spec.excludes else None
         with T.serial(self.panels) as panel:
             if without is not None:
-                without.emit(panel, number(self._query(panel)))
+                without.emit(panel, bind(self._query(panel)))
             self._finish_panel(panel, rows, empty, mean)
 
     def _mean_of_values(self) -> Expr:
@@ -277,5 +278,5 @@ class AttentionTask:
             return tirx.Select(empty[lane] > f32(0.0), of_empty, rows[lane * spec.value_dim + d])
 
         with T.serial(tirx.Min(int64(LANES), spec.queries - self._query(panel))) as lane:
-            query = number(self._query(panel) + lane)
+            query = bind(self._query(panel) + lane)
             run(spec.value_dim, lambda d: spec.store(spec.b, spec.h, query, d, value(lane, d)))

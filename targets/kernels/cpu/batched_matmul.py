@@ -16,7 +16,8 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.lane_blocks import SIDE, transpose
 from targets.kernels.cpu.register_tile import RegisterTile, by_height, each_column, heights, rounded
-from targets.kernels.cpu.workers import ceil_divide, divide, i64, keep_whole, named, remainder
+from targets.kernels.cpu.workers import ceil_divide, divide, i64, remainder
+from targets.kernels.opaque import bind
 
 DEPTH = 256  # steps of k for which a panel is copied: 16 KB in f32 at 16 columns
 BLOCK_TILES = 16  # tiles of rows that share the copy
@@ -60,25 +61,23 @@ class _Product:
     def task(self, t: Expr) -> None:
         """One block of rows times one panel of columns."""
         high = BLOCK_TILES * self.rows
-        panels, blocks = named(ceil_divide(self.n, self.columns)), named(ceil_divide(self.m, high))
-        operands = self.batch(named(divide(t, panels * blocks)))
-        row = named(remainder(divide(t, panels), blocks) * high)
-        column = named(remainder(t, panels) * self.columns)
-        rows_here = named(tirx.min(self.m - row, i64(high)))
+        panels, blocks = bind(ceil_divide(self.n, self.columns)), bind(ceil_divide(self.m, high))
+        operands = self.batch(bind(divide(t, panels * blocks)))
+        row = bind(remainder(divide(t, panels), blocks) * high)
+        column = bind(remainder(t, panels) * self.columns)
+        rows_here = bind(tirx.min(self.m - row, i64(high)))
         panel = T.alloc_buffer((DEPTH * self.columns,), self.dtype)
         sums = T.alloc_buffer((high * self.columns,), self.dtype)
-        for buffer in (panel, sums):
-            keep_whole(buffer)
         # 8 rows are better done as 4 + 4 than as 6 + 2
-        height = named(rounded(ceil_divide(rows_here, ceil_divide(rows_here, self.rows)), self.heights))
-        slices = named(tirx.max(i64(1), ceil_divide(self.k, DEPTH)))
+        height = bind(rounded(ceil_divide(rows_here, ceil_divide(rows_here, self.rows)), self.heights))
+        slices = bind(tirx.max(i64(1), ceil_divide(self.k, DEPTH)))
         with T.serial(slices) as part:
-            start = named(part * DEPTH)
-            depth = named(tirx.min(self.k - start, i64(DEPTH)))
+            start = bind(part * DEPTH)
+            depth = bind(tirx.min(self.k - start, i64(DEPTH)))
             self._copy(operands, panel, start, depth, column)
             with T.serial(ceil_divide(rows_here, height)) as tile:
-                first = named(tile * height)
-                here = named(tirx.min(rows_here - first, height))
+                first = bind(tile * height)
+                here = bind(tirx.min(rows_here - first, height))
                 by_height(here, self.heights, lambda h: self._tile(h, operands, panel, sums, row + first, first, start, depth))
         with T.serial(rows_here) as i:
             self._finish(operands, sums, row, i, column)
@@ -91,7 +90,7 @@ class _Product:
 
         done = i64(0)
         if self.transposes:
-            done = named(divide(depth, SIDE) * SIDE)
+            done = bind(divide(depth, SIDE) * SIDE)
             with T.serial(divide(depth, SIDE)) as k8, T.serial(i64(self.columns // SIDE)) as j8:
                 transpose(
                     lambda r, lane: element(k8 * SIDE + lane, j8 * SIDE + r),

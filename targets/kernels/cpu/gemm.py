@@ -16,17 +16,8 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.kernels.cpu.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
 from targets.kernels.cpu.register_tile import by_height, each_column_of_panel, heights, rounded
-from targets.kernels.cpu.workers import (
-    ceil_divide,
-    divide,
-    i64,
-    keep_whole,
-    named,
-    remainder,
-    share,
-    worker_count,
-    worker_grid,
-)
+from targets.kernels.cpu.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.kernels.opaque import bind
 from targets.kernels.scalar import cast
 
 __all__ = ["GemmTile", "gemm"]
@@ -102,28 +93,26 @@ class _Product:
         1.2 to 1.9 times the bytes a second that one panel after the other got, and as much as a loop that only reads.
         """
         tile = self.tile
-        workers = named(tirx.min(worker_count(), self.n_panels))
+        workers = bind(tirx.min(worker_count(), self.n_panels))
         with T.parallel(workers) as worker:
             first, panels = share(i64(self.n_panels), workers, worker)
             packed = T.alloc_buffer((tile.rows * self.lines * self.line,), self.accumulate)
             sums = T.alloc_buffer((RUNS * FEW * tile.columns,), self.accumulate)
-            keep_whole(packed)
-            keep_whole(sums)
             self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate)
-            height = named(rounded(self.m, self.heights))
+            height = bind(rounded(self.m, self.heights))
             self._pack(i64(0), height, height, i64(0), i64(self.k))
-            length, longer = named(divide(panels, RUNS)), named(remainder(panels, RUNS))
+            length, longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
 
             def panel(run: Expr, p: Expr) -> Expr:
                 return first + run * length + tirx.min(run, longer) + p
 
             def side_by_side(rows: int) -> None:
-                with T.serial(named(ceil_divide(panels, RUNS))) as p:
-                    runs = named(tirx.Select(p < length, i64(RUNS), longer))
+                with T.serial(bind(ceil_divide(panels, RUNS))) as p:
+                    runs = bind(tirx.Select(p < length, i64(RUNS), longer))
                     with T.serial(i64(self.lines)) as line, T.serial(i64(2)) as half, T.serial(runs) as run:
                         self._turn(rows, line, half, panel(run, p), run * (FEW * tile.columns))
                     with T.serial(runs) as run:
-                        self._finish(i64(0), self.m, panel(run, p), named(run * (FEW * tile.columns)))
+                        self._finish(i64(0), self.m, panel(run, p), bind(run * (FEW * tile.columns)))
 
             by_height(self.m, [h for h in self.heights if h <= FEW], side_by_side)
 
@@ -131,15 +120,15 @@ class _Product:
         """Half a line of A times its part of a panel."""
         steps = self.line // 2
         first = half * steps
-        count = named(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
-        weights = named(panel * (self.k * self.tile.columns))
+        count = bind(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
+        weights = bind(panel * (self.k * self.tile.columns))
         self.loop.between_sums(
-            rows, named(sums), line + half > 0,
+            rows, bind(sums), line + half > 0,
             lambda tile: self.loop.steps(tile, first, weights + first * self.tile.columns, line, count))
 
     def _many_rows(self) -> None:
         tile = self.tile
-        m_tiles = named(ceil_divide(self.m, tile.rows))
+        m_tiles = bind(ceil_divide(self.m, tile.rows))
         row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
         with T.parallel(row_parts * column_parts) as worker:
             first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
@@ -147,15 +136,13 @@ class _Product:
             packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
             kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
             sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
-            keep_whole(packed)
-            keep_whole(sums)
             self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, apart=self.k > LONG)
-            blocks, chunks = named(ceil_divide(tiles, self.tiles_high)), named(ceil_divide(panels, self.chunk))
+            blocks, chunks = bind(ceil_divide(tiles, self.tiles_high)), bind(ceil_divide(panels, self.chunk))
             with T.serial(blocks) as block, T.serial(chunks) as chunk:
                 tile_offset, tiles_here = share(tiles, blocks, block)
                 panel_offset, panels_here = share(panels, chunks, chunk)
-                row = named((first_tile + tile_offset) * tile.rows)
-                rows = named(tirx.min(self.m - row, tiles_here * tile.rows))
+                row = bind((first_tile + tile_offset) * tile.rows)
+                rows = bind(tirx.min(self.m - row, tiles_here * tile.rows))
                 with T.serial(i64(self.k_blocks)) as k_block:
                     self._block(row, rows, first_panel + panel_offset, panels_here, k_block)
 
@@ -165,19 +152,19 @@ class _Product:
         k = k_block * self.k_block
         depth = i64(self.k_block)
         if self.k % self.k_block or self.k == 0:
-            depth = named(tirx.min(depth, self.k - k))
+            depth = bind(tirx.min(depth, self.k - k))
         # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
-        height = named(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
-        whole = named(divide(rows, height) * height)
-        self._pack(row, named(whole + rounded(rows - whole, self.heights)), height, k, depth)
-        tiles = named(ceil_divide(rows, height))
+        height = bind(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
+        whole = bind(divide(rows, height) * height)
+        self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height, k, depth)
+        tiles = bind(ceil_divide(rows, height))
         with T.serial(panels) as p, T.serial(tiles) as t:
-            here = named(tirx.min(rows - t * height, height))
+            here = bind(tirx.min(rows - t * height, height))
             sums = i64(0)
             if self.k_blocks > 1:
-                sums = named((p * self.tiles_high + t) * (tile.rows * tile.columns))
-            a = named(t * (tile.rows * self.k_block))
-            weights = named(((panel + p) * self.k + k) * tile.columns)
+                sums = bind((p * self.tiles_high + t) * (tile.rows * tile.columns))
+            a = bind(t * (tile.rows * self.k_block))
+            weights = bind(((panel + p) * self.k + k) * tile.columns)
             resume = k_block > 0 if self.k_blocks > 1 else None
             ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
             by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, self.ragged, ahead))
@@ -194,20 +181,20 @@ class _Product:
         if self.k_blocks > 1:
             following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
         lines = self.line * columns * SIZE[str(self.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
-        return Ahead(named(following + divide(t * depth * columns, tiles)), named(ceil_divide(i64(lines), tiles)))
+        return Ahead(bind(following + divide(t * depth * columns, tiles)), bind(ceil_divide(i64(lines), tiles)))
 
     def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
         """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""
         tile, packed = self.tile, self.loop.packed
         with T.serial(rows) as i:
-            source = named(tirx.min(row + i, self.m - 1))
-            target = named(divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line)
+            source = bind(tirx.min(row + i, self.m - 1))
+            target = bind(divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line)
 
             def copy(line: Expr, step: Expr) -> None:
                 value = cast(self.load(source, k + line * self.line + step), self.accumulate)
                 T.buffer_store(packed, value, [target + line * (tile.rows * self.line) + step])
 
-            lines = named(divide(depth, self.line))
+            lines = bind(divide(depth, self.line))
             with T.serial(lines) as line:
                 for part in range(0, self.line, tile.lanes):
                     with T.vectorized(tile.lanes) as lane:

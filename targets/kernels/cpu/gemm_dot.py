@@ -17,17 +17,8 @@ from tvm.script.ir_builder import tirx as T
 from targets.kernels.cpu.dots import Dot
 from targets.kernels.cpu.gemm_tile import CACHE_LINE
 from targets.kernels.cpu.register_tile import by_height, each_column_of_panel, heights, rounded
-from targets.kernels.cpu.workers import (
-    ceil_divide,
-    divide,
-    i64,
-    keep_whole,
-    named,
-    remainder,
-    share,
-    worker_count,
-    worker_grid,
-)
+from targets.kernels.cpu.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.kernels.opaque import bind
 from targets.kernels.vector_math import constant
 
 WORDS = 16  # 32-bit groups in a line of packed A
@@ -95,31 +86,30 @@ class _Product:
 
     def _emit(self) -> None:
         rows = self.tile.rows
-        m_tiles = named(ceil_divide(self.m, rows))
+        m_tiles = bind(ceil_divide(self.m, rows))
         row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
         with T.parallel(row_parts * column_parts) as worker:
             first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
             first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
             self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
             self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
-            keep_whole(self.packed)
-            blocks = named(ceil_divide(tiles, self.tiles_high))
+            blocks = bind(ceil_divide(tiles, self.tiles_high))
             with T.serial(blocks) as block:
                 offset, here = share(tiles, blocks, block)
-                row = named((first_tile + offset) * rows)
-                self._block(row, named(tirx.min(self.m - row, here * rows)), first_panel, panels)
+                row = bind((first_tile + offset) * rows)
+                self._block(row, bind(tirx.min(self.m - row, here * rows)), first_panel, panels)
 
     def _block(self, row: Expr, rows: Expr, first_panel: Expr, panels: Expr) -> None:
         """One block of A against a run of weight panels."""
         # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
-        height = named(rounded(ceil_divide(rows, ceil_divide(rows, self.tile.rows)), self.heights))
-        whole = named(divide(rows, height) * height)
-        self._pack(row, named(whole + rounded(rows - whole, self.heights)), height)
-        tiles = named(ceil_divide(rows, height))
+        height = bind(rounded(ceil_divide(rows, ceil_divide(rows, self.tile.rows)), self.heights))
+        whole = bind(divide(rows, height) * height)
+        self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height)
+        tiles = bind(ceil_divide(rows, height))
         with T.serial(panels) as p, T.serial(tiles) as t:
-            here = named(tirx.min(rows - t * height, height))
-            a = named(t * (self.tile.rows * self.lines * self.line))
-            weights = named((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
+            here = bind(tirx.min(rows - t * height, height))
+            a = bind(t * (self.tile.rows * self.lines * self.line))
+            weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
             by_height(here, self.heights, lambda h: self._tile(h, a, weights, tiles))
             self._finish(row + t * height, here, first_panel + p)
 
@@ -128,8 +118,8 @@ class _Product:
         the last row again."""
         tile_size = self.tile.rows * self.lines * self.line
         with T.serial(rows) as i:
-            source = named(tirx.min(row + i, self.m - 1))
-            target = named(divide(i, height) * tile_size + remainder(i, height) * self.line)
+            source = bind(tirx.min(row + i, self.m - 1))
+            target = bind(divide(i, height) * tile_size + remainder(i, height) * self.line)
 
             def copy(line: Expr, step: Expr, inside: Expr | None = None) -> None:
                 k = line * self.line + step
@@ -160,7 +150,7 @@ class _Product:
                 T.buffer_store(registers[v], zero, [_lanes(i * lanes, lanes)])
 
         def steps(line: Expr, count: Expr) -> None:
-            first = named(weights + line * (WORDS * self.tile.columns * dot.group))
+            first = bind(weights + line * (WORDS * self.tile.columns * dot.group))
             self._prefetch(first, tiles)
             with T.serial(count) as step:
                 for i in range(rows):

@@ -8,8 +8,6 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from targets.kernels.opaque import bind
-
 SIDE = 8  # of a transposed block: a 256-bit register of f32
 
 # Unpack low and high, shuffle pairs, exchange 128-bit halves: the lanes that each step picks from two registers.
@@ -21,11 +19,6 @@ _HALVES = ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
 def int64(value: int | Expr) -> Expr:
     """An extent or an index as an int64 expression."""
     return tirx.const(value, "int64") if isinstance(value, int) else value
-
-
-def number(value: Expr) -> Expr:
-    """An int64 computed once, under a name that TVM's simplifier does not look behind: nested quotients cost it many seconds."""
-    return bind(value)
 
 
 def floats(count: int) -> Expr:

@@ -10,8 +10,8 @@ from tvm.ir import Expr, TensorLoad
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import sums
-from targets.kernels.cpu.lane_blocks import int64, number
-from targets.kernels.opaque import apart
+from targets.kernels.cpu.lane_blocks import int64
+from targets.kernels.opaque import apart, bind
 from targets.kernels.scalar import cast
 from targets.kernels.vector_math import constant
 
@@ -135,7 +135,7 @@ class Sum(Accumulator):
         """The sum of `element(j)` over j < length, bound to a name; `first(j)` emits stores before each."""
         if not sums.in_blocks(int64(length // self.lanes), self.dtype):
             return super().reduce(length, element, first)
-        groups = int64(length // self.lanes) if isinstance(length, int) else number(length // self.lanes)
+        groups = int64(length // self.lanes) if isinstance(length, int) else bind(length // self.lanes)
         total = T.alloc_buffer((1,), sums.wide(self.dtype), scope="global")
 
         def vector(group: Expr) -> None:

@@ -15,8 +15,9 @@ from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
 from targets.kernels import vector_math
-from targets.kernels.cpu.lane_blocks import int64, number
+from targets.kernels.cpu.lane_blocks import int64
 from targets.kernels.cpu.row_loops import Accumulator, Combine, Element, Extent, Load, RereadRow, Sum, each, over_rows
+from targets.kernels.opaque import bind
 from targets.kernels.scalar import cast, is_nan, maximum, minimum
 from targets.kernels.square_range import inverse_root, measured_again
 from targets.kernels.vector_math import constant
@@ -196,7 +197,7 @@ def quantize(
     largest, smallest = constant(float(LARGEST), "float32"), constant(SMALLEST, "float32")
 
     def body(row: Expr) -> None:
-        factor = number(row)  # out of sight of TVM's CSE, which fails where `row` is used at several depths
+        factor = bind(row)  # out of sight of TVM's CSE, which fails where `row` is used at several depths
         peak, x = source.reduce(row, Accumulator(lanes, "float32", 0.0, _larger), tirx.abs)
         if store is not None:
             inverse = T.bind(tirx.Select(peak < smallest, constant(0.0, "float32"), largest / peak))

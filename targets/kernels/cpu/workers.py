@@ -16,16 +16,6 @@ def i64(value: int) -> Expr:
     return tirx.const(value, "int64")
 
 
-def named(value: Expr) -> Any:
-    """`value` (int64) under a name that TVM's simplifier does not look behind: it takes minutes for a few nested divisions."""
-    return bind(value)
-
-
-def keep_whole(buffer: Any) -> None:
-    """Keeps TVM's CompactBufferAllocation off a buffer: it would size the buffer by variables not yet defined."""
-    T.evaluate(tirx.isnullptr(buffer.data))
-
-
 def divide(a: Expr, b: Expr | int) -> Expr:
     """a / b for a >= 0, b > 0: without the case of negative numbers that `//` carries."""
     return tirx.truncdiv(a, i64(b) if isinstance(b, int) else b)
@@ -43,13 +33,13 @@ def ceil_divide(a: Expr, b: Expr | int) -> Expr:
 
 def share(total: Expr, parts: Expr, index: Expr) -> tuple[Any, Any]:
     """First element and length of part `index` of `total` elements cut into `parts` runs that differ by at most one."""
-    first = named(divide(total * index, parts))
-    return first, named(divide(total * (index + 1), parts) - first)
+    first = bind(divide(total * index, parts))
+    return first, bind(divide(total * (index + 1), parts) - first)
 
 
 def worker_count() -> Any:
     """How many workers TVM's pool gives a parallel loop, asked at run time."""
-    return named(tirx.Cast("int64", tirx.call_packed("runtime.NumThreads")))
+    return bind(tirx.Cast("int64", tirx.call_packed("runtime.NumThreads")))
 
 
 def worker_grid(workers: Expr, rows: Expr, columns: int) -> tuple[Any, Any]:
@@ -61,8 +51,8 @@ def worker_grid(workers: Expr, rows: Expr, columns: int) -> tuple[Any, Any]:
     for index, value in enumerate((1 << 60, 0, 1)):
         T.buffer_store(best, i64(value), [index])
     with T.serial(tirx.min(workers, rows)) as r:
-        parts = named(tirx.min(divide(workers, r + 1), i64(columns)))
-        tiles = named(ceil_divide(rows, r + 1) * ceil_divide(i64(columns), parts))
+        parts = bind(tirx.min(divide(workers, r + 1), i64(columns)))
+        tiles = bind(ceil_divide(rows, r + 1) * ceil_divide(i64(columns), parts))
         with T.If(tiles < best[0]), T.Then():
             for index, value in enumerate((tiles, r + 1, parts)):
                 T.buffer_store(best, value, [index])
