@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from targets.kernels.signature import function_symbols, lookups
 from targets.target import ALIGNMENT
 from tgraph.ir.analysis import is_prepared, liveness, prepared
@@ -182,18 +184,17 @@ class MemoryPlan:
         """The offset of each value in bytes, and the size of the arena."""
         lengths = [-(-max(evaluate(b, sizes), 1) // ALIGNMENT) * ALIGNMENT for b in self.bytes]
         offsets = [0] * len(lengths)
-        placed: list[int] = []
-        for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], self.intervals[i][0])):
+        order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], self.intervals[i][0]))
+        placed = np.empty((4, 0), np.int64)  # first use, last use, offset and end of what has a place, by offset
+        for i in order:
             start, stop = self.intervals[i]
-            at = 0
-            for j in sorted((j for j in placed if self.intervals[j][0] <= stop and start <= self.intervals[j][1]),
-                            key=lambda j: offsets[j]):
-                if offsets[j] - at >= lengths[i]:
-                    break
-                at = max(at, offsets[j] + lengths[j])
-            offsets[i] = at
-            placed.append(i)
-        return offsets, max((offsets[i] + lengths[i] for i in placed), default=0)
+            _, _, lows, highs = placed[:, (placed[0] <= stop) & (placed[1] >= start)]
+            reached = np.maximum.accumulate(np.concatenate(([0], highs)))  # before each of them, and after the last
+            free = np.flatnonzero(lows - reached[:-1] >= lengths[i])
+            offsets[i] = int(reached[free[0] if len(free) else -1])
+            row = [start, stop, offsets[i], offsets[i] + lengths[i]]
+            placed = np.insert(placed, np.searchsorted(placed[2], offsets[i], "right"), row, axis=1)
+        return offsets, int(placed[3].max(initial=0))
 
 
 def size_limits(graph: Graph) -> dict[str, DimLike]:
