@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from passes.manager import optimize
 from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
@@ -106,8 +107,18 @@ class Expectation:
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
+            if more and not strict and not self.wide:
+                runs += self._after_passes()
             self._members[key] = [self.faithful, *runs]
         return self._members[key]
+
+    def _after_passes(self) -> list[dict[str, np.ndarray]]:
+        """What passes may change (docs/precision.md): what overflows only in f32, and NaN behind masks, which may be lost."""
+        exact = Interpreter(self.graph).run(self.feeds)
+        optimized = Interpreter(optimize(self.graph), faithful=True).run(self.feeds)
+        with np.errstate(invalid="ignore"):
+            return [{n: np.where(np.isfinite(r.astype(np.float64)), r, other[n]) for n, r in self.faithful.items()}
+                    for other in (exact, optimized)]
 
     def difference(self, found: Mapping[str, np.ndarray], strict: bool) -> tuple[str | None, int, int]:
         """What is wrong in words, if anything; how many elements there are, and how many are ill-conditioned."""

@@ -19,7 +19,7 @@ from tgraph.ir.registry import OPS, Op, get_op
 
 get_op("add")
 BUILT_IN = sorted(name for name, op in OPS.items() if op.infer.__module__.startswith("tgraph.ops"))
-PROGRAMS = range(120)
+PROGRAMS = range(160)
 
 
 @pytest.fixture(scope="module")

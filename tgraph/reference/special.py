@@ -26,6 +26,7 @@ HUGE = 1e12  # and its cube is a number of f32 and bf16
 _HANDED_ON = frozenset({"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather",
                         "mul", "div", "neg"})
 _ADDS = frozenset({"add", "sub", "where", "maximum", "minimum"})
+_PRODUCTS = frozenset({"linear", "matmul", "einsum", "attention", "ragged_attention"})
 _SCORED = frozenset({"softmax", "log_softmax", "reduce_max", "attention"})
 
 
@@ -54,7 +55,7 @@ def special_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: i
     if masks:
         for first, label in enumerate(("with masks padded left, and without a key", "with masks padded right, and of one key")):
             yield made("masks", label, masks, lambda a, _, first=first: _kept(a.shape, 2 * first, generator))  # type: ignore[misc]
-    added = [(x, fills if scores else fills[1:]) for x in floats for some, scores in [_added(x)] if some]
+    added = [(x, fills if scores else fills[1:]) for x in floats for some, scores in [_added(x)] if some and not _multiplied(x)]
     for x, own in [(x, own) for x, own in added if own][:2]:
         for first in (0, 2):
             yield made("fills", f"with fills of masks in {x.name!r}", [x],
@@ -103,6 +104,20 @@ def _added(x: Input) -> tuple[bool, bool]:
             elif value.dtype.is_float and any(r.dtype.is_float for r in node.results):
                 other = True
     return added, scores and not other
+
+
+def _multiplied(x: Input) -> bool:
+    """Whether an input is handed on to a product of matrices: with fills there, scores would be as large as masks' fills."""
+    pending: list[Value] = [x]
+    seen: set[Value] = {x}
+    while pending:
+        for node, position in pending.pop().uses:
+            if node.op.name in _PRODUCTS and not (node.op.name == "attention" and position > 2):
+                return True
+            if node.op.name in _ADDS or node.op.name in _HANDED_ON:
+                pending += [r for r in node.results if r not in seen]
+                seen.update(node.results)
+    return False
 
 
 def _factor(node: Node, position: int) -> float | None:
