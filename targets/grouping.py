@@ -21,7 +21,7 @@ from tgraph.ir.values import Node, Result, Value
 
 LONGEST = 12  # nodes that an anchor takes along after itself
 LARGEST, MOST_WORK = 64, 400  # nodes of a kernel, and machine instructions an element: code for registers and for LLVM
-MANY = 8  # views of one value
+MANY = 8  # views of one value that may each make a kernel of a product its own
 CHEAP = 8  # instructions an element that cost no more than to write it and to read it back
 VIEWS = canonical.VIEWS | canonical.CREATED
 # what the families of products read on the fly: attention reads each element once, or once a block of queries
@@ -108,7 +108,7 @@ class Grouping:
             return False
         readable = (node.op.elementwise or node.op.name in READ) if names is None else (
             node.op.name in names or canonical.widens(node))
-        if names is READABLE["linear"] and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
+        if names is VIEWS and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
             return False
         if not readable or self.graph.is_output(value) or not group.nodes.issuperset(readers):
             return False

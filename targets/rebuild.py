@@ -17,29 +17,33 @@ from tgraph.ir.graph import Graph
 def find_refused(graph: Graph, target: Target, error: Exception, progress: Callable[[str], None]) -> dict[str, str]:
     """What those kernels of a kernel graph compute that cannot be built, each tried alone, and why.
 
-    Raises CompileError that names the node and its line if one of them has a single node, and `error` if it is not TVM's and no
-    kernel is to blame.
+    Only emitted, not built, where `error` is our own: then an emitter is to blame, or else something that no kernel can help,
+    such as a compiler that is not installed, and `error` is raised again. Raises CompileError that names the node and its line
+    if a kernel that cannot be built has a single node.
     """
+    build = not isinstance(error, TGraphError)
     refused: dict[str, str] = {}
     variants = variants_of(graph, unknown_sizes_of(graph, plan_stages(graph)[0]))
     for name, function in graph.functions.items():
         progress(f"kernel {name} alone")
-        why = next(filter(None, (_try(function, target, unknown) for unknown in variants[name])), None)
+        tries = (_try(function, target, unknown, build) for unknown in variants[name])
+        why = next(filter(None, tries), None)
         if why is None:
             continue
         if len(function.nodes) == 1:
             raise _blame(graph, function, target, why)
         refused[content(function)] = why
-    if not refused and isinstance(error, TGraphError):
+    if not refused and not build:
         raise error
     return refused
 
 
-def _try(function: Graph, target: Target, unknown: Unknown) -> str | None:
-    """Why a kernel cannot be built; None if it can."""
+def _try(function: Graph, target: Target, unknown: Unknown, build: bool) -> str | None:
+    """Why a kernel cannot be emitted, or built; None if it can."""
     try:
         kernel = emit_kernel(function, target, unknown)
-        backend_of(target).build(IRModule({str(kernel.attrs["global_symbol"]): kernel}), target)
+        if build:
+            backend_of(target).build(IRModule({str(kernel.attrs["global_symbol"]): kernel}), target)
     except Exception as error:  # TVM's own errors have many classes
         return first_line(error)
     return None

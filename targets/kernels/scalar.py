@@ -1,8 +1,8 @@
 """One table of scalar expressions, keyed by the name of the op: what every kernel's epilogue is made of.
 
-`SCALAR[op](*operands, **attributes)` builds ONE TIR expression from operand expressions (`scalar(op, ...)` is the same with a
-clear error for an unknown name). f32 transcendental functions are the polynomials of `vector_math`; f64 ones are TVM's
-intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
+`SCALAR[op](*operands, **attributes)` builds a TIR expression from operand expressions, after statements that name what it uses
+twice (`scalar(op, ...)` is the same with a clear error for an unknown name). f32 transcendental functions are the polynomials
+of `vector_math`; f64 ones are TVM's intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
 propagate NaN, as NumPy does.
 TVM's simplifier takes floats for totally ordered (after "not a > b" it drops a test "a <= b"; `x != x` is false), so NaN
 is told by its bits. `division` has quotients and remainders.
@@ -117,7 +117,7 @@ def _all_but_sign(bits: str) -> int:
 
 
 def _to_bfloat16(x: Expr) -> Expr:
-    """f32 -> bf16, to nearest even. TVM's own cast repeats its operand, and a repeated `let` does not vectorise."""
+    """f32 -> bf16, to nearest even. TVM's own cast repeats its operand."""
     return tirx.reinterpret("bfloat16", tirx.Cast("uint16", _bfloat16_bits(x) >> constant(16, "uint32")))
 
 

@@ -1,9 +1,9 @@
-"""f32 transcendental functions as polynomials, each ONE TIR expression, so that `T.vectorized` turns them into vector code.
+"""f32 transcendental functions as polynomials in TIR, such that `T.vectorized` turns them into vector code.
 
 TVM lowers `exp`, `erf` and the rest to scalar libm calls, which also keep LLVM from vectorising the loop around them.
 The functions here take and give a scalar f32 expression and use nothing but +, *, /, comparisons, `Select` and bit shifts.
-Subexpressions used twice are bound by `let`: it is an expression (a *statement* that binds a name inside
-`T.vectorized` is shared by all lanes), and without it nested calls would grow exponentially.
+What is used twice is named by `let`, a statement where the kernel is being built: without it nested calls would grow
+exponentially.
 
 Coefficients are minimax fits (Lawson's reweighted least squares) made for this file. The errors given are the
 largest found against f64 over the whole f32 range by `tests/targets/kernels/test_scalar.py`; they hold with and without
