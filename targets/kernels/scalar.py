@@ -2,8 +2,8 @@
 
 `SCALAR[op](*operands, **attributes)` builds a TIR expression from operand expressions, after statements that name what it uses
 twice (`scalar(op, ...)` is the same with a clear error for an unknown name). f32 transcendental functions are the polynomials
-of `vector_math`; f64 ones are TVM's intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating minimum, maximum and relu
-propagate NaN, as NumPy does.
+of `vector_math`; f64 ones are TVM's intrinsics (libm); f16 and bf16 are computed in f32 and rounded once at the end. Floating
+minimum, maximum and relu propagate NaN, as NumPy does.
 TVM's simplifier takes floats for totally ordered (after "not a > b" it drops a test "a <= b"; `x != x` is false), so NaN
 is told by its bits. `division` has quotients and remainders.
 """
