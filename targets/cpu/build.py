@@ -7,6 +7,7 @@ a loop follows a bound name, or where an axis of 1 makes two definitions equal.)
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from tvm import s_tir
@@ -18,6 +19,7 @@ from targets.target import Target
 from targets.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
 
 PIPELINE = "tgraph_cpu"
+_lock = threading.Lock()  # LLVM's options are the process's: the first build that ends sets them back
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
@@ -50,4 +52,5 @@ compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
     """Machine code of a lowered module, in memory."""
     where = llvm_target(target.mcpu, target.changes)
-    return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)
+    with _lock:
+        return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)
