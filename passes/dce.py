@@ -20,9 +20,8 @@ class Dce(Pass):
 
     def apply(self, graph: Graph) -> None:
         report = current_report()
-        outputs = {id(value) for _, value in graph.outputs}
         for node in reversed(graph.nodes):
-            if not any(result.uses or id(result) in outputs for result in node.results):
+            if not graph.is_needed(node):
                 graph.erase(node)
                 report.rewrote("drop what no output needs", [node])
         graph.prune()

@@ -240,7 +240,7 @@ def erase_dead(graph: Graph, nodes: Sequence[Node]) -> None:
     pending = list(left)
     while pending:
         node = pending.pop()
-        if node in left and not any(r.uses or graph.is_output(r) for r in node.results):
+        if node in left and not graph.is_needed(node):
             del left[node]
             graph.erase(node)
             pending += [v.node for v in node.inputs if isinstance(v, Result)]

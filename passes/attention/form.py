@@ -297,7 +297,7 @@ def sweep(graph: Graph, node: Node) -> None:
     pending = [node]
     while pending:
         node = pending.pop()
-        if node in graph and not any(r.uses or graph.is_output(r) for r in node.results):
+        if node in graph and not graph.is_needed(node):
             above = [v.node for v in node.inputs if isinstance(v, Result)]
             graph.erase(node)
             pending.extend(above)

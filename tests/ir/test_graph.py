@@ -337,3 +337,21 @@ def test_cost_and_views(diamond: Graph) -> None:
     assert set(diamond.to_networkx().edges) == {(relu, mul), (relu, exp), (mul, add), (exp, add)}
     with pytest.raises(GraphError, match="split has 2 results"):
         Builder(diamond).split(relu.result, sizes=(1, 3))[0].node.result
+
+
+def test_a_dim_that_a_node_decides_is_a_dependence() -> None:
+    graph = Graph()
+    b = Builder(graph)
+    mask = graph.input("mask", bool_[B, S])
+    rows, _ = b.unpack(mask)
+    numbers = b.range(stop=rows.shape[0], dtype=i64)
+    graph.set_outputs([("numbers", numbers), ("rows", rows)])  # in an order that asks for the size before there is one
+    assert [n.op.name for n in graph.nodes] == [n.op.name for n in graph.copy().nodes] == ["unpack", "range"]
+    graph.set_outputs([("numbers", numbers)])
+    assert graph.is_needed(rows.node)
+    verify(graph)
+    assert parse(str(graph)) == graph
+    graph.set_outputs([("mask", mask)])
+    assert not graph.is_needed(numbers.node)
+    graph.erase(numbers.node)
+    assert not graph.is_needed(rows.node)

@@ -12,7 +12,7 @@ import tgraph as tg
 from tgraph import nn
 from tgraph.reference import choose_sizes
 
-B = tg.dim("B")
+B, S = tg.dims("B S")
 N = tg.dim("N", min=1)
 
 
@@ -97,3 +97,15 @@ def test_a_graph_that_cannot_be_called_is_refused() -> None:
     for target in ("numpy", "cpu"):
         with pytest.raises(tg.CompileError, match="is N//2: from its length follows no single N"):
             tg.compile(tg.parse(text), target)
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+@pytest.mark.parametrize("level", ["O0", "O3"])
+def test_a_size_that_only_a_run_knows_and_nothing_else_of_its_node(target: str, level: str) -> None:
+    def model(mask: tg.Tensor) -> tg.Tensor:
+        rows, _ = tg.unpack(mask)
+        return tg.range(stop=rows.shape[0], dtype=tg.i32) * 2
+
+    executable = tg.compile(tg.trace(model, mask=tg.bool_[B, S]), target, level=level)
+    for mask in ([[True, False, True]], [[False]], [[True] * 4] * 2):
+        np.testing.assert_array_equal(executable(np.array(mask)), 2 * np.arange(np.sum(mask), dtype=np.int32))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .dims import Dim, DimLike, as_symbol, linear_in, symbols
-from .graph import Graph
 from .location import NOWHERE, Provenance
 from .types import TensorType
 from .values import Node
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ def undetermined(graph: Graph) -> Undetermined | None:
                                     f"{more}; give {names} on an axis of its own, or as the only unknown of a sum such as "
                                     f"2*{first}+1")
     for node in graph.nodes:
-        decided = _decided(node)
-        missing = _missing([*_attribute_sizes(node), *(d for r in node.results for d in r.shape)], known | decided)
+        decided = decided_by(node)
+        missing = _missing(sizes_of(node), known | decided)
         if missing:
             return Undetermined(f"the size of {' and '.join(missing)} in {node.op.name} is on no input, so no call can know it",
                                 node.provenance)
@@ -73,6 +76,11 @@ def _missing(sizes: Iterable[DimLike], known: Collection[str]) -> list[str]:
     return list(dict.fromkeys(s.name for d in sizes for s in symbols(d) if s.name not in known))
 
 
+def sizes_of(node: Node) -> list[Dim]:
+    """The sizes that a node mentions, in its attributes and its results."""
+    return [*_attribute_sizes(node), *(d for r in node.results for d in r.shape if isinstance(d, Dim))]
+
+
 def _attribute_sizes(node: Node) -> list[Dim]:
     found = []
     for value in node.attrs.values():
@@ -80,11 +88,13 @@ def _attribute_sizes(node: Node) -> list[Dim]:
     return found
 
 
-def _decided(node: Node) -> set[str]:
+def decided_by(node: Node) -> set[str]:
     """The dims that a node decides as it runs: those of its results that it has not from its operands or attributes."""
     function = node.attrs.get("function")
-    if isinstance(function, Graph):
-        return set().union(*map(_decided, function.nodes))
-    results = [d for r in node.results for d in r.shape if isinstance(d, Dim)]
-    given = {s.name for d in (*_attribute_sizes(node), *(d for v in node.inputs for d in v.shape)) for s in symbols(d)}
-    return {s.name for d in results if (s := as_symbol(d)) is not None} - given
+    if function is not None:
+        return set().union(*map(decided_by, function.nodes))
+    names = {s.name for r in node.results for d in r.shape if isinstance(d, Dim) and (s := as_symbol(d)) is not None}
+    if names:
+        given = (*_attribute_sizes(node), *(d for v in node.inputs for d in v.shape))
+        names -= {s.name for d in given for s in symbols(d)}
+    return names

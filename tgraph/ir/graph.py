@@ -2,17 +2,20 @@
 
 A `Value` is an `Input`, a `Parameter`, a `Constant` or a `Result` of a `Node`; it knows all its uses. Every change goes
 through the methods of `Graph` below, which keep the use-lists right. Ops have no side effects, so a graph has
-no order but that of its dataflow; `Graph.nodes` lists it in one canonical order.
+no order but that of its dataflow, to which the dims belong that a node decides as it runs (`unpack`); `Graph.nodes` lists it
+in one canonical order.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .determined import decided_by, sizes_of
 from .dims import Dim, DimLike, Symbol, as_symbol, compare, linear_in, solve, substitute, symbols
 from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError, OpError, RuleError
@@ -46,6 +49,7 @@ class Graph:
         self.symbols: dict[str, Symbol] = {}
         self.weights: Weights = Weights() if weights is None else weights
         self._nodes: dict[Node, None] = {}
+        self._deciders: dict[Node, set[str]] = {}  # nodes that decide dims as they run
         self._order: list[Node] | None = None
 
     # Leaves
@@ -117,16 +121,22 @@ class Graph:
                 rule = f"the rule of {op.name} cannot be applied: {error}"
                 raise OpError(op.name, [_type(o) for o in operands], rule, provenance) from error
         results = inferred if isinstance(inferred, tuple) else (inferred,)
-        for t in results:
-            self._register_symbols(t)
         self._add_constraints(constraints)
-        node = Node(op, operands, complete, results, provenance)
+        node = self._attach(Node(op, operands, complete, results, provenance))
+        return node.results if isinstance(inferred, tuple) else node.results[0]
+
+    def _attach(self, node: Node) -> Node:
+        """Take a new node in, whose operands are this graph's."""
+        for result in node.results:
+            self._register_symbols(result.type)
         self._nodes[node] = None
+        if decided := decided_by(node):
+            self._deciders[node] = decided
         for position, operand in enumerate(node.operands):
             if operand is not None:
                 operand.uses[node, position] = None
         self._order = None
-        return node.results if isinstance(inferred, tuple) else node.results[0]
+        return node
 
     def set_operand(self, node: Node, position: int, value: Value | None) -> None:
         """Make a node read another value at one operand position. Raises GraphError if it has no such position."""
@@ -166,6 +176,7 @@ class Graph:
             if operand is not None:
                 del operand.uses[node, position]
         del self._nodes[node]
+        self._deciders.pop(node, None)
         self._order = None
 
     def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
@@ -208,24 +219,38 @@ class Graph:
         open_nodes: set[Node] = set()
         roots = [v.node for _, v in self.outputs if isinstance(v, Result)]
         for root in (*roots, *self._nodes):
-            stack = [(root, iter(root.inputs))]
+            stack = [(root, self._above(root))]
             if root in done:
                 continue
             open_nodes.add(root)
             while stack:
-                node, operands = stack[-1]
-                for operand in operands:
-                    if isinstance(operand, Result) and operand.node not in done:
-                        if operand.node in open_nodes:
-                            raise GraphError(f"graph {self.name} has a cycle through {operand.node.op.name}")
-                        open_nodes.add(operand.node)
-                        stack.append((operand.node, iter(operand.node.inputs)))
+                node, nodes = stack[-1]
+                for above in nodes:
+                    if above not in done:
+                        if above in open_nodes:
+                            raise GraphError(f"graph {self.name} has a cycle through {above.op.name}")
+                        open_nodes.add(above)
+                        stack.append((above, self._above(above)))
                         break
                 else:
                     stack.pop()
                     open_nodes.discard(node)
                     done.add(node)
                     yield node
+
+    def _above(self, node: Node) -> Iterator[Node]:
+        """The nodes that a node needs: for its operands, and for the sizes that it mentions."""
+        above = (v.node for v in node.inputs if isinstance(v, Result))
+        if not self._deciders:
+            return above
+        asked = {s.name for d in sizes_of(node) for s in symbols(d)} - self._deciders.get(node, set())
+        return itertools.chain(above, (n for n, names in self._deciders.items() if names & asked))
+
+    def is_needed(self, node: Node) -> bool:
+        """Whether anything reads a result of the node, or is as large as the node alone can say."""
+        if any(result.uses or self.is_output(result) for result in node.results):
+            return True
+        return node in self._deciders and any(node in self._above(other) for other in self._nodes if other is not node)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -277,15 +302,7 @@ class Graph:
     def clone(self, node: Node, mapping: Mapping[Value, Value]) -> Node:
         """Add the twin of another graph's node, types and all, that reads what `mapping` says for each operand."""
         operands = [None if v is None else mapping[v] for v in node.operands]
-        twin = Node(node.op, operands, dict(node.attrs), [r.type for r in node.results], node.provenance)
-        for result in twin.results:
-            self._register_symbols(result.type)
-        self._nodes[twin] = None
-        for position, operand in enumerate(operands):
-            if operand is not None:
-                operand.uses[twin, position] = None
-        self._order = None
-        return twin
+        return self._attach(Node(node.op, operands, dict(node.attrs), [r.type for r in node.results], node.provenance))
 
     def inline(self, callee: Graph, arguments: Sequence[Value], provenance: Provenance | None = None) -> list[Value]:
         """Copy a subgraph's nodes into this graph, reading `arguments` for its inputs. Returns its outputs here."""

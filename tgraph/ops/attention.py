@@ -187,19 +187,31 @@ def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ign
 def decompose_cleanly(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
     """The decomposition for targets without a kernel for it: values of keys that are not allowed take no part, as in the op.
 
-    0 NaN is NaN in a product, so values that are no finite numbers are left out, but from rows that some such value of an
-    allowed key belongs to; equal scores find these.
+    0 NaN is NaN in a product, so infinities and NaN are left out of it. Their places, as zeros and ones, go through the same
+    weights, and through equal ones, which tell of a place whether an allowed key has it.
     """
     plain = attention.decompose
     assert plain is not None
     if mask is None and not attrs["causal"]:
         return plain(b, q, k, v, mask, bias, offset, **attrs)
-    zero = b.constant(0.0, q.dtype)
-    odd = b.logical_or(b.isnan(v), b.isinf(v))
-    q0, k0 = (b.expand(zero, shape=x.shape) for x in (q, k))
-    reached = b.greater(plain(b, q0, k0, b.cast(odd, dtype=v.dtype), mask, None, offset, **attrs), zero)
-    return b.where(reached, plain(b, q, k, v, mask, bias, offset, **attrs),
-                   plain(b, q, k, b.where(odd, zero, v), mask, bias, offset, **attrs))
+    zero, infinity, nan = (b.constant(c, v.dtype) for c in (0.0, np.inf, np.nan))
+    odd, positive = b.logical_or(b.isnan(v), b.isinf(v)), b.greater(v, zero)
+    rising, falling = b.logical_and(b.isinf(v), positive), b.logical_and(b.isinf(v), b.logical_not(positive))
+    up, down, undefined = (b.cast(place, dtype=v.dtype) for place in (rising, falling, b.isnan(v)))
+    values = (b.where(odd, zero, v), up, down)
+    equal = (b.expand(b.constant(0.0, x.dtype), shape=x.shape) for x in (q, k))
+    y, ups, downs = _thirds(b, plain(b, q, k, b.concat(*values, axis=3), mask, bias, offset, **attrs))
+    of_up, of_down, of_undefined = (
+        b.greater(share, zero)
+        for share in _thirds(b, plain(b, *equal, b.concat(up, down, undefined, axis=3), mask, None, offset, **attrs)))
+    y = b.where(of_up, b.add(y, b.mul(ups, infinity)), y)
+    y = b.where(of_down, b.sub(y, b.mul(downs, infinity)), y)
+    return b.where(of_undefined, nan, y)
+
+
+def _thirds(b, x):  # type: ignore[no-untyped-def]
+    size = x.shape[3] // 3
+    return [b.slice(x, starts=(i * size,), stops=((i + 1) * size,), axes=(3,)) for i in range(3)]
 
 
 def _repeat_heads(b, x, group):  # type: ignore[no-untyped-def]

@@ -1,0 +1,53 @@
+"""Values that are infinite or NaN: those of keys that a query may not attend take no part in its result, those of the others
+do, side by side in one row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tgraph as tg
+
+B, S = tg.dims("B S")
+ODD = (np.nan, np.inf, -np.inf)
+
+
+def feeds(seed: int, dtype: tg.DType, packed: bool) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    shape = (1, 9, 2, 4) if packed else (2, 2, 9, 4)
+    q, k, v = (generator.normal(size=shape) for _ in range(3))
+    v = np.where(generator.random(shape) < 0.2, generator.choice(ODD, shape), v)
+    return {name: (x[0] if packed else x).astype(dtype.numpy) for name, x in zip("qkv", (q, k, v))}
+
+
+def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
+    allowed = 1e-2 if found.dtype.itemsize < 4 else 1e-6
+    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=allowed, atol=allowed)
+
+
+@pytest.mark.parametrize("level", ["O0", "O3"])
+@pytest.mark.parametrize("dtype", [tg.f32, tg.f64, tg.bf16], ids=str)
+@pytest.mark.parametrize("empty_row", ["zero", "uniform", "nan"])
+def test_attention(dtype: tg.DType, level: str, empty_row: str) -> None:
+    def model(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
+        return tg.attention(q, k, v, mask, causal=True, empty_row=empty_row)
+
+    graph = tg.trace(model, **dict.fromkeys("qkv", dtype[B, 2, S, 4]), mask=tg.bool_[B, S])
+    for seed in range(4):
+        mask = np.random.default_rng(seed).random((2, 9)) < 0.7
+        given = {**feeds(seed, dtype, packed=False), "mask": mask}
+        assert_equal(tg.compile(graph, "cpu", level=level).run(given)["output"],
+                     tg.compile(graph, "numpy", level="O0").run(given)["output"])
+
+
+@pytest.mark.parametrize("level", ["O0", "O3"])
+@pytest.mark.parametrize("dtype", [tg.f32, tg.f64, tg.bf16], ids=str)
+def test_ragged_attention(dtype: tg.DType, level: str) -> None:
+    def model(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, offsets: tg.Tensor) -> tg.Tensor:
+        return tg.ragged_attention(q, k, v, offsets, causal=True)
+
+    graph = tg.trace(model, **dict.fromkeys("qkv", dtype[S, 2, 4]), offsets=tg.i64[B])
+    for seed in range(4):
+        given = {**feeds(seed, dtype, packed=True), "offsets": np.array([0, 2, 3, 9])}
+        assert_equal(tg.compile(graph, "cpu", level=level).run(given)["output"],
+                     tg.compile(graph, "numpy", level="O0").run(given)["output"])
