@@ -22,7 +22,7 @@ from targets.executable import Executable
 from targets.library import Library
 from targets.manifest import Fields
 from targets.memory import offsets
-from targets.stages import Stage, plan_stages
+from targets.stages import Stage
 from targets.target import Target, require_host
 from tgraph.formats.safetensors import tensor_parts, view_tensors
 from tgraph.ir.errors import FormatError, TargetError
@@ -117,13 +117,14 @@ def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
 
 def read_engine(archive: Archive, kernels: Graph, target: Target) -> LibraryEngine:
     """The library with what calls it. Raises FormatError if this tgraph calls it in another way than the one that wrote it."""
-    if signatures(plan_stages(kernels)[0]) != archive.manifest["signatures"]:
+    library = Library(image=archive["library.so"])
+    engine = library_engine(target, kernels, library)
+    if signatures(engine.stages) != archive.manifest["signatures"]:
         raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
                           f"another way than that of tgraph {tgraph.__version__}; compile it again")
-    library = Library(image=archive["library.so"])
     if target.kind == "cpu":  # that of a GPU may not be loaded on this machine
         library.load()
-    return library_engine(target, kernels, library)
+    return engine
 
 
 def _restore(archive: Archive, traced: Graph) -> None:
