@@ -147,7 +147,7 @@ def div(x: Any, y: Any) -> Any:
 
 @meaning
 def floor_div(x: Any, y: Any) -> Any:
-    return torch.floor(x / y) if x.is_floating_point() else whole(x, y, lambda a, b: torch.div(a, b, rounding_mode="floor"), 0)
+    return torch.floor_divide(x, y) if x.is_floating_point() else whole(x, y, lambda a, b: torch.div(a, b, rounding_mode="floor"), 0)
 
 
 @meaning
@@ -327,10 +327,12 @@ def attention(q: Any, k: Any, v: Any, mask: Any, bias: Any, offset: Any, *, scal
         shift = 0 if offset is None else int(offset)
         allowed = allowed & (torch.arange(keys) <= torch.arange(queries)[:, None] + shift)
     weights = torch.softmax(scores.masked_fill(~allowed, -math.inf), -1)
+    some = allowed.any(-1, keepdim=True)
     if empty_row != "nan":
         filler = 0.0 if empty_row == "zero" else 1 / max(keys, 1)
-        weights = torch.where(allowed.any(-1, keepdim=True), weights, number(weights, filler))
-    return weights @ v
+        weights = torch.where(some, weights, number(weights, filler))
+    counted = allowed if empty_row == "zero" else allowed | ~some  # what is not allowed takes no part, be it NaN
+    return torch.where(counted[..., None], weights[..., None] * v[:, :, None], 0.0).sum(-2)
 
 
 @meaning
