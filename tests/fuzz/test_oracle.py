@@ -109,3 +109,20 @@ def test_an_op_may_compute_in_a_wider_type() -> None:
     assert np.isinf(expected.faithful["output"]).all()
     assert verdict(expected, [[3e38, np.inf]]) is None
     assert verdict(expected, [[2e38, np.inf]]) is not None
+
+
+def test_the_order_of_a_sum_decides_what_overflows() -> None:
+    terms = [[1.5e308, 1.0], [1.5e308, np.inf], [-1.6e308, 2.0]]
+    expected = expectation(lambda x: tg.reduce_sum(x, axes=(0,)), terms, tg.f64)
+    assert verdict(expected, [1.4e308, np.inf]) is None
+    assert verdict(expected, [np.inf, np.inf]) is None
+    assert verdict(expected, [1.3e308, np.inf]) is not None
+    assert verdict(expected, [np.inf, np.nan]) is not None  # an infinity that is fed is none of order
+
+
+def test_weights_that_underflow_make_nan_of_infinite_values() -> None:
+    expected = expectation(lambda x: tg.attention(x[..., :1], x[..., :1] * 0.0 + x[..., 1:2], x[..., 2:]),
+                           np.array([[[[1.0, 0.0, 1.0], [1.0, -95.0, np.inf]]]]))
+    assert verdict(expected, [[[[np.inf], [np.inf]]]]) is None
+    assert verdict(expected, [[[[np.nan], [np.nan]]]]) is None
+    assert verdict(expected, [[[[1.0], [1.0]]]]) is not None

@@ -13,6 +13,7 @@ from ..ir.registry import op
 from ..ir.types import TensorType
 
 Positive = Annotated[int, AtLeast(1)]
+Size = Annotated[int, AtLeast(0)]
 
 
 @op
@@ -43,7 +44,7 @@ def _(weight, *, width, group):  # type: ignore[no-untyped-def]
 
 
 @op
-def unpack_panels(panels: TensorType, *, rows: Positive, depth: Positive | None = None) -> TensorType:
+def unpack_panels(panels: TensorType, *, rows: Size, depth: Size | None = None) -> TensorType:
     """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
     if panels.rank not in (3, 4):
         raise RuleError(f"panels must be [count, in, width] or [count, groups, width, group], got {panels}")

@@ -28,8 +28,8 @@ def reduced_shape(x: TensorType, axes: object, keepdims: bool) -> tuple[DimLike,
 
 
 def sum_dtype(x: np.ndarray) -> np.dtype[Any]:
-    """What sums are kept in: integers as they are, floats in f64. NumPy's sum down a column is one chain of additions."""
-    return np.dtype(np.float64) if x.dtype.kind == "f" else x.dtype
+    """What sums are kept in: integers as they are, floats in f64 at least. NumPy's sum down a column is one chain of additions."""
+    return np.promote_types(x.dtype, np.float64) if x.dtype.kind == "f" else x.dtype
 
 
 def _reduction(name: str, doc: str, numpy: Callable[..., Any], check: Callable[[TensorType], None]) -> Op:
