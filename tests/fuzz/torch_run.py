@@ -147,7 +147,9 @@ def div(x: Any, y: Any) -> Any:
 
 @meaning
 def floor_div(x: Any, y: Any) -> Any:
-    return torch.floor_divide(x, y) if x.is_floating_point() else whole(x, y, lambda a, b: torch.div(a, b, rounding_mode="floor"), 0)
+    if x.is_floating_point():
+        return torch.floor_divide(x, y)
+    return whole(x, y, lambda a, b: torch.div(a, b, rounding_mode="floor"), 0)
 
 
 @meaning
