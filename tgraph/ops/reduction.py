@@ -28,7 +28,7 @@ def reduced_shape(x: TensorType, axes: object, keepdims: bool) -> tuple[DimLike,
 
 
 def sum_dtype(x: np.ndarray) -> np.dtype[Any]:
-    """Type that sums are kept in: an integer's own, f64 at least for floats. NumPy's sum down a column is one chain of additions."""
+    """Type that sums are kept in: an integer's own, f64 at least for floats. NumPy's sum down a column is one chain."""
     return np.promote_types(x.dtype, np.float64) if x.dtype.kind == "f" else x.dtype
 
 
