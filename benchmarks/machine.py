@@ -33,7 +33,7 @@ class Machine:
     @classmethod
     def measure(cls, threads: int) -> Machine:
         """This one. The measuring is done in a process of its own, whose threads are gone afterwards."""
-        from targets.target import Target
+        from targets.base.target import Target
 
         target = Target.parse("cpu")
         environment = {**os.environ, "TVM_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -26,10 +26,10 @@ TRIES = 30  # of about 0.04 and 0.01 seconds
 def measure(threads: int) -> dict[str, float]:
     """The best of several tries: anything else that runs only takes away."""
     os.environ["TVM_NUM_THREADS"] = str(threads)
-    from targets.memory import aligned_empty
-    from targets.runner import runner
-    from targets.target import Target
-    from targets.tensors import share
+    from targets.base.memory import aligned_empty
+    from targets.base.target import Target
+    from targets.runtime.runner import runner
+    from targets.runtime.tensors import share
 
     target = Target.parse("cpu")
     lanes = target.vector_bits // 32
@@ -47,7 +47,7 @@ def measure(threads: int) -> dict[str, float]:
 
 def _compile(target: Any, threads: int, lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """`chains(sums, steps)` and `read(sums, memory, steps)`."""
-    from targets.tvm_api import Buffer, IRBuilder, IRModule, PrimFunc, T, int64, llvm_target, tirx, tvm
+    from targets.base.tvm_api import Buffer, IRBuilder, IRModule, PrimFunc, T, int64, llvm_target, tirx, tvm
 
     def kernel(name: str, count: int, arguments: tuple[Buffer, ...], step: Callable[..., None]) -> PrimFunc:
         """In each thread: `count` vectors of sums are loaded, `step(sums, i, lane, at)` is done again and again, stored."""

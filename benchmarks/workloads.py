@@ -72,7 +72,7 @@ def _attention(causal: bool, quick: tuple[str, ...] = ()) -> ModelWorkload:
 
 def _products(n: int, k: int, quick: tuple[str, ...] = (), reduced: bool = False) -> ModelWorkload:
     def graph() -> Graph:
-        from targets.target import Target
+        from targets.base.target import Target
 
         enough = min(2 * Target.parse("cpu").l3_bytes, BERT_WEIGHTS)
         return products_graph(n, k, max(2, math.ceil(enough / (4 * n * k))))

@@ -13,9 +13,9 @@ import numpy as np
 import targets
 import tgraph as tg
 from passes import Pass, register_pass
-from targets.kernels.anchor import epilogue, find_anchor
-from targets.kernels.cpu.families.pointwise import parallel_loop
-from targets.tvm_api import int64, tirx
+from targets.base.tvm_api import int64, tirx
+from targets.codegen.anchor import epilogue, find_anchor
+from targets.cpu.emitters.pointwise import parallel_loop
 from tgraph.ir.builder import Builder
 
 
@@ -61,7 +61,7 @@ def _(frame, target):
     rows, columns = x.type.size // x.shape[-1], x.shape[-1]
 
     def row(r):
-        with targets.tvm_api.T.serial(int64(0), frame.size(columns)) as j:
+        with targets.base.tvm_api.T.serial(int64(0), frame.size(columns)) as j:
             last = frame.size(columns) - int64(1)
             finish(((rows, r), (columns, j)), frame.access.load(x, ((rows, r), (columns, last - j))))
 

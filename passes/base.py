@@ -11,10 +11,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
+from passes.functions import rewrite_functions
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
-
-from .functions import rewrite_functions
 
 # exact: the same numbers. rounds: the same real numbers, rounded elsewhere. changes-meaning: says how in its doc.
 Effect = Literal["exact", "rounds", "changes-meaning"]

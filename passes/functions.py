@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from passes.debug.snapshot import snapshot
+from passes.outline import Functions, share
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
-
-from .outline import Functions, share
-from .snapshot import snapshot
 
 Rewrite = Callable[[Graph], None]
 

@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from passes.base import Pass
+from passes.debug.snapshot import Watch
+from passes.pipelines import parse_pipeline
+from passes.rewriting import Report, reporting
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
 from tgraph.ir.program import Program, only_graph
 from tgraph.ir.verify import verify
-
-from .base import Pass
-from .pipelines import parse_pipeline
-from .rewriting import Report, reporting
-from .snapshot import Watch
 
 
 @dataclass(frozen=True)

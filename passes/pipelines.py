@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
+from passes.base import Pass, find_pass
 from tgraph.ir.errors import PassError
 from tgraph.ir.levels import DEFAULT_LEVEL as DEFAULT_LEVEL
-
-from .base import Pass, find_pass
 
 # dce first, since a dead reader would keep a rule from matching; canonicalize again, since what simplify takes away may
 # have parted two factors

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from passes.base import Pass
+from passes.transforms.cse import Cse
+from passes.transforms.dce import Dce
+from passes.transforms.inline import Inline
+from passes.transforms.mixed_precision import HALVES, MixedPrecision
+from passes.transforms.quantize_products import QuantizeProducts
+from passes.transforms.store_weights import StoreWeights
 from tgraph.ir.errors import PassError
-
-from .base import Pass
-from .cse import Cse
-from .dce import Dce
-from .inline import Inline
-from .mixed_precision import HALVES, MixedPrecision
-from .quantize_products import QuantizeProducts
-from .store_weights import StoreWeights
 
 PRECISIONS = ("f32", *HALVES)
 WEIGHTS = ("f32", *HALVES, "i8")

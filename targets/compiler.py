@@ -10,13 +10,13 @@ from passes.base import Pass
 from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
 from passes.precision import precision_passes
-from targets.cache import Compiled, find_entry
-from targets.engine import NumpyEngine, library_engine
-from targets.executable import Executable
-from targets.library import Library
-from targets.prepare import evaluate_prepare
-from targets.stages import plan_stages, split_prepare
-from targets.target import Target
+from targets.base.target import Target
+from targets.lowering.stages import plan_stages, split_prepare
+from targets.runtime.cache import Compiled, find_entry
+from targets.runtime.engine import NumpyEngine, library_engine
+from targets.runtime.executable import Executable
+from targets.runtime.library import Library
+from targets.runtime.prepare import evaluate_prepare
 from tgraph.ir.determined import undetermined
 from tgraph.ir.errors import CompileError, first_line
 from tgraph.ir.graph import Graph
@@ -89,9 +89,9 @@ def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progr
 
 def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
     """By TVM, from scratch. A kernel that cannot be built is taken apart, and all is tried once more."""
-    from targets import lower
-    from targets.rebuild import find_refused
-    from targets.select_kernels import select_kernels
+    from targets.lowering import lower
+    from targets.lowering.rebuild import find_refused
+    from targets.lowering.select_kernels import select_kernels
 
     step("passes")
     optimized, records = run_pipeline(graph, passes)

@@ -77,7 +77,7 @@ def test_imports_go_down(module: str, path: Path) -> None:
 def test_an_upward_import_is_found() -> None:
     path = ROOT / "tgraph" / "ir" / "graph.py"
     assert upward("tgraph.ir.graph", path, "def f():\n    from ..nn import Linear\n") != []
-    assert upward("passes.dce", ROOT / "passes" / "dce.py", "import targets.compiler\n") != []
+    assert upward("passes.transforms.dce", ROOT / "passes" / "dce.py", "import targets.compiler\n") != []
     assert upward("tgraph.ops.call", ROOT / "tgraph" / "ops" / "call.py", "from ..trace import trace\n") != []
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from targets import canonical
-from targets.backend import Backend
+from targets.base.backend import Backend
+from targets.base.target import Target
+from targets.base.tvm_api import T, int64
 from targets.cpu.build import build
-from targets.kernels.cpu.families import FAMILIES, pointwise
-from targets.kernels.cpu.families.linear import panels_for
-from targets.kernels.cpu.families.quantized import integer_tile
-from targets.target import Target
-from targets.tvm_api import T, int64
+from targets.cpu.emitters import FAMILIES, pointwise
+from targets.cpu.emitters.linear import panels_for
+from targets.cpu.emitters.quantized import integer_tile
+from targets.lowering import canonical
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
 

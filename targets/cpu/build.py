@@ -13,10 +13,10 @@ from typing import Any
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
-from targets.kernels.lanes import serial_where_needed
-from targets.kernels.opaque import hide, in_memory, reveal
-from targets.target import Target
-from targets.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
+from targets.base.target import Target
+from targets.base.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
+from targets.codegen.lanes import serial_where_needed
+from targets.codegen.opaque import hide, in_memory, reveal
 
 PIPELINE = "tgraph_cpu"
 _lock = threading.Lock()  # LLVM's options are the process's: the first build that ends sets them back

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from targets.engine import BadIndex, Layout, LibraryEngine, Sizes
-from targets.interrupts import hold_interrupts
-from targets.library import Library
-from targets.memory import aligned_empty
-from targets.outputs import Outputs
-from targets.runner import runner
-from targets.stages import Stage
-from targets.target import Target, require_host
-from targets.tensors import as_tensor, share, shareable
+from targets.base.interrupts import hold_interrupts
+from targets.base.memory import aligned_empty
+from targets.base.target import Target, require_host
+from targets.lowering.stages import Stage
+from targets.runtime.engine import BadIndex, Layout, LibraryEngine, Sizes
+from targets.runtime.library import Library
+from targets.runtime.outputs import Outputs
+from targets.runtime.runner import runner
+from targets.runtime.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Input, Parameter, Value
@@ -62,7 +62,7 @@ class CpuEngine(LibraryEngine):
     def _start(self) -> None:
         if self._vm is None:
             require_host(self._target, f"graph {self.graph.name}")  # else the first call would end the process
-            from targets.tvm_api import relax, tvm
+            from targets.base.tvm_api import relax, tvm
 
             with hold_interrupts():
                 # naive: the functions allocate nothing, and the pooled allocator would keep what it once held

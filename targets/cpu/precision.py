@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from targets.kernels.cpu.dots import bf16_dot
-from targets.target import Target
+from targets.base.target import Target
+from targets.cpu.kernels.dots import bf16_dot
 
 # LLVM's names of CPUs with an instruction for bf16 that was seen to be no faster than f32 on one of them; their cores are alike
 NO_FASTER = ("sapphirerapids", "emeraldrapids")

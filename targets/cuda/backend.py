@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from targets import canonical
-from targets.backend import Backend
+from targets.base.backend import Backend
+from targets.base.target import Target
+from targets.codegen.attention import ATTENTION
+from targets.codegen.vector_math import by_cuda
 from targets.cuda.build import build
-from targets.kernels.attention import ATTENTION
-from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import FAMILIES, attention, pointwise
-from targets.kernels.vector_math import by_cuda
-from targets.target import Target
+from targets.cuda.emitters import FAMILIES, attention, pointwise
+from targets.cuda.kernels.device import each
+from targets.lowering import canonical
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 

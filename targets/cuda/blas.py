@@ -215,6 +215,6 @@ def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p |
 @functools.cache
 def register() -> None:
     """Let kernels find `linear`."""
-    from targets.tvm_api import tvm
+    from targets.base.tvm_api import tvm
 
     tvm.register_global_func(LINEAR, linear, override=True)

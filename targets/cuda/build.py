@@ -15,16 +15,16 @@ from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
 import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
+from targets.base.target import Target
+from targets.base.tvm_api import IRModule, PrimFunc, kernel_pass, relax, relax_passes, tirx, tvm
+from targets.codegen.frame import BINARIES
+from targets.codegen.lanes import serial_where_needed
+from targets.codegen.opaque import hide, reveal
 from targets.cuda.compilers import compile_source
 from targets.cuda.literals import exact_literals
 from targets.cuda.runtime import load_runtime
+from targets.cuda.triton.binary import modules
 from targets.cuda.tvm_api import allocations, replaced
-from targets.kernels.frame import BINARIES
-from targets.kernels.lanes import serial_where_needed
-from targets.kernels.opaque import hide, reveal
-from targets.kernels.triton.binary import modules
-from targets.target import Target
-from targets.tvm_api import IRModule, PrimFunc, kernel_pass, relax, relax_passes, tirx, tvm
 from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"

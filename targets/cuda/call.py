@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from targets.base.memory import offsets
 from targets.cuda.array import ALIGNED, DeviceArray, new
 from targets.cuda.device import ON_DEVICE, TO_DEVICE, TO_HOST, CudaDevice
-from targets.engine import BadIndex
-from targets.memory import offsets
-from targets.outputs import check_buffer
-from targets.stages import Stage
+from targets.lowering.stages import Stage
+from targets.runtime.engine import BadIndex
+from targets.runtime.outputs import check_buffer
 from tgraph.ir.dims import evaluate
 from tgraph.ir.values import Parameter, Value
 

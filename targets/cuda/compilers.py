@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from targets.base.target import default_threads
 from targets.cuda.libraries import INSTALL, NVRTC, find_library, find_tool, include_folder
 from targets.cuda.nvrtc import Nvrtc, Rejected
-from targets.target import default_threads
 from tgraph.ir.errors import CompileError, TargetError
 
 CHOICE = "TGRAPH_CUDA_COMPILER"  # environment variable: "nvrtc" or "nvcc", where both are there

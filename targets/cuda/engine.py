@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from targets.base.interrupts import hold_interrupts
+from targets.base.memory import offsets
+from targets.base.target import ALIGNMENT
 from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
-from targets.engine import REMEMBERED, Layout, LibraryEngine, Sizes
-from targets.interrupts import hold_interrupts
-from targets.library import Library
-from targets.memory import offsets
-from targets.outputs import check_apart, check_host_buffers
-from targets.stages import DECIDE, Stage
-from targets.target import ALIGNMENT
+from targets.lowering.stages import DECIDE, Stage
+from targets.runtime.engine import REMEMBERED, Layout, LibraryEngine, Sizes
+from targets.runtime.library import Library
+from targets.runtime.outputs import check_apart, check_host_buffers
 from tgraph.ir.dims import evaluate
 from tgraph.ir.errors import InputError, TargetError
 from tgraph.ir.graph import Graph
@@ -204,7 +204,7 @@ class CudaEngine(LibraryEngine):
         self._captured[key] = device.generation, executable
 
     def _start(self, device: CudaDevice) -> None:
-        from targets.tvm_api import relax, tvm
+        from targets.base.tvm_api import relax, tvm
 
         if self._vm is not None:
             return

@@ -11,8 +11,8 @@ import numpy as np
 from targets.cuda.build import dynamic_shared
 from targets.cuda.compilers import compile_source, ptx, sass
 from targets.cuda.resources import ResourceTable, read_resources
-from targets.library import Library
-from targets.lower import Lowered
+from targets.lowering.lower import Lowered
+from targets.runtime.library import Library
 from tgraph.ir.errors import TargetError
 
 LEVELS = ("cuda", "ptx", "sass")

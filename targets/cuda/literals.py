@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm_ffi.structural import structural_map
 
-from targets.tvm_api import tirx
+from targets.base.tvm_api import tirx
 
 
 def exact(literal: Any) -> Any:

@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from targets.base.linker import find_compiler
 from targets.cuda.libraries import CUDART, DRIVER, INSTALL, find_library
-from targets.linker import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
 NEEDED_DRIVER = 13000  # CUDA 13.0: what CUDART asks of a driver

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from targets.tvm_api import tvm
+from targets.base.tvm_api import tvm
 
 # TVM prints `reinterpret` as a read through the address of its operand, also where that is a literal, which has none.
 _LITERAL = re.compile(r"\(\*\((\w+) \*\)\(&\(((?:\(\w+\))?-?[0-9][\w.+]*(?:/\*[^*]*\*/)?)\)\)\)")

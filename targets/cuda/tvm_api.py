@@ -13,7 +13,7 @@ from tvm import base
 from tvm_ffi.libinfo import load_lib_ctypes
 from tvm_ffi.structural import structural_walk
 
-from targets.tvm_api import tirx, tvm
+from targets.base.tvm_api import tirx, tvm
 
 
 @contextlib.contextmanager

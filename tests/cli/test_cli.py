@@ -13,7 +13,7 @@ from click.testing import Result
 
 import tgraph as tg
 from passes import LEVELS, PASSES
-from targets.profile import Profile, ProfileRow
+from targets.runtime.profile import Profile, ProfileRow
 from tgraph.cli.profile import grouped, layer_of
 from tgraph.cli.run import complete_feeds
 

@@ -8,10 +8,10 @@ import ml_dtypes
 import numpy as np
 from emulator.launch import ARCH
 
+from targets.base.tvm_api import Buffer, Expr, IRBuilder, IRModule, PrimFunc, T, int64, tirx, tvm
+from targets.codegen.scalar import cast, hold, to_store
 from targets.cuda.build import PIPELINE
-from targets.kernels.cuda.attention import attention
-from targets.kernels.scalar import cast, hold, to_store
-from targets.tvm_api import Buffer, Expr, IRBuilder, IRModule, PrimFunc, T, int64, tirx, tvm
+from targets.cuda.kernels.attention import attention
 from tgraph.ops.attention import attend
 
 TYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tgraph as tg
-from targets.kernels.cuda.attention import AttentionTile
+from targets.cuda.kernels.attention import AttentionTile
 from tests.cuda.attention_kernels import Attention
 from tgraph.ir.errors import CompileError
 from tgraph.reference.tolerance import compare

@@ -44,7 +44,7 @@ def right(x: np.ndarray, y: np.ndarray, result: Any) -> bool:
 
 def on_device(array: np.ndarray) -> Any:
     """The array in the GPU's memory, as another library would have it."""
-    from targets.tvm_api import tvm
+    from targets.base.tvm_api import tvm
 
     return tvm.runtime.tensor(array, tvm.cuda(0))
 
@@ -200,7 +200,7 @@ def test_out_on_either_side(exe: tg.Executable) -> None:
 
 
 def test_strided_and_unaligned_device_arrays(exe: tg.Executable) -> None:
-    from targets.tvm_api import tvm
+    from targets.base.tvm_api import tvm
 
     x, y = data(4)
     raw = tvm.runtime.empty((200,), "float32", tvm.cuda(0))

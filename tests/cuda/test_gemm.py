@@ -12,19 +12,19 @@ import pytest
 from emulator.launch import ARCH
 
 import tgraph as tg
+from targets.base.target import Target
+from targets.base.tvm_api import Expr, IRBuilder, PrimFunc, T, int64, tirx, tvm
+from targets.codegen import frame
+from targets.codegen.scalar import cast, held
 from targets.cuda.build import PIPELINE
-from targets.kernels import frame
-from targets.kernels.cuda import gemm as choice
-from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import linear, matmul
-from targets.kernels.cuda.gemm import OTHER, TENSOR, THREAD
-from targets.kernels.cuda.gemm_mma import TensorProduct
-from targets.kernels.cuda.gemm_rows import RowProduct, RowTile
-from targets.kernels.cuda.gemm_simt import ThreadProduct
-from targets.kernels.cuda.product import Product
-from targets.kernels.scalar import cast, held
-from targets.target import Target
-from targets.tvm_api import Expr, IRBuilder, PrimFunc, T, int64, tirx, tvm
+from targets.cuda.emitters import linear, matmul
+from targets.cuda.kernels import gemm as choice
+from targets.cuda.kernels.device import each
+from targets.cuda.kernels.gemm import OTHER, TENSOR, THREAD
+from targets.cuda.kernels.gemm_mma import TensorProduct
+from targets.cuda.kernels.gemm_rows import RowProduct, RowTile
+from targets.cuda.kernels.gemm_simt import ThreadProduct
+from targets.cuda.kernels.product import Product
 from tgraph.ir.dims import evaluate
 
 RANDOM = np.random.default_rng(0)

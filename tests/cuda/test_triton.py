@@ -13,9 +13,9 @@ from emulator.build import Builder
 from emulator.compiler import host_source
 
 import tgraph as tg
-from targets.kernels.triton import attention as triton_attention
-from targets.kernels.triton import binary
-from targets.kernels.triton import linear as triton_linear
+from targets.cuda.triton import attention as triton_attention
+from targets.cuda.triton import binary
+from targets.cuda.triton import linear as triton_linear
 
 B, S, K = tg.dims("B S K")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.stages import plan_stages, unknown_sizes
+from targets.lowering.stages import plan_stages, unknown_sizes
 
 B, S = tg.dims("B S")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from emulator.launch import kernel
 
-from targets.kernels.cuda import device
-from targets.tvm_api import T, tirx, tvm
+from targets.base.tvm_api import T, tirx, tvm
+from targets.cuda.kernels import device
 
 X = np.arange(64, dtype=np.float32)
 

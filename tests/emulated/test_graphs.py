@@ -11,8 +11,8 @@ import pytest
 from emulator.build import Builder
 from emulator.launch import ARCH
 
+from targets.base.tvm_api import relax, tvm
 from targets.cuda import device
-from targets.tvm_api import relax, tvm
 
 
 def machine(*, graph: bool) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from emulator.launch import kernel
 
-from targets.kernels.cuda import device
-from targets.tvm_api import T, tirx
+from targets.base.tvm_api import T, tirx
+from targets.cuda.kernels import device
 
 HALVES = {"float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from emulator.launch import kernel
 
-from targets.kernels.cuda import device
-from targets.tvm_api import T, tirx, tvm
+from targets.base.tvm_api import T, tirx, tvm
+from targets.cuda.kernels import device
 
 RANDOM = np.random.default_rng(0)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from targets.base.tvm_api import Expr, IRBuilder, T, tirx, tvm
 from targets.cuda.build import PIPELINE
-from targets.kernels.cuda import device
-from targets.tvm_api import Expr, IRBuilder, T, tirx, tvm
+from targets.cuda.kernels import device
 
 ARCH = {"kind": "cuda", "arch": "sm_90", "max_shared_memory_per_block": 49152, "max_threads_per_block": 1024, "host": "llvm"}
 

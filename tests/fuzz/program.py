@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection
 from typing import Any
 
-from passes.dce import Dce
+from passes.transforms.dce import Dce
 from tests.fuzz.idioms import IDIOMS
 from tests.fuzz.maker import Maker
 from tests.fuzz.strategies import strategy

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import tgraph as tg
-from passes.reduction import Reduction
+from passes.debug.reduction import Reduction
 from tests.fuzz.trial import Finding
 from tests.fuzz.worker import Job, Pool, steps_of
 from tgraph.ir.errors import PassError, TGraphError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from passes.reduction import reduce_graph
+from passes.debug.reduction import reduce_graph
 from tgraph.formats.registry import single_graph
 from tgraph.formats.svg import to_svg
 from tgraph.ir.dtypes import f32

@@ -17,8 +17,8 @@ from pathlib import Path
 import tgraph as tg
 from passes import run_pipeline
 from passes.base import Effect
+from passes.debug.validation import Validator
 from passes.pipelines import parse_pipeline
-from passes.validation import Validator
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "passes"
 _SPLIT = re.compile(r"^# =>\n?", re.MULTILINE)

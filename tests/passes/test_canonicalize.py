@@ -13,7 +13,7 @@ from passes import optimize, parse_pipeline
 from passes.algebra.scalars import as_written, float_result, representable
 from passes.algebra.views import spelled
 from passes.rewriting import Report, reporting
-from passes.simplify import exactly
+from passes.transforms.simplify import exactly
 from tgraph.ir.dtypes import DTYPES, DType
 from tgraph.reference import run
 

@@ -12,7 +12,7 @@ import pytest
 
 import tgraph as tg
 from passes import PASSES
-from passes.validation import counterparts
+from passes.debug.validation import counterparts
 from tgraph.ir import analysis
 from tgraph.ir.difference import difference
 

@@ -60,7 +60,7 @@ def test_work_per_node_does_not_grow(what: str) -> None:
     def calls(layers: int) -> float:
         graph = stack(layers)
         if what == "kernels":
-            from targets.select_kernels import select_kernels
+            from targets.lowering.select_kernels import select_kernels
 
             target = tg.targets.Target.parse("cpu:x86-64-v3")
             run = lambda: select_kernels(graph, target)

@@ -3,7 +3,7 @@
     pytest tests/passes/test_random.py                    300 graphs in all, the same ones each time
     pytest tests/passes/test_random.py --graphs 5000      as many as one likes, others each time
 
-A graph that fails is shrunk by passes/reduction.py; the report has the pass, what is wrong, and a small text.
+A graph that fails is shrunk by passes/debug/reduction.py; the report has the pass, what is wrong, and a small text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from random_graphs import graphs
 
 import tgraph as tg
 from passes import LEVELS, PASSES, Pass, parse_pipeline
+from passes.debug.reduction import reduce_graph
+from passes.debug.snapshot import snapshot
+from passes.debug.validation import Validator
 from passes.manager import apply_pass
 from passes.patterns import rule
-from passes.reduction import reduce_graph
 from passes.rewriting import RewritePass
-from passes.snapshot import snapshot
-from passes.validation import Validator
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from random_graphs import graphs
 
 import tgraph as tg
-from passes.reduction import Reduction, reduce_graph
+from passes.debug.reduction import Reduction, reduce_graph
 from tgraph.models.bert import Bert, BertConfig
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import tgraph as tg
 from passes import run_pipeline
-from passes.fuse_attention import FuseAttention
 from passes.rewriting import Report, reporting
+from passes.transforms.fuse_attention import FuseAttention
 from tgraph.ir.builder import Builder
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.reference import generate_inputs, run

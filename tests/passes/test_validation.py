@@ -10,9 +10,9 @@ import pytest
 
 import tgraph as tg
 from passes import Pass, PassManager, ValidateEach, bisect, optimize, run_pipeline
+from passes.debug.validation import Validator, counterparts
 from passes.patterns import rule
 from passes.rewriting import RewritePass, current_report
-from passes.validation import Validator, counterparts
 from tgraph import nn
 from tgraph.ir.builder import Builder
 from tgraph.models.bert import Bert, BertConfig

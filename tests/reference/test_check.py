@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.kernels.scalar import SCALAR
+from targets.codegen.scalar import SCALAR
 from tgraph import nn
 from tgraph.reference import choose_sizes, compare, generate_inputs
 

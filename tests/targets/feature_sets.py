@@ -9,8 +9,8 @@ import platform
 
 import pytest
 
-from targets.instruction_sets import known_features
-from targets.target import Target
+from targets.base.target import Target
+from targets.cpu.instruction_sets import known_features
 
 X86 = {  # instruction sets, and a target that has those and no later ones
     "SSE4": "cpu:x86-64-v2",
@@ -50,7 +50,8 @@ def foreign_cpu() -> str:
 
 def lack(names: str) -> None:
     """Make this machine's CPU one without some instruction sets, for the tests of this process."""
-    from targets import instruction_sets, target
+    from targets.base import target
+    from targets.cpu import instruction_sets
 
     real = instruction_sets.host_changes
     instruction_sets.host_changes = lambda: (*real(), *(f"-{name}" for name in names.split(",")))  # type: ignore[assignment]

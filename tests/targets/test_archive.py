@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tgraph as tg
-from targets import archive
-from targets.archive import Archive, write_archive
-from targets.manifest import Fields, read_manifest
+from targets.runtime import archive
+from targets.runtime.archive import Archive, write_archive
+from targets.runtime.manifest import Fields, read_manifest
 
 PIECE = 256
 FIELDS: Fields = {"note": int}

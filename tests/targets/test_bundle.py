@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import archive, bundle, cache
-from targets.archive import Archive, write_archive
-from targets.bundle import FIELDS
-from targets.library import Library
+from targets.runtime import archive, bundle, cache
+from targets.runtime.archive import Archive, write_archive
+from targets.runtime.bundle import FIELDS
+from targets.runtime.library import Library
 from tgraph import nn
 
 B, S = tg.dims("B S")

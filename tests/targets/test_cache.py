@@ -16,9 +16,9 @@ import pytest
 
 import tgraph as tg
 from passes.base import Pass
-from targets import cache, foreign
-from targets.schedules import Schedules
-from targets.target import Target
+from targets.base.schedules import Schedules
+from targets.base.target import Target
+from targets.runtime import cache, foreign
 from tgraph import nn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +154,7 @@ def test_code_that_is_not_ours_is_not_cached(folder: Path, monkeypatch: pytest.M
             pass
 
     assert why(traced(), passes=[Nothing()]) == "off: pass nothing is not tgraph's own"
-    from targets.kernels.scalar import SCALAR
+    from targets.codegen.scalar import SCALAR
     with monkeypatch.context() as patch:
         patch.setitem(SCALAR, "erf", lambda x: x)
         assert why(traced()) == "off: op erf has a part that is not tgraph's own"

@@ -11,11 +11,11 @@ import pytest
 from tvm_ffi import structural_walk
 
 import tgraph as tg
-from targets.grouping import LARGEST, MOST_WORK
-from targets.lower import emit_kernel
-from targets.select_kernels import select_kernels
-from targets.target import Target
-from targets.tvm_api import tirx
+from targets.base.target import Target
+from targets.base.tvm_api import tirx
+from targets.lowering.grouping import LARGEST, MOST_WORK
+from targets.lowering.lower import emit_kernel
+from targets.lowering.select_kernels import select_kernels
 from tests.ops.samples import SAMPLES
 from tgraph.ir.registry import OPS
 

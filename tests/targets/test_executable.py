@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.archive import Archive
-from targets.bundle import FIELDS
-from targets.runner import runner, thread_limit
+from targets.runtime.archive import Archive
+from targets.runtime.bundle import FIELDS
+from targets.runtime.runner import runner, thread_limit
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
 
@@ -82,14 +82,14 @@ def test_the_same_bits_at_any_thread_count(exe: tg.Executable) -> None:
 
 def workers() -> int:
     """The threads that share the work of a call, by TVM's own count."""
-    from targets.tvm_api import tvm
+    from targets.base.tvm_api import tvm
 
     return int(runner()(lambda: tvm.get_global_func("runtime.NumThreads")()))
 
 
 def test_all_cores_work_by_default() -> None:
-    code = ("import tgraph as tg, numpy as np\nfrom targets.runner import runner\n"
-            "tg.compile(tg.trace(tg.relu, x=tg.f32[tg.dim('B')]))(np.ones(3, 'f'))\nfrom targets.tvm_api import tvm\n"
+    code = ("import tgraph as tg, numpy as np\nfrom targets.runtime.runner import runner\n"
+            "tg.compile(tg.trace(tg.relu, x=tg.f32[tg.dim('B')]))(np.ones(3, 'f'))\nfrom targets.base.tvm_api import tvm\n"
             "print(runner()(lambda: tvm.get_global_func('runtime.NumThreads')()))")
     environment = {k: v for k, v in os.environ.items() if k != "TVM_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)

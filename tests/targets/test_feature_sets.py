@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.target import Target
+from targets.base.target import Target
 from tests.targets.feature_sets import FEATURE_SETS, each_feature_set, registers, run_only_here, widest
 
 B, S = tg.dims("B S")

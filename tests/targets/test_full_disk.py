@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import cache, linker
+from targets.base import linker
+from targets.runtime import cache
 from tgraph import nn
 from tgraph.formats.disk import writing
 from tgraph.formats.registry import replacing
@@ -200,13 +201,13 @@ def test_the_oldest_entries_make_room(folder: Path, monkeypatch: pytest.MonkeyPa
 def test_no_room_to_load_an_entry_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = tg.compile(traced(8))
     [entry] = folder.iterdir()
-    import targets.library
+    import targets.runtime.library
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(targets.library.tempfile, "mkstemp", full)
+        patch.setattr(targets.runtime.library.tempfile, "mkstemp", full)
         patch.setattr(cache, "_make_room", lambda *_: False)
         with pytest.warns(UserWarning, match="not kept for the next time.*cannot be written"):
             second = tg.compile(traced(8))

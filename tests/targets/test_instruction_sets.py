@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import instruction_sets
-from targets.instruction_sets import arm_features, changes_from, features_of, known_features
-from targets.schedules import schedule_file
-from targets.target import Target
-from targets.tvm_api import host_features
+from targets.base.schedules import schedule_file
+from targets.base.target import Target
+from targets.base.tvm_api import host_features
+from targets.cpu import instruction_sets
+from targets.cpu.instruction_sets import arm_features, changes_from, features_of, known_features
 from tests.targets.feature_sets import FEATURE_SETS, foreign_cpu, registers
 
 B = tg.dim("B")

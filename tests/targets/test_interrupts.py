@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.interrupts import hold_interrupts
-from targets.runner import Runner
+from targets.base.interrupts import hold_interrupts
+from targets.runtime.runner import Runner
 from tgraph import nn
 
 B = tg.dim("B")
@@ -105,8 +105,8 @@ def test_an_interrupt_anywhere_in_a_compilation(places: Path, lost: list[Any]) -
 @pytest.mark.parametrize("where", ["before a kernel", "in a pass of TVM", "while the library is linked"])
 def test_an_interrupt_while_tvm_works(places: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Where Python is called by TVM, or TVM by Python, and what an exception passes is not Python's."""
+    from targets.base.tvm_api import tvm
     from targets.cpu import build
-    from targets.tvm_api import tvm
 
     def send(*_: Any) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -122,9 +122,9 @@ def test_an_interrupt_while_tvm_works(places: Path, monkeypatch: pytest.MonkeyPa
             return module
         monkeypatch.setattr(build, "relax_passes", lambda passes=build.relax_passes: [interrupted, *passes()])
     elif where == "while the library is linked":
-        import targets.linker
-        link = targets.linker._run
-        monkeypatch.setattr(targets.linker, "_run", lambda *given: (send(), link(*given))[1])
+        import targets.base.linker
+        link = targets.base.linker._run
+        monkeypatch.setattr(targets.base.linker, "_run", lambda *given: (send(), link(*given))[1])
     with pytest.raises(KeyboardInterrupt):
         tg.compile(traced(), progress=progress)
     monkeypatch.undo()
@@ -134,7 +134,7 @@ def test_an_interrupt_while_tvm_works(places: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interrupt_that_tvm_passes_on() -> None:
-    from targets.tvm_api import tvm_ffi
+    from targets.base.tvm_api import tvm_ffi
 
     def interrupted() -> None:
         raise KeyboardInterrupt

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import tgraph as tg
-from targets.kernels.frame import NOTES
-from targets.lower import emit_kernel
-from targets.select_kernels import select_kernels
-from targets.target import Target
+from targets.base.target import Target
+from targets.codegen.frame import NOTES
+from targets.lowering.lower import emit_kernel
+from targets.lowering.select_kernels import select_kernels
 
 B = tg.dim("B")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.outputs import Outputs
-from targets.tensors import shareable
+from targets.runtime.outputs import Outputs
+from targets.runtime.tensors import shareable
 from tgraph import nn
 
 B = tg.dim("B")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.kernels.cpu.dots import integer_dot
-from targets.select_kernels import select_kernels
-from targets.target import Target
+from targets.base.target import Target
+from targets.cpu.kernels.dots import integer_dot
+from targets.lowering.select_kernels import select_kernels
 from tests.targets.feature_sets import each_feature_set, run_only_here
 from tgraph.cli.demo import SENTENCES
 from tgraph.models.bert import Bert, BertConfig

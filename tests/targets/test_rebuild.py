@@ -9,11 +9,11 @@ import pytest
 
 import targets
 import tgraph as tg
-from targets.kernels.cpu.families import FAMILIES, pointwise
-from targets.kernels.frame import Frame
-from targets.kernels.scalar import SCALAR
-from targets.target import Target
-from targets.tvm_api import tirx
+from targets.base.target import Target
+from targets.base.tvm_api import tirx
+from targets.codegen.frame import Frame
+from targets.codegen.scalar import SCALAR
+from targets.cpu.emitters import FAMILIES, pointwise
 from tgraph.ir.registry import OPS
 from tgraph.ir.types import TensorType
 

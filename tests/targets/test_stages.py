@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tgraph as tg
-from targets.select_kernels import select_kernels
-from targets.stages import MemoryPlan, plan_stages, split_prepare
-from targets.target import ALIGNMENT, Target
+from targets.base.target import ALIGNMENT, Target
+from targets.lowering.select_kernels import select_kernels
+from targets.lowering.stages import MemoryPlan, plan_stages, split_prepare
 
 SPANS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(0, 600)), max_size=30)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets import trials, tuning
-from targets.schedules import kernel_key, load_schedules, save_schedules, schedule_file
-from targets.target import Target
-from targets.tensors import as_tensor
+from targets.base.schedules import kernel_key, load_schedules, save_schedules, schedule_file
+from targets.base.target import Target
+from targets.cpu import trials, tuning
+from targets.runtime.tensors import as_tensor
 from tests.targets.feature_sets import foreign_cpu
 from tgraph import nn
 

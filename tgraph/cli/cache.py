@@ -19,7 +19,7 @@ def command(action: str) -> None:
     """
     import time
 
-    from targets.cache import FOLDER, LIMIT, cache_folder, entries, facts_of
+    from targets.runtime.cache import FOLDER, LIMIT, cache_folder, entries, facts_of
     from tgraph.cli.console import console, show_bytes, table
     from tgraph.ir.errors import FormatError
 

@@ -72,8 +72,8 @@ def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str
     graph = tg.optimize(graph, pipeline)
     if level == "optimized":
         return graph
-    from targets.select_kernels import select_kernels
-    from targets.stages import split_prepare
+    from targets.lowering.select_kernels import select_kernels
+    from targets.lowering.stages import split_prepare
 
     prepare, kernels = split_prepare(graph if where.kind == "numpy" else select_kernels(graph, where))
     return prepare if level == "prepare" else kernels

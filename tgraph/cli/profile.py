@@ -22,7 +22,7 @@ from tgraph.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from targets.profile import Profile, ProfileRow
+    from targets.runtime.profile import Profile, ProfileRow
 
 GROUPS = ("kernel", "layer", "scope", "call")
 

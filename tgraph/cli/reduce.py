@@ -37,7 +37,7 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
     Examples:
       $ tgraph reduce bert-tiny --no-weights --test "grep -q gelu" -o small.tg
     """
-    from passes.reduction import Reduction
+    from passes.debug.reduction import Reduction
     from tgraph.cli.console import console, print_graph
     from tgraph.cli.dump import accepted
     from tgraph.cli.models import load_graph

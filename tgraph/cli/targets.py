@@ -19,13 +19,13 @@ def command(cpus: bool) -> None:
       $ tgraph targets --cpus
     """
     import tgraph as tg
+    from targets.base.target import default_threads
     from targets.cpu.precision import not_faster
-    from targets.target import default_threads
     from tgraph.cli.console import console, table
 
     out = console()
     if cpus:
-        from targets.tvm_api import valid_cpus
+        from targets.base.tvm_api import valid_cpus
 
         for name in valid_cpus():
             click.echo(f"cpu:{name}")
@@ -47,7 +47,7 @@ def command(cpus: bool) -> None:
 def _cuda() -> list[tuple[str, str]]:
     """What compiles for NVIDIA's GPUs here, and what GPU there is; or why there is none."""
     from targets.cuda import blas, compilers, runtime
-    from targets.kernels.triton.binary import state as triton_state
+    from targets.cuda.triton.binary import state as triton_state
     from tgraph.ir.errors import TGraphError
 
     try:

@@ -22,7 +22,7 @@ from tgraph.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from targets.tuning import Progress, Tuned
+    from targets.cpu.tuning import Progress, Tuned
 
 
 @click.command("tune")
@@ -51,8 +51,8 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
       $ tgraph tune bert-base --shapes 1x128,8x128 --dry-run --trials 1 --time 1
     """
     import tgraph as tg
-    from targets.schedules import save_schedules, schedule_file
-    from targets.tuning import database_rows, tune
+    from targets.base.schedules import save_schedules, schedule_file
+    from targets.cpu.tuning import database_rows, tune
     from tgraph.cli.console import console
     from tgraph.cli.models import is_bundle, load_graph
 

@@ -10,7 +10,7 @@ import pytest
 
 import tgraph as tg
 from targets.cuda import build, compilers
-from targets.kernels.cuda.attention import tiles
+from targets.cuda.kernels.attention import tiles
 from tgraph.ir.errors import CompileError
 
 B, S, N, M = tg.dims("B S N M")

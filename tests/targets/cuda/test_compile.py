@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.base.linker import find_compiler
 from targets.cuda import compilers, libraries, runtime
 from targets.cuda.compilers import CHOICE, COMPILERS, compile_source
 from targets.cuda.resources import read_resources, resident_blocks
-from targets.linker import find_compiler
 from tgraph.ir.errors import CompileError, TargetError
 
 SOURCE = """
@@ -152,9 +152,9 @@ def test_resident_blocks(arch: str, threads: int, registers: int, shared: int, b
 
 
 def test_shared_memory_of_launches() -> None:
+    from targets.base.tvm_api import IRBuilder, T, tirx
     from targets.cuda.build import dynamic_shared
-    from targets.kernels.cuda import device
-    from targets.tvm_api import IRBuilder, T, tirx
+    from targets.cuda.kernels import device
 
     with IRBuilder() as builder, T.prim_func():
         T.func_name("kernel")

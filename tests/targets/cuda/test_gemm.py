@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import tgraph as tg
+from targets.base.target import Target
+from targets.base.tvm_api import tvm
+from targets.codegen import frame
 from targets.cuda import compilers
 from targets.cuda.build import CALLBACK, PIPELINE
 from targets.cuda.compilers import COMPILERS, compile_source
+from targets.cuda.emitters import linear, matmul
+from targets.cuda.kernels.device import each
 from targets.cuda.runtime import load_runtime
 from targets.cuda.tvm_api import replaced
-from targets.kernels import frame
-from targets.kernels.cuda.device import each
-from targets.kernels.cuda.families import linear, matmul
-from targets.target import Target
-from targets.tvm_api import tvm
 
 pytestmark = pytest.mark.skipif(not any(find() for find in COMPILERS.values()), reason="neither NVRTC nor nvcc is here")
 B, M = tg.dims("B M")

@@ -17,7 +17,7 @@ import pytest
 import tgraph as tg
 from targets.cuda import levels
 from targets.cuda.compilers import COMPILERS
-from targets.kernels.triton.binary import HALVES, SWITCH, Binary, state
+from targets.cuda.triton.binary import HALVES, SWITCH, Binary, state
 
 triton = pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(not any(find() for find in COMPILERS.values()), reason="neither NVRTC nor nvcc is here")
@@ -46,7 +46,7 @@ def attention(dim: int, causal: bool, mask: bool, bias: bool, dtype: Any = tg.f1
 
 def compiled(graph: tg.Graph, arch: str, monkeypatch: pytest.MonkeyPatch) -> tuple[tg.Executable, Binary]:
     """A graph with one kernel by Triton."""
-    from targets.kernels.triton import binary
+    from targets.cuda.triton import binary
 
     monkeypatch.setenv(SWITCH, "on")
     monkeypatch.setattr(binary, "_BINARIES", {})

@@ -12,8 +12,8 @@ import numpy as np
 import triton.language as tl
 from triton.runtime.interpreter import InterpretedFunction
 
-from targets.kernels.triton.device.attention import attention
-from targets.kernels.triton.device.linear import linear
+from targets.cuda.triton.device.attention import attention
+from targets.cuda.triton.device.linear import linear
 
 NAMES = {"float16": tl.float16, "float32": tl.float32, "int32": tl.int32, "int64": tl.int64, "int8": tl.int8}
 

@@ -41,7 +41,7 @@ class Runtime(Protocol):
 class TGraph:
     """This compiler."""
 
-    module = "targets.tvm_api"
+    module = "targets.base.tvm_api"
 
     def load(self, job: Job) -> str:
         import tgraph as tg

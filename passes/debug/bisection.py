@@ -1,0 +1,124 @@
+"""Which single rewrite broke the result: a pass is run again and again on the same graph, stopped after fewer rewrites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from passes.base import Pass
+from passes.debug.validation import Validator, describe, fired
+from passes.pipelines import parse_pipeline
+from passes.rewriting import LimitReached, Report, Rewrite, reporting
+from tgraph.ir.errors import PassError, TGraphError
+from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program, only_graph
+from tgraph.ir.values import Result, Value
+from tgraph.ir.verify import verify
+
+Judge = Callable[[Graph], str | None]  # what is wrong with a graph, None if nothing is
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The first rewrite after which a graph is wrong; `rewrite` is None if the pass did it besides its rewrites."""
+
+    step: Pass
+    number: int
+    total: int
+    rewrite: Rewrite | None
+    reason: str
+
+    def __str__(self) -> str:
+        if self.rewrite is None:
+            return f"pass {self.step} breaks the graph, by none of its {self.total} rewrites: {self.reason}"
+        lines = [f"pass {self.step}, rewrite {self.number} of {self.total}: {self.rewrite.rule}"]
+        lines += [f"  {'replaced' if i == 0 else 'and     '} {describe(node)}" for i, node in enumerate(self.rewrite.old)]
+        lines += [f"  by       {_made(value)}" for value in self.rewrite.new]
+        return "\n".join([*lines, f"  {self.reason}"])
+
+
+def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge | None = None, *,
+           sizes: Mapping[str, int] | None = None, seed: int = 0) -> Culprit | None:
+    """The rewrite that breaks the result; None if all passes keep it. The graph never changes.
+
+    Without `wrong`, each pass is judged by the reference as `ValidateEach` does it, and passes that change the meaning are
+    taken as they are. `wrong(graph)` may ask anything else of the graphs on the way, of the compiled result for
+    instance. The first pass after which something is wrong is searched. A graph that does not verify is always wrong.
+    """
+    current = only_graph(graph, PassError, "passes.bisect(program[{name}], ...)").copy()
+    for step in parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline:
+        if wrong is not None:
+            judge = wrong
+        elif step.effect == "changes-meaning":
+            judge = _takes_all
+        else:
+            judge = _reference_judge(current, step, sizes, seed)
+        after, report, failure = _run(step, current, None)
+        reason = failure or _judge(judge, after)
+        if reason is not None:
+            return _search(step, current, judge, report, reason)
+        current = after
+    return None
+
+
+def _search(step: Pass, graph: Graph, judge: Judge, full: Report, reason: str) -> Culprit:
+    """The smallest number of rewrites after which the graph is wrong; it is right after none and wrong after all."""
+    right, wrong_at = 0, full.total + 1
+    culprit = Culprit(step, 0, full.total, None, f"{reason}\n  {fired(full)}")
+    while wrong_at - right > 1:
+        middle = (right + wrong_at) // 2
+        after, report, failure = _run(step, graph, middle)
+        found = failure or _judge(judge, after)
+        if found is None:
+            right = middle
+        else:
+            wrong_at = middle
+            culprit = Culprit(step, middle, full.total, report.last, found)
+    return culprit
+
+
+def _run(step: Pass, graph: Graph, limit: int | None) -> tuple[Graph, Report, str | None]:
+    """A copy after the pass, or after so many of its rewrites; and the error if it fails."""
+    result = graph.copy()
+    report = Report(limit=limit)
+    try:
+        with reporting(report):
+            step.run(result)
+    except LimitReached:
+        return result, report, None
+    except TGraphError as error:
+        return result, report, f"it fails: {error}"
+    return result, report, None
+
+
+def _judge(judge: Judge, graph: Graph) -> str | None:
+    try:
+        verify(graph)
+    except TGraphError as error:
+        return str(error)
+    return judge(graph)
+
+
+def _reference_judge(before: Graph, step: Pass, sizes: Mapping[str, int] | None, seed: int) -> Judge:
+    validator = Validator(before, sizes, seed)
+    expected = validator.expect(before)
+
+    def judge(after: Graph) -> str | None:
+        try:
+            difference = validator.difference(before, after, step.effect, expected, moves_excluded=step.moves_excluded)
+        except PassError:
+            raise
+        except TGraphError as error:
+            return f"it cannot be run: {error}"
+        return None if difference is None else str(difference)
+
+    return judge
+
+
+def _takes_all(graph: Graph) -> str | None:
+    return None
+
+
+def _made(value: Value) -> str:
+    return describe(value.node) if isinstance(value, Result) else repr(value)
+

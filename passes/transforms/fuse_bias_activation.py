@@ -1,0 +1,84 @@
+"""Bias and activation joined to the product before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from passes.base import Pass, register_pass
+from passes.outline import Functions, outline
+from passes.products import Projection, added_bias, erase_all, missed, projection
+from passes.rewriting import current_report
+from tgraph.ir.analysis import prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.graph import Graph
+from tgraph.ir.location import Provenance
+from tgraph.ir.values import Node, Result, Value
+
+ACTIVATIONS = {"gelu", "leaky_relu", "quick_gelu", "relu", "sigmoid", "silu", "softplus", "tanh"}
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseBiasActivation(Pass):
+    """x W = linear(x, W^T); linear(x, W) + b = linear(x, W, b); activation(linear(...)) = call $linear_activation(...).
+
+    W and b are known before any input, b has one element a column; a second bias is added to the first. The call is
+    made only if nothing else reads the product.
+    """
+
+    effect = "rounds"
+
+    def apply(self, graph: Graph) -> None:
+        ready = prepared(graph)
+        for node in graph.nodes:
+            if node in graph and node not in ready and node.op.name in ("linear", "matmul"):
+                self._affine(graph, node, ready)
+        functions: Functions = graph.functions
+        for node in graph.nodes:
+            if node.op.name not in ACTIVATIONS:
+                continue
+            name = f"{node.op.name}(linear(x, W, b)) = call $linear_{node.op.name}(x, W, b)"
+            product = _only_product(graph, node.inputs[0])
+            if isinstance(product, str):
+                missed(name, node, product)
+            else:
+                made = outline(graph, [product, node], f"linear_{node.op.name}", functions)
+                current_report().rewrote(name, (node, product), made.results)
+
+    @staticmethod
+    def _affine(graph: Graph, node: Node, ready: set[Node]) -> None:
+        """One `linear` for a product with all biases that follow it."""
+        name = "x W = linear(x, W^T)" if node.op.name == "matmul" else "linear(x, W) + b = linear(x, W, b)"
+        found = projection(graph, node, ready)
+        if isinstance(found, str):
+            missed(name, node, found)
+            return
+        if found.transposed or len(found.nodes) > 1:
+            found = _as_linear(graph, found, name, ready)
+        while found.bias is not None and (more := added_bias(graph, found.nodes[0], ready)) is not None:
+            nodes = (more[0], *found.nodes)
+            bias = Builder(graph, Provenance.merge(n.provenance for n in reversed(nodes))).add(found.bias, more[1])
+            ready.add(bias.node)
+            more_biased = replace(found, bias=bias, nodes=nodes)
+            found = _as_linear(graph, more_biased, "linear(x, W, b) + c = linear(x, W, b + c)", ready)
+
+
+def _as_linear(graph: Graph, found: Projection, name: str, ready: set[Node]) -> Projection:
+    b = Builder(graph, found.provenance)
+    weight = found.weight_rows(b)
+    if found.transposed and isinstance(weight, Result):
+        ready.add(weight.node)
+    made = b.linear(found.x, weight, found.bias)
+    graph.replace(found.result, made)
+    erase_all(graph, found.nodes)
+    current_report().rewrote(name, found.nodes, [made])
+    return Projection(found.x, weight, found.bias, False, (made.node,))
+
+
+def _only_product(graph: Graph, value: Value) -> Node | str:
+    """The `linear` that makes a value which one node reads, and no output; or why there is none."""
+    if not isinstance(value, Result) or value.node.op.name != "linear":
+        return "its operand is no linear product"
+    if len(value.uses) != 1:
+        return "the product is also read elsewhere"
+    return "the product is an output" if graph.is_output(value) else value.node

@@ -1,0 +1,53 @@
+"""GELU from its spellings: exact, by tanh, and quick."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from passes.algebra.spellings import cube, half, over, square
+from passes.base import register_pass
+from passes.language import tg
+from passes.patterns import either, rule
+from passes.rewriting import RewritePass
+
+CUBIC = 0.044715
+SLOPE = math.sqrt(2 / math.pi)
+QUICK = 1.702
+
+
+def _gated(x, g):  # type: ignore[no-untyped-def]
+    """x/2 (1 + g), with the half at any factor."""
+    one = g + 1.0
+    return either(half(x) * one, half(x * one), x * half(one), x * (half(g) + 0.5), half(x) + half(x) * g)
+
+
+def _erf(x):  # type: ignore[no-untyped-def]
+    """erf(x / sqrt 2)."""
+    return tg.erf(either(x / math.sqrt(2), x * math.sqrt(0.5)))
+
+
+def _cubic(x, slope):  # type: ignore[no-untyped-def]
+    """slope (x + 0.044715 x^3), whole or with x in front."""
+    third = either(cube(x) * CUBIC, x * CUBIC * x * x, square(x) * CUBIC * x, x * CUBIC * square(x))
+    factor = either(square(x) * CUBIC, x * CUBIC * x) + 1.0
+    return either((x + third) * slope, x * slope * factor, x * factor * slope, x * (factor * slope))
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseGelu(RewritePass):
+    """x/2 (1 + erf(x / sqrt 2)) = gelu(x) (arXiv:1606.08415), its approximations by tanh, and x sigmoid(1.702 x)."""
+
+    effect = "rounds"
+    rules = (
+        rule("x/2 (1 + erf(x / sqrt 2)) = gelu(x)", lambda x: _gated(x, _erf(x)), lambda x: tg.gelu(x)),
+        rule("x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = gelu(x)",
+             lambda x: _gated(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh")),
+        # 1 + tanh z = 2 sigmoid(2 z)
+        rule("x sigmoid(sqrt(8/pi) (x + 0.044715 x^3)) = gelu(x)",
+             lambda x: x * tg.sigmoid(_cubic(x, 2 * SLOPE)), lambda x: tg.gelu(x, approximate="tanh")),
+        rule("x sigmoid(1.702 x) = quick_gelu(x)", lambda x: x * tg.sigmoid(x * QUICK), lambda x: tg.quick_gelu(x)),
+        rule("x / (1 + e^(-1.702 x)) = quick_gelu(x)",
+             lambda x: over(x, tg.exp(either(-(x * QUICK), x * -QUICK, -x * QUICK)) + 1.0), lambda x: tg.quick_gelu(x)),
+    )

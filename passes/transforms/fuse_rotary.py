@@ -1,0 +1,181 @@
+"""Rotary position embeddings from their spellings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from passes.base import register_pass
+from passes.language import tg
+from passes.matching import Match
+from passes.patterns import attribute, either, node_rule, result, rule, scalar
+from passes.rewriting import RewritePass
+from tgraph.ir.builder import Builder
+from tgraph.ir.errors import RuleError
+from tgraph.ir.graph import Graph
+from tgraph.ir.registry import get_op
+from tgraph.ir.rules import collect_constraints
+from tgraph.ir.values import Constant, Node, Result, Value
+
+ANY = attribute()
+NUMBER = scalar()
+
+
+def _halves(x: Any, middle: Any, end: Any) -> tuple[Any, Any]:
+    """x[..., :middle] and x[..., middle:end], by slices or by a split."""
+    both = tg.split(x, sizes=(middle, middle), axis=-1)
+    return (either(tg.slice(x, starts=(0,), stops=(middle,), axes=(-1,), steps=(1,)), result(both, 0)),
+            either(tg.slice(x, starts=(middle,), stops=(end,), axes=(-1,), steps=(1,)), result(both, 1)))
+
+
+def _neighbours(x: Any, pairs: Any, ends: Any) -> tuple[Any, Any]:
+    """x[..., 0::2] and x[..., 1::2], by steps or by the columns of a reshape to [..., D/2, 2]."""
+    columns = tg.reshape(x, shape=pairs)
+
+    def part(i: int) -> Any:
+        column = either(result(tg.split(columns, sizes=(1, 1), axis=-1), i),
+                        tg.slice(columns, starts=(i,), stops=(i + 1,), axes=(-1,), steps=(1,)))
+        return either(tg.slice(x, starts=(i,), stops=(ends[i],), axes=(-1,), steps=(2,)), tg.squeeze(column, axes=(-1,)))
+
+    return part(0), part(1)
+
+
+def _stacked(x: Any, y: Any, shape: Any) -> Any:
+    """x0 y0 x1 y1 ..."""
+    return tg.reshape(tg.concat(tg.unsqueeze(x, axes=(-1,)), tg.unsqueeze(y, axes=(-1,)), axis=-1), shape=shape)
+
+
+def _minus(x: Any) -> Any:
+    return either(-x, x * -1.0)
+
+
+def _turned(x: Any, parts: tuple[Any, Any], cos: Any, sin: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """x cos + (-x2, x1) sin: a number of the tables for every element."""
+    first, second = parts
+    return either(x * cos + join(_minus(second), first) * sin, x * cos - join(second, _minus(first)) * sin)
+
+
+def _pairwise(parts: tuple[Any, Any], cos: Any, sin: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """(x1 cos - x2 sin, x2 cos + x1 sin): a number of the tables for every pair."""
+    first, second = parts
+    return join(either(first * cos - second * sin, first * cos + _minus(second) * sin, first * cos + _minus(second * sin)),
+                second * cos + first * sin)
+
+
+def _fits(interleaved: bool) -> Callable[[Match], str | None]:
+    """The parts are all of x, in their order, and the tables broadcast to x: what the op asks for."""
+
+    def where(match: Match) -> str | None:
+        x, names = match["x"], match.names
+        width = x.shape[-1] if x.type.rank else 0
+        if "middle" in names and (names["middle"] * 2 != width or names.get("end", width) != width):
+            return f"the parts of the last axis of {x.type} are no halves"
+        if names.get("shape", x.shape) != x.shape:
+            return f"the pairs come back as [{', '.join(map(str, names['shape']))}], not as {x.type}"
+        if "pairs" in names and names["pairs"] != (*x.shape[:-1], width // 2, 2):
+            return f"[{', '.join(map(str, names['pairs']))}] is no row of pairs of {x.type}"
+        try:
+            with collect_constraints(match.graph.constraints):
+                get_op("rotary").infer(x.type, match["cos"].type, match["sin"].type, interleaved=interleaved)
+        except RuleError as error:
+            return str(error)
+        return None
+
+    return where
+
+
+def _concat(x: Any, y: Any) -> Any:
+    return tg.concat(x, y, axis=-1)
+
+
+def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
+    """How to make a table of one number a pair in the place of one a number an element; None if a pair's may differ.
+
+    Looks through what treats all columns alike: elementwise ops with a number, lookups of rows, slices of other axes.
+    """
+    chain: list[tuple[Node, int]] = []  # what to apply to the narrow table, the last one first, and at which operand
+    while isinstance(value, Result) and (position := _column_wise(value.node)) is not None:
+        chain.append((value.node, position))
+        value = value.node.inputs[position]
+    narrow = _narrowed(value, interleaved)
+    if narrow is None or not chain:
+        return narrow
+
+    def again(b: Builder) -> Value:
+        made = narrow(b)
+        for node, position in reversed(chain):
+            made = b.apply(node.op, [made if i == position else v for i, v in enumerate(node.inputs)], node.attrs)
+        return made
+
+    return again
+
+
+def _column_wise(node: Node) -> int | None:
+    """The operand whose columns a node treats all alike, giving as many."""
+    if node.op.name == "concat" and node.attrs["axis"] == -1:
+        return None
+    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == node.results[0].shape[-1]]
+    rowwise = node.op.name == "embedding" or (node.op.name in ("slice", "unsqueeze") and -1 not in node.attrs["axes"])
+    single = node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1
+    return wide[-1] if wide and (rowwise or single) else None
+
+
+def _narrowed(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
+    """`_half_width` of a constant, or of a table beside itself."""
+    if isinstance(value, Constant) and value.data is not None:
+        half = value.data.shape[-1] // 2
+        cuts = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
+        first, second = (value.data[..., cut] for cut in cuts)
+        return (lambda b: b.constant(first.copy(), value.dtype)) if np.array_equal(first, second) else None
+    if not isinstance(value, Result):
+        return None
+    node = value.node
+    if node.op.name == "concat" and node.attrs["axis"] == -1 and not interleaved:
+        return (lambda b: node.inputs[0]) if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1] else None
+    return None
+
+
+@node_rule("rotary(x, (c, c), (s, s)) = rotary(x, c, s)", "rotary")
+def _narrow_tables(graph: Graph, node: Node) -> Sequence[Value] | str:
+    x, *tables = node.inputs
+    interleaved = node.attrs["interleaved"]
+    made = [_half_width(t, interleaved) if t.shape[-1] == x.shape[-1] else None for t in tables]
+    if not any(made):
+        return "no table says the same number twice a pair"
+    b = Builder(graph, node.provenance)
+    return [b.rotary(x, *[t if m is None else m(b) for t, m in zip(tables, made)], interleaved=interleaved)]
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseRotary(RewritePass):
+    """x cos + (-x2, x1) sin = rotary(x, cos, sin) (arXiv:2104.09864), x1 and x2 halves of the last axis or neighbours.
+
+    Or the same pair by pair: (x1 cos - x2 sin, x2 cos + x1 sin). Tables that have each number twice are halved, and a
+    constant factor on x moves behind, where attention takes it in.
+    """
+
+    effect = "rounds"
+    rules = (
+        rule("x cos + (-x2, x1) sin = rotary(x, cos, sin)",
+             lambda x, cos, sin, middle=ANY, end=ANY: _turned(x, _halves(x, middle, end), cos, sin, _concat),
+             lambda x, cos, sin: tg.rotary(x, cos, sin), where=_fits(False)),
+        rule("(x1 cos - x2 sin, x2 cos + x1 sin) = rotary(x, cos, sin)",
+             lambda x, cos, sin, middle=ANY, end=ANY: _pairwise(_halves(x, middle, end), cos, sin, _concat),
+             lambda x, cos, sin: tg.rotary(x, cos, sin), where=_fits(False)),
+        rule("x cos + (-x2, x1) sin = rotary(x, cos, sin) of neighbours",
+             lambda x, cos, sin, shape=ANY, pairs=ANY, end0=ANY, end1=ANY: _turned(
+                 x, _neighbours(x, pairs, (end0, end1)), cos, sin, lambda a, b: _stacked(a, b, shape)),
+             lambda x, cos, sin: tg.rotary(x, cos, sin, interleaved=True), where=_fits(True)),
+        rule("(x1 cos - x2 sin, x2 cos + x1 sin) = rotary(x, cos, sin) of neighbours",
+             lambda x, cos, sin, shape=ANY, pairs=ANY, end0=ANY, end1=ANY: _pairwise(
+                 _neighbours(x, pairs, (end0, end1)), cos, sin, lambda a, b: _stacked(a, b, shape)),
+             lambda x, cos, sin: tg.rotary(x, cos, sin, interleaved=True), where=_fits(True)),
+        _narrow_tables,
+        rule("rotary(x c, cos, sin) = rotary(x, cos, sin) c",
+             lambda x, cos, sin, c=NUMBER, interleaved=ANY: tg.rotary(x * c, cos, sin, interleaved=interleaved),
+             lambda x, cos, sin, c, interleaved: tg.rotary(x, cos, sin, interleaved=interleaved) * c),
+    )

@@ -1,0 +1,181 @@
+"""Products in half precision, all else in single."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from passes.algebra.magnitudes import LargeConstants
+from passes.base import Pass, register_pass
+from passes.functions import rewrite_functions
+from passes.products import missed
+from passes.rewriting import current_report, erase_dead
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.dtypes import DType, bf16, f16, f32
+from tgraph.ir.errors import PassError
+from tgraph.ir.graph import Graph
+from tgraph.ir.location import NOWHERE
+from tgraph.ir.values import Constant, Node, Result, Value
+
+HALVES = {"f16": f16, "bf16": bf16}
+PRODUCTS = ("attention", "linear", "matmul", "ragged_attention")
+# what is made of halves by these may be kept as halves, too: each computes in f32 inside, and rounds what it gives
+ACTIVATIONS = {"add", "gather", "gelu", "layer_norm", "mul", "relu", "rms_norm", "rotary", "silu", "sub", "tanh"}
+# round(move(x)) = move(round(x))
+MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"}
+
+
+@register_pass
+@dataclass(frozen=True)
+class MixedPrecision(Pass):
+    """x W^T = f32(half(x) half(W)^T) for every f32 product of tensors that depend on inputs; half is f16 or bf16.
+
+    Products (linear, matmul, attention, ragged_attention) take and give halves; inside they sum in f32, as their
+    definitions say. Norms, softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and
+    parameters. Moves between two products (splitting heads, say) move halves. `keep` lists products to leave in f32:
+    `keep=attention+matmul`.
+
+    An f16 above 65504 is infinite. With f16 a product stays in f32 if a constant beyond that reaches it by moves, sums,
+    scales and selections alone, and so does attention with an additive bias, which may be a mask of -1e9, unless it is a
+    constant within the range. Parameters and inputs are taken to fit; `tg.check` tells. Functions that are called are
+    treated likewise, each by itself: what goes into a call and comes out of it stays f32.
+
+    activations=True: what norms, activations, sums and products of elements, and embeddings make of halves is rounded to halves
+    as well, which halves the memory that a GPU moves.
+    """
+
+    effect = "rounds"
+    dtype: str = "f16"
+    keep: str = ""
+    activations: bool = False
+
+    def apply(self, graph: Graph) -> None:
+        if self.dtype not in HALVES:
+            raise PassError(f"mixed-precision: dtype is {' or '.join(HALVES)}, got {self.dtype!r}")
+        kept = [name for name in self.keep.split("+") if name]
+        unknown = [name for name in kept if name not in PRODUCTS]
+        if unknown:
+            raise PassError(f"mixed-precision: keep lists {', '.join(PRODUCTS)}, joined by +; got {', '.join(unknown)}")
+        ready = prepared(graph)
+        rewrite_functions(graph, lambda body: self._lower(body, prepared(body), kept), lambda call: call not in ready)
+        self._lower(graph, prepared(graph), kept)
+
+    def _lower(self, graph: Graph, ready: set[Node], kept: Collection[str]) -> None:
+        """The products of one graph."""
+        lowering = _Lowering(graph, HALVES[self.dtype], ready)
+        for node in graph.nodes:
+            if node in ready or not (node.op.name in PRODUCTS or (self.activations and lowering.continues(node))):
+                continue
+            rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
+            refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
+            if refusal is not None:
+                missed(rule, node, refusal)
+                continue
+            before = node.inputs
+            new = lowering.product(node)
+            erase_dead(graph, [node, *_movers(before)])
+            current_report().rewrote(rule, [node], new)
+
+
+class _Lowering:
+    """Half-precision twins of the values of one graph, each made once."""
+
+    def __init__(self, graph: Graph, half: DType, ready: set[Node]):
+        self.graph, self.half, self.ready = graph, half, ready
+        self._twins: dict[Value, Value] = {}
+        self._movers: set[Node] = set()  # known to move only what products made in halves
+        self._large = LargeConstants(float(np.finfo(np.float16).max))
+
+    def continues(self, node: Node) -> bool:
+        """Whether a node makes something of halves that may be kept as halves."""
+        if node.op.name == "embedding":
+            return node.result.dtype == f32 and is_prepared(node.inputs[1], self.ready)
+        floats = [v for v in node.inputs if v.dtype == f32]
+        return node.op.name in ACTIVATIONS and node.result.dtype == f32 and any(self._widened(v) is not None for v in floats)
+
+    def refusal(self, node: Node) -> str | None:
+        """Why a product must stay as it is."""
+        if node.result.dtype != f32:
+            return f"it is computed in {node.result.dtype}"
+        if self.half is f16:
+            if node.op.name == "attention" and not isinstance(node.operands[4], Constant | None):
+                return "its additive bias may exceed the range of f16"
+            for value in node.inputs:
+                if (number := self._large.reaching(value)) is not None:
+                    return f"the constant {number:g} reaches it, and f16 ends at {self._large.limit:g}"
+        return None
+
+    def product(self, node: Node) -> list[Value]:
+        """Compute a product in halves; what reads it gets the result as f32."""
+        operands = [self.twin(v) if v is not None and v.dtype == f32 else v for v in node.operands]
+        made = self.graph.insert(node.op, operands, node.attrs, node.provenance)
+        wide = Builder(self.graph, node.provenance).cast(made, dtype=f32)
+        self.graph.replace(node.result, wide)
+        return [wide]
+
+    def twin(self, value: Value) -> Value:
+        """A value rounded to half precision: where it was made from halves by moves alone, those halves moved."""
+        pending = [value]
+        while pending:
+            current = pending[-1]
+            source = self._widened(current)
+            if current in self._twins:
+                pending.pop()
+            elif source is not None:
+                self._twins[current] = source
+            elif not isinstance(current, Result) or not self._moves_halves(current.node):
+                self._twins[current] = self._rounded(current)
+            elif left := [v for v in current.node.inputs if v not in self._twins]:
+                pending += reversed(left)
+            else:
+                node = current.node
+                made = self.graph.insert(node.op, [self._twins[v] for v in node.inputs], node.attrs, node.provenance)
+                self._twins.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
+        return self._twins[value]
+
+    def _moves_halves(self, node: Node) -> bool:
+        """Whether a node moves only what a product made in halves."""
+        pending, seen = [node], {node}
+        while pending:
+            mover = pending.pop()
+            if mover in self._movers:
+                continue
+            if mover.op.name not in MOVES or mover in self.ready:
+                return False
+            for operand in mover.inputs:
+                if self._widened(operand) is None:
+                    if not isinstance(operand, Result):
+                        return False
+                    if operand.node not in seen:
+                        seen.add(operand.node)
+                        pending.append(operand.node)
+        self._movers |= seen
+        return True
+
+    def _widened(self, value: Value) -> Value | None:
+        """The halves that a value was cast from."""
+        if isinstance(value, Result) and value.node.op.name == "cast" and value.node.inputs[0].dtype == self.half:
+            return value.node.inputs[0]
+        return None
+
+    def _rounded(self, value: Value) -> Value:
+        b = Builder(self.graph, value.node.provenance if isinstance(value, Result) else NOWHERE)
+        made: Value = b.cast(value, dtype=self.half)
+        if is_prepared(value, self.ready) and isinstance(made, Result):
+            self.ready.add(made.node)
+        return made
+
+
+def _movers(values: Sequence[Value]) -> list[Node]:
+    """The casts and moves that made values, which may be read by nothing any more."""
+    found: dict[Node, None] = {}
+    pending = [v.node for v in values if isinstance(v, Result)]
+    while pending:
+        node = pending.pop()
+        if node not in found and (node.op.name in MOVES or node.op.name == "cast"):
+            found[node] = None
+            pending += [v.node for v in node.inputs if isinstance(v, Result)]
+    return list(found)

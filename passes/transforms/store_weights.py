@@ -1,0 +1,83 @@
+"""Weights kept in half precision, computed with in single."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.base import Pass, register_pass
+from passes.products import missed
+from passes.rewriting import current_report
+from passes.transforms.mixed_precision import HALVES
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.dtypes import DType, f32
+from tgraph.ir.errors import PassError
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+LOOKUPS = {"embedding": 1, "gather": 0}  # op -> position of its table
+
+
+@register_pass
+@dataclass(frozen=True)
+class StoreWeights(Pass):
+    """x W^T = x f32(half(W))^T, and table[i] = f32(half(table)[i]); half is bf16 (the default) or f16.
+
+    For the f32 weights of `linear` and `matmul`, matrices known before any input, and the tables of `embedding` and of
+    `gather` along the first axis. half(W) belongs to the prepare part, so that half the bytes are kept and read; the
+    kernel widens what it reads, and computes as it does with f32. Biases and norms stay in f32. An f16 above 65504 is
+    infinite, a bf16 has 8 bits. Functions that are called are left as they are: `inline` takes them apart.
+    """
+
+    effect = "rounds"
+    dtype: str = "bf16"
+
+    def apply(self, graph: Graph) -> None:
+        if self.dtype not in HALVES:
+            raise PassError(f"store-weights: dtype is {' or '.join(HALVES)}, got {self.dtype!r}")
+        half, ready = HALVES[self.dtype], prepared(graph)
+        for node in graph.nodes:
+            if node in ready:
+                continue
+            if node.op.name in ("linear", "matmul"):
+                rule = f"{node.op.name}(x, W) = {node.op.name}(x, f32({self.dtype}(W)))"
+                reason = _refusal(node.inputs[1], ready)
+                if node.inputs[1].type.rank != 2:
+                    reason = reason or f"the weight has rank {node.inputs[1].type.rank}, not 2"
+            elif node.op.name in LOOKUPS:
+                rule = f"{node.op.name}(table, i) = f32({node.op.name}({self.dtype}(table), i))"
+                reason = _refusal(node.inputs[LOOKUPS[node.op.name]], ready)
+                if node.attrs.get("axis", 0) != 0:
+                    reason = reason or "it does not look up whole rows"
+            else:
+                continue
+            if reason is not None:
+                missed(rule, node, reason)
+            elif node.op.name in LOOKUPS:
+                current_report().rewrote(rule, [node], [_store_table(graph, node, half)])
+            else:
+                b = Builder(graph, node.provenance)
+                graph.set_operand(node, 1, b.cast(b.cast(node.inputs[1], dtype=half), dtype=f32))
+                current_report().rewrote(rule, [node], [node.result])
+
+
+def _refusal(weight: Value, ready: set[Node]) -> str | None:
+    """Why a weight must stay as it is."""
+    if not is_prepared(weight, ready):
+        return "the weight is not known before the inputs"
+    if weight.dtype != f32:
+        return f"the weight is {weight.dtype}"
+    if isinstance(weight, Result) and weight.node.op.name == "cast" and weight.node.inputs[0].dtype.bits < 32:
+        return "the weight is narrow already"
+    return None
+
+
+def _store_table(graph: Graph, node: Node, half: DType) -> Value:
+    b = Builder(graph, node.provenance)
+    operands = list(node.operands)
+    table = operands[LOOKUPS[node.op.name]]
+    operands[LOOKUPS[node.op.name]] = b.cast(table, dtype=half)
+    made: Value = b.cast(graph.insert(node.op, operands, node.attrs, node.provenance), dtype=f32)
+    graph.replace(node.result, made)
+    graph.erase(node)
+    return made

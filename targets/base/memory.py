@@ -1,0 +1,39 @@
+"""Memory as TVM can share it: starting at multiples of 64 bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from targets.base.target import ALIGNMENT
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An uninitialised array whose data starts at a multiple of 64 bytes, as TVM wants to share memory."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start:start + size].view(dtype).reshape(shape)
+
+
+def offsets(arrays: Iterable[np.ndarray]) -> tuple[list[int], int]:
+    """Where arrays start that lie one after the other, each at a multiple of 64 bytes; and where the last one ends."""
+    starts, end = [], 0
+    for array in arrays:
+        starts.append(end + -end % ALIGNMENT)
+        end = starts[-1] + array.nbytes
+    return starts, end
+
+
+def neighbours(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Uninitialised arrays like these in one piece of memory, which the system can then give in large pages.
+
+    Large pages are ten times as quick to get, and a kernel that streams through them misses fewer translations.
+    """
+    like = list(arrays)
+    starts, end = offsets(like)
+    memory = aligned_empty((end,), np.dtype(np.uint8))
+    return [memory[start:start + a.nbytes].view(a.dtype).reshape(a.shape) for start, a in zip(starts, like)]

@@ -1,0 +1,280 @@
+"""The value of any part of a subgraph at an index, as one TIR expression: how a kernel reads its operands.
+
+An index is a tuple of digits `(extent, position)`, most significant first, like a mixed-radix number: the element
+of a tensor [B, S, H] at row r of its B*S rows and column h has the index ((B*S, r), (H, h)). Reshaping
+changes no digits, and a dense buffer wants their number only, so that flattened loops read without a division;
+axes are taken apart only where an op needs one (broadcasting, transposing, slicing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from targets.base.tvm_api import Buffer, Expr, T, int64, structural_equal, tirx
+from targets.codegen.opaque import Apart, apart, bind
+from targets.codegen.scalar import EXACT, SCALAR, cast, held, hold, literal
+from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
+from tgraph.ir.dtypes import DType
+from tgraph.ir.errors import CompileError
+from tgraph.ir.values import Constant, Node, Result, Value
+
+Digit = tuple[DimLike, Expr]
+Index = tuple[Digit, ...]
+Shape = Sequence[DimLike]
+
+
+class Sizes:
+    """Dims as int64 expressions over the variables that hold a kernel's symbolic sizes."""
+
+    def __init__(self, variables: Mapping[str, Expr]):
+        self.variables = dict(variables)
+
+    def __call__(self, size: DimLike) -> Expr:
+        if isinstance(size, int):
+            return int64(size)
+        total: Expr | None = None
+        for monomial, coefficient in size.terms:
+            product: Expr | None = None if coefficient == 1 and monomial else int64(coefficient)
+            for atom, power in monomial:
+                for _ in range(power):
+                    factor = self._atom(atom)
+                    product = factor if product is None else product * factor
+            assert product is not None
+            total = product if total is None else total + product
+        return int64(0) if total is None else total
+
+    def _atom(self, atom: Symbol | Quotient) -> Expr:
+        if isinstance(atom, Symbol):
+            return self.variables[atom.name]
+        return tirx.floordiv(self(atom.numerator), self(atom.denominator))
+
+
+def extent(digits: Sequence[Digit]) -> DimLike:
+    """How many indices the digits tell apart."""
+    total: DimLike = 1
+    for size, _ in digits:
+        total = total * size
+    return total
+
+
+Known = dict[Value, list[tuple[Index, Expr]]]  # what has a name already, at which indices
+
+
+class Access:
+    """Evaluates values of one function at indices; `bind` gives a node's result an expression of its own.
+
+    What a node computes is computed once for an index, however many others read it: `load` emits statements that name it,
+    where the kernel is being built. `cells`: the scope of the memory for a value that a branch decides.
+    """
+
+    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, cells: str = "global"):
+        self.buffers = dict(buffers)
+        self.sizes = sizes
+        self.cells = cells
+        self.bound: dict[Value, Callable[[Index], Expr]] = {}
+        self._known: list[Known] = []  # of the load under way: first what is named outside of its branches
+
+    def bind(self, value: Value, expression: Callable[[Index], Expr]) -> None:
+        """From now on `value` at an index is `expression(index)`: an accumulator, a normalised row."""
+        self.bound[value] = expression
+
+    # Indices
+
+    def flat(self, index: Index) -> Expr:
+        """The number that the digits write: the offset in a dense tensor."""
+        total: Expr | None = None
+        for size, position in index:
+            if size == 1:
+                continue
+            total = position if total is None else total * self.sizes(size) + position
+        return int64(0) if total is None else total
+
+    def split(self, flat: Expr, shape: Shape) -> Index:
+        """The digits of a number, one an axis."""
+        digits: list[Digit] = []
+        for position, size in reversed(list(enumerate(shape))):
+            if size in (0, 1):  # of 0 nothing is ever read
+                digits.append((size, int64(0)))
+            elif all(d == 1 for d in shape[:position]):
+                digits.append((size, flat))
+                flat = int64(0)
+            else:
+                digits.append((size, tirx.floormod(flat, self.sizes(size))))
+                flat = tirx.floordiv(flat, self.sizes(size))
+        return tuple(reversed(digits))
+
+    def axes(self, index: Index, shape: Shape) -> list[Expr]:
+        """One position an axis of `shape`; digits and axes are matched in the smallest groups of equal extent."""
+        digits, sizes = list(index), list(shape)
+        result: list[Expr] = []
+        while sizes:
+            count, group = 1, 0
+            wanted: DimLike = sizes[0]
+            have: DimLike = 1
+            while compare(have, wanted) != "equal" or (group == 0 and wanted != 1):
+                if group < len(digits) and self._wants_digit(have, wanted, digits[group][0], len(sizes) > count):
+                    have = have * digits[group][0]
+                    group += 1
+                elif count < len(sizes):
+                    wanted = wanted * sizes[count]
+                    count += 1
+                elif group < len(digits):
+                    have = have * digits[group][0]
+                    group += 1
+                else:
+                    break
+            taken, digits = digits[:group], digits[group:]
+            result += [position for _, position in self.split(self.flat(tuple(taken)), sizes[:count])]
+            sizes = sizes[count:]
+        return result
+
+    @staticmethod
+    def _wants_digit(have: DimLike, wanted: DimLike, digit: DimLike, more_axes: bool) -> bool:
+        """Whether to take one more digit, and not one more axis, to make both products equal."""
+        if compare(have * digit, wanted) == "equal" or not more_axes:
+            return True
+        if have == 0:
+            return False
+        if isinstance(have, int) and isinstance(wanted, int):
+            return have < wanted
+        if isinstance(have, int) and have == 1:
+            return True
+        # a symbolic product: more axes while they divide what is there
+        return compare(wanted // have * have, wanted) == "equal" and wanted != have
+
+    def index(self, positions: Sequence[Expr], shape: Shape) -> Index:
+        """Digits from one position an axis."""
+        return tuple(zip(shape, positions))
+
+    # Values
+
+    def load(self, value: Value | None, index: Index) -> Expr:
+        """`value` at an index. Raises CompileError for an op that has no value at an index alone."""
+        assert value is not None
+        if value not in self.bound:
+            if value in self.buffers:
+                return cast(tirx.BufferLoad(self.buffers[value], [self.flat(index)]), held(value.dtype.numpy_name))
+            if isinstance(value, Constant):
+                assert value.data is not None and value.type.rank == 0
+                return literal(value.data.item(), value.dtype.numpy_name)
+        if self._known:
+            return self._named(value, index)
+        with self._branch():
+            return self._named(value, index)
+
+    @contextmanager
+    def _branch(self) -> Iterator[None]:
+        """Names that are given within it are known within it only."""
+        self._known.append({})
+        try:
+            yield
+        finally:
+            self._known.pop()
+
+    def _named(self, value: Value, index: Index) -> Expr:
+        """The value of a node at an index; what the node computes has a name."""
+        for known in self._known:
+            for at, expression in known.get(value, ()):
+                if same_index(at, index):
+                    return expression
+        if value in self.bound:
+            result = bind(self.bound[value](index))
+        else:
+            assert isinstance(value, Result)
+            node = value.node
+            if not node.op.elementwise:
+                if node.op.name not in READ:
+                    raise CompileError(f"op {node.op.name} cannot be read at an index")
+                return READ[node.op.name](self, node, value, index)
+            result = bind(self._elementwise(node, index))
+        self._known[-1].setdefault(value, []).append((index, result))
+        return result
+
+    def _elementwise(self, node: Node, index: Index) -> Expr:
+        shape = node.results[0].shape
+        operands = [self.broadcast(v, index, shape) for v in node.inputs]
+        attrs = {k: held(v.numpy_name) if isinstance(v, DType) else v for k, v in node.attrs.items()}
+        result = SCALAR[node.op.name](*operands, **attrs)
+        return result if node.op.name in EXACT else hold(result, node.results[0].dtype.numpy_name)
+
+    def choose(self, condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr]) -> Expr:
+        """`inside()` where the condition holds, else `outside()`: only that one is evaluated, so that it may read memory."""
+        results: list[Expr] = []
+        branches: list[Apart] = []
+        for branch in (inside, outside):
+            with self._branch(), apart() as statements:
+                results.append(branch())
+            branches.append(statements)
+        if all(statements.body is None for statements in branches):
+            return tirx.if_then_else(condition, *results)
+        cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=self.cells), int64(0)
+        with T.If(condition):
+            for frame, statements, result in zip((T.Then, T.Else), branches, results):
+                with frame():
+                    statements.emit()
+                    T.buffer_store(cell, result, [zero])
+        return bind(cell[zero])
+
+    def broadcast(self, value: Value | None, index: Index, shape: Shape) -> Expr:
+        """`value` where it is read by an op whose result of `shape` is at `index`."""
+        assert value is not None
+        own = value.shape
+        if len(own) == len(shape) and all(a == b or a != 1 for a, b in zip(own, shape)):
+            return self.load(value, index)
+        if not any(d != 1 for d in own):
+            return self.load(value, tuple((1, int64(0)) for _ in own))
+        trailing = list(index)
+        lead: DimLike = 1
+        for d in shape[: len(shape) - len(own)]:
+            lead = lead * d
+        if len(own) < len(shape) and all(a == b or a != 1 for a, b in zip(own, shape[len(shape) - len(own):])):
+            # digits that number exactly the leading axes fall away without a division
+            have: DimLike = 1
+            for position, (size, _) in enumerate(trailing):
+                if compare(have, lead) == "equal":
+                    return self.load(value, tuple(trailing[position:]))
+                have = have * size
+            if compare(have, lead) == "equal":
+                return self.load(value, ())
+        positions = self.axes(index, shape)[len(shape) - len(own):]
+        return self.load(value, tuple((d, int64(0) if d == 1 else p) for d, p in zip(own, positions)))
+
+
+def same_index(x: Index, y: Index) -> bool:
+    """Whether two indices are surely the same."""
+    return len(x) == len(y) and all(
+        m == n and (p.same_as(q) or structural_equal(p, q)) for (m, p), (n, q) in zip(x, y))
+
+
+Reader = Callable[[Access, Node, Value, Index], Expr]
+READ: dict[str, Reader] = {}
+REPEATING: set[str] = set()  # ops that may read one element of an operand for several elements of their result
+
+
+def reader(name: str, *, repeats: bool = False) -> Callable[[Reader], Reader]:
+    """Register how an op's result is read at an index.
+
+    repeats: whether one element of an operand may be read for several elements of the result.
+    """
+
+    def register(function: Reader) -> Reader:
+        READ[name] = function
+        if repeats:
+            REPEATING.add(name)
+        return function
+
+    return register
+
+
+def as_index(expression: Expr) -> Expr:
+    """An integer expression as int64."""
+    return cast(expression, "int64")
+
+
+def attribute_dim(access: Access, value: Any) -> Expr:
+    """An attribute that is an int or a Dim."""
+    if not isinstance(value, (int, Dim)):
+        raise CompileError(f"expected a size, got {value!r}")
+    return access.sizes(value)

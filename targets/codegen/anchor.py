@@ -1,0 +1,66 @@
+"""A kernel's anchor: the node that its family is about, and the way from its result to the function's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from targets.base.tvm_api import Expr, tirx
+from targets.codegen.access import Access, Index
+from targets.codegen.frame import Frame
+from targets.codegen.scalar import hold
+from tgraph.ir.errors import CompileError
+from tgraph.ir.values import Node, Result, Value
+
+SAME_DIGITS = {"reshape", "squeeze", "unsqueeze"}
+
+
+def find_anchor(frame: Frame, *names: str) -> Node:
+    """The only node of one of these ops."""
+    found = [n for n in frame.function.nodes if n.op.name in names]
+    if len(found) != 1:
+        raise CompileError(f"kernel {frame.function.name} needs one node of {', '.join(names)}, has {len(found)}")
+    return found[0]
+
+
+def accumulator_dtype(value: Value) -> str:
+    """What sums of a value are kept in: f32 at least, integers as they are."""
+    return "float32" if value.dtype.is_float and value.dtype.bits < 32 else value.dtype.numpy_name
+
+
+def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
+    """`store(index, value)`: give the anchor's result at an index; applies what follows and writes the output."""
+    name, output = frame.output
+
+    def store(index: Index, value: Expr) -> None:
+        frame.access.bind(anchor.result, lambda _: hold(value, anchor.result.dtype.numpy_name))
+        at = forward(frame.access, anchor.result, index, output)
+        frame.write(name, at, frame.access.load(output, at))
+
+    return store
+
+
+def plain_place(frame: Frame, anchor: Node) -> Callable[[Index], Expr] | None:
+    """`place(index)`: the element of the output that the anchor's result becomes; None if anything is computed on the way."""
+    name, output = frame.output
+    value: Value = anchor.result
+    while value is not output:
+        value = value.users[0].results[0]
+        if value.node.op.elementwise:  # type: ignore[attr-defined]
+            return None
+    buffer, access = frame.outputs[name], frame.access
+    return lambda index: tirx.BufferLoad(buffer, [access.flat(forward(access, anchor.result, index, output))])
+
+
+def forward(access: Access, value: Value, index: Index, output: Value) -> Index:
+    """Where an element of `value` ends up in `output`, along the ops between them."""
+    while value is not output:
+        assert len(value.users) == 1
+        node = value.users[0]
+        if node.op.name == "transpose":
+            positions = access.axes(index, value.shape)
+            index = access.index([positions[a] for a in node.attrs["perm"]], node.result.shape)
+        elif not node.op.elementwise and node.op.name not in SAME_DIGITS:
+            raise CompileError(f"op {node.op.name} cannot follow the anchor of a kernel")
+        value = node.results[0]
+    assert isinstance(value, Result) or value is output
+    return index

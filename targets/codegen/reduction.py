@@ -1,0 +1,76 @@
+"""What a reduction is about: which axes, in which type, and how kernels over rows are used for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from targets.base.tvm_api import Expr, tirx
+from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.codegen.frame import Frame
+from targets.codegen.scalar import cast
+from tgraph.ir.dims import DimLike
+from tgraph.ir.dtypes import DTYPES
+from tgraph.ir.values import Node
+from tgraph.ops.shape import product
+
+NAMES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
+COMBINE = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum", "prod": "mul"}
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One reduction: its kind ("sum", ...), the element type of its totals, axes that go and axes that stay."""
+
+    node: Node
+    kind: str
+    dtype: str
+    reduced: list[int]
+    kept: list[int]
+
+    @property
+    def results(self) -> DimLike:
+        """How many totals there are."""
+        return product(tuple(self.node.inputs[0].shape[a] for a in self.kept))
+
+    @property
+    def depth(self) -> DimLike:
+        """How many elements are in each."""
+        return product(tuple(self.node.inputs[0].shape[a] for a in self.reduced))
+
+    @property
+    def along_rows(self) -> bool:
+        """Whether the last axes of floats go, so that the elements of a total lie beside each other."""
+        x = self.node.inputs[0]
+        return bool(x.type.rank) and x.dtype.is_float and self.kept == list(range(len(self.kept)))
+
+
+def find(frame: Frame) -> Reduction:
+    """The only reduction of a function."""
+    node = find_anchor(frame, *NAMES)
+    x = node.inputs[0]
+    reduced = [a % x.type.rank for a in node.attrs["axes"]]
+    kept = [a for a in range(x.type.rank) if a not in reduced]
+    return Reduction(node, node.op.name.removeprefix("reduce_"), accumulator_dtype(x), reduced, kept)
+
+
+def rows(frame: Frame, reduction: Reduction, reduce: Callable[..., None]) -> None:
+    """A reduction along rows, and its epilogue, by a target's kernel."""
+    x, finish = reduction.node.inputs[0], epilogue(frame, reduction.node)
+    lead, length = reduction.results, reduction.depth
+
+    def load(row: Expr, j: Expr) -> Expr:
+        return cast(frame.access.load(x, ((lead, row), (length, j))), reduction.dtype)
+
+    reduce(rows=frame.size(lead), length=frame.size(length), load=load, kind=reduction.kind, dtype=reduction.dtype,
+           store=lambda row, value: finish(((lead, row),), value))
+
+
+def start(kind: str, dtype: str) -> Expr:
+    """What the reduction of nothing gives."""
+    if kind in ("sum", "mean", "prod"):
+        return tirx.const(1 if kind == "prod" else 0, dtype)
+    is_float = next(d for d in DTYPES.values() if d.numpy_name == dtype).is_float
+    if is_float:
+        return tirx.const(float("-inf") if kind == "max" else float("inf"), dtype)
+    return tirx.min_value(dtype) if kind == "max" else tirx.max_value(dtype)

@@ -1,0 +1,45 @@
+"""The kernel families of the CPU: each emits the loops of one function graph. A new family is a file and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from targets.base.target import Target
+from targets.codegen.frame import Frame
+from targets.codegen.norm import normaliser, quantiser
+from targets.codegen.scan import Scan
+from targets.cpu.emitters import attention, linear, matmul, pointwise, quantized, reduction
+from targets.cpu.kernels import rows
+from tgraph.ir.graph import Graph
+
+Emit = Callable[[Frame, Target], None]
+SCAN = Scan(pointwise.parallel_loop, "global")
+NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
+
+# anchor op -> family; a function without an anchor is pointwise
+FAMILIES: dict[str, Emit] = {
+    "linear": linear.emit,
+    "integer_linear": quantized.emit,
+    "quantize_rows": quantiser(rows.quantize),
+    "matmul": matmul.emit,
+    "attention": attention.emit,
+    "ragged_attention": attention.emit_ragged,
+    "softmax": NORMALISE,
+    "layer_norm": NORMALISE,
+    "rms_norm": NORMALISE,
+    "reduce_sum": reduction.emit,
+    "reduce_mean": reduction.emit,
+    "reduce_max": reduction.emit,
+    "reduce_min": reduction.emit,
+    "reduce_prod": reduction.emit,
+    "argmax": SCAN.argmax,
+    "cumsum": SCAN.cumsum,
+}
+
+# anchor op -> the parameters of a kernel, a dataclass with `variants()`; `tgraph tune` searches among them
+TUNABLE: dict[str, Callable[[Graph, Target], Any]] = {
+    "linear": linear.schedule,
+    "attention": attention.schedule,
+    "ragged_attention": attention.schedule,
+}

@@ -1,0 +1,39 @@
+"""Attention in one kernel: views of query, key and value are read where they lie, the output is written where it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from targets.base.target import Target
+from targets.codegen import attention as arguments
+from targets.codegen.frame import Frame
+from targets.codegen.scalar import cast
+from targets.cpu.kernels.attention import AttentionTile, attention
+from tgraph.ir.graph import Graph
+
+
+def schedule(function: Graph, target: Target) -> AttentionTile:
+    """The tile of a kernel: what tuning found for it, or the target's."""
+    default = AttentionTile.for_target(target.vector_bits, target.vector_registers, target.l1_bytes, target.l2_bytes)
+    return target.schedules.tile(function, default)
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    _emit(frame, target, arguments.padded(frame))
+
+
+def emit_ragged(frame: Frame, target: Target) -> None:
+    """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    _emit(frame, target, arguments.ragged(frame))
+
+
+def _emit(frame: Frame, target: Target, asked: dict[str, Any]) -> None:
+    del asked["place"]  # single elements of every output are written
+    for name in ("load_q", "load_k", "load_v"):
+        asked[name] = _in_f32(asked[name])
+    attention(**asked, tile=schedule(frame.function, target))
+
+
+def _in_f32(read: arguments.Read) -> arguments.Read:
+    return lambda *at: cast(read(*at), "float32")

@@ -1,0 +1,1 @@
+"""The CPU's kernels: packed products in register tiles, blocked attention, rows, element by element."""

@@ -1,0 +1,282 @@
+"""One task of blocked attention: some panels of queries of one (batch, head) against all keys, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.opaque import bind
+from targets.codegen.vector_math import f32
+from targets.cpu.kernels.attention_excluded import WithoutExcluded
+from targets.cpu.kernels.attention_panel import (
+    LANES,
+    MINUS_INFINITY,
+    PEAK,
+    SEEN,
+    STATE_ROWS,
+    TOTAL,
+    Adjust,
+    AttentionTile,
+    PanelBuffers,
+    Read,
+    attend,
+    fill,
+)
+from targets.cpu.kernels.lane_blocks import SIDE, floats, int64, run, transpose
+
+Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """What `attention` was asked for, within head `h` of batch `b`."""
+
+    b: Expr
+    h: Expr
+    group: int
+    queries: Expr
+    keys: Expr
+    head_dim: int
+    value_dim: int
+    load_q: Read
+    load_k: Read
+    load_v: Read
+    store: Store
+    scale: float
+    causal: bool
+    offset: Expr
+    mask: Read | None
+    bias: Read | None
+    empty_row: str
+    key_padding: bool
+
+    @property
+    def excludes(self) -> bool:
+        """Whether some keys may be out of a query's reach."""
+        return self.causal or self.mask is not None
+
+    def reach(self, query_end: Expr) -> Expr:
+        """The end of the keys that queries before `query_end` may reach."""
+        if not self.causal:
+            return self.keys
+        last = tirx.Min(query_end, self.queries) + self.offset
+        return bind(tirx.Max(int64(0), tirx.Min(self.keys, last)))
+
+
+class AttentionTask:
+    """Emits the code of panels `first` to `first + panels - 1`; `panels` is at most `most`."""
+
+    def __init__(self, spec: AttentionSpec, tile: AttentionTile, most: int, first: Expr, panels: Expr) -> None:
+        self.spec, self.tile, self.first, self.panels = spec, tile, first, panels
+        rows = tile.key_block + tile.keys  # the last tile of keys is filled up
+        self.at = PanelBuffers(
+            q=floats(most * spec.head_dim * LANES),
+            out=floats(most * spec.value_dim * LANES),
+            state=floats(most * STATE_ROWS * LANES),
+            k=floats(rows * spec.head_dim),
+            v=floats(rows * spec.value_dim),
+            p=floats(rows * LANES),
+        )
+        self.key_head = spec.h if spec.group == 1 else bind(spec.h // spec.group)
+        self.mask = floats(rows * LANES) if spec.mask is not None and not spec.key_padding else None
+        self.bias = floats(rows * LANES) if spec.bias is not None else None
+
+    def emit(self) -> None:
+        """The whole task."""
+        with T.serial(self.panels) as panel:
+            self._begin(panel)
+        end = bind(self.spec.reach((self.first + self.panels) * LANES))
+        size = self.tile.key_block
+        with T.serial((end + size - 1) // size) as index:
+            start = bind(index * size)
+            count = bind(tirx.Min(int64(size), end - start))
+            if self.spec.mask is not None and self.spec.key_padding:
+                first, last = self._attended(self.spec.mask, start, count)
+                with T.If(last > first), T.Then():
+                    self._block(bind(start + first), bind(last - first))
+            else:
+                self._block(start, count)
+        self._finish()
+
+    def _query(self, panel: Expr) -> Expr:
+        return (self.first + panel) * LANES
+
+    def _state(self, panel: Expr, row: int, lane: Expr) -> Expr:
+        return self.at.state[(panel * STATE_ROWS + row) * LANES + lane]
+
+    def _begin(self, panel: Expr) -> None:
+        """Transposes and scales the panel's queries (rows past the last query repeat it) and clears its state."""
+        spec = self.spec
+
+        def element(d: Expr, lane: Expr | int) -> Expr:
+            row = tirx.Min(self._query(panel) + lane, spec.queries - 1)
+            return spec.load_q(spec.b, spec.h, row, d) * f32(spec.scale)
+
+        base = bind(panel * (spec.head_dim * LANES))
+        whole = spec.head_dim // SIDE * SIDE
+        with T.serial(int64(whole // SIDE)) as d8, T.serial(int64(LANES // SIDE)) as i8:
+            transpose(
+                lambda r, lane: element(d8 * SIDE + lane, i8 * SIDE + r),
+                self.at.q,
+                lambda c: base + (d8 * SIDE + c) * LANES + i8 * SIDE,
+            )
+        with T.serial(int64(spec.head_dim - whole)) as d, T.serial(int64(LANES)) as lane:
+            T.buffer_store(self.at.q, element(d + whole, lane), [base + (d + whole) * LANES + lane])
+        with T.serial(int64(spec.value_dim)) as d:
+            fill(self.at.out, (panel * spec.value_dim + d) * LANES, 0.0)
+        for row, value in ((PEAK, MINUS_INFINITY), (TOTAL, 0.0), (SEEN, 0.0)):
+            fill(self.at.state, (panel * STATE_ROWS + row) * LANES, value)
+
+    def _attended(self, mask: Read, start: Expr, count: Expr) -> tuple[Expr, Expr]:
+        """The first key of the block that the mask keeps, and the end of the last one, relative to `start`."""
+        first, end = (T.alloc_buffer((1,), "int64", scope="global") for _ in range(2))
+        T.buffer_store(first, count, [0])
+        T.buffer_store(end, int64(0), [0])
+        with T.serial(count) as j:
+            keeps = mask(self.spec.b, self.spec.h, self._query(int64(0)), start + j)
+            T.buffer_store(first, tirx.Select(keeps, tirx.Min(first[0], j), first[0]), [0])
+            T.buffer_store(end, tirx.Select(keeps, j + 1, end[0]), [0])
+        return first[0], end[0]
+
+    def _block(self, start: Expr, count: Expr) -> None:
+        """Copies `count` > 0 keys and values into contiguous memory and attends them from every panel of the task."""
+        spec, at, rows = self.spec, self.at, self.tile.keys
+        with T.serial((count + rows - 1) // rows * rows) as j:
+            # rows that fill up the last tile repeat the last key: their scores raise no maximum
+            key = bind(start + tirx.Min(j, count - 1))
+            self._copy_row(at.k, j, spec.head_dim, spec.load_k, key)
+        with T.serial(count) as j:
+            self._copy_row(at.v, j, spec.value_dim, spec.load_v, start + j)
+        with T.serial(self.panels) as panel:
+            if spec.causal:
+                reach = bind(tirx.Min(count, spec.reach(self._query(panel) + LANES) - start))
+                with T.If(reach > 0), T.Then():
+                    self._panel(panel, start, reach)
+            else:
+                self._panel(panel, start, count)
+
+    def _copy_row(self, to: Expr, row: Expr, dim: int, load: Read, key: Expr) -> None:
+        run(dim, lambda d: T.buffer_store(to, load(self.spec.b, self.key_head, key, d), [row * dim + d]))
+
+    def _panel(self, panel: Expr, start: Expr, count: Expr) -> None:
+        spec = self.spec
+        if self.mask is not None and spec.mask is not None:
+            mask = spec.mask
+            self._stage(panel, start, count, self.mask, lambda *at: tirx.Select(mask(*at), f32(1.0), f32(0.0)))
+        if self.bias is not None and spec.bias is not None:
+            self._stage(panel, start, count, self.bias, spec.bias)
+        adjust = self._adjust(panel, start) if spec.excludes or self.bias is not None else None
+        attend(self.at, self.tile, panel, count, spec.head_dim, spec.value_dim, adjust)
+
+    def _stage(self, panel: Expr, start: Expr, count: Expr, staged: Expr, read: Read) -> None:
+        """staged[j, lane] = read(query lane, key j): read along the keys, transposed to lie as the scores do."""
+        spec = self.spec
+
+        def element(lane: Expr | int, j: Expr) -> Expr:
+            return read(spec.b, spec.h, tirx.Min(self._query(panel) + lane, spec.queries - 1), start + j)
+
+        with T.serial(count // SIDE) as j8, T.serial(int64(LANES // SIDE)) as i8:
+            transpose(
+                lambda r, lane: element(i8 * SIDE + r, j8 * SIDE + lane),
+                staged,
+                lambda c: (j8 * SIDE + c) * LANES + i8 * SIDE,
+            )
+        with T.serial(count % SIDE) as tail, T.serial(int64(LANES)) as lane:
+            j = count // SIDE * SIDE + tail
+            T.buffer_store(staged, element(lane, j), [j * LANES + lane])
+
+    def _adjust(self, panel: Expr, start: Expr) -> Adjust:
+        spec = self.spec
+
+        def allowed(j: Expr, v: Expr) -> Expr:
+            conditions = []
+            if spec.causal:
+                conditions.append(start + j - spec.offset - self._query(panel) <= tirx.Cast("int64", v))
+            if self.mask is not None:
+                conditions.append(self.mask[j * LANES + v] > f32(0.0))
+            elif spec.mask is not None:
+                conditions.append(spec.mask(spec.b, spec.h, self._query(panel), start + j))
+            return conditions[0] if len(conditions) == 1 else tirx.And(*conditions)
+
+        def adjust(acc: Expr, row: int, j: Expr) -> None:
+            if self.bias is not None:
+                with T.vectorized(LANES) as v:
+                    T.buffer_store(acc, acc[row * LANES + v] + self.bias[j * LANES + v], [row * LANES + v])
+            if not spec.excludes:
+                return
+            with T.vectorized(LANES) as v:
+                score = tirx.Select(allowed(j, v), acc[row * LANES + v], f32(MINUS_INFINITY))
+                T.buffer_store(acc, score, [row * LANES + v])
+            # kept apart from the sums: a key allowed with a score of -inf makes a NaN, no key makes an empty row
+            with T.vectorized(LANES) as v:
+                seen = tirx.Select(allowed(j, v), f32(1.0), self._state(panel, SEEN, v))
+                T.buffer_store(self.at.state, seen, [(panel * STATE_ROWS + SEEN) * LANES + v])
+
+        return adjust
+
+    def _is_empty(self, panel: Expr, lane: Expr) -> Expr:
+        return self._state(panel, SEEN, lane) == f32(0.0) if self.spec.excludes else self.spec.keys == 0
+
+    def _finish(self) -> None:
+        rows, empty = floats(LANES * self.spec.value_dim), floats(LANES)
+        mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
+        without = WithoutExcluded(self.spec, self.at, self.key_head) if self.spec.excludes else None
+        with T.serial(self.panels) as panel:
+            if without is not None:
+                without.emit(panel, bind(self._query(panel)))
+            self._finish_panel(panel, rows, empty, mean)
+
+    def _mean_of_values(self) -> Expr:
+        """The mean of all values, computed if a query of this task has no key."""
+        spec = self.spec
+        mean, needed = floats(spec.value_dim), floats(1)
+        total = T.alloc_buffer((spec.value_dim,), "float64", scope="global")
+
+        def add(j: Expr, d: Expr) -> None:
+            T.buffer_store(total, total[d] + tirx.Cast("float64", spec.load_v(spec.b, self.key_head, j, d)), [d])
+
+        T.buffer_store(needed, f32(0.0), [0])
+        with T.serial(self.panels) as panel, T.serial(int64(LANES)) as lane:
+            T.buffer_store(needed, tirx.Select(self._is_empty(panel, lane), f32(1.0), needed[0]), [0])
+        with T.If(needed[0] > f32(0.0)), T.Then():
+            run(spec.value_dim, lambda d: T.buffer_store(total, tirx.const(0, "float64"), [d]))
+            with T.serial(spec.keys) as j:
+                run(spec.value_dim, lambda d: add(j, d))
+            count = tirx.Cast("float64", tirx.Max(spec.keys, int64(1)))
+            run(spec.value_dim, lambda d: T.buffer_store(mean, tirx.Cast("float32", total[d] / count), [d]))
+        return mean
+
+    def _finish_panel(self, panel: Expr, rows: Expr, empty: Expr, mean: Expr | None) -> None:
+        """Divides by the sums, transposes back, and stores the rows that exist."""
+        spec, inverse = self.spec, floats(LANES)
+        with T.vectorized(LANES) as v:
+            T.buffer_store(empty, tirx.Select(self._is_empty(panel, v), f32(1.0), f32(0.0)), [v])
+        with T.vectorized(LANES) as v:
+            T.buffer_store(inverse, f32(1.0) / self._state(panel, TOTAL, v), [v])
+
+        def element(d: Expr, lane: Expr) -> Expr:
+            return self.at.out[(panel * spec.value_dim + d) * LANES + lane] * inverse[lane]
+
+        whole = spec.value_dim // SIDE * SIDE
+        with T.serial(int64(LANES // SIDE)) as i8, T.serial(int64(whole // SIDE)) as d8:
+            transpose(
+                lambda r, lane: element(d8 * SIDE + r, i8 * SIDE + lane),
+                rows,
+                lambda c: (i8 * SIDE + c) * spec.value_dim + d8 * SIDE,
+            )
+        with T.serial(int64(spec.value_dim - whole)) as d, T.serial(int64(LANES)) as lane:
+            T.buffer_store(rows, element(d + whole, lane), [lane * spec.value_dim + d + whole])
+
+        def value(lane: Expr, d: Expr) -> Expr:
+            of_empty = f32(0.0) if mean is None else mean[d]
+            if spec.empty_row == "nan":
+                of_empty = tirx.Select(spec.keys == 0, f32(0.0), f32(float("nan")))
+            return tirx.Select(empty[lane] > f32(0.0), of_empty, rows[lane * spec.value_dim + d])
+
+        with T.serial(tirx.Min(int64(LANES), spec.queries - self._query(panel))) as lane:
+            query = bind(self._query(panel) + lane)
+            run(spec.value_dim, lambda d: spec.store(spec.b, spec.h, query, d, value(lane, d)))

@@ -1,0 +1,146 @@
+"""Instructions that multiply groups of k and add the products to one 32-bit sum: what a CPU has, and what they mean.
+
+A group's elements of A lie beside each other in one 32-bit word; weights lie in panels [.., columns, group] beside each
+other as well (`pack_panels`). Each dot is tested by `Plain` with the same group, which any CPU runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.scalar import cast
+from targets.codegen.vector_math import constant
+
+Vector = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Dot:
+    """`step` adds the products of one group to a vector of sums.
+
+    group: elements of k in one step. packed: the element type in which blocks of A are kept. accumulate: that of the
+    sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".
+    """
+
+    name: str
+    group: int
+    packed: str
+    accumulate: str
+    lanes: int
+    unsigned: bool = False
+
+    def pack(self, x: Expr) -> Expr:
+        """An element of A as it is packed: an integer widened, or the bits of a bf16 that is held as f32."""
+        if self.packed == "uint16":
+            return tirx.Cast("uint16", tirx.reinterpret("uint32", x) >> constant(16, "uint32"))
+        return cast(x, self.packed)
+
+    def imports(self) -> Any:
+        """A context in which functions that `step` calls are defined, in LLVM's language."""
+        return T.attr("", "pragma_import_llvm", _BF16_LLVM) if self.name == "vdpbf16ps" else contextlib.nullcontext()
+
+    def step(self, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+        """`total` (a vector) plus the products of A's group at `a_at` with those of the columns at `w_at`."""
+        return _STEPS[self.name](self, total, a, a_at, panels, w_at)
+
+
+def _run(buffer: Any, first: Expr, count: int, stride: int = 1) -> Expr:
+    """`count` elements of a buffer as a vector."""
+    return tirx.BufferLoad(buffer, [tirx.Ramp(first, tirx.const(stride, "int64"), count)])
+
+
+def _broadcast(dot: Dot, a: Any, a_at: Expr, vector: str) -> Expr:
+    """The group at `a_at` in every lane, as `vector`."""
+    word = tirx.reinterpret("int32", _run(a, a_at, dot.group))
+    return tirx.reinterpret(vector, tirx.Broadcast(word, dot.lanes))
+
+
+def _multiply_add(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+    """vpmaddwd: pairs of i16, products and their sum in i32, which cannot overflow."""
+    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[dot.lanes]
+    pairs = f"int16x{2 * dot.lanes}"
+    weights = tirx.Cast(pairs, _run(panels, w_at, 2 * dot.lanes))
+    products = T.call_llvm_pure_intrin(f"int32x{dot.lanes}", name, _broadcast(dot, a, a_at, pairs), weights)
+    return total + products
+
+
+def _vnni(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+    """vpdpbusd: four products of u8 and i8 added to an i32, without saturation."""
+    bits, count = 32 * dot.lanes, 4 * dot.lanes
+    weights = tirx.reinterpret(f"int8x{count}", _run(panels, w_at, count))
+    return T.call_llvm_pure_intrin(f"int32x{dot.lanes}", f"llvm.x86.avx512.vpdpbusd.{bits}", total,
+                                   _broadcast(dot, a, a_at, f"uint8x{count}"), weights)
+
+
+def _plain(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+    for part in range(dot.group):
+        left = cast(a[a_at + part], dot.accumulate)
+        right = tirx.Cast(f"{dot.accumulate}x{dot.lanes}", _run(panels, w_at + part, dot.lanes, dot.group))
+        total = total + tirx.Broadcast(left, dot.lanes) * right
+    return total
+
+
+# TVM turns vectors of bf16 into f32 before LLVM sees them: the instruction is reached by LLVM's language alone. Several kernels
+# of a module define it: the linker keeps one.
+_BF16_LLVM = """
+target triple = "x86_64-unknown-linux-gnu"
+define linkonce_odr <16 x float> @tgraph_dpbf16ps(<16 x float> %total, <16 x i32> %a, <16 x i32> %w) alwaysinline {
+  %left = bitcast <16 x i32> %a to <32 x bfloat>
+  %right = bitcast <16 x i32> %w to <32 x bfloat>
+  %sum = call <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float> %total, <32 x bfloat> %left, <32 x bfloat> %right)
+  ret <16 x float> %sum
+}
+declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloat>, <32 x bfloat>)
+"""
+
+
+def _bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+    """vdpbf16ps: two products of bf16 added to an f32."""
+    weights = tirx.reinterpret("int32x16", _run(panels, w_at, 32))
+    return T.call_pure_extern("float32x16", "tgraph_dpbf16ps", total, _broadcast(dot, a, a_at, "int32x16"), weights)
+
+
+def _plain_bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
+    def widened(bits: Expr, lanes: int) -> Expr:
+        suffix = f"x{lanes}" if lanes > 1 else ""
+        sixteen = constant(16, "uint32")
+        wide = tirx.Cast(f"uint32{suffix}", bits) << (tirx.Broadcast(sixteen, lanes) if lanes > 1 else sixteen)
+        return tirx.reinterpret(f"float32{suffix}", wide)
+
+    for part in range(dot.group):
+        weights = tirx.reinterpret(f"uint16x{dot.lanes}", _run(panels, w_at + part, dot.lanes, dot.group))
+        total = total + tirx.Broadcast(widened(a[a_at + part], 1), dot.lanes) * widened(weights, dot.lanes)
+    return total
+
+
+_STEPS: dict[str, Callable[..., Expr]] = {"vpmaddwd": _multiply_add, "vpdpbusd": _vnni, "plain": _plain,
+                                           "vdpbf16ps": _bf16, "plain bf16": _plain_bf16}
+
+
+def integer_dot(features: Callable[[str], bool], vector_bits: int) -> Dot:
+    """The fastest exact dot of 8-bit integers for a CPU that has `features`.
+
+    Without VNNI it is vpmaddwd on widened i16, and not vpmaddubsw on bytes: that needs a third instruction to leave i16,
+    so that it gains 8 % at best, and saturates unless an operand keeps to 7 bits.
+    """
+    if features("avx512vnni"):
+        return Dot("vpdpbusd", 4, "uint8", "int32", 16, unsigned=True)
+    if features("avxvnni"):
+        return Dot("vpdpbusd", 4, "uint8", "int32", 8, unsigned=True)
+    if features("avx512bw") and vector_bits == 512:
+        return Dot("vpmaddwd", 2, "int16", "int32", 16)
+    if features("avx2"):
+        return Dot("vpmaddwd", 2, "int16", "int32", 8)
+    return Dot("plain", 2, "int16", "int32", vector_bits // 32)
+
+
+def bf16_dot(features: Callable[[str], bool]) -> Dot | None:
+    """The dot of bf16 with sums in f32, where a CPU has one. It takes denormals for 0."""
+    return Dot("vdpbf16ps", 2, "uint16", "float32", 16) if features("avx512bf16") else None

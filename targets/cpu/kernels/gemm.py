@@ -1,0 +1,215 @@
+"""Matrix product with packed weights, C = A W^T: one kernel for every number of rows.
+
+After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (ACM TOMS 34(3), 2008): blocks of A are
+copied into the second cache, and a tile of sums stays in registers over a long run of k. An element's sum runs over k
+in one order, whatever the number of rows and workers, so that both leave its bits as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.opaque import bind
+from targets.codegen.scalar import cast
+from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
+from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+
+__all__ = ["GemmTile", "gemm"]
+
+FEW = 4  # rows whose product takes less time than memory needs for the weights
+RUNS = 4  # of weights, read side by side then
+LONG = 16384  # steps of k from which on a sum is not one chain, but taken in blocks
+
+Load = Callable[[Expr, Expr], Expr]
+Store = Callable[[Expr, Expr, Expr], None]
+
+
+def gemm(
+    *,
+    m: Expr | int,
+    n: int,
+    k: int,
+    load: Load,
+    panels: Any,
+    store: Store,
+    tile: GemmTile,
+    dtype: str = "float32",
+    accumulate: str | None = None,
+) -> None:
+    """Emits C[i, j] = sum over k of A[i, k] W[j, k], for i < m (int64, 0 allowed) and j < n.
+
+    `load(i, k)` is A[i, k], read for k in vectors; it may have any floating dtype. `panels` is a flat buffer of weights
+    packed as [ceil(n / tile.columns), k, tile.columns], zero-padded, of `dtype` or narrower. `store(i, j, sum)` emits
+    the store of one element, within a vectorized loop over j; it is run once an element, for j < n only. Sums are kept
+    in `accumulate`: by default `dtype`, or f32 for half precisions.
+    """
+    sums = accumulate or ("float32" if SIZE[dtype] < 4 else dtype)
+    if n > 0:
+        _Product(m if isinstance(m, Expr) else i64(m), n, k, load, panels, store, tile, sums).emit()
+    else:
+        T.evaluate(i64(0))
+
+
+class _Product:
+    def __init__(
+        self, m: Expr, n: int, k: int, load: Load, panels: Any, store: Store, tile: GemmTile, accumulate: str
+    ) -> None:
+        self.m, self.n, self.k = m, n, k
+        self.load, self.panels, self.store = load, panels, store
+        self.tile, self.accumulate = tile, accumulate
+        self.line = CACHE_LINE // SIZE[accumulate]
+        self.n_panels = -(-n // tile.columns)
+        self.heights = heights(tile.rows)
+        self.lines = max(1, -(-k // self.line))
+        self.ragged = self.lines * self.line != k
+        # blocks of k as equal as whole lines allow
+        blocks = max(1, -(-k // tile.k_block))
+        self.k_block = max(1, -(-k // (blocks * self.line))) * self.line
+        self.k_blocks = max(1, -(-k // self.k_block))
+        self.tiles_high = max(1, tile.m_block // tile.rows)
+        self.chunk = max(1, tile.n_block // tile.columns) if self.k_blocks > 1 else self.n_panels
+
+    def emit(self) -> None:
+        if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > FEW):
+            self._many_rows()
+            return
+        with T.If(self.m <= FEW):
+            with T.Then():
+                self._few_rows()
+            with T.Else():
+                self._many_rows()
+
+    def _few_rows(self) -> None:
+        """All rows at once, as fast as memory gives weights: a worker's panels as RUNS that are read side by side.
+
+        Sums wait in the first cache while the other runs have their turn of half a line of A. Asking memory ahead of need, as
+        for many rows, only hinders the processor, which sees such runs come: on a 2-core Zen 3, 1, 2 and 4 rows read
+        1.2 to 1.9 times the bytes a second that one panel after the other got, and as much as a loop that only reads.
+        """
+        tile = self.tile
+        workers = bind(tirx.min(worker_count(), self.n_panels))
+        with T.parallel(workers) as worker:
+            first, panels = share(i64(self.n_panels), workers, worker)
+            packed = T.alloc_buffer((tile.rows * self.lines * self.line,), self.accumulate)
+            sums = T.alloc_buffer((RUNS * FEW * tile.columns,), self.accumulate)
+            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate)
+            height = bind(rounded(self.m, self.heights))
+            self._pack(i64(0), height, height, i64(0), i64(self.k))
+            length, longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
+
+            def panel(run: Expr, p: Expr) -> Expr:
+                return first + run * length + tirx.min(run, longer) + p
+
+            def side_by_side(rows: int) -> None:
+                with T.serial(bind(ceil_divide(panels, RUNS))) as p:
+                    runs = bind(tirx.Select(p < length, i64(RUNS), longer))
+                    with T.serial(i64(self.lines)) as line, T.serial(i64(2)) as half, T.serial(runs) as run:
+                        self._turn(rows, line, half, panel(run, p), run * (FEW * tile.columns))
+                    with T.serial(runs) as run:
+                        self._finish(i64(0), self.m, panel(run, p), bind(run * (FEW * tile.columns)))
+
+            by_height(self.m, [h for h in self.heights if h <= FEW], side_by_side)
+
+    def _turn(self, rows: int, line: Any, half: Any, panel: Expr, sums: Expr) -> None:
+        """Half a line of A times its part of a panel."""
+        steps = self.line // 2
+        first = half * steps
+        count = bind(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
+        weights = bind(panel * (self.k * self.tile.columns))
+        self.loop.between_sums(
+            rows, bind(sums), line + half > 0,
+            lambda tile: self.loop.steps(tile, first, weights + first * self.tile.columns, line, count))
+
+    def _many_rows(self) -> None:
+        tile = self.tile
+        m_tiles = bind(ceil_divide(self.m, tile.rows))
+        row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
+        with T.parallel(row_parts * column_parts) as worker:
+            first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
+            first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
+            packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
+            kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
+            sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
+            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, apart=self.k > LONG)
+            blocks, chunks = bind(ceil_divide(tiles, self.tiles_high)), bind(ceil_divide(panels, self.chunk))
+            with T.serial(blocks) as block, T.serial(chunks) as chunk:
+                tile_offset, tiles_here = share(tiles, blocks, block)
+                panel_offset, panels_here = share(panels, chunks, chunk)
+                row = bind((first_tile + tile_offset) * tile.rows)
+                rows = bind(tirx.min(self.m - row, tiles_here * tile.rows))
+                with T.serial(i64(self.k_blocks)) as k_block:
+                    self._block(row, rows, first_panel + panel_offset, panels_here, k_block)
+
+    def _block(self, row: Expr, rows: Expr, panel: Expr, panels: Expr, k_block: Any) -> None:
+        """One block of A against a chunk of weight panels, over one block of k."""
+        tile = self.tile
+        k = k_block * self.k_block
+        depth = i64(self.k_block)
+        if self.k % self.k_block or self.k == 0:
+            depth = bind(tirx.min(depth, self.k - k))
+        # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
+        height = bind(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
+        whole = bind(divide(rows, height) * height)
+        self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height, k, depth)
+        tiles = bind(ceil_divide(rows, height))
+        with T.serial(panels) as p, T.serial(tiles) as t:
+            here = bind(tirx.min(rows - t * height, height))
+            sums = i64(0)
+            if self.k_blocks > 1:
+                sums = bind((p * self.tiles_high + t) * (tile.rows * tile.columns))
+            a = bind(t * (tile.rows * self.k_block))
+            weights = bind(((panel + p) * self.k + k) * tile.columns)
+            resume = k_block > 0 if self.k_blocks > 1 else None
+            ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
+            by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, self.ragged, ahead))
+            if self.k_blocks == 1:
+                self._finish(row + t * height, here, panel + p, sums)
+            else:
+                with T.If(k_block == self.k_blocks - 1), T.Then():
+                    self._finish(row + t * height, here, panel + p, sums)
+
+    def _ahead(self, panel: Expr, p: Expr, panels: Expr, k: Expr, depth: Expr, t: Expr, tiles: Expr) -> Ahead:
+        """What tile `t` of `tiles` asks for of the weights that come after panel `p`: its share of the next slice."""
+        columns = self.tile.columns
+        following = ((panel + p + 1) * self.k + k) * columns
+        if self.k_blocks > 1:
+            following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
+        lines = self.line * columns * SIZE[str(self.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
+        return Ahead(bind(following + divide(t * depth * columns, tiles)), bind(ceil_divide(i64(lines), tiles)))
+
+    def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
+        """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""
+        tile, packed = self.tile, self.loop.packed
+        with T.serial(rows) as i:
+            source = bind(tirx.min(row + i, self.m - 1))
+            target = bind(divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line)
+
+            def copy(line: Expr, step: Expr) -> None:
+                value = cast(self.load(source, k + line * self.line + step), self.accumulate)
+                T.buffer_store(packed, value, [target + line * (tile.rows * self.line) + step])
+
+            lines = bind(divide(depth, self.line))
+            with T.serial(lines) as line:
+                for part in range(0, self.line, tile.lanes):
+                    with T.vectorized(tile.lanes) as lane:
+                        copy(line, part + tirx.Cast("int64", lane))
+            if self.k % self.line:
+                with T.serial(remainder(depth, self.line)) as step:
+                    copy(lines, step)
+
+    def _finish(self, row: Expr, rows: Expr, panel: Expr, sums: Expr) -> None:
+        """Hands the complete sums of one tile to `store`, the weights' padding left out."""
+        columns = self.tile.columns
+        with T.serial(rows) as i:
+
+            def store(first: Expr, lane: Any) -> None:
+                j = first + lane
+                self.store(row + i, panel * columns + j, self.loop.sums[sums + i * columns + j])
+
+            each_column_of_panel(panel == self.n_panels - 1, self.n, columns, self.tile.lanes, store)

@@ -1,0 +1,196 @@
+"""Matrix product by dot instructions, C = A W^T with 8-bit integers or bf16: groups of k at a time, sums in 32 bits.
+
+As in `gemm`, blocks of A are copied into the second cache and a tile of sums stays in registers; here over all of k,
+since elements are small, so that no sums wait in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.opaque import bind
+from targets.codegen.vector_math import constant
+from targets.cpu.kernels.dots import Dot
+from targets.cpu.kernels.gemm_tile import CACHE_LINE
+from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+
+WORDS = 16  # 32-bit groups in a line of packed A
+SIZE = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "bfloat16": 2}
+
+Load = Callable[[Expr, Expr], Expr]
+Store = Callable[[Expr, Expr, Expr], None]
+
+
+@dataclass(frozen=True)
+class DotTile:
+    """`rows` x (2 vectors of `dot.lanes`) sums in registers; `block_bytes` of packed A in the second cache."""
+
+    dot: Dot
+    rows: int
+    block_bytes: int
+
+    @property
+    def columns(self) -> int:
+        return 2 * self.dot.lanes
+
+    @property
+    def note(self) -> str:
+        """What was chosen, for people."""
+        return (f"{self.dot.name}: sums of {self.dot.group} products in one step, accumulators {self.rows}x{self.columns} in "
+                f"registers, weights in panels of {self.columns} columns")
+
+    @classmethod
+    def for_target(cls, dot: Dot, vector_registers: int, l2_bytes: int) -> DotTile:
+        """The tile for a CPU. Two vectors of weights and one or two groups of A stay outside; where a step has products
+        apart from the sums, LLVM keeps many of them at once, and half of the registers have to be left to it."""
+        rows = vector_registers // 4 if dot.name == "vpmaddwd" else min(12, (vector_registers - 4) // 2)
+        return cls(dot, rows, 3 * l2_bytes // 8)
+
+
+def gemm_dot(*, m: Expr | int, n: int, k: int, load: Load, panels: Any, store: Store, tile: DotTile) -> None:
+    """Emits C[i, j] = sum over k of A[i, k] W[j, k], for i < m (int64, 0 allowed) and j < n.
+
+    `load(i, k)` is A[i, k], read for k in vectors. `panels` is a flat buffer of weights packed as [ceil(n / columns),
+    ceil(k / group), columns, group], zero-padded. `store(i, j, sum)` emits the store of one element, within a vectorized
+    loop over j; it is run once an element, for j < n only.
+    """
+    if n > 0:
+        _Product(m if isinstance(m, Expr) else i64(m), n, k, load, panels, store, tile).emit()
+    else:
+        T.evaluate(i64(0))
+
+
+class _Product:
+    def __init__(self, m: Expr, n: int, k: int, load: Load, panels: Any, store: Store, tile: DotTile) -> None:
+        self.m, self.n, self.k = m, n, k
+        self.load, self.panels, self.store = load, panels, store
+        self.tile, self.dot = tile, tile.dot
+        self.line = WORDS * tile.dot.group
+        self.groups = -(-k // tile.dot.group)
+        self.lines = -(-self.groups // WORDS)
+        self.n_panels = -(-n // tile.columns)
+        self.heights = heights(tile.rows)
+        tile_bytes = max(1, tile.rows * self.lines * self.line * SIZE[tile.dot.packed])
+        self.tiles_high = max(1, tile.block_bytes // tile_bytes)
+
+    def emit(self) -> None:
+        with self.dot.imports():
+            self._emit()
+
+    def _emit(self) -> None:
+        rows = self.tile.rows
+        m_tiles = bind(ceil_divide(self.m, rows))
+        row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
+        with T.parallel(row_parts * column_parts) as worker:
+            first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
+            first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
+            self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
+            self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
+            blocks = bind(ceil_divide(tiles, self.tiles_high))
+            with T.serial(blocks) as block:
+                offset, here = share(tiles, blocks, block)
+                row = bind((first_tile + offset) * rows)
+                self._block(row, bind(tirx.min(self.m - row, here * rows)), first_panel, panels)
+
+    def _block(self, row: Expr, rows: Expr, first_panel: Expr, panels: Expr) -> None:
+        """One block of A against a run of weight panels."""
+        # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
+        height = bind(rounded(ceil_divide(rows, ceil_divide(rows, self.tile.rows)), self.heights))
+        whole = bind(divide(rows, height) * height)
+        self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height)
+        tiles = bind(ceil_divide(rows, height))
+        with T.serial(panels) as p, T.serial(tiles) as t:
+            here = bind(tirx.min(rows - t * height, height))
+            a = bind(t * (self.tile.rows * self.lines * self.line))
+            weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
+            by_height(here, self.heights, lambda h: self._tile(h, a, weights, tiles))
+            self._finish(row + t * height, here, first_panel + p)
+
+    def _pack(self, row: Expr, rows: Expr, height: Expr) -> None:
+        """Copies a block of A as [rows / height, k / line, height, line]; past the end of k it is 0, past that of A
+        the last row again."""
+        tile_size = self.tile.rows * self.lines * self.line
+        with T.serial(rows) as i:
+            source = bind(tirx.min(row + i, self.m - 1))
+            target = bind(divide(i, height) * tile_size + remainder(i, height) * self.line)
+
+            def copy(line: Expr, step: Expr, inside: Expr | None = None) -> None:
+                k = line * self.line + step
+                if inside is None:
+                    value = self.dot.pack(self.load(source, k))
+                else:
+                    read = self.dot.pack(self.load(source, tirx.min(k, i64(self.k - 1))))
+                    value = tirx.Select(k < inside, read, constant(0, self.dot.packed))
+                T.buffer_store(self.packed, value, [target + line * (self.tile.rows * self.line) + step])
+
+            whole, lanes = self.k // self.line, min(self.line, 32)
+            with T.serial(i64(whole)) as line:
+                for part in range(0, self.line, lanes):
+                    with T.vectorized(lanes) as lane:
+                        copy(line, part + tirx.Cast("int64", lane))
+            if self.k % self.line:
+                rest = self.groups * self.dot.group - whole * self.line
+                with T.serial(i64(rest)) as step:
+                    copy(i64(whole), step, i64(self.k))
+
+    def _tile(self, rows: int, a: Expr, weights: Expr, tiles: Expr) -> None:
+        """The sums of one tile over all of k, written to `sums`."""
+        dot, lanes = self.dot, self.dot.lanes
+        registers = [T.alloc_buffer((rows * lanes,), dot.accumulate) for _ in range(2)]
+        zero = tirx.Broadcast(constant(0, dot.accumulate), lanes)
+        for v in range(2):
+            for i in range(rows):
+                T.buffer_store(registers[v], zero, [_lanes(i * lanes, lanes)])
+
+        def steps(line: Expr, count: Expr) -> None:
+            first = bind(weights + line * (WORDS * self.tile.columns * dot.group))
+            self._prefetch(first, tiles)
+            with T.serial(count) as step:
+                for i in range(rows):
+                    left = a + line * (self.tile.rows * self.line) + i * self.line + step * dot.group
+                    for v in range(2):
+                        right = first + (step * self.tile.columns + v * lanes) * dot.group
+                        total = tirx.BufferLoad(registers[v], [_lanes(i * lanes, lanes)])
+                        T.buffer_store(registers[v], dot.step(total, self.packed, left, self.panels, right),
+                                       [_lanes(i * lanes, lanes)])
+
+        with T.serial(i64(self.groups // WORDS)) as line:
+            steps(line, i64(WORDS))
+        if self.groups % WORDS:
+            steps(i64(self.groups // WORDS), i64(self.groups % WORDS))
+        for i in range(rows):
+            for v in range(2):
+                T.buffer_store(self.sums, tirx.BufferLoad(registers[v], [_lanes(i * lanes, lanes)]),
+                               [_lanes(i * self.tile.columns + v * lanes, lanes)])
+
+    def _prefetch(self, first: Expr, tiles: Expr) -> None:
+        """Asks for what the next panel has at this place: each of the tiles that share a panel for its part of it."""
+        size = SIZE[str(self.panels.dtype)]
+        panel = self.groups * self.tile.columns * self.dot.group
+        lines = WORDS * self.tile.columns * self.dot.group * size // CACHE_LINE
+        with T.serial(ceil_divide(i64(lines), tiles)) as line:
+            address = tirx.address_of(self.panels[first + panel + line * (CACHE_LINE // size)])
+            read, second_cache, data = (tirx.const(x, "int32") for x in (0, 2, 1))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, second_cache, data))
+
+    def _finish(self, row: Expr, rows: Expr, panel: Expr) -> None:
+        """Hands the sums of one tile to `store`, the weights' padding left out."""
+        columns = self.tile.columns
+        with T.serial(rows) as i:
+
+            def store(first: Expr, lane: Any) -> None:
+                j = first + lane
+                self.store(row + i, panel * columns + j, self.sums[i * columns + j])
+
+            each_column_of_panel(panel == self.n_panels - 1, self.n, columns, self.dot.lanes, store)
+
+
+def _lanes(first: int, lanes: int) -> Expr:
+    return tirx.Ramp(i64(first), i64(1), lanes)

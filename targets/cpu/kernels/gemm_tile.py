@@ -1,0 +1,152 @@
+"""The register tile of a matrix product: its size for a CPU, and the loop over k that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.scalar import cast
+from targets.cpu.kernels.register_tile import RegisterTile
+from targets.cpu.kernels.workers import divide, i64, remainder
+
+CACHE_LINE = 64
+SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class GemmTile:
+    """Blocking of a product: `rows` x `columns` sums in registers, `m_block` x `k_block` elements of A in L2.
+
+    `columns` is two vectors, and the width of a weight panel. A tile's sums are held as two buffers, each of which must
+    stay under 1,024 bytes (TVM keeps no larger one in registers).
+    """
+
+    rows: int
+    columns: int
+    k_block: int
+    m_block: int
+    n_block: int = 384  # columns whose sums are kept where k takes several blocks
+
+    def variants(self) -> dict[str, list[int]]:
+        """Other values of each field that may be faster on some machine; none changes a bit of the result."""
+        return {
+            "k_block": [256, 384, 512, 768, 1024, 1536],
+            "m_block": [self.rows * n for n in (4, 8, 12, 16, 24, 40)],
+            "n_block": [self.columns * n for n in (4, 12, 24, 48)],
+        }
+
+    @property
+    def lanes(self) -> int:
+        """Elements of one vector."""
+        return self.columns // 2
+
+    @classmethod
+    def for_target(
+        cls, vector_bits: int, vector_registers: int, l1_bytes: int, l2_bytes: int, dtype: str = "float32"
+    ) -> GemmTile:
+        """The tile for a CPU (cache sizes in bytes, a core's own) whose sums are of `dtype` (halves: f32)."""
+        size = max(4, SIZE[dtype])
+        columns = 2 * vector_bits // (8 * size)
+        # two vectors of weights and one or two broadcast elements of A stay outside the tile
+        rows = min(12, (vector_registers - 4) // 2)
+        # The slice of a weight panel may exceed L1: it streams from L2, where it and the block of A must fit. Longer
+        # slices than this gain nothing, and shorter ones store and reload the sums more often.
+        panel_row = columns * size
+        k_block = min(768, max(l2_bytes // 8, l1_bytes // 2) // panel_row) // 16 * 16
+        m_block = 3 * l2_bytes // 8 // (k_block * size) // rows * rows
+        return cls(rows, columns, k_block, max(rows, min(m_block, 240)))
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """The weights that a tile asks memory for while it computes: from `start` on, `lines` of the cache for every line of A.
+
+    The tiles that use one slice of a panel share the next slice, so that memory is read evenly all the time. Asking only
+    just ahead leaves it idle while the second and later tiles compute: 16 rows ran at 70 % of this speed.
+    """
+
+    start: Expr
+    lines: Expr
+
+
+@dataclass(frozen=True)
+class TileLoop:
+    """What is fixed for all tiles of one product: packed A, packed weights, where sums go, and their layouts.
+
+    Packed A is [rows / height, k / line, height, line] with a line of 64 bytes: one stream for the prefetcher, and all
+    rows of a step at constant distances. `sums` is a buffer of row-major [rows, columns] tiles.
+    """
+
+    tile: GemmTile
+    packed: Any
+    panels: Any
+    sums: Any
+    accumulate: str
+    apart: bool = False  # whether a block of k is summed apart, and added to the sums of those before it
+
+    @property
+    def line(self) -> int:
+        """Elements of A per row before the next row follows."""
+        return CACHE_LINE // SIZE[self.accumulate]
+
+    def emit(
+        self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool,
+        ahead: Ahead,
+    ) -> None:  # fmt: skip
+        """Adds `depth` steps of k to a tile of `rows` rows and writes it to `sums`.
+
+        `a`, `weights`, `sums` are where the tile's A, weights and sums begin. Where `resume` (None: never) is true the
+        tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`: what
+        to ask for meanwhile.
+        """
+
+        def steps(tile: RegisterTile) -> None:
+            groups = divide(depth, self.line)
+            with T.serial(groups) as group:
+                self._prefetch(ahead, group)
+                self.steps(tile, a, weights, group, i64(self.line))
+            if ragged:
+                self.steps(tile, a, weights, groups, remainder(depth, self.line))
+
+        self.between_sums(rows, sums, resume, steps)
+
+    def between_sums(self, rows: int, sums: Expr, resume: Expr | None, steps: Callable[[RegisterTile], None]) -> None:
+        """A tile that is brought in from `sums` (from zero, unless `resume`), given to `steps`, and written back."""
+        tile = RegisterTile(rows, self.tile.lanes, self.accumulate)
+
+        def at(i: Any, v: int, lane: Any) -> Expr:
+            return sums + i * self.tile.columns + v * tile.lanes + lane
+
+        def before(i: Any, v: int, lane: Any) -> Expr:
+            return self.sums[at(i, v, lane)]
+
+        tile.start(None if self.apart else resume, before)
+        steps(tile)
+        if self.apart and resume is not None:
+            with T.If(resume), T.Then():
+                tile.add(before)
+        tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
+
+    def steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
+        """`count` steps of k within line `group` of A."""
+        with T.serial(count) as step:
+            row = weights + (group * self.line + step) * self.tile.columns
+
+            def product(i: Any, v: int, lane: Any) -> Expr:
+                left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
+                return left * cast(self.panels[row + v * self.tile.lanes + lane], self.accumulate)
+
+            tile.add(product)
+
+    def _prefetch(self, ahead: Ahead, group: Expr) -> None:
+        """Asks for the lines of weights that belong to a group of steps. Past the end of the weights this does nothing."""
+        elements = CACHE_LINE // SIZE[str(self.panels.dtype)]
+        with T.serial(ahead.lines) as line:
+            address = tirx.address_of(self.panels[ahead.start + (group * ahead.lines + line) * elements])
+            read, first_cache, data = (tirx.const(x, "int32") for x in (0, 3, 1))
+            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, first_cache, data))

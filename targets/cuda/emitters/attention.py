@@ -1,0 +1,35 @@
+"""Attention in one kernel: views of query, key and value are read where they lie, the output is written where it goes."""
+
+from __future__ import annotations
+
+from targets.base.target import Target
+from targets.codegen import attention as arguments
+from targets.codegen.anchor import find_anchor
+from targets.codegen.frame import Frame
+from targets.cuda.kernels.attention import attention, fitting_tiles
+from targets.cuda.triton.attention import TritonAttention
+from tgraph.ir.values import Node
+
+
+def emit(frame: Frame, target: Target) -> None:
+    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    given = arguments.padded(frame)
+    choice = TritonAttention(frame, target, find_anchor(frame, "attention"), given)
+    own = lambda: frame.notes.extend(attention(**given, dtype=_dtype(frame, "attention")))
+    choice.emit(own) if choice.fits else own()
+
+
+def emit_ragged(frame: Frame, target: Target) -> None:
+    """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    frame.notes.extend(attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention")))
+
+
+def fits(node: Node) -> bool:
+    """Whether the shared memory of a GPU holds rows as long as those of an attention; else it has to be taken apart."""
+    head_dim, value_dim = node.inputs[0].shape[-1], node.inputs[2].shape[-1]
+    assert isinstance(head_dim, int) and isinstance(value_dim, int)
+    return bool(fitting_tiles(node.result.dtype.numpy_name, head_dim, value_dim))
+
+
+def _dtype(frame: Frame, op: str) -> str:
+    return next(n for n in frame.function.nodes if n.op.name == op).result.dtype.numpy_name

@@ -1,0 +1,40 @@
+"""Running sums: a block for a long row, a thread for a short one."""
+
+from __future__ import annotations
+
+from targets.base.target import Target
+from targets.base.tvm_api import Expr, T, tirx
+from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.codegen.frame import Frame
+from targets.codegen.scalar import cast
+from targets.codegen.scan import Scan
+from targets.codegen.sums import wide
+from targets.cuda.kernels.device import grid
+from targets.cuda.kernels.prefix import Prefix
+from tgraph.ops.shape import product
+
+THREADS = 256
+SHORT = 64
+
+
+def emit(short: Scan, frame: Frame, target: Target) -> None:
+    """`cumsum` and its epilogue."""
+    node = find_anchor(frame, "cumsum")
+    x = node.inputs[0]
+    axis = node.attrs["axis"] % x.type.rank
+    outer, length, inner = product(x.shape[:axis]), x.shape[axis], product(x.shape[axis + 1:])
+    if isinstance(length, int) and length <= SHORT:
+        short.cumsum(frame, target)
+        return
+    dtype, finish = accumulator_dtype(x), epilogue(frame, node)
+    kept = wide(dtype)
+    with grid(THREADS, frame.size(outer * inner)) as (row, _, _, thread):
+        o, i = T.bind(tirx.truncdiv(row, frame.size(inner))), T.bind(tirx.truncmod(row, frame.size(inner)))
+
+        def element(j: Expr) -> Expr:
+            return cast(frame.access.load(x, ((outer, o), (length, j), (inner, i))), kept)
+
+        def visit(j: Expr, before: Expr, value: Expr) -> None:
+            finish(((outer, o), (length, j), (inner, i)), cast(before if node.attrs["exclusive"] else before + value, dtype))
+
+        Prefix(thread, THREADS, frame.size(length), kept).run(element, visit)

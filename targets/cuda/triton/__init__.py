@@ -1,0 +1,1 @@
+"""Kernels written in Triton, compiled to machine code that the library carries."""

@@ -1,0 +1,110 @@
+"""Attention by Triton's kernel, where it has a form that this takes and the GPU an instruction that our own kernels lack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from targets.base.target import Target
+from targets.base.tvm_api import T, int64, reads_memory, tirx
+from targets.codegen.frame import Frame
+from targets.cuda.kernels.adjacent import multiple
+from targets.cuda.kernels.launch import ceil_divide
+from targets.cuda.kernels.strided import Strided
+from targets.cuda.triton.binary import HALVES, Binary, Parameters, available, compile_kernel
+from tgraph.ir.values import Node
+
+DIMS = (32, 64, 128)
+LARGEST_WITH_BIAS = 64  # beyond, registers spill
+QUERIES = 128  # of a block
+BLOCKS = 132  # that a large GPU runs beside each other; for fewer our own kernel has smaller tiles
+ROWS = 16  # rows of the operands begin at multiples of so many elements
+
+
+class TritonAttention:
+    """An `attention`, given by the arguments of our own kernel."""
+
+    def __init__(self, frame: Frame, target: Target, node: Node, arguments: Mapping[str, Any]) -> None:
+        self.frame, self.target, self.given = frame, target, arguments
+        self.dtype = node.result.dtype.numpy_name
+        place, mask, bias, offset = (*(arguments[name] for name in ("place", "mask", "bias")), node.operands[5])
+        self.operands = {name: Strided.of(arguments[f"load_{name}"], 4, self.dtype) for name in ("q", "k", "v")}
+        self.operands["out"] = None if place is None else Strided.of(place, 4, self.dtype)
+        zero = int64(0)
+        self.keep = None if mask is None else Strided.of(lambda b, j: mask(b, zero, zero, j), 2, "bool")
+        self.bias = None if bias is None else Strided.of(bias, 4, self.dtype)
+        self.ahead = zero if offset is None else tirx.Cast("int64", frame.access.load(offset, ()))
+        self.offset = None if offset is None else Strided.of(lambda: frame.access.load(offset, ()), 0, "int64")
+
+    @property
+    def fits(self) -> bool:
+        """Whether Triton is there, and its kernel computes this."""
+        given, dim = self.given, self.given["head_dim"]
+        if self.dtype not in HALVES or not available(self.target) or self.frame.counts:
+            return False
+        if dim not in DIMS or given["value_dim"] != dim or given["empty_row"] != "zero":
+            return False
+        if given["bias"] is not None and (self.bias is None or not self.bias.adjacent or dim > LARGEST_WITH_BIAS):
+            return False
+        if given["mask"] is not None and (self.keep is None or not self.keep.adjacent or not given["key_padding"]):
+            return False
+        if self.offset is None and reads_memory(self.ahead):
+            return False
+        return all(operand is not None and self._aligned(operand) for operand in self.operands.values())
+
+    @staticmethod
+    def _aligned(operand: Strided) -> bool:
+        return operand.adjacent and all(multiple(at, ROWS) for at in (operand.first, *operand.distances[:-1]))
+
+    def emit(self, own: Callable[[], None]) -> None:
+        """Triton's kernel for many queries, `own` for few."""
+        given, queries = self.given, self.given["query_length"]
+        blocks = ceil_divide(queries, QUERIES) * given["batch"] * given["heads"]
+        instruction = "wgmma" if self.target.arch == "sm_90" else "mma.sync"
+        self.frame.notes.append(f"Triton's kernel, which has {instruction}, at {BLOCKS} blocks of {QUERIES} queries and more, "
+                                "for fewer our own with smaller ones")
+        # rows of a bias are found in 32 bits
+        conditions = [] if self.bias is None else [queries * self.bias.distances[2] < int64(2**31)]
+        with T.If(tirx.all(blocks >= int64(BLOCKS), *conditions)):
+            with T.Then():
+                self._compiled(parameters := self._parameters()).launch(self.frame, blocks, parameters)
+            with T.Else():
+                own()
+
+    def _parameters(self) -> Parameters:
+        given, zero = self.given, int64(0)
+        operands = {name: operand for name, operand in self.operands.items() if operand is not None}
+        given_to = Parameters()
+        for name, operand in operands.items():
+            given_to.pointer(name, operand, self.dtype, aligned=True)
+        given_to.pointer("keep", self.keep, "bool")
+        given_to.pointer("bias", self.bias, self.dtype)
+        given_to.pointer("offset", self.offset, "int64")
+        given_to.number("ahead", "i64", zero if self.offset is not None else self.ahead)
+        given_to.number("scale", "fp32", tirx.const(given["scale"] * math.log2(math.e), "float32"))
+        for name, size in (("heads", given["heads"]), ("queries", given["query_length"]), ("keys", given["key_length"])):
+            given_to.number(name, "i32", size)
+        for name, operand in operands.items():
+            for axis, distance in zip(("batch", "head", "row"), operand.distances):
+                given_to.number(f"{name}_{axis}", "i64:16", distance)
+        given_to.number("keep_batch", "i64", zero if self.keep is None else self.keep.distances[0])
+        for axis, type, position in (("batch", "i64", 0), ("head", "i64", 1), ("row", "i32", 2)):
+            given_to.number(f"bias_{axis}", type, zero if self.bias is None else self.bias.distances[position])
+        return given_to
+
+    def _compiled(self, parameters: Parameters) -> Binary:
+        keys, warps = tile(self.target.arch, self.given["head_dim"], self.bias is not None)
+        constants = {"GROUP": self.given["group"], "DIM": self.given["head_dim"], "BLOCK_Q": QUERIES, "BLOCK_K": keys,
+                     "CAUSAL": self.given["causal"], "MASK": self.keep is not None, "BIAS": self.bias is not None,
+                     "OFFSET": self.offset is not None}
+        return compile_kernel("attention", self.target.arch, parameters.types, constants, warps, stages=3)
+
+
+def tile(arch: str, head_dim: int, bias: bool) -> tuple[int, int]:
+    """Keys of a block, and warps, such that no register spills."""
+    if bias:
+        return (32 if head_dim == 32 else 64), 8
+    if arch == "sm_90":
+        return 64, (4 if head_dim <= 64 else 8)
+    return (64 if head_dim <= 64 else 32), 8

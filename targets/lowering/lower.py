@@ -1,0 +1,177 @@
+"""Kernel graph to a TVM module: each function a TIR kernel, each stage a Relax function that calls them.
+
+The Relax functions are in the low form that TVM's memory planning would end in: kernels write into given tensors. Their
+parameters are the stage's inputs, its weights, one arena of bytes, the outputs that it writes, the status word, and a shape
+`plan` that holds the symbolic sizes and the place of every value in the arena. So the module allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from targets.base.backend import backend_of
+from targets.base.interrupts import hold_interrupts
+from targets.base.target import Target
+from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
+from targets.codegen import frame
+from targets.codegen.signature import function_symbols, lookups
+from targets.lowering.stages import MemoryPlan, Stage, call_sizes, unknown_sizes
+from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
+from tgraph.ir.errors import CompileError
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Value
+
+Progress = Callable[[str], None]
+Unknown = tuple[str, ...]  # names of sizes
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A module for a target, and its kernels by the name of their functions.
+
+    refused: what kernels were to compute that could not be built, and why; others took their place.
+    """
+
+    module: IRModule
+    kernels: dict[str, PrimFunc]
+    target: Target
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def executable(self) -> relax.VMExecutable:
+        """The machine code, in memory."""
+        with hold_interrupts():
+            return backend_of(self.target).build(self.module, self.target)
+
+
+def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
+          progress: Progress = lambda _: None) -> Lowered:
+    """Emit every kernel once (once more where a call has sizes that only the device knows), and a function for each stage."""
+    with hold_interrupts() as let_in:
+        def step(name: str) -> None:
+            let_in()
+            progress(name)
+
+        return _lower(graph, stages, plan, target, step)
+
+
+def _lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target, progress: Progress) -> Lowered:
+    unknown_of = unknown_sizes_of(graph, stages)
+    variants = variants_of(graph, unknown_of)
+    builder = relax.BlockBuilder()
+    kernels: dict[str, PrimFunc] = {}
+    symbols: dict[str, relax.Expr] = {}
+    for name, function in graph.functions.items():
+        progress(f"kernel {name}")
+        for unknown in variants[name]:
+            symbol = kernel_symbol(name, unknown)
+            kernels[symbol] = emit_kernel(function, target, unknown)
+            symbols[symbol] = builder.add_func(kernels[symbol], symbol)
+    module = builder.get()
+    for stage in stages:
+        module[stage.name] = _StageLowering(graph, stage, plan, symbols, unknown_of).build()
+    return Lowered(module, kernels, target)
+
+
+def unknown_sizes_of(graph: Graph, stages: Sequence[Stage]) -> dict[Node, Unknown]:
+    """For each call, which sizes of its function only the device knows."""
+    sizes = unknown_sizes(graph)
+    return {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}
+
+
+def variants_of(graph: Graph, unknown_of: Mapping[Node, Unknown]) -> dict[str, list[Unknown]]:
+    """The kernels that each function needs: one for each choice of sizes that only the device knows."""
+    variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
+    for call, unknown in unknown_of.items():
+        variants[call.attrs["function"].name][unknown] = None
+    return {name: list(choices) for name, choices in variants.items()}
+
+
+def kernel_symbol(name: str, unknown: Unknown = ()) -> str:
+    """A function's name as a symbol of the library."""
+    return "_".join(["kernel", "".join(c if c.isalnum() else "_" for c in name), *unknown])
+
+
+def unknown_to(graph: Graph, call: Node, unknown: Collection[str]) -> Unknown:
+    """Which symbolic sizes of a function only the device knows in this call."""
+    found = []
+    for formal, actual in zip(function_symbols(call.attrs["function"]), call_sizes(graph, call)):
+        names = {s.name for s in symbols(actual)} if isinstance(actual, Dim) else set()
+        if names.isdisjoint(unknown):
+            continue
+        if as_symbol(actual) is None:
+            raise CompileError(f"kernel {call.attrs['function'].name}: only the device knows all of {formal} = {actual}")
+        found.append(formal)
+    return tuple(found)
+
+
+def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimFunc:
+    """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
+    backend = backend_of(target)
+    emit = backend.family_of(function)
+    with backend.functions():
+        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown,
+                           backend.cells)
+
+
+class _StageLowering:
+    """Builds the Relax function of one stage."""
+
+    def __init__(self, graph: Graph, stage: Stage, plan: MemoryPlan, kernels: dict[str, relax.Expr],
+                 unknown_of: Mapping[Node, Unknown]):
+        self.graph, self.stage, self.plan, self.kernels, self.unknown_of = graph, stage, plan, kernels, unknown_of
+        self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
+        self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
+        self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
+        self.bindings: list[relax.VarBinding] = []
+
+    def build(self) -> relax.Function:
+        stage, outputs = self.stage, dict(self.graph.outputs)
+        inputs: dict[Value, relax.Expr] = {
+            v: relax.Var(getattr(v, "name", f"host{i}"), self._type(v)) for i, v in enumerate(stage.inputs)}
+        weights: dict[Value, relax.Expr] = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
+        arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
+        written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}
+        self.counts = {n: relax.Var(f"count_{n}", relax.TensorType((1,), "int64")) for n in stage.counts}
+        status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
+        plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
+        tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
+        for number in stage.places:
+            tensors[self.plan.values[number]] = self._view(arena, number)
+        for node in stage.calls:
+            self._call(node, tensors, status)
+        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.counts.values(), plan]
+        body = relax.SeqExpr([relax.BindingBlock(self.bindings)], relax.Tuple([]))
+        function = relax.Function(parameters, body, relax.TupleType([]), is_pure=False)
+        return function.with_attr("global_symbol", stage.name)
+
+    def _call(self, node: Node, tensors: dict[Value, relax.Expr], status: list[relax.Expr]) -> None:
+        function = node.attrs["function"]
+        arguments = [tensors[v] for v in (*node.inputs, *node.results)]
+        arguments += status if lookups(function) else []
+        sizes, unknown = dict(zip(function_symbols(function), call_sizes(self.graph, node))), self.unknown_of[node]
+        arguments += [self.counts[str(sizes[formal])] for formal in unknown]
+        arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in sizes.values()]
+        call = relax.Call(self.kernels[kernel_symbol(function.name, unknown)], arguments)
+        self.bindings.append(relax.VarBinding(relax.Var(f"_{len(self.bindings)}", relax.TupleType([])), call))
+
+    def _view(self, arena: relax.Expr, number: int) -> relax.Expr:
+        """A value's place in the arena, as a tensor."""
+        value = self.plan.values[number]
+        shape = relax.ShapeExpr([self._size(d) for d in value.shape])
+        view = relax.op.memory.view(arena, shape, value.dtype.numpy_name, self.offsets[number])
+        variable = relax.Var(f"v{number}", self._type(value))
+        self.bindings.append(relax.VarBinding(variable, view))
+        return variable
+
+    def _size(self, value: DimLike) -> Expr:
+        """A dim as a variable that `plan` brings (calls in this form take variables, no expressions)."""
+        if isinstance(value, int):
+            return int64(value)
+        symbol = as_symbol(value)
+        return self.extents[value] if symbol is None else self.symbols[symbol.name]
+
+    def _type(self, value: Value) -> relax.TensorType:
+        return relax.TensorType([self._size(d) for d in value.shape], value.dtype.numpy_name)

@@ -1,0 +1,1 @@
+"""Executables: engines that call a library, outputs, bundles, the compile cache, profiles."""

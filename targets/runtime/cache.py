@@ -1,0 +1,242 @@
+"""The compile cache: what a compilation made, under all that decides it, in files that a later one reads instead.
+
+An entry is a bundle without weights (`bundle.py`), in a folder of the user's; the environment variable TGRAPH_CACHE names another
+folder, or is "off". A file appears when it is complete, so that any number of processes may share the folder, and its
+digests are checked before it is used. The files used last are kept, LIMIT bytes of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from passes.base import Pass
+from passes.manager import PassRecord
+from targets.base.target import Target
+from targets.runtime.archive import Archive, write_archive
+from targets.runtime.bundle import COMPILED, SIGNATURES, code_entries, read_engine, read_graphs, signatures
+from targets.runtime.engine import LibraryEngine
+from targets.runtime.foreign import foreign_code, source_digest
+from targets.runtime.manifest import Fields
+from tgraph.ir.errors import CompileError, DiskError, TGraphError
+from tgraph.ir.graph import Graph
+from tgraph.ir.weights import Weights
+from tgraph.version import VERSION
+
+if TYPE_CHECKING:
+    from targets.lowering.lower import Lowered
+
+FOLDER = "TGRAPH_CACHE"  # environment variable: the folder in place of the user's, or "off"
+LIMIT = 256 * 2**20  # bytes; an entry of BERT-base has half a megabyte
+SLACK = 2**16  # bytes that an entry takes besides its parts: the manifest, and whole blocks of the disk
+FIELDS: Fields = {
+    "tgraph": str, "facts": {str: str}, "signatures": SIGNATURES, "time": float,
+    "records": [{"name": str, "seconds": float, "nodes_before": int, "nodes_after": int, "changed": bool, "rewrites": {str: int},
+                 "attempts": int}],
+}
+_WARNED: set[type[Exception]] = set()
+SHOWN = ("passes", "target", "TVM", "precision", "weights", "CUDA compiler", "Triton")  # facts whose values mean something
+
+
+@dataclass(frozen=True)
+class CacheResult:
+    """How the cache took part in a compilation: "hit", "miss" or "off", and why."""
+
+    outcome: str
+    why: str
+
+    @property
+    def hit(self) -> bool:
+        return self.outcome == "hit"
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling makes of a graph before it meets weights. `engine.graph` are the kernels; `lowered` is there if TVM ran."""
+
+    optimized: Graph
+    prepare: Graph
+    engine: LibraryEngine
+    records: list[PassRecord]
+    lowered: Lowered | None = None
+
+
+class Entry:
+    """The place of one compilation in the cache; without a path, it is not to be kept. `result` says what was found there."""
+
+    def __init__(self, path: Path | None, target: Target, facts: Mapping[str, str], result: CacheResult):
+        self.path, self.target, self.facts, self.result = path, target, facts, result
+
+    def load(self, weights: Weights) -> Compiled | None:
+        """What an earlier compilation left here, for these weights; None if none did. A damaged file warns, and is removed."""
+        if self.path is None:
+            return None
+        if not self.path.exists():
+            self.result = CacheResult("miss", _nearest(self.path, self.facts))
+            return None
+        try:
+            archive = Archive(self.path, FIELDS)
+            archive.verify()
+            optimized, prepare, kernels = read_graphs(archive, COMPILED).values()
+            optimized.weights = prepare.weights = weights
+            engine = read_engine(archive, kernels, self.target)
+            records = [PassRecord(**record) for record in archive.manifest["records"]]
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(archive.manifest["time"]))
+        except DiskError as error:  # no room for what the system loads the library from
+            self.result = CacheResult("miss", str(error))
+            return None
+        except (TGraphError, OSError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            warnings.warn(f"the compile cache has a damaged entry, which is compiled again: {error}", stacklevel=3)
+            self.result = CacheResult("miss", "the entry was damaged")
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(self.path)  # used last
+        self.result = CacheResult("hit", f"compiled on {made}")
+        return Compiled(optimized, prepare, engine, records)
+
+    def keep(self, compiled: Compiled) -> None:
+        """Link the library, and write it and what goes with it; what stands in the way is said in a warning and in `result`."""
+        if self.path is None:
+            return
+        try:
+            try:
+                self._write(self.path, compiled)
+            except DiskError as error:
+                if not _make_room(self.path.parent, error):
+                    raise
+                self._write(self.path, compiled)
+            _evict(self.path.parent, keep=self.path)
+        except (CompileError, OSError) as error:
+            self.result = CacheResult("off", str(error))
+            _warn_once(type(error), str(error))
+
+    def _write(self, path: Path, compiled: Compiled) -> None:
+        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.engine.graph)))
+        compiled.engine.library = compiled.engine.library.linked()
+        write_archive(path, code_entries(compiled.engine, graphs), {
+            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.engine.stages), "time": time.time(),
+            "records": [{**asdict(r), "rewrites": dict(r.rewrites)} for r in compiled.records],
+        })
+
+
+def cache_folder() -> Path | None:
+    """Where entries are kept; None if the cache is off."""
+    import platformdirs
+
+    folder = os.environ.get(FOLDER, "")
+    return None if folder == "off" else Path(folder) if folder else platformdirs.user_cache_path("tgraph") / "compiled"
+
+
+def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> Entry:
+    """The place of a compilation. `options`: what else `compile` was told, as text; None if nothing is to be kept."""
+    folder = cache_folder()
+    off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes, target)
+    if folder is None or options is None or off is not None:
+        return Entry(None, target, {}, CacheResult("off", off or ""))
+    from targets.base.tvm_api import tvm_version
+
+    machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
+    facts = {
+        "graph": graph.fingerprint,
+        "name": graph.name,
+        "source lines": _digest(graph.text(scopes=True, locations=True)),
+        "passes": ",".join(map(str, passes)),
+        "target": str(target),
+        "description of the target": _digest(repr(machine)),
+        "tuned kernels": _digest(repr(sorted((k, sorted(v.items())) for k, v in target.schedules.entries.items()))),
+        **options,
+        **({"CUDA compiler": _cuda_compiler(), "Triton": _triton(target)} if target.kind == "cuda" else {}),
+        "TVM": tvm_version(),
+        "tgraph": f"{VERSION} {source_digest()[:16]}",
+    }
+    return Entry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", target, facts,
+                 CacheResult("miss", ""))
+
+
+def _cuda_compiler() -> str:
+    from targets.cuda.compilers import compiler
+
+    return compiler().name
+
+
+def _triton(target: Target) -> str:
+    from targets.cuda.triton.binary import available, state
+
+    return state() if available(target) else "none"
+
+
+def _warn_once(kind: type[Exception], problem: str) -> None:
+    """One warning for each kind of problem that a process meets: what stands in the way stays there."""
+    if kind in _WARNED:
+        return
+    _WARNED.add(kind)
+    warnings.warn(f"compiled graphs are not kept for the next time ({FOLDER}=off: none is to be kept): {problem}", stacklevel=4)
+
+
+def entries(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """All entries, the one used last first."""
+    found = []
+    for path in folder.glob("*.tgc"):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            found.append((path, path.stat()))
+    return sorted(found, key=lambda entry: -entry[1].st_mtime)
+
+
+def facts_of(path: Path) -> dict[str, str]:
+    """What decided an entry. Raises FormatError or OSError for a file that is none."""
+    return dict(Archive(path, FIELDS).manifest["facts"])
+
+
+def _nearest(path: Path, facts: Mapping[str, str]) -> str:
+    """How the most similar entry of the same graph differs from one that is not there."""
+    best: list[str] | None = None
+    for other_path in path.parent.glob(f"{facts['graph'][:16]}-*.tgc"):
+        with contextlib.suppress(TGraphError, OSError, LookupError, TypeError, ValueError):
+            other = facts_of(other_path)
+            different = [f"{k} ({facts.get(k, 'none')}; there {other.get(k, 'none')})" if k in SHOWN else k
+                         for k in {**facts, **other} if facts.get(k) != other.get(k)]
+            best = different if best is None else min(best, different, key=len)
+    return "this graph was not compiled before" if best is None else f"the nearest entry differs in {', '.join(best)}"
+
+
+def _evict(folder: Path, keep: Path) -> None:
+    """Remove the entries used longest ago until the rest fits in LIMIT."""
+    total = 0
+    for path, status in entries(folder):
+        total += status.st_size
+        if total > LIMIT and path != keep:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _make_room(folder: Path, error: DiskError) -> bool:
+    """Remove the entries used longest ago, as many bytes as found no room, if they lie on the disk that is full."""
+    with contextlib.suppress(OSError):
+        if error.errno == errno.EFBIG or folder.stat().st_dev != Path(error.folder).stat().st_dev:
+            return False
+    freed = 0
+    for path, status in reversed(entries(folder)):
+        if freed >= (error.needed or 0) + SLACK:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            freed += status.st_size
+    return freed > 0
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,178 @@
+"""What executes a graph: the interpreter, or a library of kernels; and what all engines over a library share."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from targets.base.target import Target
+from targets.lowering.stages import Stage, plan_stages, size_limits, unknown_sizes
+from targets.runtime.library import Library
+from targets.runtime.outputs import Outputs, check_host_buffers
+from tgraph.ir.dims import evaluate
+from tgraph.ir.graph import Graph
+from tgraph.reference.interpreter import Interpreter
+
+Sizes = Mapping[str, int]
+REMEMBERED = 256  # plans of memory for so many different sizes
+
+
+class BadIndex(Exception):
+    """A kernel met an index outside of its table; the interpreter knows which."""
+
+
+@dataclass
+class Layout:
+    """Offsets in the arena for one choice of sizes, and for each stage its `plan` and what it writes."""
+
+    offsets: list[int]
+    arena_bytes: int
+    stages: dict[str, tuple[Any, list[tuple[str, Any, Any]]]] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """What executes a graph for a target. Arrays are NumPy's, or such as `adopt` gives."""
+
+    def adopt(self, value: Any) -> Any:
+        """A value as an array of the engine's own kind, which `run` takes beside NumPy's; None if it is none."""
+
+    def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The caller's memory for outputs as the arrays that `run` takes. Raises InputError for what cannot be written."""
+
+    def run(self, arrays: Sequence[Any], sizes: Sizes, out: Mapping[str, Any]) -> dict[str, Any]:
+        """Outputs by name, in the arrays of `out` where it has them. Raises BadIndex, and InputError if `out` does not fit."""
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        """Take the tensors that kernels read."""
+
+
+class Clock(Protocol):
+    """Told before and after each kernel; `seconds` of all of them, in order, when the run is over."""
+
+    def tick(self, before: bool) -> None: ...
+
+    def seconds(self) -> list[float]: ...
+
+
+class HostClock:
+    """For kernels that end before their call returns."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._start = 0.0
+
+    def tick(self, before: bool) -> None:
+        if before:
+            self._start = time.perf_counter()
+        else:
+            self._seconds.append(time.perf_counter() - self._start)
+
+    def seconds(self) -> list[float]:
+        return self._seconds
+
+
+class HostEngine:
+    """Base of those whose arrays are NumPy's."""
+
+    def adopt(self, value: Any) -> Any:
+        return None
+
+    def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
+        check_host_buffers(out)
+        return out
+
+
+class NumpyEngine(HostEngine):
+    """The target `numpy`: the interpreter, at the precision of the types."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.weights: Mapping[str, np.ndarray] = {}
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        self.weights = prepared
+
+    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = Outputs(self.graph, out)
+        outputs.update(Interpreter(self.graph, faithful=True, weights=self.weights).run_bound(arrays, dict(sizes)))
+        return outputs.finish()
+
+
+class LibraryEngine(HostEngine):
+    """Base of the engines that call the Relax functions of a library, one a stage."""
+
+    def __init__(self, graph: Graph, library: Library):
+        self.graph = graph
+        self.library = library
+        self.stages, self.plan = plan_stages(graph)
+        self.limits, self.unknown = size_limits(graph), unknown_sizes(graph)
+        self.prepared: dict[str, np.ndarray] = {}
+        self._types = {name: value.type for name, value in graph.outputs}
+        self._interpreter = Interpreter(graph, faithful=True, weights=self.prepared)  # of the nodes between stages
+        self._layouts: OrderedDict[tuple[tuple[str, int], ...], Any] = OrderedDict()
+
+    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
+        """Take the prepared tensors."""
+        self.prepared = dict(prepared)
+        self._interpreter = Interpreter(self.graph, faithful=True, weights=self.prepared)
+
+    def run(self, arrays: Sequence[Any], sizes: Sizes, out: Mapping[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def observe(self, arrays: Sequence[Any], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        raise NotImplementedError
+
+    def clock(self) -> Clock:
+        """A clock for the kernels of one observed run."""
+        return HostClock()
+
+    def _stage_layout(self, stage: Stage, sizes: Sizes, layout: Layout) -> tuple[Any, list[tuple[str, Any, Any]]]:
+        """The `plan` argument of a stage, and name, shape and element type of the outputs that it writes.
+
+        Remembered where all sizes are known from the inputs.
+        """
+        if stage.name in layout.stages:
+            return layout.stages[stage.name]
+        from targets.base.tvm_api import tvm
+
+        plan = [sizes[s] for s in stage.symbols] + [evaluate(e, sizes) for e in stage.extents]
+        plan += [layout.offsets[number] for number in stage.places]
+        types = self._types
+        results = [(n, types[n].evaluate(sizes), types[n].dtype.numpy) for n in stage.outputs]
+        made = tvm.runtime.ShapeTuple(plan), results
+        if not self.limits:
+            layout.stages[stage.name] = made
+        return made
+
+    def _layout(self, sizes: Sizes) -> Any:
+        """Where everything lies for these sizes; those met lately are remembered."""
+        key = tuple(sorted(sizes.items()))
+        found = self._layouts.get(key)
+        if found is None:
+            bound = {**sizes, **{n: evaluate(limit, sizes) for n, limit in self.limits.items() if n not in sizes}}
+            found = self._layouts[key] = self._place(bound)
+            if len(self._layouts) > REMEMBERED:
+                self._layouts.popitem(last=False)
+        else:
+            self._layouts.move_to_end(key)
+        return found
+
+    def _place(self, sizes: Sizes) -> Layout:
+        return Layout(*self.plan.place(sizes))
+
+
+def library_engine(target: Target, graph: Graph, library: Library) -> LibraryEngine:
+    """The engine that runs a target's libraries."""
+    if target.kind == "cuda":
+        from targets.cuda.engine import CudaEngine
+
+        return CudaEngine(graph, library, target.arch)
+    from targets.cpu.engine import CpuEngine
+
+    return CpuEngine(graph, library, target)

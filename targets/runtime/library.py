@@ -1,0 +1,62 @@
+"""Libraries of machine code: in memory as TVM compiled it, or a shared library, which needs a C compiler to link it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from targets.base.interrupts import hold_interrupts
+from targets.base.linker import link
+from tgraph.formats.disk import writing
+
+
+@dataclass(frozen=True)
+class Library:
+    """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for.
+
+    The code goes when the last one that holds the module does: a virtual machine, a function of it, this.
+    """
+
+    loaded: Any = None
+    image: np.ndarray | None = None
+
+    @cached_property
+    def module(self) -> Any:
+        return _load(self.image) if self.image is not None else self.loaded
+
+    def load(self) -> Library:
+        """The same, loaded now: damage shows, and the first call does not wait for it."""
+        self.module
+        return self
+
+    def linked(self) -> Library:
+        """The same as a shared library. TVM translates a library in memory at its first call, and this one now.
+
+        Raises CompileError if there is no C compiler, and DiskError.
+        """
+        if self.image is not None:
+            return self
+        with hold_interrupts():
+            return Library(image=link(self.module)).load()
+
+
+def _load(image: np.ndarray) -> Any:
+    """The module of a library with these bytes. The file that the system loads it from is gone as soon as it is mapped.
+
+    Raises DiskError.
+    """
+    from targets.base.tvm_api import load_library
+
+    with hold_interrupts(), writing("the library of a compiled graph", tempfile.gettempdir(), image.nbytes):
+        descriptor, name = tempfile.mkstemp(prefix="tgraph-", suffix=".so")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(image.data)
+            return load_library(name)
+        finally:
+            os.unlink(name)

@@ -1,0 +1,153 @@
+"""The thread of a process whose worker pool and arena all calls use.
+
+TVM gives every calling thread a pool of its own, so that eight callers would start eight pools.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from targets.base.memory import aligned_empty
+from targets.base.target import default_threads
+from tgraph.ir.errors import TargetError
+
+
+class _Call:
+    """A function to run on the runner's thread, and where its result goes. Who gets `claim` decides: to run it, or not to."""
+
+    __slots__ = ("claim", "done", "error", "function", "result")
+
+    def __init__(self, function: Callable[[], Any]):
+        self.function = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.claim, self.done = threading.Lock(), threading.Lock()
+        self.done.acquire()
+
+
+class Runner:
+    """Runs functions one after the other, with one pool of workers for all.
+
+    An interrupt (KeyboardInterrupt) does not stop kernels in the middle. It comes out between stages or when the call is over,
+    or at once if the call was still waiting for others; in any case, when it is out, nothing of the call runs.
+
+    While only the main thread calls, they run on it: handing a call to another thread and back takes 0.05 ms and more.
+    From the first call of another thread on all run on a thread of their own. In a forked child (`forked`) they do so
+    from the start: it has the main thread's pool, but not the workers.
+    """
+
+    def __init__(self, forked: bool = False) -> None:
+        self.process = os.getpid()
+        self.threads = thread_limit()
+        self._forked = forked
+        self._thread: threading.Thread | None = None
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._turn = threading.RLock()  # held by the one that runs
+        self._configured: threading.Thread | None = None
+        self._arena: Any = None
+        self._arena_bytes = 0
+
+    def __call__(self, function: Callable[[], Any]) -> Any:
+        """Run `function` and wait for its result; what it raises is raised here."""
+        if self._thread is None:
+            with self._turn:
+                if self._thread is None and self._on_main():
+                    return self._run(function)
+                self._start()
+        if threading.current_thread() is self._thread:
+            return function()
+        call = _Call(function)
+        self._calls.put(call)
+        try:
+            call.done.acquire()
+        except BaseException:  # the main thread was interrupted
+            if not call.claim.acquire(blocking=False):  # what runs uses the caller's arrays
+                call.done.acquire()
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def _on_main(self) -> bool:
+        return not self._forked and threading.current_thread() is threading.main_thread()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
+            self._thread.start()
+
+    def _run(self, function: Callable[[], Any]) -> Any:
+        if self._configured is not threading.current_thread():
+            self._configure(self.threads)
+            self._configured = threading.current_thread()
+        return function()
+
+    def set_threads(self, count: int) -> None:
+        """Use so many threads from the next call on."""
+        self(lambda: self._configure(count))
+
+    def arena(self, size: int) -> Any:
+        """A TVM tensor of at least `size` bytes, the same one for all calls; it grows to the largest seen."""
+        if self._arena is None or size > self._arena_bytes:
+            from targets.runtime.tensors import share
+
+            self._arena_bytes = max(size, 4096)
+            self._arena = None  # let go of the old one first
+            self._arena = share(aligned_empty((self._arena_bytes,), np.dtype(np.uint8)))
+        return self._arena
+
+    def _configure(self, count: int) -> None:
+        from targets.base.tvm_api import tvm  # says how many threads a pool may have, so it comes before the pool
+
+        self.threads = count
+        tvm.get_global_func("runtime.config_threadpool")(1, count)
+
+    def _work(self) -> None:
+        while True:
+            call = self._calls.get()
+            if not call.claim.acquire(blocking=False):
+                continue
+            try:
+                with self._turn:
+                    call.result = self._run(call.function)
+            except BaseException as error:
+                call.error = error
+            call.function = None  # type: ignore[assignment]
+            call.done.release()
+
+
+def thread_limit() -> int:
+    """The most threads that a pool of workers can have."""
+    given = os.environ.get("TVM_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else default_threads()
+
+
+_runner: Runner | None = None
+_lock = threading.Lock()
+
+
+def runner() -> Runner:
+    """The process's runner, started on first use."""
+    global _runner
+    with _lock:
+        if _runner is None or _runner.process != os.getpid():
+            _runner = Runner(forked=_runner is not None)
+        return _runner
+
+
+def set_num_threads(count: int) -> None:
+    """Use so many threads for all compiled graphs of this process, at most one a core. Default: all cores that it may use.
+
+    Raises TargetError for another number. The environment variable TVM_NUM_THREADS sets another limit than the cores.
+    """
+    limit = thread_limit()
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= limit:
+        raise TargetError(f"the number of threads is an integer from 1 to {limit}, the cores that this process may use; "
+                          f"got {count!r}")
+    runner().set_threads(count)
