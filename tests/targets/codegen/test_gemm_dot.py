@@ -22,8 +22,8 @@ from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.cpu.emitters.linear import panels_for  # noqa: E402
 from targets.cpu.kernels.dots import Dot, bf16_dot, integer_dot  # noqa: E402
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot  # noqa: E402
-from tests.targets.feature_sets import each_feature_set, run_only_here  # noqa: E402
 from tests.targets.codegen.test_gemm import innermost_loops  # noqa: E402
+from tests.targets.feature_sets import each_feature_set, run_only_here  # noqa: E402
 from tgraph.ops.packing import pack_panels  # noqa: E402
 
 ROWS = [0, 1, 3, 5, 12, 13, 100]
