@@ -92,11 +92,11 @@ def machine_code_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]
     from tvm.runtime import _ffi_api
 
     module = getattr(module, "mod", module)  # of an executable that was just built
-    found = module._collect_dso_modules()
+    found = [part for part in module._collect_dso_modules() if part.kind == "llvm"]  # none of a graph without kernels
     if module.imports:
-        target = next(part.get_function("_get_target_string")() for part in found if part.kind == "llvm")
+        target = found[0].get_function("_get_target_string")() if found else str(tvm.target.Target("llvm"))
         found.append(_ffi_api.ModulePackImportsToLLVM(module, False, target, ""))
-    return list(found)
+    return found
 
 
 def int64(value: int) -> Expr:

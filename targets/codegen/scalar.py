@@ -262,7 +262,7 @@ def _clip(x: Expr, min: float | None = None, max: float | None = None) -> Expr:
 
 
 def _leaky_relu(x: Expr, alpha: float = 0.01) -> Expr:
-    return let(x, lambda v: tirx.Select(v < constant(0, dtype_of(v)), v * constant(alpha, dtype_of(v)), v))
+    return let(x, lambda v: tirx.Select(v < constant(0, dtype_of(v)), tirx.Mul(v, constant(alpha, dtype_of(v))), v))
 
 
 def _only_floats(expression: Expression) -> Expression:

@@ -138,13 +138,16 @@ class Expectation:
 
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
         """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
-        be lost."""
+        come or go."""
         rounded, kept = _finite(self.graph, self.feeds, faithful=True), _finite(self.graph, self.feeds, faithful=False)
         overflows = any((~a & b).any() for a, b in zip(rounded, kept))
+        odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
+                                                                         for f in self.feeds.values())
         optimized = Interpreter(optimize(self.graph), faithful=True).run(self.feeds)
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
-        return [clean, Interpreter(self.graph).run(self.feeds)] if overflows else [clean]
+            spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
+        return [clean, *([spoilt] if odd else []), *([Interpreter(self.graph).run(self.feeds)] if overflows else [])]
 
     def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
         """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum

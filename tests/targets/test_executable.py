@@ -294,3 +294,11 @@ def test_a_dim_that_divides_may_not_be_0(target: str) -> None:
     assert exe(np.ones(6, np.float32), np.ones(2, np.float32)).shape == (3, 2)
     with pytest.raises(tg.InputError, match=r"N//M\)? divides by 0 where M = 0, N = 6"):
         exe(np.ones(6, np.float32), np.ones(0, np.float32))
+
+
+def test_a_graph_without_kernels_is_linked_saved_and_loaded(tmp_path: Path) -> None:
+    executable = tg.compile(tg.trace(lambda x: x, x=tg.f32[B, 4]), "cpu")
+    assert not executable.kernels.functions
+    x = np.ones((2, 4), np.float32)
+    executable.save(tmp_path / "identity.tgc")
+    np.testing.assert_array_equal(tg.load(tmp_path / "identity.tgc")(x), x)

@@ -79,11 +79,10 @@ def _(b, q, k, v, offsets, mask, *, scale, causal, empty_row):  # type: ignore[n
     allowed = within if mask is None else b.logical_and(within, mask)
     if causal:
         allowed = b.logical_and(allowed, b.less_or_equal(b.transpose(rows), rows))
-    if empty_row == "uniform" and mask is not None:
-        # scores of 0 within the sequence: equal weights
-        some = b.greater(b.reduce_max(b.cast(allowed, dtype=f32), axes=(1,), keepdims=True), 0.0)
-        allowed = b.where(some, allowed, within)
-        q = b.where(b.unsqueeze(some, axes=(2,)), q, b.constant(0, q.dtype))
     heads = [b.unsqueeze(b.transpose(x, perm=(1, 0, 2)), axes=(0,)) for x in (q, k, v)]
     y = b.attention(*heads, b.unsqueeze(allowed, axes=(0,)), scale=scale, empty_row=empty_row)
+    if empty_row == "uniform" and mask is not None:  # over the sequence, whatever q and k hold: by equal scores
+        some = b.greater(b.reduce_max(b.cast(allowed, dtype=f32), axes=(1,), keepdims=True), 0.0)
+        equal = [b.expand(b.constant(0, x.dtype), shape=x.shape) for x in heads[:2]]
+        y = b.where(some, y, b.attention(*equal, heads[2], b.unsqueeze(within, axes=(0,)), scale=scale))
     return b.transpose(b.squeeze(y, axes=(0,)), perm=(1, 0, 2))

@@ -114,7 +114,7 @@ class AttentionTask:
 
         def element(d: Expr, lane: Expr | int) -> Expr:
             row = tirx.Min(self._query(panel) + lane, spec.queries - 1)
-            return spec.load_q(spec.b, spec.h, row, d) * f32(spec.scale)
+            return tirx.Mul(spec.load_q(spec.b, spec.h, row, d), f32(spec.scale))  # not 0 where the scale is: 0 inf is NaN
 
         base = bind(panel * (spec.head_dim * LANES))
         whole = spec.head_dim // SIDE * SIDE

@@ -95,7 +95,7 @@ class AttentionBlock:
             self.exclusions.add_bias(start)
         elif not self.scaled:
             for i in range(self.tile.rows * self.tile.keys // 4):
-                T.buffer_store(products.s, products.s[i] * f32(spec.scale), [i])
+                T.buffer_store(products.s, tirx.Mul(products.s[i], f32(spec.scale)), [i])
         self.exclusions.exclude(start)
         self._soften()
         products.accumulate(slot)
@@ -134,10 +134,10 @@ class AttentionBlock:
                     T.buffer_store(products.o, products.o[at] * decay[r], [at])
 
     def _exponent(self, score: Expr) -> Expr:
-        return score * f32(self.spec.scale * LOG2E) if self.scaled else score
+        return tirx.Mul(score, f32(self.spec.scale * LOG2E)) if self.scaled else score
 
     def _power(self, score: Expr, shift: Expr) -> Expr:
         """e^(score - the shift's): a bias may be the lowest number there is, so scores are not multiplied by log2 e before."""
         if self.scaled:
-            return exp2(score * f32(self.spec.scale * LOG2E) - shift)
+            return exp2(tirx.Mul(score, f32(self.spec.scale * LOG2E)) - shift)
         return exp2((score - shift) * f32(LOG2E))

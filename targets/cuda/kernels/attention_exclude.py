@@ -43,7 +43,7 @@ class Exclusions:
         for r, column, at in self._elements():
             bias = spec.bias(spec.b, spec.h, self._query(r), self._key(start, column))
             inside = start + self.lanes.pair + column < spec.length
-            T.buffer_store(scores, scores[at] * f32(spec.scale) + tirx.if_then_else(inside, bias, f32(0.0)), [at])
+            T.buffer_store(scores, tirx.Mul(scores[at], f32(spec.scale)) + tirx.if_then_else(inside, bias, f32(0.0)), [at])
 
     def _key(self, start: Expr, column: int) -> Expr:
         return tirx.Cast("int64", start + self.lanes.pair + column)

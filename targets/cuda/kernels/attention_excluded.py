@@ -76,7 +76,7 @@ class WithoutExcluded:
             at = tirx.Cast("int64", n)
             q, k = spec.load_q(spec.b, spec.h, query, at), spec.load_k(spec.b, spec.key_head, j, at)
             T.buffer_store(cell, cell[SCORE] + tirx.Cast("float32", q) * tirx.Cast("float32", k), [SCORE])
-        score = cell[SCORE] * f32(spec.scale)
+        score = tirx.Mul(cell[SCORE], f32(spec.scale))
         T.buffer_store(cell, score if spec.bias is None else score + spec.bias(spec.b, spec.h, query, j), [SCORE])
         # NaN passes by the largest score, into the sums; -inf - (-inf) must not make one
         T.buffer_store(cell, tirx.Select(cell[SCORE] > cell[PEAK], cell[SCORE], cell[PEAK]), [BASE])
