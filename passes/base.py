@@ -42,7 +42,7 @@ class Pass(abc.ABC):
 
         Raises PassError for an option that there is not, or a value that is none.
         """
-        fields = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        fields = [f.name for f in options_of(cls)]
         types = typing.get_type_hints(cls)
         for key in options:
             if key not in fields:
@@ -61,9 +61,14 @@ class Pass(abc.ABC):
 
     def __str__(self) -> str:
         """As in a pipeline: the name, and in braces the options that differ from their defaults."""
-        shown = [f"{f.name}={_text(getattr(self, f.name))}" for f in dataclasses.fields(self)  # type: ignore[arg-type]
+        shown = [f"{f.name}={_text(getattr(self, f.name))}" for f in options_of(type(self))
                  if getattr(self, f.name) != f.default]
         return self.pass_name() + (f"{{{','.join(shown)}}}" if shown else "")
+
+
+def options_of(cls: type[Pass]) -> list[dataclasses.Field[Any]]:
+    """The fields of a pass that a pipeline may set: all but those with repr=False."""
+    return [f for f in dataclasses.fields(cls) if f.repr]  # type: ignore[arg-type]
 
 
 PASSES: dict[str, type[Pass]] = {}
@@ -105,4 +110,5 @@ def _value(name: str, key: str, text: str, type: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f'"{text}"' if "," in text else text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from passes.debug.snapshot import snapshot
 from passes.outline import Functions, share
+from passes.snapshot import snapshot
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from passes.base import Pass
-from passes.debug.snapshot import Watch
 from passes.pipelines import parse_pipeline
 from passes.rewriting import Report, reporting
+from passes.snapshot import Watch
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL

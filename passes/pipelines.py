@@ -30,6 +30,7 @@ LEVEL_DOCS: dict[str, str] = {
     "O3": "O2, and products are joined with each other and with what follows them",
 }
 
+_OPTION = re.compile(r'(?:[^,"]|"[^"]*"?)+')  # a comma within quotes is part of a value
 _ITEM = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
 
 
@@ -57,8 +58,9 @@ def parse_pipeline(text: str) -> list[Pass]:
 def _create(name: str, text: str) -> Pass:
     cls = find_pass(name)
     options: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
+    for item in filter(None, (part.strip() for part in _OPTION.findall(text))):
         key, equals, value = (part.strip() for part in item.partition("="))
+        value = value[1:-1] if value[:1] == value[-1:] == '"' != value else value
         if not equals or not key:
             raise PassError(f"pass {name}: expected key=value, got {item!r}")
         if key in options:

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from targets.base.memory import aligned_empty
-from targets.base.target import KINDS, Target
+from targets.base.registry import KINDS, register_backend
+from targets.base.target import Target
 from targets.compiler import compile
+from targets.loading import load
 from targets.runtime.executable import Executable
 from targets.runtime.runner import set_num_threads
 
@@ -12,14 +14,8 @@ if TYPE_CHECKING:
     from targets.base.backend import kernel as kernel
     from targets.codegen.scalar import scalar_kernel as scalar_kernel
 
-__all__ = ["KINDS", "Executable", "Target", "aligned_empty", "compile", "kernel", "load", "scalar_kernel", "set_num_threads"]
-
-
-def load(path: object) -> Executable:
-    """Read an executable that `save` wrote."""
-    from targets.runtime.bundle import load as load_bundle
-
-    return load_bundle(path)  # type: ignore[arg-type]
+__all__ = ["KINDS", "Executable", "Target", "aligned_empty", "compile", "kernel", "load", "register_backend", "scalar_kernel",
+           "set_num_threads"]
 
 
 def __getattr__(name: str) -> Any:

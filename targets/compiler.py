@@ -10,10 +10,13 @@ from passes.base import Pass
 from passes.manager import run_pipeline
 from passes.pipelines import parse_pipeline
 from passes.precision import precision_passes
+from targets.base.registry import backend_of
 from targets.base.target import Target
+from targets.lowering.lower import lower
+from targets.lowering.rebuild import find_refused
+from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.stages import plan_stages, split_prepare
 from targets.runtime.cache import Compiled, find_entry
-from targets.runtime.engine import NumpyEngine, library_engine
 from targets.runtime.executable import Executable
 from targets.runtime.library import Library
 from targets.runtime.prepare import evaluate_prepare
@@ -44,64 +47,55 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     """
     step = progress or (lambda _: None)
     where = Target.parse(target)
+    backend = backend_of(where)
     graph = only_graph(graph, CompileError, "tg.compile(program[{name}])")
     verify(graph)
     _check_sizes(graph)
     _check_data(graph)
     pipeline = level if passes is None else passes
     steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
-             *precision_passes(precision, weights, activations=where.kind == "cuda")]
-    if where.kind == "numpy":
-        return _interpret(graph, where, steps, step)
-    if where.kind == "cpu" and precision != "f32":
+             *precision_passes(precision, weights, activations=backend.half_activations)]
+    if precision != "f32":
         _warn_of_precision(where, precision, weights)
     step("compile cache")
-    entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if cache else None)
+    keep = cache and backend.emitters is not None
+    entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if keep else None)
     compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
     if not entry.result.hit:
         step("link")
         entry.keep(compiled)
     step("prepare weights")
     compiled.engine.load_prepared(evaluate_prepare(compiled.prepare, graph.weights))
-    return Executable(graph, compiled.optimized, compiled.prepare, compiled.engine.graph, where, compiled.engine,
-                      compiled.records, compiled.lowered, entry.result)
+    return Executable(graph, compiled.optimized, compiled.prepare, compiled.kernels, where, compiled.engine, compile,
+                      compiled.records, compiled.lowered, entry.result if backend.emitters is not None else None)
 
 
 def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
-    from targets.cpu.precision import not_faster
-
-    why = not_faster(target, precision)
+    why = backend_of(target).no_faster(target, precision)
     if why:
         hint = f'; weights="{precision}" alone halves the memory for weights, and computes in f32' if weights == "f32" else ""
         warnings.warn(f'precision="{precision}" is no faster than "f32" on {target}: {why}{hint}', stacklevel=3)
 
 
-def _interpret(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Executable:
-    """For the target `numpy`."""
-    step("passes")
-    optimized, records = run_pipeline(graph, passes)
-    prepare, kernels = split_prepare(optimized)
-    engine = NumpyEngine(kernels)
-    step("prepare weights")
-    engine.load_prepared(evaluate_prepare(prepare, graph.weights))
-    return Executable(graph, optimized, prepare, kernels, target, engine, records)
-
-
 def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
-    """By TVM, from scratch. A kernel that cannot be built is taken apart, and all is tried once more."""
-    from targets.lowering import lower
-    from targets.lowering.rebuild import find_refused
-    from targets.lowering.select_kernels import select_kernels
-
+    """From scratch: the graph's passes, the target's own last passes, and machine code if the target has any."""
+    backend = backend_of(target)
     step("passes")
     optimized, records = run_pipeline(graph, passes)
+    if backend.emitters is None:
+        prepare, kernels = split_prepare(optimized)
+        return Compiled(optimized, prepare, kernels, backend.engine(kernels, target, None), records)
     refused: dict[str, str] = {}  # what kernels compute that could not be built -> why
     while True:
         step("select kernels")
-        prepare, kernels = split_prepare(select_kernels(optimized, target, refused))
+        lowering = backend.lowering(target)
+        if refused:
+            lowering = [replace(p, refused=frozenset(refused)) if isinstance(p, SelectKernels) else p for p in lowering]
+        selected, more = run_pipeline(optimized, lowering)
+        prepare, kernels = split_prepare(selected)
         try:
             stages, plan = plan_stages(kernels)
-            lowered = lower.lower(kernels, stages, plan, target, step)
+            lowered = lower(kernels, stages, plan, target, step)
             step("machine code")
             library = Library(lowered.executable)
         except Exception as error:  # TVM's own errors have many classes
@@ -110,7 +104,7 @@ def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progres
                 raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {first_line(error)}") from error
             refused |= found
         else:
-            return Compiled(optimized, prepare, library_engine(target, kernels, library), records,
+            return Compiled(optimized, prepare, kernels, backend.engine(kernels, target, library), [*records, *more],
                             replace(lowered, refused=refused))
 
 

@@ -1,11 +1,14 @@
-"""Imports go down only: ir <- ops <- {trace, reference, formats} <- nn <- models <- passes <- targets <- cli."""
+"""Imports go down only: ir <- ops <- {trace, reference, formats} <- nn <- models <- passes <- targets <- cli, and in passes and
+targets: base <- codegen <- lowering <- runtime <- a package each target <- compiling and loading. Nor does any go in a circle there.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,15 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     "tgraph.version": 0, "tgraph.ir": 0, "tgraph.ops": 1,
     "tgraph.tensor": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
-    "tgraph.nn": 3, "tgraph.models": 4, "passes": 5, "targets": 6, "tgraph.cli": 7, "tgraph.__main__": 7,
+    "tgraph.nn": 3, "tgraph.models": 4,
+    "passes": 5, "passes.algebra": 6, "passes.attention": 7, "passes.padding": 7, "passes.transforms": 8, "passes.debug": 8,
+    "passes.precision": 8,
+    "targets.base": 9, "targets.codegen": 10, "targets.lowering": 11, "targets.runtime": 12,
+    "targets.cpu": 13, "targets.cuda": 13, "targets.numpy": 13, "targets": 14, "targets.cpu.tuning": 15, "tgraph.cli": 16,
+    "tgraph.__main__": 16,
 }
+FACADES = {"tgraph", "passes", "targets"}  # what users import from: above everything
 # The one upward look: a file of theirs that defines an op must find ours, so the table loads them on first use.
 LAZY = {("tgraph.ir.registry", "tgraph.ops"), ("tgraph.ir.graph", "tgraph.formats"), ("tgraph.ir.program", "tgraph.formats")}
 
 
 def layer(module: str) -> int | None:
-    """The layer of one of our modules; None for the facade, which shows all of them lazily, and for foreign ones."""
-    parts = module.split(".")
+    """The layer of one of our modules; None for facades, and for foreign modules."""
+    parts = [] if module in FACADES else module.split(".")
     for length in range(len(parts), 0, -1):
         found = LAYERS.get(".".join(parts[:length]))
         if found is not None:
@@ -36,8 +45,8 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def imports(module: str, path: Path, source: str) -> Iterator[tuple[str, int]]:
-    """All modules that a file imports, at any depth, but for type checking only."""
+def imports(module: str, path: Path, source: str, whole: bool = False) -> Iterator[tuple[str, int]]:
+    """All modules that a file imports, at any depth, but for type checking only; `whole`: with the names that it takes of them."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(source)
     skipped: set[ast.AST] = set()
@@ -56,7 +65,7 @@ def imports(module: str, path: Path, source: str) -> Iterator[tuple[str, int]]:
                 base = ".".join([*above, base] if base else above)
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                yield (full if layer(full) is not None and layer(full) != layer(base) else base), node.lineno
+                yield (full if whole or (layer(full) is not None and layer(full) != layer(base)) else base), node.lineno
 
 
 def upward(module: str, path: Path, source: str) -> list[str]:
@@ -72,6 +81,29 @@ def upward(module: str, path: Path, source: str) -> list[str]:
 @pytest.mark.parametrize(("module", "path"), [pytest.param(m, p, id=m) for m, p in modules()])
 def test_imports_go_down(module: str, path: Path) -> None:
     assert upward(module, path, path.read_text(encoding="utf-8")) == []
+
+
+def cycles(sources: Mapping[str, tuple[Path, str]]) -> list[list[str]]:
+    """Modules that import each other, directly or not, wherever in a file the import stands."""
+    graph = networkx.DiGraph()
+    for module, (path, source) in sources.items():
+        for found, _ in imports(module, path, source, whole=True):
+            while found and found not in sources:
+                found = found.rpartition(".")[0]
+            if found and found != module and found not in FACADES:
+                graph.add_edge(module, found)
+    return [sorted(group) for group in networkx.strongly_connected_components(graph) if len(group) > 1]
+
+
+def test_no_module_of_passes_and_targets_imports_itself() -> None:
+    sources = {m: (p, p.read_text(encoding="utf-8")) for m, p in modules() if m.startswith(("passes", "targets"))}
+    assert cycles(sources) == []
+
+
+def test_a_cycle_is_found() -> None:
+    path = ROOT / "passes" / "a.py"
+    sources = {"passes.a": (path, "from passes import b\n"), "passes.b": (path, "def f():\n    from passes.a import x\n")}
+    assert cycles(sources) == [["passes.a", "passes.b"]]
 
 
 def test_an_upward_import_is_found() -> None:

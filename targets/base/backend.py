@@ -1,46 +1,52 @@
-"""What a kind of target brings: its kernels by op, the form it wants graphs in, and how machine code is made.
+"""What a kind of target brings: which machines there are, what becomes of a graph there, and how it runs.
 
-`targets/cpu/backend.py` and `targets/cuda/backend.py` hold one each. A new kind is such a package, a row of KINDS in `target.py`,
-and one here.
+A new kind is a subclass of `Backend` and a row in `registry.py`, or `register_backend` in a file of the user's own
+(`examples/own_target.py`). Everything else asks the backend; nothing outside of its package asks which kind it is.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+import abc
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from passes.base import Pass
+from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.base.tvm_api import IRModule, relax
-from targets.codegen.frame import Each, Frame
-from tgraph.ir.errors import TargetError
+from tgraph.ir.errors import CompileError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 
-Emit = Callable[[Frame, Target], None]
-HOMES = {"cpu": "targets.cpu.backend", "cuda": "targets.cuda.backend"}  # of each kind: where BACKEND is
+if TYPE_CHECKING:
+    from targets.base.tvm_api import IRModule, relax
+    from targets.codegen.frame import Each, Frame
+    from targets.lowering.lower import Lowered
+    from targets.runtime.engine import Engine
+    from targets.runtime.library import Library
+
+Emit = Callable[["Frame", Target], None]
 
 
 @dataclass(frozen=True)
-class Backend:
-    """One kind of target.
+class Emitters:
+    """What makes TIR of function graphs.
 
-    families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. each: a loop over
-    elements that do not depend on each other. arrange: brings a graph into the form whose products the families want;
-    accepts: whether they then take an anchor, or want it decomposed. build: machine code of a lowered module. functions: a
-    context in which kernels are emitted, of a kind that has exp and the like itself. cells: where single
-    numbers lie, TVM's scope.
+    families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. readable: ops that
+    a kernel computes element by element as it reads; repeating: those of them that it computes once for each reader. each: a
+    loop over elements that do not depend on each other. functions: a context in which kernels are emitted, of a kind that has
+    exp and the like itself. cells: where single numbers lie, TVM's scope. tables: what else a user's own ops may extend.
     """
 
     families: dict[str, Emit]
     pointwise: Emit
     each: Each
-    arrange: Callable[[Graph, Target], None]
-    accepts: Callable[[Node], bool]
-    build: Callable[[IRModule, Target], relax.VMExecutable]
+    readable: Callable[[Node], bool]
+    repeating: Collection[str]
     functions: Callable[[], AbstractContextManager[None]] = nullcontext
     cells: str = "global"
+    tables: tuple[Mapping[str, Callable[..., Any]], ...] = field(default=(), repr=False)
 
     def family_of(self, function: Graph) -> Emit:
         """The emitter of a function: that of its anchor."""
@@ -50,12 +56,98 @@ class Backend:
         return self.pointwise
 
 
-def backend_of(target: Target | str) -> Backend:
-    """What belongs to a target, or to a kind of targets. Raises TargetError for a kind without kernels."""
-    kind = target if isinstance(target, str) else target.kind
-    if kind not in HOMES:
-        raise TargetError(f"target {kind} has no kernels")
-    found: Backend = importlib.import_module(HOMES[kind]).BACKEND
+class Backend(abc.ABC):
+    """One kind of target. What it leaves out, the defaults say of a kind whose code runs here and that has no extras.
+
+    kind, summary: its name in "kind:detail", and what that may say. emitters: its kernels; None for a kind that has no
+    library, and interprets graphs. half_activations: whether precision="f16" keeps what lies between products in f16 as well.
+    loads_libraries: whether a library is mapped when a bundle is read, and not when it is first called. levels: of source,
+    besides those that all libraries have.
+    """
+
+    kind = ""
+    summary = ""
+    emitters: Emitters | None = None
+    half_activations = False
+    loads_libraries = True
+    levels: tuple[str, ...] = ()
+    oldest = ""  # a target that most machines run, for a message
+
+    # Machines
+
+    @abc.abstractmethod
+    def parse(self, detail: str) -> Target:
+        """The target of "kind:detail"; an empty detail is this machine. Raises TargetError."""
+
+    def missing(self, target: Target) -> frozenset[str]:
+        """Instruction sets that code for a target may use and this machine does not have."""
+        return frozenset()
+
+    def runs_here(self, target: Target) -> bool:
+        """Whether code for a target runs on this machine."""
+        return not self.missing(target)
+
+    def require_host(self, target: Target, what: str) -> None:
+        """Raises TargetError if code for a target, `what` in the message, may have instructions that this machine does not."""
+        missing = sorted(self.missing(target))
+        if missing:
+            shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+            here = self.parse("")
+            raise TargetError(f"{what} was compiled for {target}; this machine ({here}) lacks some of its instructions: {shown}; "
+                              f'compile it here for "{self.kind}", or for an older one{self.oldest}')
+
+    # Compiling
+
+    def lowering(self, target: Target) -> list[Pass]:
+        """The target's own last passes, down to a graph of kernel calls; none where graphs are interpreted."""
+        return []
+
+    def accepts(self, node: Node) -> bool:
+        """Whether the kernel family of an anchor takes this one; else the op is decomposed."""
+        return True
+
+    def has_kernel(self, node: Node) -> bool:
+        """Whether an op stays as it is: a family takes it, or kernels compute it element by element."""
+        if self.emitters is None:
+            return False
+        return self.accepts(node) if node.op.name in self.emitters.families else self.emitters.readable(node)
+
+    def no_faster(self, target: Target, precision: str) -> str:
+        """Why products in a reduced precision are no faster there than in f32, as far as is known; else empty."""
+        return ""
+
+    def facts(self, target: Target) -> dict[str, str]:
+        """What decides the code besides graph, passes, target, TVM and tgraph: versions of compilers."""
+        return {}
+
+    def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
+        """Machine code of a lowered module. Raises CompileError."""
+        raise CompileError(f"target {target} builds no code")
+
+    # Running and looking
+
+    @abc.abstractmethod
+    def engine(self, graph: Graph, target: Target, library: Library | None) -> Engine:
+        """What runs a kernel graph; `library` is there if the backend has emitters."""
+
+    def source(self, lowered: Lowered, level: str) -> str:
+        """One of `levels`, of what was just compiled."""
+        raise TargetError(f"target {lowered.target} has no source {level!r}")
+
+    def library_source(self, library: Library, level: str) -> str | None:
+        """One of `levels`, of a library that was loaded; None if that does not say."""
+        return None
+
+    def resources(self, lowered: Lowered) -> Any:
+        """A table of what each kernel takes of the machine. Raises TargetError where there is none."""
+        raise TargetError(f"target {lowered.target} has no table of resources; targets for GPUs have")
+
+
+def emitters_of(target: Target | str) -> Emitters:
+    """The emitters of a target, or of a kind of targets. Raises TargetError for a kind that has none."""
+    found = backend_of(target).emitters
+    if found is None:
+        raise TargetError(f"target {target} has no kernels")
     return found
 
 
@@ -66,7 +158,7 @@ def kernel(op: str, target: str = "cpu") -> Callable[[Emit], Emit]:
     """
 
     def register(emit: Emit) -> Emit:
-        backend_of(target).families[op] = emit
+        emitters_of(target).families[op] = emit
         return emit
 
     return register

@@ -268,6 +268,11 @@ def reader(name: str, *, repeats: bool = False) -> Callable[[Reader], Reader]:
     return register
 
 
+def reads(node: Node) -> bool:
+    """Whether a kernel computes an op element by element, as it reads."""
+    return node.op.name in READ or (node.op.elementwise and node.op.name in SCALAR)
+
+
 def as_index(expression: Expr) -> Expr:
     """An integer expression as int64."""
     return cast(expression, "int64")

@@ -19,6 +19,12 @@ from tgraph.ops.attention import four_axes
 
 ATTENTION = {"attention", "ragged_attention"}  # the ops that have such kernels
 
+
+def suits_kernels(attention: Node) -> bool:
+    """Whether kernels of attention may take a node: they compute in f32, with rows of known sizes."""
+    return attention.inputs[0].dtype.name != "f64" and all(isinstance(v.shape[-1], int) for v in attention.inputs[:3])
+
+
 Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 

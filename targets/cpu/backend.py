@@ -1,31 +1,63 @@
-"""The CPU: products read weights in panels, kernels become machine code through LLVM."""
+"""The CPU's backend."""
 
 from __future__ import annotations
 
-from targets.base.backend import Backend
+from dataclasses import replace
+
+from passes.base import Pass
+from targets.base.backend import Backend, Emitters
+from targets.base.schedules import load_schedules, schedule_file
 from targets.base.target import Target
-from targets.base.tvm_api import T, int64
+from targets.base.tvm_api import IRModule, T, int64, relax
+from targets.codegen.access import READ, REPEATING, reads
+from targets.codegen.attention import ATTENTION, suits_kernels
+from targets.codegen.scalar import SCALAR
 from targets.cpu.build import build
 from targets.cpu.emitters import FAMILIES, pointwise
-from targets.cpu.emitters.linear import panels_for
-from targets.cpu.emitters.quantized import integer_tile
-from targets.lowering import canonical
+from targets.cpu.engine import CpuEngine
+from targets.cpu.machine import cpu_target, missing_on_host
+from targets.cpu.pack_weights import PackWeights
+from targets.cpu.precision import not_faster
+from targets.lowering.canonical import narrow
+from targets.lowering.pipeline import to_kernels
+from targets.runtime.library import Library
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
 
 
-def _arrange(graph: Graph, target: Target) -> None:
-    canonical.products_to_linear(graph)
-    canonical.pack_weights(graph, lambda dtype: panels_for(target, dtype))
-    integers = integer_tile(target)
-    canonical.pack_integers(graph, integers.columns, integers.dot.group, integers.dot.unsigned)
+class CpuBackend(Backend):
+    """CPUs: products read weights in panels, kernels become machine code through LLVM."""
+
+    kind = "cpu"
+    oldest = ", such as cpu:x86-64-v3"
+    emitters = Emitters(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), reads, REPEATING,
+                        tables=(SCALAR, READ))
+
+    def parse(self, detail: str) -> Target:
+        target = cpu_target(detail)
+        return replace(target, schedules=load_schedules(schedule_file(target.name)))
+
+    def missing(self, target: Target) -> frozenset[str]:
+        return missing_on_host(target)
+
+    def lowering(self, target: Target) -> list[Pass]:
+        return to_kernels(target, [PackWeights(str(target))])
+
+    def accepts(self, node: Node) -> bool:
+        if node.op.name in ("linear", "integer_linear"):
+            weight = narrow(node.inputs[1])
+            return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
+        return node.op.name not in ATTENTION or suits_kernels(node)
+
+    def no_faster(self, target: Target, precision: str) -> str:
+        return not_faster(target, precision)
+
+    def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
+        return build(module, target)
+
+    def engine(self, graph: Graph, target: Target, library: Library | None) -> CpuEngine:
+        assert library is not None
+        return CpuEngine(graph, library, target)
 
 
-def _accepts(node: Node) -> bool:
-    if node.op.name in ("linear", "integer_linear"):
-        weight = canonical.narrow(node.inputs[1])
-        return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
-    return True
-
-
-BACKEND = Backend(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), _arrange, _accepts, build)
+BACKEND = CpuBackend()

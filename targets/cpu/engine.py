@@ -9,7 +9,8 @@ import numpy as np
 
 from targets.base.interrupts import hold_interrupts
 from targets.base.memory import aligned_empty
-from targets.base.target import Target, require_host
+from targets.base.registry import backend_of
+from targets.base.target import Target
 from targets.lowering.stages import Stage
 from targets.runtime.engine import BadIndex, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
@@ -61,7 +62,8 @@ class CpuEngine(LibraryEngine):
 
     def _start(self) -> None:
         if self._vm is None:
-            require_host(self._target, f"graph {self.graph.name}")  # else the first call would end the process
+            # else the first call would end the process
+            backend_of(self._target).require_host(self._target, f"graph {self.graph.name}")
             from targets.base.tvm_api import relax, tvm
 
             with hold_interrupts():

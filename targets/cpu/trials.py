@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from targets.base.backend import backend_of
 from targets.base.memory import aligned_empty
+from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, tvm
 from targets.cpu.engine import CpuEngine

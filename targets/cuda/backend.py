@@ -1,25 +1,71 @@
-"""GPUs of NVIDIA: products read weights as checkpoints have them, kernels become machine code through CUDA source."""
+"""The backend of NVIDIA's GPUs."""
 
 from __future__ import annotations
 
-from targets.base.backend import Backend
+from passes.base import Pass
+from targets.base.backend import Backend, Emitters
 from targets.base.target import Target
-from targets.codegen.attention import ATTENTION
+from targets.base.tvm_api import IRModule, relax
+from targets.codegen.access import READ, REPEATING, reads
+from targets.codegen.attention import ATTENTION, suits_kernels
+from targets.codegen.scalar import SCALAR
 from targets.codegen.vector_math import by_cuda
+from targets.cuda import levels
 from targets.cuda.build import build
+from targets.cuda.compilers import compiler
 from targets.cuda.emitters import FAMILIES, attention, pointwise
+from targets.cuda.engine import CudaEngine
 from targets.cuda.kernels.device import each
-from targets.lowering import canonical
+from targets.cuda.machine import gpu_arch
+from targets.cuda.resources import ResourceTable
+from targets.cuda.runtime import host_arch, runs
+from targets.cuda.triton import binary as triton
+from targets.lowering.lower import Lowered
+from targets.lowering.pipeline import to_kernels
+from targets.runtime.library import Library
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 
 
-def _arrange(graph: Graph, target: Target) -> None:
-    canonical.products_to_linear(graph)
+class CudaBackend(Backend):
+    """GPUs: products read weights as checkpoints have them, kernels become machine code through CUDA source."""
+
+    kind = "cuda"
+    emitters = Emitters(FAMILIES, pointwise.emit, each, reads, REPEATING, by_cuda, "local", (SCALAR, READ))
+    half_activations = True
+    loads_libraries = False  # one that is saved may not be loaded on a machine without a GPU
+    levels = levels.LEVELS
+
+    def parse(self, detail: str) -> Target:
+        return Target(self.kind, arch=gpu_arch(detail))
+
+    def runs_here(self, target: Target) -> bool:
+        return bool(host_arch()) and runs(target.arch, host_arch())
+
+    def lowering(self, target: Target) -> list[Pass]:
+        return to_kernels(target)
+
+    def accepts(self, node: Node) -> bool:
+        return node.op.name not in ATTENTION or (suits_kernels(node) and attention.fits(node))
+
+    def facts(self, target: Target) -> dict[str, str]:
+        return {"CUDA compiler": compiler().name, "Triton": triton.state() if triton.available(target) else "none"}
+
+    def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
+        return build(module, target)
+
+    def engine(self, graph: Graph, target: Target, library: Library | None) -> CudaEngine:
+        assert library is not None
+        return CudaEngine(graph, library, target.arch)
+
+    def source(self, lowered: Lowered, level: str) -> str:
+        return levels.text(lowered, level)
+
+    def library_source(self, library: Library, level: str) -> str | None:
+        return levels.library_sass(library) if level == "sass" else None
+
+    def resources(self, lowered: Lowered) -> ResourceTable:
+        return levels.resources(lowered)
 
 
-def _accepts(node: Node) -> bool:
-    return node.op.name not in ATTENTION or attention.fits(node)
-
-
-BACKEND = Backend(FAMILIES, pointwise.emit, each, _arrange, _accepts, build, by_cuda, "local")
+BACKEND = CudaBackend()

@@ -15,13 +15,11 @@ import warnings
 from collections import OrderedDict
 from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from targets.cuda.device import CudaDevice, cuda_device
 from targets.cuda.libraries import find_library
 from tgraph.ir.errors import TargetError
-
-if TYPE_CHECKING:
-    from targets.cuda.device import CudaDevice
 
 LIBRARY = "libcublasLt.so.13"
 SWITCH = "TGRAPH_CUBLASLT"  # environment variable: "off" for our own kernels always
@@ -174,8 +172,6 @@ class CublasLt:
 @functools.cache
 def cublaslt() -> CublasLt | None:
     """The library on this process's GPU; None if it is off, not found, or does not work, which warns."""
-    from targets.cuda.device import cuda_device
-
     found = None if os.environ.get(SWITCH) == "off" else find_library(LIBRARY)
     try:
         return None if found is None else CublasLt(found, cuda_device())

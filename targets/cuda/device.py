@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from targets.cuda import blas
 from targets.cuda.libraries import CUDART, find_library
 from targets.cuda.memory import DevicePool, HostPool
 from targets.cuda.runtime import error_text, gpu, load_runtime
@@ -49,7 +48,6 @@ class CudaDevice:
     def __init__(self) -> None:
         gpu()  # raises TargetError if there is none
         load_runtime()
-        blas.register()
         found = find_library(CUDART)
         assert found is not None
         self._cudart = found

@@ -13,6 +13,7 @@ import numpy as np
 from targets.base.interrupts import hold_interrupts
 from targets.base.memory import offsets
 from targets.base.target import ALIGNMENT
+from targets.cuda import blas
 from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
@@ -68,6 +69,7 @@ class CudaEngine(LibraryEngine):
 
     def __init__(self, graph: Graph, library: Library, arch: str, graphs: bool = True):
         super().__init__(graph, library)
+        blas.register()
         self.arch, self.graphs = arch, graphs
         self.has_status = any(stage.has_status for stage in self.stages)
         self.weights: dict[str, Any] = {}

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from targets.base.backend import Backend
-from targets.codegen.access import READ, REPEATING
+from targets.base.backend import Emitters
 from targets.codegen.attention import ATTENTION
 from targets.lowering import canonical
 from tgraph.ir.analysis import is_convex
@@ -69,7 +68,7 @@ class Grouping:
     """
 
     graph: Graph
-    backend: Backend
+    emitters: Emitters
     ready: set[Node]
     taken: set[Node]
     hosted: set[Node]
@@ -104,9 +103,9 @@ class Grouping:
 
     def _joins(self, value: Result, group: Group, names: Collection[str] | None) -> bool:
         node, readers = value.node, value.users
-        if not self._free(node) or node.op.name in self.backend.families or len(node.results) > 1:
+        if not self._free(node) or node.op.name in self.emitters.families or len(node.results) > 1:
             return False
-        readable = (node.op.elementwise or node.op.name in READ) if names is None else (
+        readable = self.emitters.readable(node) if names is None else (
             node.op.name in names or canonical.widens(node))
         if names is VIEWS and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
             return False
@@ -120,7 +119,7 @@ class Grouping:
         if index is None:  # once for each reader
             work = [sum(group.repeated.get(u, 0) for u in readers) + again]
         else:
-            work = [group.repeated.get(u, 0) + again for u in readers if u in group.repeated or _repeats(u, value)]
+            work = [group.repeated.get(u, 0) + again for u in readers if u in group.repeated or self._repeats(u, value)]
         if work and max(work) > CHEAP:
             return False
         if work:
@@ -145,16 +144,16 @@ class Grouping:
             value = user.result
 
 
+    def _repeats(self, reader: Node, value: Value) -> bool:
+        """Whether a node may read one element of a value for several elements of its result."""
+        if reader.op.elementwise:
+            return compare(value.type.size, reader.result.type.size) != "equal"
+        return reader.op.name in self.emitters.repeating
+
+
 def _has_many_views(node: Node) -> bool:
     """Whether a view is one of many of its operand, such as the steps of a loop over time that was written out.
 
     Kernels of products take long to compile, and each view would make one of its own.
     """
     return any(len(value.uses) > MANY for value in node.inputs)
-
-
-def _repeats(reader: Node, value: Value) -> bool:
-    """Whether a node may read one element of a value for several elements of its result."""
-    if reader.op.elementwise:
-        return compare(value.type.size, reader.result.type.size) != "equal"
-    return reader.op.name in REPEATING

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from targets.base.backend import backend_of
+from targets.base.backend import emitters_of
 from targets.base.interrupts import hold_interrupts
+from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
 from targets.codegen import frame
@@ -109,11 +110,11 @@ def unknown_to(graph: Graph, call: Node, unknown: Collection[str]) -> Unknown:
 
 def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimFunc:
     """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
-    backend = backend_of(target)
-    emit = backend.family_of(function)
-    with backend.functions():
-        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), backend.each, unknown,
-                           backend.cells)
+    emitters = emitters_of(target)
+    emit = emitters.family_of(function)
+    with emitters.functions():
+        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), emitters.each, unknown,
+                           emitters.cells)
 
 
 class _StageLowering:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from targets.base.backend import backend_of
+from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule
 from targets.lowering.lower import Unknown, emit_kernel, unknown_sizes_of, variants_of

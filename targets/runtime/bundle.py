@@ -7,27 +7,28 @@ An entry of the compile cache is a bundle without any weights, and without the t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tgraph
 from targets.base.memory import offsets
-from targets.base.target import Target, require_host
+from targets.base.registry import backend_of
+from targets.base.target import Target
 from targets.lowering.stages import Stage
 from targets.runtime.archive import Archive, Content, write_archive
-from targets.runtime.engine import Engine, LibraryEngine, library_engine
-from targets.runtime.executable import Executable
+from targets.runtime.engine import Engine, LibraryEngine
 from targets.runtime.library import Library
 from targets.runtime.manifest import Fields
 from tgraph.formats.safetensors import tensor_parts, view_tensors
 from tgraph.ir.errors import FormatError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse_program
+
+if TYPE_CHECKING:
+    from targets.runtime.executable import Executable
 
 COMPILED = ("optimized", "prepare", "kernels")  # what the cache keeps
 GRAPHS = ("traced", *COMPILED)
@@ -52,26 +53,6 @@ def save(executable: Executable, engine: Engine, path: Path, originals: bool) ->
         "fingerprint": executable.graph.fingerprint, "signatures": signatures(engine.stages),
         "aliases": executable.graph.weights.aliases,
     })
-
-
-def load(path: str | os.PathLike[str]) -> Executable:
-    """Read a bundle; what it says of itself is checked before its code is mapped.
-
-    Raises FormatError if it is none or damaged, TargetError if it is for another machine, and OSError.
-    """
-    archive = Archive(Path(path), FIELDS)
-    target = Target.parse(archive.manifest["target"])
-    if target.kind == "numpy":
-        raise FormatError(f"{path}: the manifest names target {target}, which has no library")
-    if target.kind == "cpu":
-        require_host(replace(target, features=frozenset(archive.manifest["features"])), str(path))
-    archive.verify()
-    graphs = read_graphs(archive, GRAPHS)
-    _restore(archive, graphs["traced"])
-    prepared = _read_prepared(archive, graphs["kernels"])
-    engine = read_engine(archive, graphs["kernels"], target)
-    engine.load_prepared(prepared)
-    return Executable(graphs["traced"], graphs["optimized"], graphs["prepare"], graphs["kernels"], target, engine)
 
 
 # Code: what bundles and the cache have in common
@@ -103,7 +84,7 @@ def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
     for name in names:
         program = parse_program(archive.text(f"{name}.tg"), file=f"{archive.path}:{name}.tg")
         graphs[name] = next(iter(program.graphs.values()))
-    tensors = _tensors(archive, "constants.safetensors") if "constants.safetensors" in archive else {}
+    tensors = read_tensors(archive, "constants.safetensors") if "constants.safetensors" in archive else {}
     missing = []
     for block in _blocks(graphs.values()):
         for constant in block.constants.values():
@@ -118,26 +99,15 @@ def read_graphs(archive: Archive, names: Iterable[str]) -> dict[str, Graph]:
 def read_engine(archive: Archive, kernels: Graph, target: Target) -> LibraryEngine:
     """The library with what calls it. Raises FormatError if this tgraph calls it in another way than the one that wrote it."""
     library = Library(image=archive["library.so"])
-    engine = library_engine(target, kernels, library)
+    backend = backend_of(target)
+    engine = backend.engine(kernels, target, library)
+    assert isinstance(engine, LibraryEngine)
     if signatures(engine.stages) != archive.manifest["signatures"]:
         raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
                           f"another way than that of tgraph {tgraph.__version__}; compile it again")
-    if target.kind == "cpu":  # that of a GPU may not be loaded on this machine
+    if backend.loads_libraries:
         library.load()
     return engine
-
-
-def _restore(archive: Archive, traced: Graph) -> None:
-    """What a graph's text does not say: other names of parameters, and their data if the bundle has it."""
-    if traced.fingerprint != archive.manifest["fingerprint"]:
-        raise FormatError(f"{archive.path}: entry traced.tg is not the graph that the manifest names")
-    for alias, name in archive.manifest["aliases"].items():
-        if name not in traced.parameters:
-            raise FormatError(f"{archive.path}: the manifest names {alias} as another name of {name}, which is no parameter")
-    traced.weights.aliases.update(archive.manifest["aliases"])
-    if "weights.safetensors" in archive:
-        for name, array in _tensors(archive, "weights.safetensors").items():
-            traced.weights.set(name, array)
 
 
 def _blocks(graphs: Iterable[Graph]) -> list[Graph]:
@@ -146,7 +116,7 @@ def _blocks(graphs: Iterable[Graph]) -> list[Graph]:
 
 # Tensors
 
-def _read_prepared(archive: Archive, kernels: Graph) -> dict[str, np.ndarray]:
+def read_prepared(archive: Archive, kernels: Graph) -> dict[str, np.ndarray]:
     """The tensors that kernels read, mapped; they lie in the order of the parameters, with those types."""
     raw = archive["prepared.bin"]
     like = {name: np.broadcast_to(np.empty((), p.type.dtype.numpy), p.type.evaluate({}))
@@ -163,7 +133,7 @@ def _safetensors(tensors: Mapping[str, np.ndarray]) -> Content:
     return b"".join(part.data for part in tensor_parts("the bundle", tensors))
 
 
-def _tensors(archive: Archive, entry: str) -> Mapping[str, np.ndarray]:
+def read_tensors(archive: Archive, entry: str) -> Mapping[str, np.ndarray]:
     """The tensors of a safetensors entry, as copies."""
     tensors = view_tensors(archive[entry], Path(f"{archive.path}: {entry}"))
     return {name: np.array(tensors[name]) for name in tensors}

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 
 from passes.base import Pass
 from passes.manager import PassRecord
+from targets.base.registry import backend_of
 from targets.base.target import Target
+from targets.base.tvm_api import tvm_version
 from targets.runtime.archive import Archive, write_archive
 from targets.runtime.bundle import COMPILED, SIGNATURES, code_entries, read_engine, read_graphs, signatures
-from targets.runtime.engine import LibraryEngine
+from targets.runtime.engine import Engine, LibraryEngine
 from targets.runtime.foreign import foreign_code, source_digest
 from targets.runtime.manifest import Fields
 from tgraph.ir.errors import CompileError, DiskError, TGraphError
@@ -64,11 +66,12 @@ class CacheResult:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compiling makes of a graph before it meets weights. `engine.graph` are the kernels; `lowered` is there if TVM ran."""
+    """What compiling makes of a graph before it meets weights. `lowered` is there if TVM ran."""
 
     optimized: Graph
     prepare: Graph
-    engine: LibraryEngine
+    kernels: Graph
+    engine: Engine
     records: list[PassRecord]
     lowered: Lowered | None = None
 
@@ -106,7 +109,7 @@ class Entry:
         with contextlib.suppress(OSError):
             os.utime(self.path)  # used last
         self.result = CacheResult("hit", f"compiled on {made}")
-        return Compiled(optimized, prepare, engine, records)
+        return Compiled(optimized, prepare, kernels, engine, records)
 
     def keep(self, compiled: Compiled) -> None:
         """Link the library, and write it and what goes with it; what stands in the way is said in a warning and in `result`."""
@@ -125,10 +128,12 @@ class Entry:
             _warn_once(type(error), str(error))
 
     def _write(self, path: Path, compiled: Compiled) -> None:
-        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.engine.graph)))
-        compiled.engine.library = compiled.engine.library.linked()
-        write_archive(path, code_entries(compiled.engine, graphs), {
-            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.engine.stages), "time": time.time(),
+        engine = compiled.engine
+        assert isinstance(engine, LibraryEngine)  # others have no entry
+        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.kernels)))
+        engine.library = engine.library.linked()
+        write_archive(path, code_entries(engine, graphs), {
+            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(engine.stages), "time": time.time(),
             "records": [{**asdict(r), "rewrites": dict(r.rewrites)} for r in compiled.records],
         })
 
@@ -147,8 +152,6 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
     off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes, target)
     if folder is None or options is None or off is not None:
         return Entry(None, target, {}, CacheResult("off", off or ""))
-    from targets.base.tvm_api import tvm_version
-
     machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
     facts = {
         "graph": graph.fingerprint,
@@ -159,24 +162,12 @@ def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Ma
         "description of the target": _digest(repr(machine)),
         "tuned kernels": _digest(repr(sorted((k, sorted(v.items())) for k, v in target.schedules.entries.items()))),
         **options,
-        **({"CUDA compiler": _cuda_compiler(), "Triton": _triton(target)} if target.kind == "cuda" else {}),
+        **backend_of(target).facts(target),
         "TVM": tvm_version(),
         "tgraph": f"{VERSION} {source_digest()[:16]}",
     }
     return Entry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", target, facts,
                  CacheResult("miss", ""))
-
-
-def _cuda_compiler() -> str:
-    from targets.cuda.compilers import compiler
-
-    return compiler().name
-
-
-def _triton(target: Target) -> str:
-    from targets.cuda.triton.binary import available, state
-
-    return state() if available(target) else "none"
 
 
 def _warn_once(kind: type[Exception], problem: str) -> None:

@@ -1,4 +1,4 @@
-"""What executes a graph: the interpreter, or a library of kernels; and what all engines over a library share."""
+"""What executes a graph, and what all engines over a library of kernels share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from targets.base.target import Target
+from targets.base.tvm_api import tvm
 from targets.lowering.stages import Stage, plan_stages, size_limits, unknown_sizes
 from targets.runtime.library import Library
-from targets.runtime.outputs import Outputs, check_host_buffers
+from targets.runtime.outputs import check_host_buffers
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
 from tgraph.reference.interpreter import Interpreter
@@ -87,22 +87,6 @@ class HostEngine:
         return out
 
 
-class NumpyEngine(HostEngine):
-    """The target `numpy`: the interpreter, at the precision of the types."""
-
-    def __init__(self, graph: Graph):
-        self.graph = graph
-        self.weights: Mapping[str, np.ndarray] = {}
-
-    def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
-        self.weights = prepared
-
-    def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = Outputs(self.graph, out)
-        outputs.update(Interpreter(self.graph, faithful=True, weights=self.weights).run_bound(arrays, dict(sizes)))
-        return outputs.finish()
-
-
 class LibraryEngine(HostEngine):
     """Base of the engines that call the Relax functions of a library, one a stage."""
 
@@ -139,8 +123,6 @@ class LibraryEngine(HostEngine):
         """
         if stage.name in layout.stages:
             return layout.stages[stage.name]
-        from targets.base.tvm_api import tvm
-
         plan = [sizes[s] for s in stage.symbols] + [evaluate(e, sizes) for e in stage.extents]
         plan += [layout.offsets[number] for number in stage.places]
         types = self._types
@@ -165,14 +147,3 @@ class LibraryEngine(HostEngine):
 
     def _place(self, sizes: Sizes) -> Layout:
         return Layout(*self.plan.place(sizes))
-
-
-def library_engine(target: Target, graph: Graph, library: Library) -> LibraryEngine:
-    """The engine that runs a target's libraries."""
-    if target.kind == "cuda":
-        from targets.cuda.engine import CudaEngine
-
-        return CudaEngine(graph, library, target.arch)
-    from targets.cpu.engine import CpuEngine
-
-    return CpuEngine(graph, library, target)

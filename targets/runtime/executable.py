@@ -12,7 +12,9 @@ import numpy as np
 
 from passes.manager import PassRecord
 from targets.base.interrupts import hold_interrupts
+from targets.base.registry import backend_of
 from targets.base.target import Target
+from targets.runtime.bundle import save
 from targets.runtime.engine import REMEMBERED, BadIndex, Engine, LibraryEngine
 from targets.runtime.outputs import name_buffers
 from tgraph.ir.binding import as_array, bind_shapes, name_feeds
@@ -22,14 +24,12 @@ from tgraph.ir.weights import check_weights
 from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
-    from targets.cuda.resources import ResourceTable
     from targets.lowering.lower import Lowered
     from targets.runtime.cache import CacheResult
     from targets.runtime.explain import Explanation
     from targets.runtime.profile import Profile
 
 LEVELS_OF_SOURCE = ("traced", "optimized", "kernels", "prepare", "relax", "tir", "llvm", "asm")
-LEVELS_ON_GPUS = ("cuda", "ptx", "sass")
 
 
 class Executable:
@@ -40,10 +40,11 @@ class Executable:
     """
 
     def __init__(self, graph: Graph, optimized: Graph, prepare: Graph, kernels: Graph, target: Target, engine: Engine,
-                 records: Sequence[PassRecord] = (), lowered: Lowered | None = None, cache: CacheResult | None = None):
+                 recompile: Callable[..., Executable], records: Sequence[PassRecord] = (), lowered: Lowered | None = None,
+                 cache: CacheResult | None = None):
         self.graph, self.optimized, self.prepare, self.kernels = graph, optimized, prepare, kernels
         self.target, self.records, self.cache = target, list(records), cache
-        self._engine, self._lowered = engine, lowered
+        self._engine, self._lowered, self._recompile = engine, lowered, recompile
         self._weights: Mapping[str, np.ndarray] = graph.weights
         self._tuple = self._output_tuple()
         self._sizes = lru_cache(REMEMBERED)(partial(bind_shapes, graph))
@@ -128,18 +129,19 @@ class Executable:
         graphs = {"traced": self.graph, "optimized": self.optimized, "kernels": self.kernels, "prepare": self.prepare}
         if what in graphs:
             return graphs[what].text(scopes=True) + "\n"
-        levels = LEVELS_OF_SOURCE + (LEVELS_ON_GPUS if self.target.kind == "cuda" else ())
+        backend = backend_of(self.target)
+        levels = (*LEVELS_OF_SOURCE, *backend.levels)
         if what not in levels:
             raise TargetError(f"no source {what!r}; there is {', '.join(levels)}")
         if not isinstance(self._engine, LibraryEngine):
             raise TargetError(f"target {self.target} has no source {what!r}")
-        if what in LEVELS_ON_GPUS:
-            from targets.cuda.levels import library_sass, text
-
-            if what == "sass" and self._lowered is None and self.cache is None:
-                return library_sass(self._engine.library)
-            return text(self._low(f"source {what!r}"), what)
+        if what in backend.levels and self._lowered is None and self.cache is None:
+            of_library = backend.library_source(self._engine.library, what)
+            if of_library is not None:
+                return of_library
         lowered = self._low(f"source {what!r}")
+        if what in backend.levels:
+            return backend.source(lowered, what)
         if what == "relax":
             return "\n\n".join(str(lowered.module[stage.name]) for stage in self._engine.stages)
         if what == "tir":
@@ -152,13 +154,9 @@ class Executable:
 
         return explain(self, self._low("kernels"))
 
-    def resources(self) -> ResourceTable:
+    def resources(self) -> Any:
         """What each kernel takes of a GPU: registers, shared memory, occupancy. Raises TargetError for other targets."""
-        if self.target.kind != "cuda":
-            raise TargetError(f"target {self.target} has no table of resources; targets for GPUs have")
-        from targets.cuda.levels import resources
-
-        return resources(self._low("resources"))
+        return backend_of(self.target).resources(self._low("resources"))
 
     def _low(self, wanted: str) -> Lowered:
         """The lowered module. Raises TargetError where there is none."""
@@ -186,9 +184,7 @@ class Executable:
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
         """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""
-        from targets.compiler import compile
-
-        return compile(graph, self.target, passes="", cache=False).run
+        return self._recompile(graph, self.target, passes="", cache=False).run
 
     def save(self, path: str | Path, *, originals: bool = False) -> None:
         """Write one file with library, prepared weights, graphs and manifest; `tg.load` reads it.
@@ -196,8 +192,6 @@ class Executable:
         originals=True puts the parameters as they were loaded in as well. The file takes the place of one of that name when it is
         complete. Raises CompileError without a C compiler, and DiskError where there is no room for it.
         """
-        from targets.runtime.bundle import save
-
         save(self, self._engine, Path(path), originals)
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from targets.base.backend import Backend, backend_of
+from targets.base.backend import Emitters, emitters_of
 from targets.codegen.frame import NOTES
 from targets.lowering.lower import Lowered, kernel_symbol
 from tgraph.ir.graph import Graph
@@ -29,13 +29,14 @@ class Explanation:
 
 def explain(executable: Executable, lowered: Lowered) -> list[Explanation]:
     """The kernels of an executable, in the order of their first calls, and after them what the host runs."""
-    backend, kernels = backend_of(executable.target), executable.kernels
+    emitters, kernels = emitters_of(executable.target), executable.kernels
     calls = Counter(n.attrs["function"].name for n in kernels.nodes if "function" in n.attrs)
     notes = {symbol: str(kernel.attrs[NOTES]) for symbol, kernel in lowered.kernels.items()}
     found = []
     for name, function in kernels.functions.items():
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
-        found.append(Explanation(name, calls[name], _family(backend, function), chosen, tuple(n.op.name for n in function.nodes)))
+        ops = tuple(n.op.name for n in function.nodes)
+        found.append(Explanation(name, calls[name], _family(emitters, function), chosen, ops))
     hosted = Counter(n.op.name for n in kernels.nodes if "function" not in n.attrs)
     found += [Explanation(name, count, "the host", "its result decides sizes", (name,)) for name, count in hosted.items()]
     return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.refused.items()]
@@ -46,6 +47,6 @@ def _ops(content: str) -> list[str]:
     return re.findall(r"= (\w+)\(", content)
 
 
-def _family(backend: Backend, function: Graph) -> str:
-    anchor = next((n.op.name for n in function.nodes if n.op.name in backend.families), None)
+def _family(emitters: Emitters, function: Graph) -> str:
+    anchor = next((n.op.name for n in function.nodes if n.op.name in emitters.families), None)
     return anchor or "element by element"

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass
+from targets.base.backend import emitters_of
+from targets.base.registry import backend_of
 from targets.base.target import Target
 from tgraph.ir.graph import Graph
 from tgraph.ir.registry import OPS
@@ -28,6 +30,8 @@ def foreign_code(graph: Graph, passes: Sequence[Pass], target: Target) -> str | 
         if not _is_ours(type(step)):
             return f"pass {step.pass_name()} is not tgraph's own"
     used = {n.op.name for block in (*graph.functions.values(), graph) for n in block.nodes}
+    if not _is_ours(type(backend_of(target))):
+        return f"target {target} is not tgraph's own"
     for op, function in _registered(target):
         ours = op in OPS and _is_ours(OPS[op].infer)
         if not _is_ours(function) and (ours or op in used):
@@ -37,14 +41,11 @@ def foreign_code(graph: Graph, passes: Sequence[Pass], target: Target) -> str | 
 
 def _registered(target: Target) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every function that says what an op is, or how it is compiled, with the name of the op."""
-    from targets.base.backend import backend_of
-    from targets.codegen.access import READ
-    from targets.codegen.scalar import SCALAR
-
     for name, op in OPS.items():
         yield from ((name, part) for part in (op.infer, op.numpy, op.decompose, op.canonical) if part is not None)
-    for table in (backend_of(target).families, SCALAR, READ):
-        yield from table.items()  # type: ignore[attr-defined]
+    emitters = emitters_of(target)
+    for table in (emitters.families, *emitters.tables):
+        yield from table.items()
 
 
 def _is_ours(definition: Any) -> bool:

@@ -242,6 +242,7 @@ def test_ops_table_and_each_op(run) -> None:
 
 def test_passes_and_levels(run) -> None:
     table = run("passes").stdout
+    assert "select-kernels" in PASSES
     for name in PASSES:
         assert name in table
         assert PASSES[name].effect in run("passes", name).stdout

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import targets.cpu.backend  # noqa: F401  (registers the passes of lowering)
 import tgraph as tg
 from passes import run_pipeline
 from passes.base import Effect
@@ -51,7 +52,7 @@ def cases() -> list[Case]:
 def read(path: Path) -> Case:
     text = path.read_text(encoding="utf-8")
     first, _, rest = text.partition("\n")
-    match = re.match(r"# (.*?): (.*)", first)
+    match = re.match(r"# (\S*?): (.*)", first)
     assert match, f"{path}: the first line is `# pipeline: what the case shows`"
     parts = _SPLIT.split(rest)
     return Case(path, match.group(1), match.group(2), parts[0], parts[1] if len(parts) > 1 else "")

@@ -60,10 +60,10 @@ def test_work_per_node_does_not_grow(what: str) -> None:
     def calls(layers: int) -> float:
         graph = stack(layers)
         if what == "kernels":
-            from targets.lowering.select_kernels import select_kernels
+            from targets.lowering.pipeline import kernel_graph
 
             target = tg.targets.Target.parse("cpu:x86-64-v3")
-            run = lambda: select_kernels(graph, target)
+            run = lambda: kernel_graph(graph, target)
         else:
             run = lambda: optimize(graph, what)
         run()  # what is done once a process

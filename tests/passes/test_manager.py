@@ -26,9 +26,9 @@ from passes import (
     register_pass,
     run_pipeline,
 )
-from passes.debug.snapshot import Watch, snapshot
 from passes.pipelines import LEVEL_DOCS
 from passes.rewriting import LimitReached, Report, current_report, reporting
+from passes.snapshot import Watch, snapshot
 from tgraph.ir.builder import Builder
 
 TEXT = """graph g(%x: f32[B, 8]) -> (y: f32[B, 8], z: f32[B, 8]) {

@@ -21,11 +21,11 @@ from random_graphs import graphs
 import tgraph as tg
 from passes import LEVELS, PASSES, Pass, parse_pipeline
 from passes.debug.reduction import reduce_graph
-from passes.debug.snapshot import snapshot
 from passes.debug.validation import Validator
 from passes.manager import apply_pass
 from passes.patterns import rule
 from passes.rewriting import RewritePass
+from passes.snapshot import snapshot
 
 sys.path.insert(0, str(Path(__file__).parent))
 

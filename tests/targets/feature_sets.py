@@ -50,9 +50,8 @@ def foreign_cpu() -> str:
 
 def lack(names: str) -> None:
     """Make this machine's CPU one without some instruction sets, for the tests of this process."""
-    from targets.base import target
-    from targets.cpu import instruction_sets
+    from targets.cpu import instruction_sets, machine
 
     real = instruction_sets.host_changes
     instruction_sets.host_changes = lambda: (*real(), *(f"-{name}" for name in names.split(",")))  # type: ignore[assignment]
-    target._cpu.cache_clear()
+    machine.cpu_target.cache_clear()

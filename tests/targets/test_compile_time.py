@@ -15,7 +15,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import tirx
 from targets.lowering.grouping import LARGEST, MOST_WORK
 from targets.lowering.lower import emit_kernel
-from targets.lowering.select_kernels import select_kernels
+from targets.lowering.pipeline import kernel_graph
 from tests.ops.samples import SAMPLES
 from tgraph.ir.registry import OPS
 
@@ -66,7 +66,7 @@ def statements(function: Any) -> int:
 def emitted(build: Callable[[Any], Any], spec: Any) -> tuple[int, int, list[int]]:
     """Nodes of a program, kernels that are called, and the statements of each kernel that is emitted."""
     graph = tg.trace(build, x=spec)
-    kernels = select_kernels(graph, CPU)
+    kernels = kernel_graph(graph, CPU)
     return len(graph.nodes), len(kernels.nodes), [statements(emit_kernel(f, CPU)) for f in kernels.functions.values()]
 
 

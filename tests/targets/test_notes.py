@@ -10,14 +10,14 @@ import tgraph as tg
 from targets.base.target import Target
 from targets.codegen.frame import NOTES
 from targets.lowering.lower import emit_kernel
-from targets.lowering.select_kernels import select_kernels
+from targets.lowering.pipeline import kernel_graph
 
 B = tg.dim("B")
 
 
 def notes(build: Any, **specs: Any) -> str:
     """Those of the only kernel of a function."""
-    graph = select_kernels(tg.trace(build, **specs), Target.parse("cuda:sm_90"))
+    graph = kernel_graph(tg.trace(build, **specs), Target.parse("cuda:sm_90"))
     (function,) = graph.functions.values()
     return str(emit_kernel(function, Target.parse("cuda:sm_90")).attrs[NOTES])
 

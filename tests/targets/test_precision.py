@@ -8,7 +8,7 @@ import pytest
 import tgraph as tg
 from targets.base.target import Target
 from targets.cpu.kernels.dots import integer_dot
-from targets.lowering.select_kernels import select_kernels
+from targets.lowering.pipeline import kernel_graph
 from tests.targets.feature_sets import each_feature_set, run_only_here
 from tgraph.cli.demo import SENTENCES
 from tgraph.models.bert import Bert, BertConfig
@@ -76,7 +76,7 @@ def test_every_layout_of_integers_means_the_same(graph: tg.Graph, cpu: str) -> N
     """Instructions that take x as u8 get it shifted, and the excess taken off: exactly what was asked for."""
     optimized = tg.compile(graph, "numpy", weights="i8").optimized
     target = Target.parse(cpu)
-    kernels = select_kernels(optimized, target)
+    kernels = kernel_graph(optimized, target)
     packed = [n for f in kernels.functions.values() for n in f.nodes if n.op.name == "integer_linear"]
     shifted = target.has("avxvnni") or target.has("avx512vnni")
     assert packed and all((n.inputs[0].dtype == tg.u8) == shifted for n in packed)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tgraph as tg
 from targets.base.target import ALIGNMENT, Target
-from targets.lowering.select_kernels import select_kernels
+from targets.lowering.pipeline import kernel_graph
 from targets.lowering.stages import MemoryPlan, plan_stages, split_prepare
 
 SPANS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(0, 600)), max_size=30)
@@ -42,7 +42,7 @@ def test_a_chain_of_values_takes_two_places() -> None:
             x = tg.softmax(x * 1.5)
         return x
 
-    kernels = split_prepare(select_kernels(tg.trace(model, x=tg.f32[n, 16]), Target.parse("cpu")))[1]
+    kernels = split_prepare(kernel_graph(tg.trace(model, x=tg.f32[n, 16]), Target.parse("cpu")))[1]
     _, plan = plan_stages(kernels)
     assert len(plan.values) == 29
     assert plan.place({"N": 100})[1] == 2 * 6400

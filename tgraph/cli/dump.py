@@ -72,10 +72,10 @@ def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str
     graph = tg.optimize(graph, pipeline)
     if level == "optimized":
         return graph
-    from targets.lowering.select_kernels import select_kernels
+    from targets.lowering.pipeline import kernel_graph
     from targets.lowering.stages import split_prepare
 
-    prepare, kernels = split_prepare(graph if where.kind == "numpy" else select_kernels(graph, where))
+    prepare, kernels = split_prepare(kernel_graph(graph, where))
     return prepare if level == "prepare" else kernels
 
 

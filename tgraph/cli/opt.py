@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tgraph.cli.options import Dims, check_dims, dim_option, merged, seed_option
+from tgraph.cli.passes import load_passes_of_targets
 from tgraph.ir.levels import DEFAULT_LEVEL
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 @click.option("-p", "--passes", "pipeline", metavar="PIPELINE",
               help='Passes with commas, options in braces: "fold-constants,fuse-qkv{at_least=3}".')
 @click.option("--level", metavar="LEVEL", help=f"The pipeline of a level, O0 to O3 [default: {DEFAULT_LEVEL} if there is no -p].")
+@click.option("--target", metavar="TARGET",
+              help="Add the target's own last passes, down to the graph of kernel calls: cpu, cuda:sm_90.")
 @click.option("--print-before", "before", multiple=True, metavar="NAME",
               help="Print the graph before this pass, on standard error. Repeatable.")
 @click.option("--print-after", "after", multiple=True, metavar="NAME", help="Print the graph after this pass. Repeatable.")
@@ -42,8 +46,8 @@ if TYPE_CHECKING:
 @click.option("--scopes", is_flag=True, help="Show the module that each node belongs to.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix [default: print the text form].")
-def command(source: str, pipeline: str | None, level: str | None, before: tuple[str, ...], after: tuple[str, ...],
-            print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool, validate: bool,
+def command(source: str, pipeline: str | None, level: str | None, target: str | None, before: tuple[str, ...],
+            after: tuple[str, ...], print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool, validate: bool,
             bisecting: bool, timing: bool, deltas: bool, explain: bool, dims: Dims, seed: int, scopes: bool,
             output: Path | None) -> None:
     """Run passes on a graph and print the result.
@@ -56,6 +60,7 @@ def command(source: str, pipeline: str | None, level: str | None, before: tuple[
       $ tgraph opt bert-tiny --level O3 --print-after fuse-qkv -o tiny.svg
       $ tgraph opt bert-tiny --level O3 --validate --deltas --dim B=1,S=128 -o tiny.tg
       $ tgraph dump bert-tiny | tgraph opt - -p cse --explain
+      $ tgraph opt bert-tiny --target cpu --print-after decompose-to-kernels
     """
     import tgraph as tg
     from tgraph.cli.console import console, print_graph
@@ -64,7 +69,7 @@ def command(source: str, pipeline: str | None, level: str | None, before: tuple[
 
     if pipeline is not None and level is not None:
         raise click.UsageError("give -p or --level, not both")
-    passes = tg.passes.parse_pipeline(pipeline if pipeline is not None else level or DEFAULT_LEVEL)
+    passes = _parse(pipeline if pipeline is not None else level or DEFAULT_LEVEL, target)
     for option, names in (("--print-before", before), ("--print-after", after)):
         _check_names(option, names, passes)
     graph = load_graph(source)
@@ -104,6 +109,23 @@ def command(source: str, pipeline: str | None, level: str | None, before: tuple[
         print_graph(result.text(scopes=scopes))
     else:
         result.dump(output, **accepted(output, scopes=scopes))
+
+
+def _parse(pipeline: str, target: str | None) -> list[Pass]:
+    """The passes of a pipeline, and a target's own after them. Those of lowering need TVM, and are loaded if they are named."""
+    import tgraph as tg
+
+    named = set(re.findall(r"[a-z][a-z0-9-]+", re.sub(r"\{.*?\}", "", pipeline)))
+    if target is None and named <= tg.passes.PASSES.keys():
+        return tg.passes.parse_pipeline(pipeline)
+    from targets.base.registry import backend_of
+
+    load_passes_of_targets()
+    passes = tg.passes.parse_pipeline(pipeline)
+    if target is not None:
+        where = tg.targets.Target.parse(target)
+        passes += backend_of(where).lowering(where)
+    return passes
 
 
 def _check_names(option: str, names: tuple[str, ...], passes: list[Pass]) -> None:

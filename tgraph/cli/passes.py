@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -24,6 +23,7 @@ def command(name: str | None) -> None:
     from passes.pipelines import LEVEL_DOCS
     from tgraph.cli.console import console, table
 
+    load_passes_of_targets()
     out = console()
     if name is not None:
         cls = find_pass(name)
@@ -47,8 +47,18 @@ def command(name: str | None) -> None:
               style="dim", soft_wrap=True)
 
 
+def load_passes_of_targets() -> None:
+    """Make the passes known that belong to lowering, and to targets."""
+    from targets.base.registry import KINDS, backend_of
+
+    for kind in KINDS:
+        backend_of(kind)
+
+
 def options(cls: type[Any]) -> list[str]:
     """`at_least=2` for each option, with its default."""
+    from passes.base import options_of
+
     if cls.option_help:
         return [cls.option_help]
-    return [f"{f.name}={str(f.default).lower() if isinstance(f.default, bool) else f.default}" for f in dataclasses.fields(cls)]
+    return [f"{f.name}={str(f.default).lower() if isinstance(f.default, bool) else f.default}" for f in options_of(cls)]

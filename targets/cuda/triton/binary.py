@@ -14,10 +14,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from targets.base.target import Target, capability
+from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, int64, tirx, tvm_ffi, tvm_version
 from targets.codegen.frame import Frame
 from targets.cuda.kernels.strided import Strided
+from targets.cuda.machine import capability
 from tgraph.ir.errors import CompileError
 
 SWITCH = "TGRAPH_TRITON"  # environment variable: "off"; "on" for GPUs too for which our own kernels are the usual choice

@@ -250,7 +250,7 @@ def test_pip_packages_are_found(tmp_path: Path) -> None:
     (package / "include/cuda_fp16.h").touch()
     (package / "bin/nvdisasm").touch(mode=0o755)
     script = "from targets.cuda import libraries as c; print(c.include_folder(), c.find_tool('nvdisasm'))"
-    root = Path(libraries.__file__).parents[1]
+    root = Path(libraries.__file__).parents[2]
     made = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": f"{tmp_path}:{root}", "PATH": ""}, cwd=tmp_path,
                           capture_output=True, text=True)
     assert made.stdout.split() == [str(package / "include"), str(package / "bin/nvdisasm")], made.stderr

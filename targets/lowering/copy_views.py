@@ -1,0 +1,27 @@
+"""Views where they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.base import Pass, register_pass
+from targets.lowering.canonical import CREATED, KERNEL_READS, VIEWS
+from tgraph.ir.analysis import prepared
+from tgraph.ir.graph import Graph
+
+
+@register_pass
+@dataclass(frozen=True)
+class CopyViews(Pass):
+    """Gives every reader of a view, or of numbers made from sizes, a copy of its own: reading through it costs nothing."""
+
+    effect = "exact"
+
+    def apply(self, graph: Graph) -> None:
+        ready = prepared(graph, KERNEL_READS)
+        for node in reversed(graph.nodes):
+            if node in ready or node.op.name not in VIEWS | CREATED:
+                continue
+            for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
+                twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)
+                graph.set_operand(user, position, twin)

@@ -1,0 +1,53 @@
+"""Only ops that have a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from passes.base import Pass, register_pass
+from targets.base.registry import backend_of
+from targets.base.target import Target
+from targets.lowering.canonical import CLEANLY, KERNEL_READS
+from tgraph.ir.analysis import prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+
+@register_pass
+@dataclass(frozen=True)
+class DecomposeToKernels(Pass):
+    """Replaces every composite op that a target has no kernel for by its decomposition, again and again."""
+
+    target: str = "cpu"
+    effect = "rounds"
+
+    def apply(self, graph: Graph) -> None:
+        backend = backend_of(Target.parse(self.target))
+        ready = prepared(graph, KERNEL_READS)
+        pending = [n for n in graph.nodes if n not in ready]
+        while pending:
+            node = pending.pop()
+            if node.op.decompose is None or backend.has_kernel(node):
+                continue
+            b = Builder(graph, node.provenance)
+            apart = CLEANLY.get(node.op.name, node.op.decompose)
+            made = apart(b, *node.operands, **node.attrs)
+            results = made if isinstance(made, tuple) else (made,)
+            pending += _between(node.inputs, results)
+            for old, new in zip(node.results, results):
+                graph.replace(old, new)
+            graph.erase(node)
+
+
+def _between(operands: Sequence[Value], results: Sequence[Value]) -> list[Node]:
+    """The nodes that compute results from operands."""
+    found: dict[Node, None] = {}
+    stack = list(results)
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Result) and value not in operands and value.node not in found:
+            found[value.node] = None
+            stack += value.node.inputs
+    return list(found)

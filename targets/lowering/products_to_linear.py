@@ -1,0 +1,41 @@
+"""One form for products with weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.base import Pass, register_pass
+from targets.lowering.canonical import KERNEL_READS, narrow
+from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.builder import Builder
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Result, Value
+
+
+@register_pass
+@dataclass(frozen=True)
+class ProductsToLinear(Pass):
+    """x W = linear(x, W^T) for a W known before any input."""
+
+    effect = "exact"
+
+    def apply(self, graph: Graph) -> None:
+        ready = prepared(graph, KERNEL_READS)
+        for node in graph.nodes:
+            if node in ready:
+                continue
+            if (node.op.name == "matmul" and node.inputs[1].dtype.is_float and node.inputs[1].type.rank == 2
+                    and is_prepared(node.inputs[1], ready)):
+                b = Builder(graph, node.provenance)
+                weight = _transposed(b, node.inputs[1], ready)
+                graph.replace(node.result, b.linear(node.inputs[0], weight))
+                graph.erase(node)
+
+
+def _transposed(b: Builder, weight: Value, ready: set[Node]) -> Value:
+    """W^T, with a cast that widens W left outermost."""
+    source = narrow(weight)
+    made: Value = b.transpose(source)
+    wide: Value = made if source is weight else b.cast(made, dtype=weight.dtype)
+    ready.update(v.node for v in (made, wide) if isinstance(v, Result))
+    return wide

@@ -1,0 +1,29 @@
+"""Parts of a split that readers may take along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes.base import Pass, register_pass
+from tgraph.ir.builder import Builder
+from tgraph.ir.dims import DimLike
+from tgraph.ir.graph import Graph
+
+
+@register_pass
+@dataclass(frozen=True)
+class SplitToSlices(Pass):
+    """a, b = split(x) = slice(x), slice(x): each part a view of its own, which its reader may read through."""
+
+    effect = "exact"
+
+    def apply(self, graph: Graph) -> None:
+        for node in [n for n in graph.nodes if n.op.name == "split"]:
+            b = Builder(graph, node.provenance)
+            axis, x = node.attrs["axis"], node.inputs[0]
+            start: DimLike = 0
+            for result, size in zip(node.results, node.attrs["sizes"]):
+                if result.uses or graph.is_output(result):
+                    graph.replace(result, b.slice(x, starts=(start,), stops=(start + size,), axes=(axis,)))
+                start = start + size
+            graph.erase(node)
