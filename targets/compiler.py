@@ -97,7 +97,8 @@ def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progres
             stages, plan = plan_stages(kernels)
             lowered = lower(kernels, stages, plan, target, step)
             step("machine code")
-            library = Library(lowered.executable)
+            image = backend.image(lowered)
+            library = Library(lowered.executable) if image is None else Library(image=image)
         except Exception as error:  # TVM's own errors have many classes
             found = find_refused(kernels, target, error, step)
             if found.keys() <= refused.keys():

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from targets.base import registry
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
-def test_example(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_example(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "KINDS", dict(registry.KINDS))  # an example's own target is not that of other tests
+    monkeypatch.setattr(registry, "_BACKENDS", dict(registry._BACKENDS))
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
 

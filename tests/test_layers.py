@@ -1,5 +1,5 @@
 """Imports go down only: ir <- ops <- {trace, reference, formats} <- nn <- models <- passes <- targets <- cli, and in passes and
-targets: base <- codegen <- lowering <- runtime <- a package each target <- compiling and loading. Nor does any go in a circle there.
+targets: base <- codegen <- lowering <- runtime <- a package each target <- compiling and loading. No two import each other there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imports(module: str, path: Path, source: str, whole: bool = False) -> Iterator[tuple[str, int]]:
-    """All modules that a file imports, at any depth, but for type checking only; `whole`: with the names that it takes of them."""
+    """All modules that a file imports, at any depth, but for type checking only; `whole`: with the names that it takes."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(source)
     skipped: set[ast.AST] = set()

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from passes.base import Pass
 from targets.base.registry import backend_of
 from targets.base.target import Target
@@ -123,6 +125,10 @@ class Backend(abc.ABC):
     def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
         """Machine code of a lowered module. Raises CompileError."""
         raise CompileError(f"target {target} builds no code")
+
+    def image(self, lowered: Lowered) -> np.ndarray | None:
+        """The bytes of a shared library, if the backend links its own; by default TVM's module is one in memory."""
+        return None
 
     # Running and looking
 

@@ -22,9 +22,16 @@ def serial_where_needed(function: Any) -> Any:
     return structural_map(function, [(tirx.For, _checked)])
 
 
+def without_vectors(function: Any) -> Any:
+    """A kernel whose loops are all serial, or parallel."""
+    return structural_map(function, [(tirx.For, lambda loop: _serial(loop) if loop.kind == tirx.ForKind.VECTORIZED else loop)])
+
+
 def _checked(loop: Any) -> Any:
-    if loop.kind != tirx.ForKind.VECTORIZED or _is_vector(loop):
-        return loop
+    return loop if loop.kind != tirx.ForKind.VECTORIZED or _is_vector(loop) else _serial(loop)
+
+
+def _serial(loop: Any) -> Any:
     return tirx.For(loop.loop_var, loop.min, loop.extent, tirx.ForKind.SERIAL, loop.body, None, loop.annotations)
 
 

@@ -20,6 +20,7 @@ from targets.cpu.pack_weights import PackWeights
 from targets.cpu.precision import not_faster
 from targets.lowering.canonical import narrow
 from targets.lowering.pipeline import to_kernels
+from targets.lowering.products_to_linear import ProductsToLinear
 from targets.runtime.library import Library
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
@@ -41,7 +42,7 @@ class CpuBackend(Backend):
         return missing_on_host(target)
 
     def lowering(self, target: Target) -> list[Pass]:
-        return to_kernels(target, [PackWeights(str(target))])
+        return to_kernels(target, [ProductsToLinear(), PackWeights(str(target))])
 
     def accepts(self, node: Node) -> bool:
         if node.op.name in ("linear", "integer_linear"):

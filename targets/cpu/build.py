@@ -22,7 +22,8 @@ PIPELINE = "tgraph_cpu"
 _lock = threading.Lock()  # LLVM's options are the process's: the first build that ends sets them back
 
 
-def _pipeline() -> tuple[Any, Any, Any]:
+def pipeline(form: str = "llvm") -> tuple[Any, Any, Any]:
+    """TVM's passes over kernels, over what calls them, and over device code, for a generator of LLVM's IR or of "c++"."""
     passes = tvm.ir.transform.Sequential([
         kernel_pass(serial_where_needed, "tgraph.serial_where_needed"),
         kernel_pass(hide, "tgraph.hide"),
@@ -42,11 +43,11 @@ def _pipeline() -> tuple[Any, Any, Any]:
     ])
     host = tvm.ir.transform.Sequential([
         tirx.transform.LowerTVMBuiltin(), tirx.transform.LowerIntrin(), kernel_pass(in_memory, "tgraph.in_memory"),
-        kernel_pass(reveal, "tgraph.reveal")])
+        kernel_pass(lambda f: reveal(f, form), "tgraph.reveal")])
     return passes, lambda: host, compilation_pipeline.finalize_device_passes
 
 
-compilation_pipeline.register_tir_pipeline(PIPELINE, _pipeline)
+compilation_pipeline.register_tir_pipeline(PIPELINE, pipeline)
 
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:

@@ -22,6 +22,7 @@ from targets.cuda.runtime import host_arch, runs
 from targets.cuda.triton import binary as triton
 from targets.lowering.lower import Lowered
 from targets.lowering.pipeline import to_kernels
+from targets.lowering.products_to_linear import ProductsToLinear
 from targets.runtime.library import Library
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
@@ -43,7 +44,7 @@ class CudaBackend(Backend):
         return bool(host_arch()) and runs(target.arch, host_arch())
 
     def lowering(self, target: Target) -> list[Pass]:
-        return to_kernels(target)
+        return to_kernels(target, [ProductsToLinear()])
 
     def accepts(self, node: Node) -> bool:
         return node.op.name not in ATTENTION or (suits_kernels(node) and attention.fits(node))

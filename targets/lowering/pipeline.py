@@ -12,7 +12,6 @@ from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.lowering.copy_views import CopyViews
 from targets.lowering.decompose_to_kernels import DecomposeToKernels
-from targets.lowering.products_to_linear import ProductsToLinear
 from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.split_to_slices import SplitToSlices
 from tgraph.ir.graph import Graph
@@ -23,9 +22,11 @@ def kernel_graph(graph: Graph, target: Target) -> Graph:
     return optimize(graph, backend_of(target).lowering(target))
 
 
-def to_kernels(target: Target, arrange: Sequence[Pass] = ()) -> list[Pass]:
-    """From an optimised graph to one of kernel calls. `arrange`: what a target does to weights of products, before composite ops
-    are decomposed, so that those whose weights have the right form are kept, and after."""
+def to_kernels(target: Target, products: Sequence[Pass] = ()) -> list[Pass]:
+    """From an optimised graph to one of kernel calls.
+
+    products: what brings products and their weights into the form that kernels want, before composite ops are decomposed, so
+    that those that have it are kept, and after.
+    """
     name = str(target)
-    products = [ProductsToLinear(), *arrange]
     return [Inline(), *products, DecomposeToKernels(name), *products, SplitToSlices(), Dce(), CopyViews(), SelectKernels(name)]

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix [default: print the text form].")
 def command(source: str, pipeline: str | None, level: str | None, target: str | None, before: tuple[str, ...],
-            after: tuple[str, ...], print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool, validate: bool,
-            bisecting: bool, timing: bool, deltas: bool, explain: bool, dims: Dims, seed: int, scopes: bool,
+            after: tuple[str, ...], print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool,
+            validate: bool, bisecting: bool, timing: bool, deltas: bool, explain: bool, dims: Dims, seed: int, scopes: bool,
             output: Path | None) -> None:
     """Run passes on a graph and print the result.
 
