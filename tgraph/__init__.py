@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import functions as functions  # makes the methods of tensors
 from .ir.dims import Dim, dim, dims
 from .ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
 from .ir.errors import (
@@ -103,11 +104,11 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_"):
         raise AttributeError(name)
     else:
-        from .trace import function_of
+        from .functions import function_of
 
         value = function_of(name)
         if value is None:
-            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op of that name")
+            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op or function of that name")
     globals()[name] = value
     return value
 
@@ -115,6 +116,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     import tgraph.ops  # noqa: F401
 
+    from .functions import FUNCTIONS
     from .ir.registry import OPS
 
-    return sorted({*__all__, *OPS})
+    return sorted({*__all__, *FUNCTIONS, *OPS})

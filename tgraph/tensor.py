@@ -10,7 +10,7 @@ import builtins
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -121,14 +121,6 @@ class Operators:
 
     __int__ = __float__ = __index__ = __array__ = _no_number
 
-    def reshape(self, *shape: DimLike | tuple[DimLike, ...]) -> Tensor:
-        """Same elements in row-major order under another shape; one size may be -1."""
-        return apply("reshape", self, shape=_spread(shape))
-
-    def transpose(self, *perm: int | tuple[int, ...]) -> Tensor:
-        """Permute axes: axis i of the result is axis perm[i]; reversed without `perm`."""
-        return apply("transpose", self, perm=_spread(perm) if perm else None)
-
     @property
     def T(self) -> Tensor:
         """All axes reversed."""
@@ -138,17 +130,8 @@ class Operators:
         """Cast to another element type."""
         return apply("cast", self, dtype=dtype)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_sum", self, axes=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_mean", self, axes=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_max", self, axes=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_min", self, axes=axis, keepdims=keepdims)
+    if TYPE_CHECKING:  # the methods that tgraph.functions adds: sum, softmax, permute, ...
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class Tensor(Operators):
@@ -191,12 +174,6 @@ def normal(std: float = 0.02) -> Initializer:
 def constant(value: float) -> Initializer:
     """Initial values all the same."""
     return lambda _, shape: np.full(shape, value, dtype=np.float32)
-
-
-def _spread(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`f(2, 3)` and `f((2, 3))` mean the same."""
-    only = arguments[0] if len(arguments) == 1 else None
-    return tuple(only) if isinstance(only, (tuple, list)) else arguments
 
 
 def _index(x: Any, index: tuple[Any, ...]) -> Tensor:

@@ -24,7 +24,7 @@ from .ir.registry import Op, get_op
 from .ir.types import TensorType, as_type
 from .ir.values import Value
 from .module import walk
-from .tensor import Parameter, Tensor, apply, current_tracer
+from .tensor import Parameter, Tensor, current_tracer
 
 _WORD = re.compile(r"""
       [A-Z]+[a-z][A-Z](?=[A-Z][a-z]|[0-9_]|$)  # an acronym with a small letter in it: ViT, BEiT
@@ -206,26 +206,6 @@ def _check_sizes(graph: Graph) -> None:
     if found is None:
         return
     raise TraceError(str(found)) if found.provenance.locations else model_error(found.message)
-
-
-def frontend(op: Op) -> Callable[..., Any]:
-    """The function that applies `op` in traced code, with the op's signature and documentation."""
-
-    def function(*operands: Any, **named: Any) -> Any:
-        return apply(op, *operands, **named)
-
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
-    function.__signature__ = inspect.signature(op.infer)  # type: ignore[attr-defined]
-    return function
-
-
-def function_of(name: str) -> Callable[..., Any] | None:
-    """`frontend` of the op of that name, None if there is no such op."""
-    try:
-        return frontend(get_op(name))
-    except RuleError:
-        return None
 
 
 def snake_case(name: str) -> str:
