@@ -29,7 +29,7 @@ def expm1(x: Any) -> Tensor:
 
 @function(method=True)
 def masked_fill(x: Any, mask: Any, fill_value: Any) -> Tensor:
-    """`fill_value` where the mask is True, x elsewhere. (An attention mask of tgraph is True where a key may be attended.)"""
+    """`fill_value` where the mask is True, x elsewhere. (A mask of tgraph's attention is True where a key takes part.)"""
     x = as_tensor(x)
     tensors, numbers = (Operators, np.ndarray, np.generic), (bool, int, float)
     if not isinstance(mask, tensors) or not isinstance(fill_value, (*tensors, *numbers)):
