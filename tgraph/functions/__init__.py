@@ -14,6 +14,6 @@ from . import (  # noqa: F401
     reductions,
     shapes,
 )
-from .calls import FUNCTIONS, function_of
+from .calls import DOCUMENTED, FUNCTIONS, function_of
 
-__all__ = ["FUNCTIONS", "function_of"]
+__all__ = ["DOCUMENTED", "FUNCTIONS", "function_of"]

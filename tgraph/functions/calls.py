@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,21 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 
+@dataclass(frozen=True)
+class Documented:
+    """A function as documentation shows it; `doc` is what it says beyond the op of its name, if there is one."""
+
+    name: str
+    aliases: tuple[str, ...]
+    method: bool
+    signature: str
+    doc: str
+    module: str
+
+
+DOCUMENTED: list[Documented] = []
+
+
 def function(*, method: bool = False, aliases: tuple[str, ...] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function of the language, under its name without a closing underscore, and as a method of tensors."""
 
@@ -56,8 +72,10 @@ def function(*, method: bool = False, aliases: tuple[str, ...] = ()) -> Callable
                 raise OpError(name, [_shown(o) for o in operands], str(error), _here()) from None
 
         called.__name__ = called.__qualname__ = name
-        own = inspect.getdoc(body) or ""
-        called.__doc__ = f"{OPS[name].doc}\n\n{own}".rstrip() if name in OPS else own
+        called.__doc__ = own = inspect.getdoc(body) or ""
+        if name in OPS:
+            called.__doc__ = f"{OPS[name].doc}\n\n{own}"
+        DOCUMENTED.append(Documented(name, aliases, method, f"{name}{plain(signature)}", own, body.__module__))
         for each in (name, *aliases):
             FUNCTIONS[each] = called
             if method:

@@ -12,8 +12,6 @@ from ..ops.shape import product
 from ..tensor import Tensor, apply
 from .calls import as_tensor, function, is_traced, spread
 
-_OMITTED: Any = object()
-
 
 @function(method=True, aliases=("view",))
 def reshape(x: Any, *sizes: Any, shape: Any = None) -> Tensor:
@@ -26,8 +24,8 @@ def reshape(x: Any, *sizes: Any, shape: Any = None) -> Tensor:
 @function(method=True)
 def transpose(x: Any, *order: Any, perm: Any = None, axis1: int | None = None, axis2: int | None = None) -> Tensor:
     """Two axes of a tensor of another rank than 2 are swapped, as in PyTorch: transpose(x, 1, 2). As many axes as the tensor has
-    are an order, as in NumPy: transpose(x, 0, 2, 1). With a rank of 2 both mean the same for (0, 1) and (1, 0), but swapping
-    is refused where it is not: (0, 1) keeps a matrix in NumPy and turns it in PyTorch; write swapaxes or permute.
+    are an order, as in NumPy: transpose(x, 0, 2, 1). transpose(x, 0, 1) of a matrix keeps it in NumPy and turns it in PyTorch,
+    and is refused: write swapaxes or permute.
     """
     if axis1 is not None or axis2 is not None:
         if axis1 is None or axis2 is None or order or perm is not None:
@@ -167,12 +165,12 @@ def tile(x: Any, *repeats: Any) -> Tensor:
 
 
 @function(method=True)
-def repeat(x: Any, *repeats: Any, axis: Any = _OMITTED) -> Tensor:
+def repeat(x: Any, *repeats: Any, axis: int | None = None) -> Tensor:
     """PyTorch's repeat: the whole tensor so many times along each axis, `tile`. With axis= it is NumPy's, `repeat_interleave`.
 
     One number alone means different things in the two, and is refused.
     """
-    if axis is not _OMITTED:
+    if axis is not None:
         return repeat_interleave(x, *repeats, axis=axis)
     times, x = spread(repeats), as_tensor(x)
     if len(repeats) == 1 and not isinstance(repeats[0], (tuple, list)):
