@@ -104,11 +104,15 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_"):
         raise AttributeError(name)
     else:
+        import difflib
+
         from .functions import function_of
 
         value = function_of(name)
         if value is None:
-            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op or function of that name")
+            near = difflib.get_close_matches(name, __dir__(), n=3)
+            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op or function of that name"
+                                 + (f"; did you mean {', '.join(near)}?" if near else ""))
     globals()[name] = value
     return value
 

@@ -17,7 +17,9 @@ from .calls import as_tensor, function, known_size, spread
 def concat(*given: Any, axis: Any = None) -> Tensor:
     """The tensors are given one by one or as a list, the axis by name or after the list: concat([x, y], 1). A list alone is
     joined along axis 0, as NumPy and PyTorch do."""
-    if len(given) > 1 and isinstance(given[0], (tuple, list)) and axis is None:
+    if given and isinstance(given[0], (tuple, list)) and (len(given) > 2 or (len(given) == 2 and axis is not None)):
+        raise RuleError("takes a list of tensors and an axis")
+    if len(given) > 1 and isinstance(given[0], (tuple, list)):
         given, axis = given[:1], given[1]
     elif len(given) == 1 and isinstance(given[0], (tuple, list)) and axis is None:
         axis = 0
@@ -27,6 +29,8 @@ def concat(*given: Any, axis: Any = None) -> Tensor:
 @function()
 def stack(*given: Any, axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis: stack([x, y], axis=-1)."""
+    if len(given) > 2 and isinstance(given[0], (tuple, list)):
+        raise RuleError("takes a list of tensors and an axis")
     if len(given) > 1 and isinstance(given[0], (tuple, list)):
         given, axis = given[:1], given[1]
     parts = [as_tensor(x) for x in spread(given)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ir.dims import Dim, DimLike
 from ..ir.errors import RuleError
-from ..ir.rules import axes_from_end, axis_index
+from ..ir.rules import axes_from_end, axis_index, same
 from ..ops.shape import product
 from ..tensor import Tensor, apply
 from .calls import as_tensor, function, is_traced, spread
@@ -123,6 +123,8 @@ def unflatten(x: Any, axis: int, shape: Any) -> Tensor:
             raise RuleError(f"-1 has no value in {list(sizes)}")
         left = x.shape[at] // known
         sizes = tuple(left if s == -1 else s for s in sizes)
+    if -1 not in sizes:
+        same(x.shape[at], product(sizes), f"the sizes [{', '.join(map(str, sizes))}] must multiply to axis {axis} of {x.type}")
     return apply("reshape", x, shape=(*x.shape[:at], *sizes, *x.shape[at + 1:]))
 
 
