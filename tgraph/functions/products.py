@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..ir.errors import RuleError
@@ -14,25 +15,37 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 @function(method=True, aliases=("mm", "bmm"))
 def matmul(x: Any, y: Any) -> Tensor:
     """A vector on the left counts as [1, K], one on the right as [K, 1], and that axis of the result is dropped."""
-    if not is_traced(x) and not is_traced(y):
-        return apply("matmul", x, y)
-    left, right = (as_tensor(v) if getattr(v, "ndim", 1) == 1 else v for v in (x, y))
-    if not (isinstance(left, Operators) or isinstance(right, Operators)):
-        return apply("matmul", x, y)
-    rank_left, rank_right = (v.rank if isinstance(v, Operators) else getattr(v, "ndim", 0) for v in (left, right))
-    if 1 not in (rank_left, rank_right) or 0 in (rank_left, rank_right):
-        return apply("matmul", x, y)
-    left = apply("unsqueeze", left, axes=(0,)) if rank_left == 1 else left
-    right = apply("unsqueeze", right, axes=(1,)) if rank_right == 1 else right
-    made = apply("matmul", left, right)
-    return apply("squeeze", made, axes=((-2,) if rank_left == 1 else ()) + ((-1,) if rank_right == 1 else ()))
+    return _of_vectors(x, y, lambda left, right: apply("matmul", left, right))
 
 
-def _reversed_matmul(self: Any, other: Any) -> Tensor:
-    return matmul(other, self)
+def _of_vectors(x: Any, y: Any, multiply: Callable[[Any, Any], Tensor]) -> Tensor:
+    """`multiply` of what may be vectors."""
+    ranks = [v.rank if isinstance(v, Operators) and is_traced(v) else getattr(v, "ndim", 0) for v in (x, y)]
+    if 1 not in ranks or 0 in ranks:
+        return multiply(x, y)
+    left = apply("unsqueeze", x, axes=(0,)) if ranks[0] == 1 else x
+    right = apply("unsqueeze", y, axes=(1,)) if ranks[1] == 1 else y
+    gone = ((-2,) if ranks[0] == 1 else ()) + ((-1,) if ranks[1] == 1 else ())
+    return apply("squeeze", multiply(left, right), axes=gone)
 
 
-Operators.__matmul__, Operators.__rmatmul__ = matmul, _reversed_matmul  # type: ignore[method-assign]
+_forward, _reflected = Operators.__matmul__, Operators.__rmatmul__
+
+
+def _multiply(x: Any, y: Any) -> Tensor:
+    return _forward(x, y) if isinstance(x, Operators) else _reflected(y, x)
+
+
+def _operator(self: Any, other: Any) -> Tensor:
+    """x @ y, of vectors too."""
+    return _of_vectors(self, other, _multiply)
+
+
+def _reflected_operator(self: Any, other: Any) -> Tensor:
+    return _of_vectors(other, self, _multiply)
+
+
+Operators.__matmul__, Operators.__rmatmul__ = _operator, _reflected_operator  # type: ignore[method-assign]
 
 
 @function(method=True)
@@ -41,7 +54,7 @@ def dot(x: Any, y: Any) -> Tensor:
     x, y = as_tensor(x), as_tensor(y)
     if x.rank != 1 or y.rank != 1:
         raise RuleError("takes two vectors; for tensors of other ranks write x @ y or an einsum")
-    return matmul(x, y)
+    return _of_vectors(x, y, _multiply)
 
 
 @function()
