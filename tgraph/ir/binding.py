@@ -11,7 +11,6 @@ import numpy as np
 from .dims import DimLike, Symbol, as_symbol, evaluate, linear_in, solve, substitute, symbols
 from .errors import InputError, RuleError
 from .graph import Graph
-from .rules import Constraint
 from .types import TensorType
 from .values import Input
 
@@ -92,7 +91,7 @@ def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
         raise InputError(f"the size of {' and '.join(missing)} follows from no input: axis {left[0].axis} of {left[0].name} is "
                          f"{want}{_given(want, sizes)}, got shape {list(left[0].shape)}")
     check_bounds(graph, sizes)
-    check_constraints(graph.constraints, sizes, source)
+    check_constraints(graph, sizes, source)
     return sizes
 
 
@@ -188,15 +187,25 @@ def check_bounds(graph: Graph, sizes: Sizes) -> None:
             raise InputError(f"dim {symbol.name} is {size}, but must be {wanted}")
 
 
-def check_constraints(constraints: Sequence[Constraint], sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
-    """Check the equalities that tracing could not decide. Raises InputError that names the dims."""
-    for left, right in constraints:
-        try:
-            a, b = evaluate(left, sizes), evaluate(right, sizes)
-        except RuleError:
-            continue  # a dim that only shows up inside the graph; its node is checked when it runs
+def check_constraints(graph: Graph, sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
+    """Check the equalities and inequalities that tracing could not decide. Raises InputError that names the dims."""
+    for left, right in graph.constraints:
+        a, b = _sides(left, right, sizes)
         if a != b:
             raise InputError(f"{_where(left, source)} is {a}, {_where(right, source)} is {b}, but they must be equal")
+    for left, right in graph.inequalities:
+        a, b = _sides(left, right, sizes)
+        if a < b:
+            shown = [f"{_where(d, source)} is {size}" for d, size in ((left, a), (right, b)) if not isinstance(d, int)]
+            raise InputError(f"{', '.join(shown)}, but the graph needs {left} >= {right}")
+
+
+def _sides(left: DimLike, right: DimLike, sizes: Sizes) -> tuple[int, int]:
+    """Both sides of a constraint as numbers; equal ones where it has a dim that only nodes know, which check it as they run."""
+    try:
+        return evaluate(left, sizes), evaluate(right, sizes)
+    except RuleError:
+        return 0, 0
 
 
 def _where(value: DimLike, source: Mapping[str, str] | None) -> str:
