@@ -44,7 +44,8 @@ def test_sizes(graph: Graph) -> None:
      r"x must be f32\[B, S, 4\]: axis 2 must be 4, got shape \[2, 3, 5\]"),
     (feeds() | {"x": np.zeros((2, 3, 4))}, r"input 'x' must be f32, got float64 \(the graph takes f32\[B, S, 4\]\)"),
     (feeds() | {"x": np.zeros((2, 3), np.float32)}, r"input 'x' must have rank 3 .* got shape \[2, 3\]"),
-    (feeds() | {"mask": np.ones((2, 3), np.int8)}, "input 'mask' must be bool, got int8"),
+    (feeds() | {"mask": np.ones((2, 3), np.float16)}, "input 'mask' must be bool, got float16"),
+    (feeds() | {"mask": np.full((2, 3), 2, np.int8)}, r"of int8 it takes 0 and 1 only, got 2 at \[0, 0\]"),
     (feeds() | {"x": [[1.0], [1.0, 2.0]]}, r"input 'x' is f32\[B, S, 4\], got list that is no array"),
     (feeds() | {"x": object()}, "input 'x' must be f32, got object"),
 ])

@@ -41,7 +41,9 @@ def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]
 
 
 def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
-    """One feed as an array of exactly the input's element type; Python numbers adapt, anything with DLPack goes in.
+    """One feed as an array of exactly the input's element type; anything with DLPack goes in.
+
+    Python numbers adapt, and integers that are all 0 or 1, as tokenizers give masks, are booleans.
 
     adopt: gives an array of its own kind, with NumPy's `shape`, `ndim` and `dtype`, for a value that is none of NumPy's business;
     else None. Raises InputError that names the input, what was expected and what came.
@@ -67,11 +69,23 @@ def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
         except (TypeError, ValueError, BufferError, RuntimeError) as error:
             got = type(value).__name__
             raise InputError(f"input {input.name!r} is {want}, got {got} that is no array: {error}") from None
+    if want.dtype.is_bool and isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = _as_mask(value, input)
     if value.dtype != want.dtype.numpy:
         raise InputError(f"input {input.name!r} must be {want.dtype}, got {value.dtype} (the graph takes {want})")
     if value.ndim != want.rank:
         raise InputError(f"input {input.name!r} must have rank {want.rank} ({want}), got shape {list(value.shape)}")
     return value
+
+
+def _as_mask(value: np.ndarray, input: Input) -> np.ndarray:
+    """Integers 0 and 1 as booleans. Raises InputError for the first other one."""
+    mask = value.astype(np.bool_)
+    wrong = value != mask
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise InputError(f"input {input.name!r} is {input.type}; of {value.dtype} it takes 0 and 1 only, got {value[at]} at {list(at)}")
+    return mask
 
 
 def bind_inputs(graph: Graph, feeds: Mapping[str, Any], adopt: Adopt | None = None) -> tuple[dict[str, Any], Sizes]:

@@ -317,8 +317,8 @@ def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
 
 
 def _takes_over(other: object) -> bool:
-    """Whether a binary operator is left to the other operand: a tensor's, by NumPy's own mark for this."""
-    return getattr(type(other), "__array_ufunc__", _takes_over) is None
+    """Whether a binary operator is left to the other operand: a tensor's."""
+    return getattr(type(other), "takes_sizes", False)
 
 
 def _integral(other: object) -> bool:

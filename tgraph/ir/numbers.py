@@ -12,6 +12,8 @@ from typing import Any
 from .errors import RuleError
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
+_UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv",
+           "floor_divide": "floordiv", "remainder": "mod", "power": "pow"}
 Operator = Callable[[Any, Any], Any]
 
 
@@ -27,6 +29,11 @@ def operators(op: str) -> tuple[Operator, Operator]:
     return lambda self, other: combine(op, self, other), lambda self, other: combine(op, other, self)
 
 
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's; an array as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
 class Sized:
     """What a size and a number made of sizes have in common: the operators that leave the integers."""
 
@@ -34,6 +41,15 @@ class Sized:
 
     __truediv__, __rtruediv__ = operators("div")
     __pow__, __rpow__ = operators("pow")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's operators with a NumPy number on the left; no other function of NumPy's."""
+        name = _UFUNCS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            raise RuleError(f"np.{ufunc.__name__} computes at once, and {self} has no value while tracing; operators do work, as in "
+                            "x * S ** -0.5")
+        left, right = inputs
+        return getattr(left, f"__{name}__")(right) if left is self else getattr(right, f"__r{name}__")(_plain(left))
 
     def __float__(self) -> float:
         raise RuleError(f"{self} has no value while tracing, so there is no Python float of it; operators do work, as in "

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from .dims import DimLike, as_symbol, compare, substitute, symbols
+from .dtypes import bool_, f64
 from .errors import RuleError
 from .inequalities import Inequality, canonical, is_nonnegative
 from .types import TensorType
@@ -151,7 +152,8 @@ def same_dtype(*types: TensorType) -> None:
     first = types[0].dtype
     for t in types[1:]:
         if t.dtype != first:
-            raise RuleError(f"dtypes differ: {first} and {t.dtype} (there is no implicit promotion; cast one)")
+            to = t.dtype if first in (f64, bool_) else first  # NumPy makes f64 of what is written in decimals
+            raise RuleError(f"dtypes differ: {first} and {t.dtype} (there is no implicit promotion; cast one: .astype(tg.{to}))")
 
 
 def require_float(*types: TensorType) -> None:
@@ -163,7 +165,7 @@ def require_float(*types: TensorType) -> None:
 def require_bool(*types: TensorType) -> None:
     for t in types:
         if not t.dtype.is_bool:
-            raise RuleError(f"needs a boolean operand, got {t}")
+            raise RuleError(f"needs a boolean operand, got {t}; write x != 0 for the mask of what is not 0")
 
 
 def require_integer(t: TensorType, what: str) -> None:

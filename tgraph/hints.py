@@ -1,0 +1,103 @@
+"""What to write in place of what NumPy, PyTorch and Python's own functions would compute at once."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import linecache
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .ir.errors import RuleError, TraceError
+from .ir.registry import OPS, get_op
+
+# By the function's name there. Names that tgraph has as well are found without an entry.
+WRITE = {
+    "absolute": "tg.abs(x)", "add.reduce": "x.sum(axis=...)", "all": "tg.reduce_min(mask.astype(tg.i64)) > 0",
+    "allclose": "tg.abs(x - y) < 1e-5", "any": "tg.reduce_max(mask.astype(tg.i64)) > 0", "amax": "x.max(axis=...)",
+    "amin": "x.min(axis=...)", "arange": "tg.range(stop=n)", "array": "x itself", "asarray": "x itself",
+    "astype": "x.astype(tg.f32)", "bmm": "x @ y", "broadcast_to": "tg.expand(x, shape=(...))",
+    "cat": "tg.concat(x, y, axis=...)", "clamp": "tg.clip(x, min=..., max=...)", "concatenate": "tg.concat(x, y, axis=...)",
+    "copy": "x itself: tensors never change",
+    "divide": "x / y", "dot": "x @ y", "empty_like": "tg.full(shape=x.shape, value=0.0)",
+    "expand_dims": "tg.unsqueeze(x, axes=(...,))",
+    "float_power": "x ** y", "full_like": "tg.full(shape=x.shape, value=...)", "hstack": "tg.concat(x, y, axis=1)",
+    "index_select": "tg.gather(x, indices, axis=...)", "logsumexp": "tg.log(tg.reduce_sum(tg.exp(x), axes=-1))",
+    "masked_fill": "tg.where(mask, value, x)", "max": "x.max(axis=...)", "mean": "x.mean(axis=...)", "min": "x.min(axis=...)",
+    "mm": "x @ y", "multiply": "x * y", "ndim": "x.rank", "ones_like": "tg.full(shape=x.shape, value=1.0)",
+    "permute": "x.transpose(0, 2, 1)", "power": "x ** y", "prod": "tg.reduce_prod(x, axes=...)",
+    "scaled_dot_product_attention": "tg.attention(q, k, v, mask)", "shape": "x.shape", "size": "x.shape",
+    "stack": "tg.concat(x[None], y[None], axis=0)", "std": "tg.sqrt(tg.square(x - x.mean()).mean())", "subtract": "x - y",
+    "sum": "x.sum(axis=...)", "swapaxes": "x.transpose(...)", "take": "tg.gather(x, indices, axis=...)",
+    "tile": "tg.concat(x, x, axis=...)", "true_divide": "x / y", "var": "tg.square(x - x.mean()).mean()",
+    "vstack": "tg.concat(x, y, axis=0)", "zeros_like": "tg.full(shape=x.shape, value=0.0)",
+}
+
+_OUTPUT = "return it as an output: its numbers are known when the compiled graph runs"
+_TARGET = "leave it out: what runs the graph is chosen by tg.compile(graph, target=...)"
+_CONSTANT = "leave it out: tensors of a trace never change, and none is trained"
+# By the name of a tensor's attribute there.
+ATTRIBUTES = {
+    "backward": _CONSTANT, "clone": _CONSTANT, "contiguous": _CONSTANT, "copy": _CONSTANT, "cpu": _TARGET, "cuda": _TARGET,
+    "data": _OUTPUT, "detach": _CONSTANT, "device": _TARGET, "dim": "write x.rank", "grad": _CONSTANT, "item": _OUTPUT,
+    "ndim": "write x.rank", "numpy": _OUTPUT, "requires_grad": _CONSTANT, "requires_grad_": _CONSTANT,
+    "shape_as": "write x.shape", "size": "write x.shape, or x.shape[0] for one of the sizes", "tolist": _OUTPUT,
+    "view": "write x.reshape(...)",
+}
+
+
+class MissingAttribute(TraceError, AttributeError):
+    """A tensor has no attribute of that name; says what to write instead."""
+
+
+def instead_of(name: str) -> str | None:
+    """`tg.softmax(x, axis=-1)` for softmax: what to write in place of a function of that name, None if there is nothing."""
+    own = _own(name)
+    if own is not None:
+        return f"tg.{name}{_signature(own)}"
+    bare = name.rstrip("_")  # PyTorch's functions that change a tensor in place: relu_
+    return WRITE.get(bare) or (instead_of(bare) if bare != name else None)
+
+
+def near(name: str) -> str:
+    """Where to look for a function that goes by another name."""
+    found = difflib.get_close_matches(name, OPS, n=3)
+    return f"`tgraph ops` lists the functions there are{'; near: ' + ', '.join(found) if found else ''}"
+
+
+def instead_of_attribute(name: str) -> str:
+    """What to do in place of `x.name`."""
+    if name in ATTRIBUTES:
+        return ATTRIBUTES[name]
+    found = instead_of(name)
+    return f"write {found}" if found else near(name)
+
+
+def functions_of_line(file: str, line: int) -> list[str]:
+    """What to write in place of each of math's functions on a line of the user's code."""
+    names = re.findall(r"\bmath\.(\w+)\(", linecache.getline(file, line))
+    return [f"{instead_of(n)} in place of math.{n}" for n in dict.fromkeys(names) if _own(n) is not None]
+
+
+def _own(name: str) -> Callable[..., Any] | None:
+    """tgraph's own function of that name, which may be an op or a function that uses several."""
+    try:
+        return get_op(name).infer
+    except RuleError:
+        pass
+    import tgraph
+
+    found = getattr(tgraph, name, None) if name.isidentifier() and not name.startswith("_") else None
+    return found if callable(found) and getattr(found, "__module__", "").startswith("tgraph.functions") else None
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    shown = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            shown += ["x", "y"]
+        elif parameter.default is not None:
+            default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+            shown.append(parameter.name + (default or ("=..." if parameter.kind is parameter.KEYWORD_ONLY else "")))
+    return f"({', '.join(shown)})"
