@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @click.command("ops")
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/ops.md is one).")
-def command(name: str | None, markdown: bool) -> None:
+@click.option("--stub", is_flag=True, help="The ops as functions with types, for type checkers (tgraph/typed_ops.pyi is one).")
+def command(name: str | None, markdown: bool, stub: bool) -> None:
     """List the ops; with NAME, one op's documentation, and what it is in simpler ops.
 
     \b
@@ -30,6 +31,11 @@ def command(name: str | None, markdown: bool) -> None:
 
     if markdown:
         click.echo(markdown_page(OPS.values()), nl=False)
+        return
+    if stub:
+        from tgraph.cli.stub import stub_of
+
+        click.echo(stub_of(OPS.values()), nl=False)
         return
     out = console()
     if name is None:

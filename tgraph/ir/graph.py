@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .weights import Weights
 
 
+SHOWN_NODES = 300  # a notebook shows a larger graph as text
+
+
 class Graph:
     """A typed dataflow graph with named inputs, parameters and outputs.
 
@@ -381,6 +384,21 @@ class Graph:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
 
+    def load_weights(self, weights: Any, *, cast: bool = False) -> None:
+        """Take the data of all parameters from a mapping or a `.safetensors` file, by name, into `weights`.
+
+        cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
+        """
+        import tgraph.formats
+
+        from .weights import check_weights
+
+        given = weights if isinstance(weights, Mapping) else tgraph.formats.load_safetensors(weights)
+        source = "weights" if isinstance(weights, Mapping) else str(weights)
+        wanted = {name: p.type for block in (*self.functions.values(), self) for name, p in block.parameters.items()}
+        for name, array in check_weights(given, wanted, self.weights.aliases, source, cast).items():
+            self.weights.set(name, array)
+
     def dump(self, path: Any, **options: Any) -> None:
         """Write to a file in the format of its suffix (.tg .json .dot .svg ...)."""
         import tgraph.formats
@@ -388,6 +406,12 @@ class Graph:
         tgraph.formats.write(self, path, **options)
 
     save = dump
+
+    def _repr_svg_(self) -> str | None:
+        """The picture that a notebook shows; None, for its text, where the graph is too large to be looked at as one."""
+        import tgraph.formats
+
+        return tgraph.formats.to_svg(self) if len(self) <= SHOWN_NODES else None
 
 
 def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:

@@ -14,7 +14,7 @@ from .errors import RuleError
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
 _UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv",
            "floor_divide": "floordiv", "remainder": "mod", "power": "pow"}
-Operator = Callable[[Any, Any], Any]
+Operator = Callable[[Any, "float | Sized"], "SizeNumber"]
 
 
 def combine(op: str, left: object, right: object) -> Any:
