@@ -117,7 +117,7 @@ SAYS: dict[str, tuple[Line, str]] = {
     # Python's statements
     "if": (lambda x, m, i: x if x > 0 else -x, "tg.where(condition, x, y)"),
     "len": (lambda x, m, i: len(x), "write x.shape[0]"),
-    "for": (lambda x, m, i: tuple(row * 2 for row in x), "no first axis of known size to go through; write ops on the whole axis"),
+    "for": (lambda x, m, i: tuple(row * 2 for row in x), "no first axis of known size to go through; write ops on the whole"),
     "x[i] = y": (lambda x, m, i: operator.setitem(x, 0, 1.0), "x[...] = y has no meaning in a graph; write a new tensor"),
     "del x[0]": (lambda x, m, i: operator.delitem(x, 0), "cannot change"),
     "round(x, 2)": (lambda x, m, i: round(x, 2), "tg.round(x * 100) / 100"),

@@ -97,9 +97,11 @@ def dtype_named(name: str) -> np.dtype:  # type: ignore[type-arg]
 
 
 def test_what_no_conversion_is_asked_for() -> None:
-    for given, text in (({"w": np.zeros(2, np.int64)}, "w is int64[2], the graph has f32[2]"),
-                        ({"w": np.zeros(3, np.float16)}, "w is float16[3], the graph has f32[2]"),
-                        ({"w": np.array([1e300, np.inf])}, "w is float64[2], the graph has f32[2]: the number 1e+300 is beyond f32")):
+    for given, text in (
+        ({"w": np.zeros(2, np.int64)}, "w is int64[2], the graph has f32[2]"),
+        ({"w": np.zeros(3, np.float16)}, "w is float16[3], the graph has f32[2]"),
+        ({"w": np.array([1e300, np.inf])}, "w is float64[2], the graph has f32[2]: the number 1e+300 is beyond f32"),
+    ):
         with pytest.raises(WeightsError) as caught:
             check_weights(given, {"w": f32[2]}, {}, cast=True)
         assert f"misshapen: {text}" in str(caught.value) and "cast=True" not in str(caught.value)
@@ -113,13 +115,13 @@ def test_everything_that_loads_weights_converts_them(target: str, tmp_path: Path
     x = np.ones((3, 4), np.float32)
     for weights in (tensors, tmp_path / "half.safetensors"):
         model = nn.Linear(4, 2)
-        with pytest.raises(WeightsError, match="weight is float16.*cast=True"):
+        with pytest.raises(WeightsError, match=r"weight is float16.*cast=True"):
             model.load_weights(weights)
         graph = tg.trace(model, x=tg.f32[tg.dim("B"), 4])
-        with pytest.raises(WeightsError, match="bias is float16.*cast=True"):
+        with pytest.raises(WeightsError, match=r"bias is float16.*cast=True"):
             graph.load_weights(weights)
         exe = tg.compile(graph, target, cache=False)
-        with pytest.raises(WeightsError, match="weight is float16.*cast=True"):
+        with pytest.raises(WeightsError, match=r"weight is float16.*cast=True"):
             exe.load_weights(weights)
         exe.load_weights(weights, cast=True)
         assert np.array_equal(exe(x), np.full((3, 2), 3))
@@ -134,6 +136,6 @@ def test_parameters_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
     model = nn.Linear(4, 2)
     model.load_weights(dict(torch.nn.Linear(4, 2).named_parameters()))
-    with pytest.raises(WeightsError, match="weight is bfloat16.*cast=True converts bfloat16 to f32"):
+    with pytest.raises(WeightsError, match=r"weight is bfloat16.*cast=True converts bfloat16 to f32"):
         model.load_weights(torch.nn.Linear(4, 2).bfloat16().state_dict())
     model.load_weights(torch.nn.Linear(4, 2).bfloat16().state_dict(), cast=True)

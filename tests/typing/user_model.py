@@ -22,7 +22,7 @@ class Block(nn.Module):
         for layer in self.layers:
             x = tg.gelu(layer(x), approximate="tanh")
         scores: tg.Tensor = tg.softmax(x @ x.transpose(0, 2, 1), axis=-1) * x.shape[-1] ** -0.5
-        first, second = tg.split(tg.concat(scores, scores, axis=-1), sizes=[1, 2])
+        first, _ = tg.split(tg.concat(scores, scores, axis=-1), sizes=[1, 2])
         last: tg.Tensor = x[:, -1] + np.float32(2) * x[:, 0, None] - np.sqrt(64)
         return tg.where(x > 0, x, 0.0).astype(np.float32).sum(axis=1, keepdims=True) + last + tg.reduce_mean(first, axes=(0, 1))
 
