@@ -233,7 +233,7 @@ def silu(x: TensorLike) -> Tensor:
 def sin(x: TensorLike) -> Tensor:
     """Sine of x in radians."""
 
-def slice(x: TensorLike, *, starts: int | Dim | None | Sequence[int | Dim | None], stops: int | Dim | None | Sequence[int | Dim | None], axes: int | Sequence[int], steps: int | Sequence[int] | None = ...) -> Tensor:
+def slice(x: TensorLike, *, starts: int | Dim | Sequence[int | Dim | None] | None, stops: int | Dim | Sequence[int | Dim | None] | None, axes: int | Sequence[int], steps: int | Sequence[int] | None = ...) -> Tensor:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices."""
 
 def softmax(x: TensorLike, *, axis: int = ...) -> Tensor:

@@ -84,7 +84,8 @@ def _as_mask(value: np.ndarray, input: Input) -> np.ndarray:
     wrong = value != mask
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise InputError(f"input {input.name!r} is {input.type}; of {value.dtype} it takes 0 and 1 only, got {value[at]} at {list(at)}")
+        raise InputError(f"input {input.name!r} is {input.type}; of {value.dtype} it takes 0 and 1 only, "
+                         f"got {value[at]} at {list(at)}")
     return mask
 
 

@@ -46,8 +46,8 @@ class Sized:
         """NumPy's operators with a NumPy number on the left; no other function of NumPy's."""
         name = _UFUNCS.get(ufunc.__name__)
         if name is None or method != "__call__" or options:
-            raise RuleError(f"np.{ufunc.__name__} computes at once, and {self} has no value while tracing; operators do work, as in "
-                            "x * S ** -0.5")
+            raise RuleError(f"np.{ufunc.__name__} computes at once, and {self} has no value while tracing; operators do work, "
+                            "as in x * S ** -0.5")
         left, right = inputs
         return getattr(left, f"__{name}__")(right) if left is self else getattr(right, f"__r{name}__")(_plain(left))
 

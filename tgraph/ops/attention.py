@@ -66,8 +66,8 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
 def require_mask(mask: TensorType) -> None:
     """Raises RuleError for a mask that is not boolean, and says how to write what it may be instead."""
     if mask.dtype.is_float:
-        raise RuleError(f"needs a boolean operand for mask, got {mask}: give one that is added to the scores as bias=, and one of 0 "
-                        "and 1 as mask=mask != 0")
+        raise RuleError(f"needs a boolean operand for mask, got {mask}: give one that is added to the scores as bias=, "
+                        "and one of 0 and 1 as mask=mask != 0")
     if not mask.dtype.is_bool:
         raise RuleError(f"needs a boolean operand for mask, got {mask}: write mask=mask != 0, which is True where to attend")
 
