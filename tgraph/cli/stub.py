@@ -73,14 +73,18 @@ def _result(hint: Any) -> str:
 
 def _attribute(hint: Any) -> str:
     """The type of an attribute as a caller may give it: a list or a lone element for a tuple, an int for a float."""
+    found = dict.fromkeys(_alternatives(hint))
+    return " | ".join(sorted(found, key=lambda part: part == "None"))
+
+
+def _alternatives(hint: Any) -> list[str]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(part for a in arguments for part in _attribute(a).split(" | ")))
+        return [part for a in arguments for part in _alternatives(a)]
     if origin is Literal:
-        return "Literal[" + ", ".join(f'"{a}"' for a in arguments) + "]"
+        return ["Literal[" + ", ".join(f'"{a}"' for a in arguments) + "]"]
     if origin is tuple:
-        element = _attribute(arguments[0])
-        return f"{element} | Sequence[{element}]"
+        return [*_alternatives(arguments[0]), f"Sequence[{_attribute(arguments[0])}]"]
     if hint in _NAMES:
-        return _NAMES[hint]
-    return hint.__name__ if hint in (bool, int, float, str) else "Any"
+        return [_NAMES[hint]]
+    return [hint.__name__ if hint in (bool, int, float, str) else "Any"]
