@@ -106,11 +106,11 @@ class Conversions:
         _raise(f"{self!r} cannot change; write a slice of it, or tg.concat of the parts that stay")
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name in ("type", "value", "tracer", "data", "initializer"):
+        if name.startswith("_") or name in ("type", "value", "tracer", "initializer"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         from .trace import with_line
 
-        raise MissingAttribute(with_line(f"{self!r} has no attribute {name!r}; {instead_of_attribute(name)}"))
+        raise MissingAttribute(with_line(f"a tensor has no {name!r}: {instead_of_attribute(name)}"))
 
     # Functions of NumPy and PyTorch
 

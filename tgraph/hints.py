@@ -34,15 +34,15 @@ WRITE = {
     "vstack": "tg.concat(x, y, axis=0)", "zeros_like": "tg.full(shape=x.shape, value=0.0)",
 }
 
-_OUTPUT = "return it as an output: its numbers are known when the compiled graph runs"
-_TARGET = "leave it out: what runs the graph is chosen by tg.compile(graph, target=...)"
-_CONSTANT = "leave it out: tensors of a trace never change, and none is trained"
+_OUTPUT = "it has no values while tracing; return it as an output, and call the compiled graph"
+_NO_STATE = ("a tensor of a graph has no memory, device or gradient of its own: leave the call out (what runs the graph is chosen by "
+             "tg.compile(graph, target=...))")
 # By the name of a tensor's attribute there.
 ATTRIBUTES = {
-    "backward": _CONSTANT, "clone": _CONSTANT, "contiguous": _CONSTANT, "copy": _CONSTANT, "cpu": _TARGET, "cuda": _TARGET,
-    "data": _OUTPUT, "detach": _CONSTANT, "device": _TARGET, "dim": "write x.rank", "grad": _CONSTANT, "item": _OUTPUT,
-    "ndim": "write x.rank", "numpy": _OUTPUT, "requires_grad": _CONSTANT, "requires_grad_": _CONSTANT,
-    "shape_as": "write x.shape", "size": "write x.shape, or x.shape[0] for one of the sizes", "tolist": _OUTPUT,
+    **dict.fromkeys(("item", "numpy", "tolist", "data"), _OUTPUT),
+    **dict.fromkeys(("backward", "clone", "contiguous", "copy", "cpu", "cuda", "detach", "device", "grad", "requires_grad",
+                     "requires_grad_"), _NO_STATE),
+    "dim": "write x.rank", "ndim": "write x.rank", "size": "write x.shape, or x.shape[0] for one of the sizes",
     "view": "write x.reshape(...)",
 }
 

@@ -117,3 +117,12 @@ def test_the_sign_of_quotients() -> None:
 def test_a_size_that_a_node_decides_cannot_be_checked_before_a_call() -> None:
     with pytest.raises(tg.OpError, match="cannot tell whether N >= 5: no input has the dim N"):
         tg.trace(lambda x, m: tg.gather(x, tg.unpack(m)[0])[:5], x=tg.f32[S], m=tg.bool_[B, S])
+
+
+@pytest.mark.parametrize("level", ["O0", "O3"])
+def test_all_of_them_compiled(level: str) -> None:
+    graph = tg.trace(lambda x: [tg.exp(build(x)) for build, _, _ in ROWS], x=tg.f32[B, S])
+    exe = tg.compile(graph, "cpu", level=level, cache=False)
+    assert str(tg.parse(str(exe.kernels))) == str(exe.kernels)
+    report = tg.check(exe)
+    assert report, str(report)

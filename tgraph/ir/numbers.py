@@ -6,14 +6,19 @@ as a Python float would.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from .errors import RuleError
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-_UFUNCS = {"add": "add", "subtract": "sub", "multiply": "mul", "divide": "truediv", "true_divide": "truediv",
-           "floor_divide": "floordiv", "remainder": "mod", "power": "pow"}
+_UFUNCS = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+    "true_divide": operator.truediv, "floor_divide": operator.floordiv, "remainder": operator.mod, "power": operator.pow,
+    "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge,
+}
 Operator = Callable[[Any, "float | Sized"], "SizeNumber"]
 
 
@@ -30,7 +35,7 @@ def operators(op: str) -> tuple[Operator, Operator]:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy number as Python's; an array as it is."""
+    """A NumPy number as Python's."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
@@ -44,12 +49,14 @@ class Sized:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """NumPy's operators with a NumPy number on the left; no other function of NumPy's."""
-        name = _UFUNCS.get(ufunc.__name__)
-        if name is None or method != "__call__" or options:
+        apply = _UFUNCS.get(ufunc.__name__)
+        if any(getattr(value, "ndim", 0) for value in inputs):
+            raise RuleError(f"np.{ufunc.__name__} of an array and {self}, which has no value while tracing; write "
+                            "the operator beside a tensor, or tg.dim_size(size=S, dtype=tg.f32) for the size as one")
+        if apply is None or method != "__call__" or options:
             raise RuleError(f"np.{ufunc.__name__} computes at once, and {self} has no value while tracing; operators do work, "
                             "as in x * S ** -0.5")
-        left, right = inputs
-        return getattr(left, f"__{name}__")(right) if left is self else getattr(right, f"__r{name}__")(_plain(left))
+        return apply(*map(_plain, inputs))
 
     def __float__(self) -> float:
         raise RuleError(f"{self} has no value while tracing, so there is no Python float of it; operators do work, as in "

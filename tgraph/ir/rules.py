@@ -159,7 +159,7 @@ def same_dtype(*types: TensorType) -> None:
 def require_float(*types: TensorType) -> None:
     for t in types:
         if not t.dtype.is_float:
-            raise RuleError(f"needs a floating-point operand, got {t}")
+            raise RuleError(f"needs a floating-point operand, got {t}; cast it first: .astype(tg.f32)")
 
 
 def require_bool(*types: TensorType) -> None:
