@@ -35,8 +35,8 @@ WRITE = {
 }
 
 _OUTPUT = "it has no values while tracing; return it as an output, and call the compiled graph"
-_NO_STATE = ("a tensor of a graph has no memory, device or gradient of its own: leave the call out (what runs the graph is chosen by "
-             "tg.compile(graph, target=...))")
+_NO_STATE = ("a tensor of a graph has no memory, device or gradient of its own: leave the call out "
+             "(tg.compile(graph, target=...) chooses what runs the graph)")
 # By the name of a tensor's attribute there.
 ATTRIBUTES = {
     **dict.fromkeys(("item", "numpy", "tolist", "data"), _OUTPUT),
