@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from . import reference as reference
     from .formats import read as read
     from .reference import check as check
+    from .typed_ops import *  # noqa: F403
 
 __version__ = VERSION
 

@@ -94,7 +94,7 @@ WORKS = [  # code, NumPy's own
 ]
 SAYS = [  # code, what the error says
     ("x.max(dim=-1)", "write amax(dim=...) or max(axis=...) for the values, argmax(dim=...) for the indices, topk(1) for both"),
-    ("x.max(-1).values", "the indices are x.argmax(axis)"),
+    ("x.max(-1).values", "the indices are x.argmax(axis), and x.topk(k) has both"),
     ("tg.max(x, y)", "tg.maximum(x, y)"),
     ("s.transpose(0, 1)", "write swapaxes(0, 1) or permute(0, 1)"),
     ("s.transpose(-2, -1)", "write swapaxes(0, 1) or permute(0, 1)"),
@@ -113,9 +113,9 @@ SAYS = [  # code, what the error says
     ("x.detach()", "leave the call out"),
     ("x.cuda()", "leave the call out"),
     ("x.item()", "it has no values while tracing"),
-    ("x.add_(y)", "tensors do not change"),
-    ("x.softmx(-1)", "did you mean softmax"),
-    ("x.layer_norm(v)", "write tg.layer_norm(x, ...)"),
+    ("x.add_(y)", "write tg.add(x, y)"),
+    ("x.softmx(-1)", "near: softmax"),
+    ("x.layer_norm(v)", "write tg.layer_norm(x"),
     ("x.numel()", "write x.type.size"),
     ("tg.flatten(x, 1, 2, 3)", "it is called as flatten(x, start_axis=0, end_axis=-1)"),
     ("tg.stack([x, v])", "differ in rank"),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.command("ops")
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/ops.md is one).")
-def command(name: str | None, markdown: bool) -> None:
+@click.option("--stub", is_flag=True, help="The ops as functions with types, for type checkers (tgraph/typed_ops.pyi is one).")
+def command(name: str | None, markdown: bool, stub: bool) -> None:
     """List the ops; with NAME, the documentation of an op, and what it is in simpler ops, or of a function.
 
     \b
@@ -32,6 +33,11 @@ def command(name: str | None, markdown: bool) -> None:
 
     if markdown:
         click.echo(markdown_page(OPS.values()) + "\n" + functions_page(), nl=False)
+        return
+    if stub:
+        from tgraph.cli.stub import stub_of
+
+        click.echo(stub_of(OPS.values()), nl=False)
         return
     out = console()
     if name is None:

@@ -48,6 +48,7 @@ class Documented:
     signature: str
     doc: str
     module: str
+    returns: str
 
 
 DOCUMENTED: list[Documented] = []
@@ -75,7 +76,8 @@ def function(*, method: bool = False, aliases: tuple[str, ...] = ()) -> Callable
         called.__doc__ = own = inspect.getdoc(body) or ""
         if name in OPS:
             called.__doc__ = f"{OPS[name].doc}\n\n{own}"
-        DOCUMENTED.append(Documented(name, aliases, method, f"{name}{plain(signature)}", own, body.__module__))
+        DOCUMENTED.append(Documented(name, aliases, method, f"{name}{plain(signature)}", own, body.__module__,
+                                     str(signature.return_annotation)))
         for each in (name, *aliases):
             FUNCTIONS[each] = called
             if method:

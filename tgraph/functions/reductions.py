@@ -6,9 +6,10 @@ import builtins
 import math
 from typing import Any, Literal
 
-from ..ir.dtypes import f32, f64, i64, u8
+from ..ir.dtypes import f32, f64, u8
 from ..ir.errors import RuleError
 from ..ir.rules import axes_from_end
+from ..masks import counted
 from ..tensor import Operators, Tensor, apply
 from .calls import as_tensor, function, is_traced
 
@@ -18,8 +19,7 @@ Axes = int | tuple[int, ...] | None
 @function(method=True)
 def sum(x: Any, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Sum over axes; of booleans, how many are True, as i64."""
-    counted = apply("cast", x, dtype=i64) if is_traced(x) and x.dtype.is_bool else x
-    return apply("reduce_sum", counted, axes=axis, keepdims=keepdims)
+    return apply("reduce_sum", counted(x), axes=axis, keepdims=keepdims)
 
 
 @function(method=True)
