@@ -7,11 +7,9 @@ from typing import Annotated
 import numpy as np
 
 from ..ir.attributes import AtLeast
-from ..ir.dims import bounds
 from ..ir.dtypes import i32, i64, u8
-from ..ir.errors import RuleError
 from ..ir.registry import op
-from ..ir.rules import axis_from_end, axis_index
+from ..ir.rules import at_least, axis_from_end, axis_index
 from ..ir.types import TensorType
 from .along_axis import from_last, to_last
 
@@ -92,10 +90,7 @@ def topk(x: TensorType, *, k: Annotated[int, AtLeast(0)], axis: int = -1, larges
     """
     at = axis_index(axis, x.rank)
     size = x.shape[at]
-    least = bounds(size)[0]
-    if least is None or least < k:
-        why = "" if isinstance(size, int) else f": {size} may be less; bound it, as tg.dim({str(size)!r}, min={k}) does"
-        raise RuleError(f"cannot take {k} elements of axis {axis} of {x}{why}")
+    at_least(size, k, f"cannot take {k} elements of axis {axis} of {x}")
     shape = (*x.shape[:at], k, *x.shape[at + 1:])
     return x.with_shape(shape), TensorType(i64, shape)
 
