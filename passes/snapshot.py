@@ -30,7 +30,8 @@ def snapshot(graph: Graph) -> Any:
         listed.append((node.op, tuple(map(key, node.operands)), attributes, types))
     parameters = tuple((p.name, p.type) for p in canonical_leaves(graph)[0])
     inputs = tuple((i.name, i.type) for i in graph.inputs)
-    return inputs, parameters, listed, tuple((n, key(v)) for n, v in graph.outputs), tuple(graph.constraints)
+    required = tuple(graph.constraints), tuple(graph.inequalities)
+    return inputs, parameters, listed, tuple((n, key(v)) for n, v in graph.outputs), required
 
 
 class Watch:
@@ -52,4 +53,5 @@ class Watch:
 
     def _mark(self) -> tuple[Any, ...]:
         graph = self._graph
-        return (graph._order, list(graph.inputs), list(graph.outputs), list(graph.parameters), list(graph.constraints))
+        required = list(graph.constraints), list(graph.inequalities)
+        return (graph._order, list(graph.inputs), list(graph.outputs), list(graph.parameters), required)

@@ -63,7 +63,9 @@ def test_a_mask_of_the_wrong_shape() -> None:
     text = message(tg.OpError, lambda: tg.trace(layer, x=tg.f32[B, 7, 16], mask=tg.bool_[B, 9]))
     assert "attention(" in text and "mask bool[B, 9] must broadcast to [B, H, Sq, Sk] = [B, 2, 7, 7]" in text
     text = message(tg.OpError, lambda: tg.trace(layer, x=tg.f32[B, S, 16], mask=tg.f32[B, S]))
-    assert "needs a boolean operand, got f32[B, S]" in text
+    assert "needs a boolean operand for mask, got f32[B, S]: give one that is added to the scores as bias=" in text
+    text = message(tg.OpError, lambda: tg.trace(layer, x=tg.f32[B, S, 16], mask=tg.i64[B, S]))
+    assert "got i64[B, S]: write mask=mask != 0, which is True where to attend" in text
 
 
 def test_a_mix_of_dtypes() -> None:

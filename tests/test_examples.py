@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import runpy
 from pathlib import Path
@@ -29,6 +31,23 @@ def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     runpy.run_path(str(file), run_name="__main__")
     assert "ok against the NumPy reference" in capsys.readouterr().out
     assert (tmp_path / "layer.svg").exists() and (tmp_path / "layer.tgc").exists()
+
+
+def test_the_page_of_the_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(python|text)\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "api"}
+    printed = ""
+    for position, (kind, text) in enumerate(blocks):
+        if kind == "text":
+            assert printed == text, blocks[position - 1][1]
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(text, f"docs/api.md, block {position}", "exec"), names)
+        printed = out.getvalue()
+        assert not printed or blocks[position + 1][0] == "text", text
+    assert len(blocks) > 20
 
 
 def test_readme_links() -> None:

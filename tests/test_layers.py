@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # (prefix of a module's name, its layer); the longest prefix counts
 LAYERS = {
     "tgraph.version": 0, "tgraph.ir": 0, "tgraph.ops": 1,
-    "tgraph.tensor": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
+    "tgraph.tensor": 2, "tgraph.indexing": 2, "tgraph.masks": 2, "tgraph.conversions": 2, "tgraph.hints": 2,
+    "tgraph.functions": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
     "tgraph.nn": 3, "tgraph.models": 4,
     "passes": 5, "passes.algebra": 6, "passes.attention": 7, "passes.padding": 7, "passes.transforms": 8, "passes.debug": 8,
     "passes.precision": 8,

@@ -128,7 +128,14 @@ INDICES: list[Any] = [
     (None, ..., None),
     (slice(None), None, slice(1, 3), None, 2), (slice(5, 9),), (0, 1, 2), (slice(None), np.array([3, 0, 0])),
     np.array([[0, 1], [2, 2]]),
-    (..., np.array([1, 2])), (slice(1, 3), np.array([0, 3])), (),
+    (..., np.array([1, 2])), (slice(1, 3), np.array([0, 3])), (), [0, 2], (slice(None), [3, -1], 0), [],
+    # several index tensors, side by side
+    (np.array([0, 2]), np.array([-1, 1])), (0, np.array([0, 2])), (np.array([[0], [2]]), np.array([1, -4]), slice(1, None)),
+    (slice(0, 2), np.array([1, 2]), np.array([4, -5])), (..., np.array([1, 2]), 3), (np.array([1]), 2, np.array([[0], [1]])),
+    # masks
+    np.array([True, False, True]), (slice(None), np.array([False, True, True, False])), (..., [True, False, True, True, False]),
+    np.arange(12).reshape(3, 4) % 3 == 0, (slice(1, None), np.arange(20).reshape(4, 5) % 7 < 2), np.ones((3, 4, 5), bool),
+    (np.array([False, True, True]), slice(1, 3)), np.zeros(3, bool),
 ]
 
 
@@ -142,12 +149,55 @@ def test_indexing_is_numpys(index: Any) -> None:
 
 @pytest.mark.parametrize(("index", "text"), [
     ((0, 0, 0, 0), "too many indices"), ((..., 0, ...), "too many indices"), (7, "index 7 is outside of axis 0, of size 3"),
-    ((0, -5), "index -5 is outside of axis 1, of size 4"), ([0, 1], "list"), ("a", "str"), (1.5, "float"),
-    ((np.array([0]), np.array([0])), "only one index may be a tensor"), ((0, np.array([0])), "use tg.gather"),
+    ((0, -5), "index -5 is outside of axis 1, of size 4"), ("a", "str"), (1.5, "float"), (["a"], "integers or booleans"),
+    ((0, slice(None), np.array([0])), "must stand side by side"),
+    ((np.array([0]), None, np.array([0])), "must stand side by side"),
+    ((np.array([0]), None), "mixed with None"), ((np.ones(3, bool), None), "mixed with slices only"),
+    ((np.ones(3, bool), np.array([0])), "a mask cannot be mixed with other index tensors"),
+    (np.ones(4, bool), r"mask \[4\] does not fit tensor f32\[3, 4, 5\] from axis 0 on: 4 != 3"),
+    (np.array(True), "tg.where"), ((0, np.ones((4, 5), bool)), "mixed with slices only"), (True, "bool"),
 ])
 def test_other_indices_are_refused(index: Any, text: str) -> None:
     with pytest.raises(tg.TGraphError, match=text):
         tg.trace(lambda x: x[index], x=tg.f32[3, 4, 5])
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+@pytest.mark.parametrize(("build", "mask"), [
+    (lambda x, m: x[m], [[True, False, True], [False, False, True]]),
+    (lambda x, m: x[m, 1:] + x[m][:, :1], [[True] * 3, [False] * 3]),
+    (lambda x, m: x[:, m], [False, True, True]), (lambda x, m: x[m].sum(axis=0), [False, True]),
+    (lambda x, m: x[m], [False, False]),
+    (lambda x, m: (x * 2)[m] - x[m], np.arange(24).reshape(2, 3, 4) % 5 == 0),
+])
+def test_a_mask_as_an_index(build: Callable[..., Any], mask: Any, target: str) -> None:
+    mask, x = np.asarray(mask), np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    dims = {(2, 3): (B, S), (3,): (S,), (2,): (B,), (2, 3, 4): (B, S, 4)}[mask.shape]
+    graph = tg.trace(lambda x, m: build(x, m), x=tg.f32[B, S, 4], m=tg.bool_[dims])
+    tg.verify(graph)
+    assert ops(graph).count("unpack") == 1 and str(tg.parse(str(graph))) == str(graph)
+    assert np.array_equal(tg.compile(graph, target, cache=False)(x, mask), build(x, mask))
+
+
+def test_two_masks_have_sizes_of_their_own() -> None:
+    graph = tg.trace(lambda x, m, n: (x[m], x[n]), x=tg.f32[S], m=tg.bool_[S], n=tg.bool_[tg.dim("T")])
+    assert [str(v.type) for _, v in graph.outputs] == ["f32[N]", "f32[N1]"] and "where S == T" in str(graph)
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+def test_index_tensors_are_checked_at_run_time(target: str) -> None:
+    graph = tg.trace(lambda x, i, j: x[i, j], x=tg.f32[B, S, 4], i=tg.i64[3], j=tg.i32[3])
+    exe = tg.compile(graph, target, cache=False)
+    x, i, j = np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.array([0, -1, 1]), np.array([2, 0, -3], np.int32)
+    assert np.array_equal(exe(x, i, j), x[i, j])
+    with pytest.raises(tg.InputError, match=r"(?s)index 3 at \[0\] is outside of -3 .. 2.*test_trace.py:\d+"):
+        exe(x, i, j + np.int32(1))
+
+
+def test_the_last_token_of_each_row() -> None:
+    graph = tg.trace(lambda x, n: x[tg.range(stop=x.shape[0]), n - 1], x=tg.f32[B, S, 4], n=tg.i64[B])
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert np.array_equal(run(graph, x=x, n=np.array([3, 1])), x[[0, 1], [2, 0]])
 
 
 def test_an_element_that_may_not_be_there_is_checked_at_run_time() -> None:
@@ -180,7 +230,7 @@ def test_while_on_a_tensor() -> None:
 
 def test_a_length_that_is_symbolic_is_not_known() -> None:
     with pytest.raises(tg.TraceError, match="length"):
-        tg.trace(lambda x: list(x), x=ROW)
+        tg.trace(lambda x: len(x), x=ROW)
 
 
 def test_an_op_outside_of_a_trace() -> None:

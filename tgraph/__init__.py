@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import functions as functions  # makes the methods of tensors
 from .ir.dims import Dim, dim, dims
 from .ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
 from .ir.errors import (
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from . import reference as reference
     from .formats import read as read
     from .reference import check as check
+    from .typed_ops import *  # noqa: F403
 
 __version__ = VERSION
 
@@ -103,11 +105,15 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_"):
         raise AttributeError(name)
     else:
-        from .trace import function_of
+        import difflib
+
+        from .functions import function_of
 
         value = function_of(name)
         if value is None:
-            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op of that name")
+            near = difflib.get_close_matches(name, __dir__(), n=3)
+            raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op or function of that name"
+                                 + (f"; did you mean {', '.join(near)}?" if near else ""))
     globals()[name] = value
     return value
 
@@ -115,6 +121,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     import tgraph.ops  # noqa: F401
 
+    from .functions import FUNCTIONS
     from .ir.registry import OPS
 
-    return sorted({*__all__, *OPS})
+    return sorted({*__all__, *FUNCTIONS, *OPS})

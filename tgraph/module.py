@@ -53,9 +53,10 @@ class Module:
         return {path: first[id(p)] for path, p in walk(self)
                 if isinstance(p, Parameter) and first.setdefault(id(p), path) != path}
 
-    def load_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+    def load_weights(self, weights: Mapping[str, Any] | str | Path, *, cast: bool = False) -> None:
         """Take parameter data from a mapping or a `.safetensors` file, by path.
 
+        cast: convert floats of another precision (a checkpoint in f16 or bf16 for a model in f32).
         Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
         source = "weights"
@@ -65,7 +66,7 @@ class Module:
             source, weights = str(weights), load_safetensors(weights)
         parameters = self.parameters()
         wanted: dict[str, TensorType] = {path: p.type for path, p in parameters.items()}
-        for path, array in check_weights(weights, wanted, self.aliases(), source).items():
+        for path, array in check_weights(weights, wanted, self.aliases(), source, cast).items():
             parameters[path].data = np.asarray(array)
 
 

@@ -10,17 +10,19 @@ import builtins
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .ir.dims import Dim, DimLike, bounds
+from .conversions import Conversions
+from .ir.dims import DimLike
 from .ir.dtypes import DType
 from .ir.errors import TraceError
 from .ir.registry import Op, get_op
 from .ir.types import TensorType, as_type
 from .ir.values import Value
 from .ir.weights import Initializer
+from .masks import not_a_mask, unmasked
 
 
 class TracerLike(Protocol):
@@ -51,14 +53,21 @@ def _error(message: str) -> TraceError:
 
 
 def _binary(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    return lambda self, other: apply(op, self, other), lambda self, other: apply(op, other, self)
+    """`x op y`, and the same with the operands the other way round."""
+    return (lambda self, other: apply(op, *unmasked(op, self, other)),
+            lambda self, other: apply(op, *unmasked(op, other, self)))
 
 
-class Operators:
+if TYPE_CHECKING:
+    from .typed_ops import Methods
+else:  # tgraph.functions adds them
+    Methods = object
+
+
+class Operators(Conversions, Methods):
     """Python operators and the common methods, for tensors and parameters alike. Indexing follows NumPy."""
 
     type: TensorType
-    __array_ufunc__ = None  # a NumPy array on the left leaves the operator to us
     __hash__ = object.__hash__
 
     @property
@@ -93,62 +102,53 @@ class Operators:
     __ne__ = _binary("not_equal")[0]  # type: ignore[assignment]
 
     def __neg__(self) -> Tensor:
-        return apply("neg", self)
+        return apply("neg", not_a_mask("neg", self))
 
     def __invert__(self) -> Tensor:
         return apply("logical_not", self)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __round__(self, digits: int | None = None) -> Tensor:
+        if digits:
+            raise _error(f"round({self!r}, {digits}): write tg.round(x * {10 ** digits}) / {10 ** digits}")
+        return apply("round", self)
+
+    def __floor__(self) -> Tensor:
+        return apply("floor", self)
+
+    def __ceil__(self) -> Tensor:
+        return apply("ceil", self)
 
     def __abs__(self) -> Tensor:
         return apply("abs", self)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return _index(self, index if isinstance(index, tuple) else (index,))
+        from .indexing import index as take
+
+        return take(self, index if isinstance(index, tuple) else (index,))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in builtins.range(len(self)))
+        if not self.shape or not isinstance(self.shape[0], int):
+            raise _error(f"{self!r} has no first axis of known size to go through; write ops on the whole axis, which take "
+                         "all rows at once, or give it a number in the spec")
+        return (self[i] for i in builtins.range(self.shape[0]))
 
     def __len__(self) -> int:
         if not self.shape or not isinstance(self.shape[0], int):
-            raise _error(f"the length of {self!r} is not known while tracing")
+            raise _error(f"the length of {self!r} is not known while tracing; write x.shape[0], a dim that counts and "
+                         "multiplies like a number")
         return self.shape[0]
 
     def __bool__(self) -> bool:
         raise _error(f"the value of {self!r} is not known while tracing, so Python's if, while, and, or, not cannot "
                          "depend on it; use tg.where(condition, x, y), &, | or ~")
 
-    def _no_number(self, *_: Any) -> Any:
-        raise _error(f"the value of {self!r} is not known while tracing; it has no Python or NumPy number")
-
-    __int__ = __float__ = __index__ = __array__ = _no_number
-
-    def reshape(self, *shape: DimLike | tuple[DimLike, ...]) -> Tensor:
-        """Same elements in row-major order under another shape; one size may be -1."""
-        return apply("reshape", self, shape=_spread(shape))
-
-    def transpose(self, *perm: int | tuple[int, ...]) -> Tensor:
-        """Permute axes: axis i of the result is axis perm[i]; reversed without `perm`."""
-        return apply("transpose", self, perm=_spread(perm) if perm else None)
-
     @property
     def T(self) -> Tensor:
         """All axes reversed."""
         return apply("transpose", self)
-
-    def astype(self, dtype: DType) -> Tensor:
-        """Cast to another element type."""
-        return apply("cast", self, dtype=dtype)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_sum", self, axes=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_mean", self, axes=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_max", self, axes=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return apply("reduce_min", self, axes=axis, keepdims=keepdims)
 
 
 class Tensor(Operators):
@@ -191,83 +191,3 @@ def normal(std: float = 0.02) -> Initializer:
 def constant(value: float) -> Initializer:
     """Initial values all the same."""
     return lambda _, shape: np.full(shape, value, dtype=np.float32)
-
-
-def _spread(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`f(2, 3)` and `f((2, 3))` mean the same."""
-    only = arguments[0] if len(arguments) == 1 else None
-    return tuple(only) if isinstance(only, (tuple, list)) else arguments
-
-
-def _index(x: Any, index: tuple[Any, ...]) -> Tensor:
-    """NumPy's basic indexing as slice, squeeze and unsqueeze; one integer tensor gathers along its axis."""
-    taken = builtins.sum(i is not None and i is not Ellipsis for i in index)
-    if taken > x.rank or builtins.sum(i is Ellipsis for i in index) > 1:
-        raise _error(f"too many indices for {x!r}: {taken} for rank {x.rank}")
-    if not any(i is Ellipsis for i in index):
-        index = (*index, Ellipsis)
-    cuts: list[tuple[int, Any, Any, int]] = []  # axis, start, stop, step
-    squeezed: list[int] = []
-    added: list[int] = []
-    gathered: tuple[int, Any] | None = None
-    axis = position = 0  # of the operand, of the result before squeezing
-    for i in index:
-        if i is Ellipsis:
-            axis, position = axis + x.rank - taken, position + x.rank - taken
-            continue
-        if i is None:
-            added.append(position - len(squeezed))
-            position += 1
-            continue
-        if isinstance(i, slice):
-            if i != slice(None):
-                step = 1 if i.step is None else i.step
-                cuts.append((axis, i.start, i.stop, step))
-        elif isinstance(i, (Operators, np.ndarray)):
-            if gathered:
-                raise _error("only one index may be a tensor; use tg.gather for the others")
-            gathered = axis, i
-        else:
-            i = _position(x, axis, i)
-            if isinstance(x.shape[axis], Dim) and isinstance(i, int) and not (0 <= i < (bounds(x.shape[axis])[0] or 0)):
-                # whether there is such an element shows at run time: gather checks it
-                return _index(apply("gather", x, np.int64(i), axis=axis), _without(index, axis, x.rank))
-            cuts.append((axis, i, i + 1 if i != -1 else None, 1))
-            squeezed.append(axis)
-        axis, position = axis + 1, position + 1
-    if gathered and (squeezed or added):
-        raise _error("a tensor index cannot be mixed with integers or None; use tg.gather")
-    if cuts:
-        axes, starts, stops, steps = zip(*cuts)
-        x = apply("slice", x, starts=starts, stops=stops, axes=axes, steps=steps)
-    if gathered:
-        x = apply("gather", x, gathered[1], axis=gathered[0])
-    if squeezed:
-        x = apply("squeeze", x, axes=tuple(squeezed))
-    if added:
-        x = apply("unsqueeze", x, axes=tuple(added))
-    return x if isinstance(x, Tensor) else apply("reshape", x, shape=x.shape)
-
-
-def _position(x: Any, axis: int, i: Any) -> DimLike:
-    """One integer of an index. Raises TraceError for another thing, and for an element that there never is."""
-    if isinstance(i, bool) or not isinstance(i, (int, np.integer, Dim)):
-        raise _error(f"an index is made of integers, slices, None, ... and one integer tensor, got {type(i).__name__} ({i!r})")
-    position: DimLike = i if isinstance(i, Dim) else int(i)
-    size = x.shape[axis]
-    if isinstance(size, int) and isinstance(position, int) and not -size <= position < size:
-        raise _error(f"index {position} is outside of axis {axis}, of size {size}, of {x!r}")
-    return position
-
-
-def _without(index: tuple[Any, ...], axis: int, rank: int) -> tuple[Any, ...]:
-    """The index that is left when the integer for one axis has been applied."""
-    at = 0
-    for position, i in enumerate(index):
-        if i is Ellipsis:
-            at += rank - builtins.sum(j is not None and j is not Ellipsis for j in index)
-        elif i is not None:
-            if at == axis:
-                return (*index[:position], *index[position + 1:])
-            at += 1
-    return index

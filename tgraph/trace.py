@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
+from .ir.attributes import DTYPE_KIND
 from .ir.builder import Builder, scalar_dtype
 from .ir.determined import undetermined
-from .ir.dims import Dim
-from .ir.dtypes import DType
+from .ir.dims import Dim, DimLike
+from .ir.dtypes import DType, as_dtype
 from .ir.errors import GraphError, OpError, RuleError, TraceError
 from .ir.graph import Graph
 from .ir.location import Location, Provenance
@@ -24,7 +27,7 @@ from .ir.registry import Op, get_op
 from .ir.types import TensorType, as_type
 from .ir.values import Value
 from .module import walk
-from .tensor import Parameter, Tensor, apply, current_tracer
+from .tensor import Parameter, Tensor, current_tracer
 
 _WORD = re.compile(r"""
       [A-Z]+[a-z][A-Z](?=[A-Z][a-z]|[0-9_]|$)  # an acronym with a small letter in it: ViT, BEiT
@@ -43,10 +46,11 @@ def _is_users(file: str) -> bool:
 
 
 def user_location() -> Location | None:
-    """The innermost line of code outside tgraph's own machinery."""
+    """The innermost line of code outside tgraph's own machinery, and that of the libraries whose functions hand tensors on."""
     frame = sys._getframe(1)
     while frame is not None:
-        if _is_users(frame.f_code.co_filename):
+        library = frame.f_globals.get("__name__", "").partition(".")[0]
+        if _is_users(frame.f_code.co_filename) and library not in ("numpy", "torch"):
             return Location(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None
@@ -54,8 +58,13 @@ def user_location() -> Location | None:
 
 def model_error(message: str) -> TraceError:
     """An error about how a model is put together, with the user's line."""
+    return TraceError(with_line(message))
+
+
+def with_line(message: str) -> str:
+    """A message with the user's line beneath."""
     location = user_location()
-    return TraceError(message + (f"\n  at {location.file}:{location.line}" if location else ""))
+    return message + (f"\n  at {location.file}:{location.line}" if location else "")
 
 
 class Tracer:
@@ -96,6 +105,16 @@ class Tracer:
             number += 1
         return name
 
+    # Dims
+
+    def constrain(self, left: DimLike, right: DimLike) -> None:
+        """Require left == right at run time. Raises RuleError if they always differ."""
+        self.graph.constrain(left, right)
+
+    def fresh_dim(self, name: str) -> str:
+        """A name for a dim that the graph does not have yet: `name`, or with a number."""
+        return next(n for n in itertools.chain([name], (f"{name}{i}" for i in itertools.count(1))) if n not in self.graph.symbols)
+
     # Ops
 
     def provenance(self) -> Provenance:
@@ -105,10 +124,13 @@ class Tracer:
     def apply(self, op: Op, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Add one node; results come back as Tensors."""
         provenance = self.provenance()
+        if op.elementwise:  # NumPy's numbers adapt to the tensors beside them, as Python's do
+            operands = tuple(o.item() if isinstance(o, (np.generic, np.ndarray)) and not o.ndim else o for o in operands)
         try:
             types = [o.dtype for o in (*operands, *named.values()) if isinstance(o, (Tensor, Parameter))]
             values = [self._value(o, types) for o in operands]
-            attrs = {k: self._value(v, types) if isinstance(v, (Tensor, Parameter)) else v for k, v in named.items()}
+            attrs = {k: self._value(v, types) if isinstance(v, (Tensor, Parameter)) else _attribute(op, k, v)
+                     for k, v in named.items()}
             results = Builder(self.graph, provenance).apply(op, values, attrs)
         except (RuleError, GraphError, OverflowError) as error:  # overflow: a Python number that its type cannot hold
             shown = [o.type if isinstance(o, (Tensor, Parameter)) else o for o in operands]
@@ -125,7 +147,9 @@ class Tracer:
         if isinstance(operand, Dim):  # a size used as a number
             dtype = scalar_dtype(0, types)
             return Builder(self.graph, self.provenance()).dim_size(size=operand, dtype=dtype)
-        return self._number(operand, scalar_dtype(0.0, types)) if isinstance(operand, SizeNumber) else operand
+        if isinstance(operand, SizeNumber):
+            return self._number(operand, scalar_dtype(0.0, types))
+        return _constant(operand) if hasattr(operand, "__dlpack__") and not isinstance(operand, np.ndarray) else operand
 
     def _number(self, number: Any, dtype: DType | None) -> Value:
         """A number with sizes in it as a scalar."""
@@ -194,6 +218,26 @@ def trace(function: Callable[..., Any], /, *specs: Any, **named_specs: Any) -> G
     return graph
 
 
+def _constant(array: Any) -> Any:
+    """An array of another library's, such as a tensor of PyTorch's that a model closes over, as NumPy's."""
+    try:
+        return np.from_dlpack(array)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise RuleError(f"a {type(array).__name__} that becomes a constant must be readable by NumPy: {error}") from None
+
+
+def _attribute(op: Op, name: str, value: Any) -> Any:
+    """An attribute; an element type may go by NumPy's or PyTorch's name."""
+    if op.kinds.get(name) is not DTYPE_KIND:
+        return value
+    if value is float:
+        raise RuleError("float is f64 to NumPy and f32 to PyTorch; write tg.f64 or tg.f32")
+    try:
+        return as_dtype(value)
+    except TypeError:
+        return value  # the op says what it must be
+
+
 def _line_of(error: BaseException) -> str:
     """The innermost of the user's lines that an error came through."""
     places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
@@ -206,26 +250,6 @@ def _check_sizes(graph: Graph) -> None:
     if found is None:
         return
     raise TraceError(str(found)) if found.provenance.locations else model_error(found.message)
-
-
-def frontend(op: Op) -> Callable[..., Any]:
-    """The function that applies `op` in traced code, with the op's signature and documentation."""
-
-    def function(*operands: Any, **named: Any) -> Any:
-        return apply(op, *operands, **named)
-
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = op.doc
-    function.__signature__ = inspect.signature(op.infer)  # type: ignore[attr-defined]
-    return function
-
-
-def function_of(name: str) -> Callable[..., Any] | None:
-    """`frontend` of the op of that name, None if there is no such op."""
-    try:
-        return frontend(get_op(name))
-    except RuleError:
-        return None
 
 
 def snake_case(name: str) -> str:
@@ -259,8 +283,11 @@ def _name_of(function: Callable[..., Any]) -> str:
     return snake_case(name) if name.isidentifier() else "main"
 
 
+_TENSORS = (Tensor, Parameter, Dim, SizeNumber)  # sizes, and numbers made of them, become scalars
+
+
 def _outputs(result: Any, tracer: Tracer) -> list[tuple[str, Value]]:
-    if isinstance(result, (Tensor, Parameter)):
+    if isinstance(result, _TENSORS):
         named = {"output": result}
     elif isinstance(result, dict):
         named = {str(k): v for k, v in result.items()}
@@ -274,7 +301,7 @@ def _outputs(result: Any, tracer: Tracer) -> list[tuple[str, Value]]:
     for name, tensor in named.items():
         if tensor is None:
             continue
-        if not isinstance(tensor, (Tensor, Parameter)):
+        if not isinstance(tensor, _TENSORS):
             raise TraceError(f"output {name!r} is {type(tensor).__name__}, not a tensor")
         outputs.append((name, tracer._value(tensor, [])))
     return outputs

@@ -184,5 +184,6 @@ def _forget_constraints(graph: Graph) -> None:
     """Drop what is required of dims that are gone."""
     values: list[Value] = [*graph.inputs, *(r for n in graph.nodes for r in n.results)]
     known = {s.name for v in values for d in v.shape for s in symbols(d)}
-    graph.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
+    for required in (graph.constraints, graph.inequalities):
+        required[:] = [(a, b) for a, b in required if {s.name for d in (a, b) for s in symbols(d)} <= known]
 

@@ -78,7 +78,7 @@ def _fits(interleaved: bool) -> Callable[[Match], str | None]:
         if "pairs" in names and names["pairs"] != (*x.shape[:-1], width // 2, 2):
             return f"[{', '.join(map(str, names['pairs']))}] is no row of pairs of {x.type}"
         try:
-            with collect_constraints(match.graph.constraints):
+            with collect_constraints(match.graph.constraints, match.graph.inequalities):
                 get_op("rotary").infer(x.type, match["cos"].type, match["sin"].type, interleaved=interleaved)
         except RuleError as error:
             return str(error)

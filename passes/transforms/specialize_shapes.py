@@ -11,6 +11,8 @@ from passes.rewriting import current_report
 from tgraph.ir.dims import DimLike, compare, substitute, symbols
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph, substitute_attribute, unify_shapes
+from tgraph.ir.inequalities import Inequality, canonical
+from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Value
 
 
@@ -61,7 +63,7 @@ class SpecializeShapes(Pass):
 
 def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> None:
     """Give dims of the inputs the sizes: types are inferred anew, and what is called gets functions of these sizes."""
-    graph.constraints = _decided(graph, sizes)
+    graph.constraints, graph.inequalities = _decided(graph, sizes), _ordered(graph, sizes)
     outputs, old_nodes, old_inputs = graph.outputs, graph.nodes, graph.inputs
     graph.inputs = []
     mapping: dict[Value, Value] = {i: graph.input(i.name, i.type.substitute(sizes)) for i in old_inputs}
@@ -99,4 +101,17 @@ def _decided(graph: Graph, sizes: Mapping[str, DimLike]) -> list[tuple[DimLike, 
             raise PassError(f"graph {graph.name} needs {left} == {right}, which {a} == {b} is not")
         if verdict == "unknown":
             found.append((a, b))
+    return found
+
+
+def _ordered(graph: Graph, sizes: Mapping[str, DimLike]) -> list[Inequality]:
+    """The inequalities that are still open under the sizes. Raises PassError for one that cannot hold."""
+    found = []
+    for left, right in graph.inequalities:
+        a, b = substitute(left, sizes), substitute(right, sizes)
+        verdict = Constraints().order(a, b)
+        if verdict == "never":
+            raise PassError(f"graph {graph.name} needs {left} >= {right}, which {a} >= {b} is not")
+        if verdict == "unknown":
+            found.append(canonical(a, b))
     return found

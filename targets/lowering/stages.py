@@ -31,7 +31,7 @@ def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
     needed.update(dict.fromkeys(v for _, v in graph.outputs if is_prepared(v, ready)))
     prepare = Graph("prepare", graph.weights)
     rest = Graph(graph.name)
-    rest.symbols, rest.constraints = dict(graph.symbols), list(graph.constraints)
+    rest.symbols, rest.constraints, rest.inequalities = dict(graph.symbols), list(graph.constraints), list(graph.inequalities)
     first: dict[Value, Value] = {}
     for value in needed:
         _bring(graph, prepare, value, first)

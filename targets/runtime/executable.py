@@ -101,9 +101,10 @@ class Executable:
         """The data of the graph's parameters."""
         return self._weights
 
-    def load_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+    def load_weights(self, weights: Mapping[str, Any] | str | Path, *, cast: bool = False) -> None:
         """Take other values for the parameters, from a mapping or a `.safetensors` file; nothing is compiled again.
 
+        cast: convert floats of another precision (a checkpoint in f16 or bf16 for a model in f32).
         Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
         from targets.runtime.prepare import evaluate_prepare
@@ -112,7 +113,7 @@ class Executable:
         source = "weights" if isinstance(weights, Mapping) else str(weights)
         given = weights if isinstance(weights, Mapping) else load_safetensors(weights)
         wanted = {name: p.type for name, p in self.graph.parameters.items()}
-        taken = check_weights(given, wanted, self.graph.weights.aliases, source)
+        taken = check_weights(given, wanted, self.graph.weights.aliases, source, cast)
         prepared = evaluate_prepare(self.prepare, taken)
         with hold_interrupts():  # all of them are the old ones or the new ones
             self._engine.load_prepared(prepared)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import graphs
 
+import tgraph as tg
 from tgraph.formats import layering
 from tgraph.formats.clusters import Note, Output, Scope, nest
 from tgraph.formats.layers import Cell, _settle
@@ -302,3 +303,15 @@ def test_order_avoids_crossings() -> None:
     arrange([*upper, *lower], [Signal(i, a, [b]) for i, (a, b) in enumerate(pairs)])
     for (a, b), (c, d) in itertools.combinations(pairs, 2):
         assert (a.x < c.x) == (b.x < d.x)
+
+
+def test_a_notebook_shows_a_picture() -> None:
+    graph = tg.trace(lambda x: tg.relu(x), x=tg.f32[2])
+    assert graph._repr_svg_() == to_svg(graph)
+
+    def long(x: tg.Tensor) -> tg.Tensor:
+        for _ in range(400):
+            x = tg.relu(x + 1.0)
+        return x
+
+    assert tg.trace(long, x=tg.f32[2])._repr_svg_() is None  # the notebook then shows repr()

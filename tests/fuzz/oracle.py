@@ -34,6 +34,7 @@ EXACT = frozenset({
     "logical_xor", "logical_not", "full", "range", "dim_size", "gather", "embedding", "one_hot", "pack_panels", "unpack_panels",
     "pad_rows", "number_rows", "zero_padding", "unpack", "expand", "reshape", "squeeze", "transpose", "unsqueeze", "concat",
     "pad", "slice", "split", "reduce_max", "reduce_min", "argmax", "integer_linear", "quantize_rows",
+    "argsort", "topk", "take_along_axis",
 })
 # Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open.
 EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min"})

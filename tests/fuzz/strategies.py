@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.fuzz import strategies_attention, strategies_rows, strategies_shape, strategies_values  # noqa: F401  (they register)
+from tests.fuzz import (  # noqa: F401  (they register)
+    strategies_attention,
+    strategies_order,
+    strategies_rows,
+    strategies_shape,
+    strategies_values,
+)
 from tests.fuzz.maker import Maker, accepted
 from tests.fuzz.written import WRITTEN, Strategy
 from tgraph.ir.registry import REQUIRED, Op

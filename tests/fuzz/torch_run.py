@@ -361,3 +361,42 @@ def unpack_panels(p: Any, *, rows: int, depth: Any) -> Any:
     p = p if p.ndim == 4 else p[..., None]
     whole_weight = p.permute(0, 2, 1, 3).reshape(p.shape[0] * p.shape[2], p.shape[1] * p.shape[3])
     return whole_weight[:rows, :depth]
+
+
+# Orders
+
+def ordered(x: Any, axis: int, descending: bool) -> Any:
+    """Stable; NaN is above all."""
+    return torch.argsort(x.to(torch.uint8) if x.dtype == torch.bool else x, dim=axis, descending=descending, stable=True)
+
+
+@meaning
+def argsort(x: Any, *, axis: int, descending: bool) -> Any:
+    return ordered(x, axis, descending)
+
+
+@meaning
+def topk(x: Any, *, k: int, axis: int, largest: bool) -> Any:
+    indices = ordered(x, axis, largest).narrow(axis, 0, k)
+    return torch.gather(x, axis, indices), indices
+
+
+def from_start(x: Any, indices: Any, axis: int) -> Any:
+    places = indices.long()
+    return torch.where(places < 0, places + x.shape[axis], places)
+
+
+@meaning
+def take_along_axis(x: Any, indices: Any, *, axis: int) -> Any:
+    return torch.gather(x, axis, from_start(x, indices, axis))
+
+
+@meaning
+def scatter(x: Any, indices: Any, updates: Any, *, axis: int, reduction: str) -> Any:
+    """One slice of updates after the other, so that the last of several wins."""
+    places, y = from_start(x, indices, axis), x.clone()
+    combine = {"none": lambda a, b: b, "add": torch.add, "mul": torch.mul, "max": torch.maximum, "min": torch.minimum}[reduction]
+    for j in range(places.shape[axis]):
+        at, new = places.narrow(axis, j, 1), updates.narrow(axis, j, 1)
+        y.scatter_(axis, at, combine(torch.gather(y, axis, at), new))
+    return y

@@ -118,7 +118,7 @@ HEADERS = [
     ("graph main(%x: f32[B]) -> () where B <= T {", 1, 41, "expected an integer bound, found 'T'"),
     ("graph main(%x: f32[B]) -> () where 3 <= B <= 2 {", 1, 41, "dimension B has no size within 3 <= B <= 2"),
     ("graph main(%x: f32[B]) -> () where B == B+1 {", 1, 36, "B == B+1 can never hold"),
-    ("graph main(%x: f32[B]) -> () where B {", 1, 38, "expected '==' or '<=' and a bound, found '{'"),
+    ("graph main(%x: f32[B]) -> () where B {", 1, 38, "expected '==' or '>=' and a size, or '<=' and a bound, found '{'"),
     ("graph main(%x: f32) -> ()\n  return ()", 2, 3, "expected '{' and the nodes, found 'return'"),
     ("graph main(%x: f32) -> (y: f32) {\n  return (z: %x)\n}", 2, 11, "expected 'y' as in the header, found 'z'"),
     ("graph main(%x: f32) -> (y: f32) {\n  return ()\n}", 2, 3, "output 'y' of the header is not returned"),

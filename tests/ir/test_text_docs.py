@@ -49,7 +49,7 @@ def test_the_grammar_uses_what_it_defines() -> None:
     words = {"function", "graph", "where", "param", "aliases", "const", "in", "at", "return", "range", "true",
              "false", "none",
              "inf", "nan"}
-    marks = {"(", ")", "[", "]", "{", "}", ",", ":", ".", "=", "->", "<=", "==", "+", "-", "*", "//"}
+    marks = {"(", ")", "[", "]", "{", "}", ",", ":", ".", "=", "->", "<=", ">=", "==", "+", "-", "*", "//"}
     assert literals == words | marks
     for mark in marks:
         match = _TOKEN.match(mark)

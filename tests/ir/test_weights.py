@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import tgraph as tg
+from tgraph import nn
+from tgraph.formats import save_safetensors
 from tgraph.ir.dtypes import bf16, f32
 from tgraph.ir.errors import WeightsError
 from tgraph.ir.weights import Weights, check_weights
@@ -59,7 +64,8 @@ def test_loading_lists_every_problem() -> None:
                       "model.safetensors")
     assert str(caught.value).split("\n") == [
         "model.safetensors do not fit the graph", "  missing: u", "  unexpected: x, y",
-        "  misshapen: w is float64[2], the graph has f32[2], v is float32[3, 1], the graph has f32[3]"]
+        "  misshapen: w is float64[2], the graph has f32[2] (cast=True converts float64 to f32), "
+        "v is float32[3, 1], the graph has f32[3]"]
 
 
 def test_loading_by_another_name() -> None:
@@ -72,3 +78,64 @@ def test_loading_by_another_name() -> None:
     for given in ({"w": ones, "w2": zeros}, {"w2": zeros, "w": ones}, {"w2": ones, "w3": zeros}):
         with pytest.raises(WeightsError, match="is another name of w, but holds other values"):
             check_weights(rest | given, WANTED, aliases)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_floats_of_another_precision_are_converted_when_asked(dtype: str) -> None:
+    values = np.float32([0.1, -2.5, 3e-5])
+    given = {**ARRAYS, "v": values.astype(dtype_named(dtype))}
+    text = rf"misshapen: v is {dtype}\[3\], the graph has f32\[3\] \(cast=True converts {dtype} to f32\)"
+    with pytest.raises(WeightsError, match=text):
+        check_weights(given, WANTED, {})
+    found = check_weights(given, WANTED, {}, cast=True)["v"]
+    assert found.dtype == np.float32 and np.array_equal(found, given["v"].astype(np.float32))
+    assert check_weights({"w": values}, {"w": bf16[3]}, {}, cast=True)["w"].tobytes() == values.astype(bf16.numpy).tobytes()
+
+
+def dtype_named(name: str) -> np.dtype:  # type: ignore[type-arg]
+    return bf16.numpy if name == "bfloat16" else np.dtype(name)
+
+
+def test_what_no_conversion_is_asked_for() -> None:
+    for given, text in (
+        ({"w": np.zeros(2, np.int64)}, "w is int64[2], the graph has f32[2]"),
+        ({"w": np.zeros(3, np.float16)}, "w is float16[3], the graph has f32[2]"),
+        ({"w": np.array([1e300, np.inf])}, "w is float64[2], the graph has f32[2]: the number 1e+300 is beyond f32"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            check_weights(given, {"w": f32[2]}, {}, cast=True)
+        assert f"misshapen: {text}" in str(caught.value) and "cast=True" not in str(caught.value)
+    assert check_weights({"w": np.array([np.inf, np.nan])}, {"w": f32[2]}, {}, cast=True)["w"][0] == np.inf
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+def test_everything_that_loads_weights_converts_them(target: str, tmp_path: Path) -> None:
+    tensors = {"weight": np.full((2, 4), 0.5, np.float16), "bias": np.ones(2, np.float16)}
+    save_safetensors(tmp_path / "half.safetensors", tensors)
+    x = np.ones((3, 4), np.float32)
+    for weights in (tensors, tmp_path / "half.safetensors"):
+        model = nn.Linear(4, 2)
+        with pytest.raises(WeightsError, match=r"weight is float16.*cast=True"):
+            model.load_weights(weights)
+        graph = tg.trace(model, x=tg.f32[tg.dim("B"), 4])
+        with pytest.raises(WeightsError, match=r"bias is float16.*cast=True"):
+            graph.load_weights(weights)
+        exe = tg.compile(graph, target, cache=False)
+        with pytest.raises(WeightsError, match=r"weight is float16.*cast=True"):
+            exe.load_weights(weights)
+        exe.load_weights(weights, cast=True)
+        assert np.array_equal(exe(x), np.full((3, 2), 3))
+        graph.load_weights(weights, cast=True)
+        assert graph.weights["weight"].dtype == np.float32
+        assert np.array_equal(tg.compile(graph, target, cache=False)(x), np.full((3, 2), 3))
+        model.load_weights(weights, cast=True)
+        assert np.array_equal(tg.compile(tg.trace(model, x=tg.f32[3, 4]), target, cache=False)(x), np.full((3, 2), 3))
+
+
+def test_parameters_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    model = nn.Linear(4, 2)
+    model.load_weights(dict(torch.nn.Linear(4, 2).named_parameters()))
+    with pytest.raises(WeightsError, match=r"weight is bfloat16.*cast=True converts bfloat16 to f32"):
+        model.load_weights(torch.nn.Linear(4, 2).bfloat16().state_dict())
+    model.load_weights(torch.nn.Linear(4, 2).bfloat16().state_dict(), cast=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.ops.sample import Sample
 from tests.ops.samples_division import DIVISIONS
+from tests.ops.samples_ordering import ORDERING
 from tests.ops.samples_pointwise import POINTWISE
 from tests.ops.samples_product import PRODUCTS
 from tests.ops.samples_ragged import RAGGED
@@ -13,5 +14,6 @@ from tests.ops.samples_rotary import ROTARY
 from tests.ops.samples_shape import SHAPES
 
 FAMILIES: dict[str, list[Sample]] = {"pointwise": POINTWISE, "division": DIVISIONS, "shape": SHAPES, "reduction": REDUCTIONS,
-                                     "product": PRODUCTS, "ragged": RAGGED, "rotary": ROTARY, "range": RANGE}
+                                     "product": PRODUCTS, "ragged": RAGGED, "rotary": ROTARY, "range": RANGE,
+                                     "ordering": ORDERING}
 SAMPLES: list[Sample] = [s for family in FAMILIES.values() for s in family]

@@ -37,10 +37,10 @@ def sums() -> list[Sample]:
         Sample("reduce_sum", "infinite", lambda x: (tg.reduce_sum(x, axes=-1), tg.reduce_sum(x, axes=0)), {"x": tg.f32[S, S]},
                lambda x: (np.array([np.inf, -np.inf, *[300.0] * 298]), np.array([-np.inf, np.inf, *[300.0] * 298])),
                {"x": lambda _, shape: with_infinities(shape)}, {"S": 300}),
-        Sample("cumsum", "long", lambda x: tg.cumsum(x), {"x": tg.f32[N, S]}, lasting, {"x": ALIKE}, long),
-        Sample("cumsum", "long_exclusive", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[1, MANY]},
+        Sample("cumsum", "long", lambda x: tg.cumsum(x, axis=-1), {"x": tg.f32[N, S]}, lasting, {"x": ALIKE}, long),
+        Sample("cumsum", "long_exclusive", lambda x: tg.cumsum(x, axis=-1, exclusive=True), {"x": tg.f32[1, MANY]},
                lambda x: lasting(x) - x, {"x": ALIKE}),
-        Sample("cumsum", "exclusive_infinite", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[4]},
+        Sample("cumsum", "exclusive_infinite", lambda x: tg.cumsum(x, axis=-1, exclusive=True), {"x": tg.f32[4]},
                lambda x: np.array([0, 1, 3, np.inf]), {"x": values(1.0, 2.0, math.inf, 1.0)}),
         Sample("softmax", "long", tg.softmax, {"x": tg.f32[N, S]}, lambda x: np.full(x.shape, 1 / MANY), {"x": ALIKE}, long),
     ]  # fmt: skip

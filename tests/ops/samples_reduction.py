@@ -78,35 +78,37 @@ def reductions() -> list[Sample]:
 def running() -> list[Sample]:
     ties = integers(0, 4)
     found = [
-        Sample("argmax", "last", tg.argmax, {"x": tg.f32[B, S]}, lambda x: np.argsort(-x, axis=-1, kind="stable")[..., 0]),
+        Sample("argmax", "last", lambda x: tg.argmax(x, axis=-1), {"x": tg.f32[B, S]},
+               lambda x: np.argsort(-x, axis=-1, kind="stable")[..., 0]),
         Sample("argmax", "first_axis", lambda x: tg.argmax(x, axis=0, keepdims=True), {"x": tg.f32[S, T]},
                lambda x: np.argsort(-x, axis=0, kind="stable")[:1]),
         Sample("argmax", "middle", lambda x: tg.argmax(x, axis=1), {"x": tg.f32[B, S, 3]},
                lambda x: np.argsort(-x, axis=1, kind="stable")[:, 0]),
-        Sample("argmax", "nan", tg.argmax, {"x": tg.f32[2, 4]}, lambda x: np.array([2, 0]),
+        Sample("argmax", "nan", lambda x: tg.argmax(x, axis=-1), {"x": tg.f32[2, 4]}, lambda x: np.array([2, 0]),
                {"x": values(1.0, 5.0, math.nan, math.nan, math.inf, -1.0, 3.0, 2.0)}),
-        Sample("argmax", "nothing", tg.argmax, {"x": tg.f32[B, S]}, lambda x: np.zeros(2), {}, EMPTY),
-        Sample("cumsum", "last", tg.cumsum, {"x": tg.f32[B, S]}, lambda x: x @ np.triu(np.ones((5, 5)))),
-        Sample("cumsum", "exclusive", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[B, S]},
+        Sample("argmax", "nothing", lambda x: tg.argmax(x, axis=-1), {"x": tg.f32[B, S]}, lambda x: np.zeros(2), {}, EMPTY),
+        Sample("cumsum", "last", lambda x: tg.cumsum(x, axis=-1), {"x": tg.f32[B, S]}, lambda x: x @ np.triu(np.ones((5, 5)))),
+        Sample("cumsum", "exclusive", lambda x: tg.cumsum(x, axis=-1, exclusive=True), {"x": tg.f32[B, S]},
                lambda x: x @ np.triu(np.ones((5, 5)), 1)),
-        Sample("cumsum", "exclusive_special", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[3, 4]},
+        Sample("cumsum", "exclusive_special", lambda x: tg.cumsum(x, axis=-1, exclusive=True), {"x": tg.f32[3, 4]},
                lambda x: np.array([[0, 1, np.inf, np.inf], [0, 1e9, 0, 2], [0, np.nan, np.nan, np.nan]]),
                {"x": values(1.0, math.inf, 2.0, 3.0, 1e9, -1e9, 2.0, math.inf, math.nan, 1.0, 1.0, 1.0)}),
         Sample("cumsum", "exclusive_middle", lambda x: tg.cumsum(x, axis=1, exclusive=True), {"x": tg.i32[B, S, 3]},
                lambda x: np.cumsum(x, axis=1, dtype=x.dtype) - x),
-        Sample("cumsum", "exclusive_empty", lambda x: tg.cumsum(x, exclusive=True), {"x": tg.f32[B, S]},
+        Sample("cumsum", "exclusive_empty", lambda x: tg.cumsum(x, axis=-1, exclusive=True), {"x": tg.f32[B, S]},
                lambda x: np.zeros((2, 0)), {}, EMPTY),
         Sample("cumsum", "middle", lambda x: tg.cumsum(x, axis=1), {"x": tg.f32[B, S, 3]},
                lambda x: np.tril(np.ones((5, 5))) @ x),
-        Sample("cumsum", "empty", tg.cumsum, {"x": tg.f32[B, S]}, lambda x: np.zeros((2, 0)), {}, EMPTY),
-        Sample("cumsum", "then_scaled", lambda x: tg.cumsum(x) * 0.5 + 1.0, {"x": tg.f32[B, S]},
+        Sample("cumsum", "empty", lambda x: tg.cumsum(x, axis=-1), {"x": tg.f32[B, S]}, lambda x: np.zeros((2, 0)), {}, EMPTY),
+        Sample("cumsum", "then_scaled", lambda x: tg.cumsum(x, axis=-1) * 0.5 + 1.0, {"x": tg.f32[B, S]},
                lambda x: x @ np.triu(np.ones((5, 5))) / 2 + 1),
     ]
     for d in NUMBERS:
-        found.append(Sample("argmax", d.name, tg.argmax, {"x": d[3, 7]},
+        found.append(Sample("argmax", d.name, lambda x: tg.argmax(x, axis=-1), {"x": d[3, 7]},
                             lambda x: np.argsort(-x.astype(float), kind="stable")[:, 0],
                             {"x": ties}))
-        found.append(Sample("cumsum", d.name, tg.cumsum, {"x": d[3, 7]}, lambda x: np.add.accumulate(x, axis=-1, dtype=x.dtype),
+        found.append(Sample("cumsum", d.name, lambda x: tg.cumsum(x, axis=-1), {"x": d[3, 7]},
+                            lambda x: np.add.accumulate(x, axis=-1, dtype=x.dtype),
                             {"x": ties}))
     return found
 

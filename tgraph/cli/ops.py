@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from tgraph.functions.calls import Documented
     from tgraph.ir.graph import Graph
     from tgraph.ir.registry import Op
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 @click.command("ops")
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/ops.md is one).")
-def command(name: str | None, markdown: bool) -> None:
-    """List the ops; with NAME, one op's documentation, and what it is in simpler ops.
+@click.option("--stub", is_flag=True, help="The ops as functions with types, for type checkers (tgraph/typed_ops.pyi is one).")
+def command(name: str | None, markdown: bool, stub: bool) -> None:
+    """List the ops; with NAME, the documentation of an op, and what it is in simpler ops, or of a function.
 
     \b
     Examples:
@@ -26,15 +28,27 @@ def command(name: str | None, markdown: bool) -> None:
     """
     import tgraph.ops  # noqa: F401  (defines the built-in ops)
     from tgraph.cli.console import console, print_graph, table
+    from tgraph.functions import DOCUMENTED
     from tgraph.ir.registry import OPS, get_op
 
     if markdown:
-        click.echo(markdown_page(OPS.values()), nl=False)
+        click.echo(markdown_page(OPS.values()) + "\n" + functions_page(), nl=False)
+        return
+    if stub:
+        from tgraph.cli.stub import stub_of
+
+        click.echo(stub_of(OPS.values()), nl=False)
         return
     out = console()
     if name is None:
         rows = [(signature(op), "composite" if op.composite else "primitive", op.summary) for _, op in sorted(OPS.items())]
         out.print(table(f"{len(OPS)} ops", ("op", "kind", "what it computes"), rows))
+        return
+    listed = next((f for f in DOCUMENTED if name not in OPS and name in (f.name, *f.aliases)), None)
+    if listed is not None:
+        out.print(f"[bold cyan]{listed.name}[/bold cyan]{listed.signature[len(listed.name):]}\n", soft_wrap=True)
+        out.print(listed.doc, markup=False, soft_wrap=True)
+        out.print(f"\na function, defined in {listed.module}", style="dim", soft_wrap=True)
         return
     op = get_op(name)
     out.print(f"[bold cyan]{op.name}[/bold cyan]{signature(op)[len(op.name):]}\n", soft_wrap=True)
@@ -59,6 +73,25 @@ def markdown_page(ops: Iterable[Op]) -> str:
         for op in family:
             kind = "composite" if op.composite else "primitive"
             lines += [f"### `{signature(op)}`", "", f"*{kind}.* {op.doc}", ""]
+    return "\n".join(lines)
+
+
+def functions_page() -> str:
+    """All functions that are no ops, grouped by family, and what functions of the names of ops take besides."""
+    from tgraph.functions import DOCUMENTED
+
+    families: dict[str, list[Documented]] = {}
+    for listed in sorted(DOCUMENTED, key=lambda f: (f.module, f.name)):
+        families.setdefault(listed.module, []).append(listed)
+    lines = ["# Functions", "",
+             "Functions that trace into ops, and of those that have an op's name, what they take besides the op's own form.",
+             "`dim` and `axis`, `keepdim` and `keepdims`, ... are names of one argument; see [functions.md](functions.md).", ""]
+    for module, family in families.items():
+        lines += [f"## {module.rpartition('.')[2]}", ""]
+        for listed in family:
+            also = f" Also as {', '.join(f'`{a}`' for a in listed.aliases)}." if listed.aliases else ""
+            method = " A method of tensors too." if listed.method else ""
+            lines += [f"### `{listed.signature}`", "", f"{listed.doc}{also}{method}", ""]
     return "\n".join(lines)
 
 
@@ -110,6 +143,9 @@ def example(op: Op) -> tuple[list[Any], dict[str, Any]]:
         "pad_rows": ([tg.f32[tg.dim("N"), 8], tg.i64[batch, length]], {}),
         "ragged_attention": ([*[tg.f32[tg.dim("N"), 4, 16]] * 3, tg.i64[batch + 1]], {}),
         "rms_norm": ([x, tg.f32[8]], {}),
+        "scatter": ([x, tg.i64[batch, length, 2], tg.f32[batch, length, 2]], {}),
+        "take_along_axis": ([x, tg.i64[batch, length, 2]], {}),
+        "topk": ([x], {"k": 2}),
         "unpack_panels": ([tg.f32[2, 8, 16]], {"rows": 24}),
         "zero_padding": ([x, tg.bool_[batch, length]], {}),
     }

@@ -3,5 +3,6 @@
 from . import dot, json, svg, tg  # noqa: F401  (each registers its suffix)
 from .registry import FORMATS, Format, format, read, write
 from .safetensors import load_safetensors, save_safetensors
+from .svg import to_svg
 
-__all__ = ["FORMATS", "Format", "format", "load_safetensors", "read", "save_safetensors", "write"]
+__all__ = ["FORMATS", "Format", "format", "load_safetensors", "read", "save_safetensors", "to_svg", "write"]

@@ -7,6 +7,7 @@
     GRAPH = {"name": "main",
              "symbols": {"S": {"min": 0, "max": 512}},  the dims; max is null where there is none
              "constraints": [["T", "B"], ...],          dims that are equal at run time
+             "inequalities": [["S", "T+1"], ...],       the first is at least the second; absent where there are none
              "inputs": [{"name": "x", "type": "f32[B, S, 768]", "id": 0}, ...],
              "parameters": [{"name": "w", "type": "f32[768, 768]", "aliases": [], "id": 1}, ...],
              "constants": [{"type": "i64[2]", "sha256": "...", "elements": [1, 2], "id": 2}, ...],
@@ -119,6 +120,7 @@ def _graph(name: str, graph: Graph, with_aliases: bool) -> dict[str, Any]:
         "name": name,
         "symbols": {s.name: {"min": s.min, "max": s.max} for s in graph.symbols.values()},
         "constraints": [[str(left), str(right)] for left, right in graph.constraints],
+        **({"inequalities": [[str(left), str(right)] for left, right in graph.inequalities]} if graph.inequalities else {}),
         "inputs": [{"name": i.name, "type": str(i.type), "id": ids[i]} for i in graph.inputs],
         "parameters": [{"name": p.name, "type": str(p.type), "id": ids[p],
                         "aliases": aliases.get(p.name, []) if with_aliases else []} for p in parameters],
@@ -172,10 +174,12 @@ def _attribute(value: Any) -> Any:
 def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[str, Graph]) -> Graph:
     graph = Graph(field(entry, "name", str), weights)
     symbols = _read_symbols(field(entry, "symbols", dict))
-    for pair in entries(entry, "constraints", list):
-        with at(f"constraint {shown(pair)}"):
-            left, right = (of_kind(side, str, "a side of a constraint") for side in (*pair, None, None)[:max(2, len(pair))])
-            graph.constrain(parse_dim(left, symbols), parse_dim(right, symbols))
+    for kind, require in (("constraint", graph.constrain), ("inequality", graph.require_order)):
+        key = {"constraint": "constraints", "inequality": "inequalities"}[kind]
+        for pair in entries(entry, key, list) if key in entry or kind == "constraint" else ():
+            with at(f"{kind} {shown(pair)}"):
+                left, right = (of_kind(side, str, f"a side of a {kind}") for side in (*pair, None, None)[:max(2, len(pair))])
+                require(parse_dim(left, symbols), parse_dim(right, symbols))
     values: dict[int, Value] = {}
     for item in entries(entry, "inputs"):
         with at(f"input {shown(item.get('name'))}"):

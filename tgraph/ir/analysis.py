@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from .dims import evaluate, symbols
 from .errors import GraphError
 from .graph import Graph
+from .inequalities import Inequality
 from .names import attribute
+from .rules import collect_constraints
 from .values import Constant, Node, Parameter, Result, Value
 
 if TYPE_CHECKING:
@@ -188,7 +190,19 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
     new.set_outputs((f"y{i}", mapping[v]) for i, v in enumerate(results))
     known = set(new.symbols)
     new.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
+    if graph.inequalities:
+        new.inequalities = _needed_order(graph, members)
     return new, arguments, list(results)
+
+
+def _needed_order(graph: Graph, members: Iterable[Node]) -> list[Inequality]:
+    """The inequalities that the rules of some nodes rest on: a kernel of other nodes is the same with and without them."""
+    asked: set[str] = set()
+    for node in members:
+        with collect_constraints(graph.constraints) as constraints:
+            node.op.infer(*[None if v is None else v.type for v in node.operands], **node.attrs)
+        asked |= {s.name for pair in constraints.added_order for d in pair for s in symbols(d)}
+    return [(a, b) for a, b in graph.inequalities if (names := {s.name for d in (a, b) for s in symbols(d)}) and names <= asked]
 
 
 def arranged(graph: Graph, nodes: Iterable[Node]) -> list[Node]:

@@ -102,12 +102,13 @@ def _float(value: Any) -> float:
     return float(_require(math.isfinite(number), number))
 
 
+DTYPE_KIND = Kind("a dtype like f32", lambda value: _require(isinstance(value, DType), value))
 _KINDS: Mapping[Any, Kind] = {
     bool: Kind("true or false", lambda value: _require(isinstance(value, bool), value)),
     int: Kind("an integer", lambda value: _require(_is_int(value), value), "integers"),
     float: Kind("a finite number", _float),
     str: Kind("a string", lambda value: _require(isinstance(value, str), value)),
-    DType: Kind("a dtype like f32", lambda value: _require(isinstance(value, DType), value)),
+    DType: DTYPE_KIND,
     Dim: Kind("a dim", lambda value: _require(isinstance(value, Dim), value)),
     type(None): Kind("none", lambda value: _require(value is None, value)),
 }

@@ -11,7 +11,6 @@ import numpy as np
 from .dims import DimLike, Symbol, as_symbol, evaluate, linear_in, solve, substitute, symbols
 from .errors import InputError, RuleError
 from .graph import Graph
-from .rules import Constraint
 from .types import TensorType
 from .values import Input
 
@@ -42,7 +41,9 @@ def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]
 
 
 def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
-    """One feed as an array of exactly the input's element type; Python numbers adapt, anything with DLPack goes in.
+    """One feed as an array of exactly the input's element type; anything with DLPack goes in.
+
+    Python numbers adapt, and integers that are all 0 or 1, as tokenizers give masks, are booleans.
 
     adopt: gives an array of its own kind, with NumPy's `shape`, `ndim` and `dtype`, for a value that is none of NumPy's business;
     else None. Raises InputError that names the input, what was expected and what came.
@@ -68,11 +69,24 @@ def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
         except (TypeError, ValueError, BufferError, RuntimeError) as error:
             got = type(value).__name__
             raise InputError(f"input {input.name!r} is {want}, got {got} that is no array: {error}") from None
+    if want.dtype.is_bool and isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = _as_mask(value, input)
     if value.dtype != want.dtype.numpy:
         raise InputError(f"input {input.name!r} must be {want.dtype}, got {value.dtype} (the graph takes {want})")
     if value.ndim != want.rank:
         raise InputError(f"input {input.name!r} must have rank {want.rank} ({want}), got shape {list(value.shape)}")
     return value
+
+
+def _as_mask(value: np.ndarray, input: Input) -> np.ndarray:
+    """Integers 0 and 1 as booleans. Raises InputError for the first other one."""
+    mask = value.astype(np.bool_)
+    wrong = value != mask
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise InputError(f"input {input.name!r} is {input.type}; of {value.dtype} it takes 0 and 1 only, "
+                         f"got {value[at]} at {list(at)}")
+    return mask
 
 
 def bind_inputs(graph: Graph, feeds: Mapping[str, Any], adopt: Adopt | None = None) -> tuple[dict[str, Any], Sizes]:
@@ -92,7 +106,7 @@ def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
         raise InputError(f"the size of {' and '.join(missing)} follows from no input: axis {left[0].axis} of {left[0].name} is "
                          f"{want}{_given(want, sizes)}, got shape {list(left[0].shape)}")
     check_bounds(graph, sizes)
-    check_constraints(graph.constraints, sizes, source)
+    check_constraints(graph, sizes, source)
     return sizes
 
 
@@ -188,15 +202,25 @@ def check_bounds(graph: Graph, sizes: Sizes) -> None:
             raise InputError(f"dim {symbol.name} is {size}, but must be {wanted}")
 
 
-def check_constraints(constraints: Sequence[Constraint], sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
-    """Check the equalities that tracing could not decide. Raises InputError that names the dims."""
-    for left, right in constraints:
-        try:
-            a, b = evaluate(left, sizes), evaluate(right, sizes)
-        except RuleError:
-            continue  # a dim that only shows up inside the graph; its node is checked when it runs
+def check_constraints(graph: Graph, sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
+    """Check the equalities and inequalities that tracing could not decide. Raises InputError that names the dims."""
+    for left, right in graph.constraints:
+        a, b = _sides(left, right, sizes)
         if a != b:
             raise InputError(f"{_where(left, source)} is {a}, {_where(right, source)} is {b}, but they must be equal")
+    for left, right in graph.inequalities:
+        a, b = _sides(left, right, sizes)
+        if a < b:
+            shown = [f"{_where(d, source)} is {size}" for d, size in ((left, a), (right, b)) if not isinstance(d, int)]
+            raise InputError(f"{', '.join(shown)}, but the graph needs {left} >= {right}")
+
+
+def _sides(left: DimLike, right: DimLike, sizes: Sizes) -> tuple[int, int]:
+    """Both sides of a constraint as numbers; equal ones where it has a dim that only nodes know, which check it as they run."""
+    try:
+        return evaluate(left, sizes), evaluate(right, sizes)
+    except RuleError:
+        return 0, 0
 
 
 def _where(value: DimLike, source: Mapping[str, str] | None) -> str:

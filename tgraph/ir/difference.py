@@ -60,6 +60,7 @@ def difference(a: Graph, b: Graph) -> Difference:
                               {n: str(p.type) for n, p in b.parameters.items()})
     found.signature += _named("output", {n: str(v.type) for n, v in a.outputs}, {n: str(v.type) for n, v in b.outputs})
     found.signature += _named("where", *(dict.fromkeys((f"{x} == {y}" for x, y in g.constraints), "") for g in (a, b)))
+    found.signature += _named("where", *(dict.fromkeys((f"{x} >= {y}" for x, y in g.inequalities), "") for g in (a, b)))
     pairs = match(a, b)
     found.same, found.nodes = _nodes(a, b, pairs)
     found.signature += _returned(a, b, pairs)

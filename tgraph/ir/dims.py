@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import gcd
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union, overload
 
 from .dtypes import DTYPES
 from .errors import InputError, RuleError
 from .numbers import Sized, combine
+
+if TYPE_CHECKING:
+    from .numbers import SizeNumber
 
 RESERVED = frozenset({"true", "false", "none", "inf", "nan", *DTYPES})  # they mean something else in the text form
 
@@ -67,6 +70,12 @@ class Dim(Sized):
 
     # Beside a tensor the operator is the tensor's, beside a float the result is a number (`numbers.py`).
 
+    @overload
+    def __add__(self, other: DimLike) -> DimLike: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __add__(self, other: float | SizeNumber) -> SizeNumber: ...
+
     def __add__(self, other: Any) -> Any:
         if not _integral(other):
             return combine("add", self, other)
@@ -74,6 +83,12 @@ class Dim(Sized):
         for monomial, coefficient in _terms(other):
             terms[monomial] = terms.get(monomial, 0) + coefficient
         return _make(terms)
+
+    @overload
+    def __mul__(self, other: DimLike) -> DimLike: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __mul__(self, other: float | SizeNumber) -> SizeNumber: ...
 
     def __mul__(self, other: Any) -> Any:
         if not _integral(other):
@@ -88,22 +103,34 @@ class Dim(Sized):
     def __neg__(self) -> DimLike:
         return self * -1
 
+    @overload
+    def __sub__(self, other: DimLike) -> DimLike: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __sub__(self, other: float | SizeNumber) -> SizeNumber: ...
+
     def __sub__(self, other: Any) -> Any:
         return self + -other if _integral(other) else combine("sub", self, other)
+
+    @overload
+    def __rsub__(self, other: DimLike) -> DimLike: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __rsub__(self, other: float | SizeNumber) -> SizeNumber: ...
 
     def __rsub__(self, other: Any) -> Any:
         return -self + other if _integral(other) else combine("sub", other, self)
 
-    def __floordiv__(self, other: Any) -> Any:
+    def __floordiv__(self, other: DimLike) -> DimLike:
         return NotImplemented if _takes_over(other) else floordiv(self, other)
 
-    def __rfloordiv__(self, other: Any) -> Any:
+    def __rfloordiv__(self, other: DimLike) -> DimLike:
         return floordiv(other, self)
 
-    def __mod__(self, other: Any) -> Any:
+    def __mod__(self, other: DimLike) -> DimLike:
         return NotImplemented if _takes_over(other) else self - other * floordiv(self, other)
 
-    def __rmod__(self, other: Any) -> Any:
+    def __rmod__(self, other: DimLike) -> DimLike:
         return other - self * floordiv(other, self)
 
     __radd__ = __add__
@@ -317,8 +344,8 @@ def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
 
 
 def _takes_over(other: object) -> bool:
-    """Whether a binary operator is left to the other operand: a tensor's, by NumPy's own mark for this."""
-    return getattr(type(other), "__array_ufunc__", _takes_over) is None
+    """Whether a binary operator is left to the other operand: a tensor's."""
+    return getattr(type(other), "takes_sizes", False)
 
 
 def _integral(other: object) -> bool:

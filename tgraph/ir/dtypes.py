@@ -91,6 +91,29 @@ def dtype_of(array: Any) -> DType:
     raise RuleError(f"no tgraph type for NumPy dtype {name}; known: {', '.join(DTYPES)}")
 
 
+def as_dtype(value: Any) -> DType:
+    """The element type that a dtype of ours, of NumPy's or of PyTorch's, its name, or Python's `int` or `bool` stands for.
+
+    Raises TypeError for anything else, and for Python's `float`, which is f64 to NumPy and f32 to PyTorch.
+    """
+    if isinstance(value, DType):
+        return value
+    if type(value).__module__ == "torch":
+        value = str(value).removeprefix("torch.")
+    if isinstance(value, str) and value in DTYPES:
+        return DTYPES[value]
+    known = {d.numpy_name: d for d in DTYPES.values()}
+    name = {int: "int64", bool: "bool", float: ""}.get(value) if isinstance(value, type) else None
+    if name is None:
+        try:
+            name = value if isinstance(value, str) else np.dtype(value).name if value is not None else ""
+        except TypeError:
+            name = ""
+    if name not in known:
+        raise TypeError(f"no element type: {value!r}")
+    return known[name]
+
+
 def require_held(data: np.ndarray, dtype: DType, what: str = "the number") -> None:
     """Raises RuleError for the first finite number that lies beyond a float type's range, and says where that ends."""
     if not np.issubdtype(data.dtype, np.number) and data.dtype.kind not in "fV":

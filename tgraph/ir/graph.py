@@ -19,6 +19,7 @@ from .determined import decided_by, sizes_of
 from .dims import Dim, DimLike, Symbol, as_symbol, compare, linear_in, solve, substitute, symbols
 from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError, OpError, RuleError
+from .inequalities import Inequality, canonical, is_nonnegative
 from .location import NOWHERE, Provenance
 from .registry import Attribute, Op
 from .rules import Constraint, Constraints, collect_constraints
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import networkx
 
     from .weights import Weights
+
+
+SHOWN_NODES = 300  # a notebook shows a larger graph as text
 
 
 class Graph:
@@ -46,6 +50,7 @@ class Graph:
         self.constants: dict[tuple[str, TensorType], Constant] = {}
         self.outputs: list[tuple[str, Value]] = []
         self.constraints: list[Constraint] = []
+        self.inequalities: list[Inequality] = []
         self.symbols: dict[str, Symbol] = {}
         self.weights: Weights = Weights() if weights is None else weights
         self._nodes: dict[Node, None] = {}
@@ -108,12 +113,13 @@ class Graph:
         Raises OpError if the op's type rule forbids it. `Builder` is the comfortable form.
         """
         types = [None if o is None else o.type for o in operands]
-        with collect_constraints(self.constraints) as constraints:
+        with collect_constraints(self.constraints, self.inequalities) as constraints:
             try:
                 complete = op.bind_attributes(attrs)
                 if op.canonical is not None:
                     complete.update(op.canonical(types, complete))
                 inferred = op.infer(*types, **complete)
+                self._check_order(constraints.added_order)
             except RuleError as error:
                 raise OpError(op.name, [_type(o) for o in operands], str(error), provenance) from None
             except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
@@ -196,8 +202,32 @@ class Graph:
         if verdict == "unknown":
             self.constraints.append((left, right))
 
+    def require_order(self, left: DimLike, right: DimLike) -> None:
+        """Require left >= right at run time. Raises RuleError if that holds for no sizes."""
+        verdict = Constraints(self.constraints, self.inequalities).order(left, right)
+        if verdict == "never":
+            raise RuleError(f"{left} >= {right} can never hold")
+        if verdict == "unknown":
+            self._add_inequalities([canonical(left, right)])
+
     def _add_constraints(self, constraints: Constraints) -> None:
         self.constraints += constraints.added
+        self._add_inequalities(constraints.added_order)
+
+    def _add_inequalities(self, added: Iterable[Inequality]) -> None:
+        """Take inequalities in, and drop those that follow from them: S >= 5 from S >= 8."""
+        for left, right in added:
+            self.inequalities = [(a, b) for a, b in self.inequalities if not is_nonnegative((a - b) - (left - right))]
+            self.inequalities.append((left, right))
+
+    def _check_order(self, added: Iterable[Inequality]) -> None:
+        """Raises RuleError for an inequality that no call could check before it runs: inputs lack its dims."""
+        for left, right in added:
+            given = {s.name for i in self.inputs for d in i.shape for s in symbols(d)}
+            inner = sorted({s.name for d in (left, right) for s in symbols(d)} - given)
+            if inner:
+                raise RuleError(f"cannot tell whether {left} >= {right}: no input has the dim {', '.join(inner)}, so no call "
+                                "can check it beforehand")
 
     def prune(self) -> None:
         """Forget parameters and constants that nothing reads."""
@@ -289,7 +319,7 @@ class Graph:
     def copy(self, name: str | None = None) -> Graph:
         """A graph of its own with the same content; the weights are shared."""
         new = Graph(name or self.name, self.weights)
-        new.constraints = list(self.constraints)
+        new.constraints, new.inequalities = list(self.constraints), list(self.inequalities)
         new.symbols = dict(self.symbols)
         mapping: dict[Value, Value] = {i: new.input(i.name, i.type) for i in self.inputs}
         mapping.update({p: new.parameter(n, p.type) for n, p in self.parameters.items()})
@@ -354,6 +384,21 @@ class Graph:
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
 
+    def load_weights(self, weights: Any, *, cast: bool = False) -> None:
+        """Take the data of all parameters from a mapping or a `.safetensors` file, by name, into `weights`.
+
+        cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
+        """
+        import tgraph.formats
+
+        from .weights import check_weights
+
+        given = weights if isinstance(weights, Mapping) else tgraph.formats.load_safetensors(weights)
+        source = "weights" if isinstance(weights, Mapping) else str(weights)
+        wanted = {name: p.type for block in (*self.functions.values(), self) for name, p in block.parameters.items()}
+        for name, array in check_weights(given, wanted, self.weights.aliases, source, cast).items():
+            self.weights.set(name, array)
+
     def dump(self, path: Any, **options: Any) -> None:
         """Write to a file in the format of its suffix (.tg .json .dot .svg ...)."""
         import tgraph.formats
@@ -361,6 +406,12 @@ class Graph:
         tgraph.formats.write(self, path, **options)
 
     save = dump
+
+    def _repr_svg_(self) -> str | None:
+        """The picture that a notebook shows; None, for its text, where the graph is too large to be looked at as one."""
+        import tgraph.formats
+
+        return tgraph.formats.to_svg(self) if len(self) <= SHOWN_NODES else None
 
 
 def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
             ("function", rf"\$(?:{WORD}|{_STRING})"),
             ("constant", r"\#[0-9]+"),
             ("word", WORD),
-            ("punctuation", r"->|<=|==|//|[()\[\]{},:=.+*-]"),
+            ("punctuation", r"->|<=|>=|==|//|[()\[\]{},:=.+*-]"),
         )
     )
 )

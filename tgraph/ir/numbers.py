@@ -6,13 +6,20 @@ as a Python float would.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from .errors import RuleError
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
-Operator = Callable[[Any, Any], Any]
+_UFUNCS = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+    "true_divide": operator.truediv, "floor_divide": operator.floordiv, "remainder": operator.mod, "power": operator.pow,
+    "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge,
+}
+Operator = Callable[[Any, "float | Sized"], "SizeNumber"]
 
 
 def combine(op: str, left: object, right: object) -> Any:
@@ -27,6 +34,11 @@ def operators(op: str) -> tuple[Operator, Operator]:
     return lambda self, other: combine(op, self, other), lambda self, other: combine(op, other, self)
 
 
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
 class Sized:
     """What a size and a number made of sizes have in common: the operators that leave the integers."""
 
@@ -34,6 +46,17 @@ class Sized:
 
     __truediv__, __rtruediv__ = operators("div")
     __pow__, __rpow__ = operators("pow")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """NumPy's operators with a NumPy number on the left; no other function of NumPy's."""
+        apply = _UFUNCS.get(ufunc.__name__)
+        if any(getattr(value, "ndim", 0) for value in inputs):
+            raise RuleError(f"np.{ufunc.__name__} of an array and {self}, which has no value while tracing; write "
+                            "the operator beside a tensor, or tg.dim_size(size=S, dtype=tg.f32) for the size as one")
+        if apply is None or method != "__call__" or options:
+            raise RuleError(f"np.{ufunc.__name__} computes at once, and {self} has no value while tracing; operators do work, "
+                            "as in x * S ** -0.5")
+        return apply(*map(_plain, inputs))
 
     def __float__(self) -> float:
         raise RuleError(f"{self} has no value while tracing, so there is no Python float of it; operators do work, as in "

@@ -8,6 +8,7 @@ from .dims import compare, dim
 from .dtypes import DTYPES
 from .expressions import ExpressionParser, suggest
 from .graph import Graph
+from .inequalities import canonical
 from .lexer import Source, Token
 from .location import Location, Provenance
 from .printer import SHOWN_ELEMENTS
@@ -111,7 +112,7 @@ class BlockParser(ExpressionParser):
         return symbols
 
     def condition(self) -> None:
-        """`S <= 512`, `2 <= B <= 8` (known from `bounds_ahead`) or `T == B`."""
+        """`S <= 512`, `2 <= B <= 8` (known from `bounds_ahead`), `T == B` or `S >= T+1`."""
         if self.token.kind == "int" and self.ahead().text == "<=":
             self.advance(), self.advance()
             self.expect_kind("a dim's name", "word")
@@ -121,14 +122,26 @@ class BlockParser(ExpressionParser):
             self.advance(), self.advance()
             self.expect_kind("an integer bound", "int")
         else:
-            token, left = self.token, self.dim()
-            self.expect("==", "or '<=' and a bound")
+            self.comparison()
+
+    def comparison(self) -> None:
+        """An equality or inequality of two sizes; one that always holds says nothing."""
+        token, left = self.token, self.dim()
+        if self.accept(">="):
             right = self.dim()
-            verdict = compare(left, right)
-            if verdict == "different":
-                raise self.error(token, f"{left} == {right} can never hold")
-            if verdict == "unknown":
-                self.graph.constraints.append((left, right))
+            order = Constraints().order(left, right)
+            if order == "never":
+                raise self.error(token, f"{left} >= {right} can never hold")
+            if order == "unknown":
+                self.graph.inequalities.append(canonical(left, right))
+            return
+        self.expect("==", "or '>=' and a size, or '<=' and a bound")
+        right = self.dim()
+        verdict = compare(left, right)
+        if verdict == "different":
+            raise self.error(token, f"{left} == {right} can never hold")
+        if verdict == "unknown":
+            self.graph.constraints.append((left, right))
 
     def input(self) -> None:
         token = self.expect_kind("an input such as %x: f32[B, 768]", "value")

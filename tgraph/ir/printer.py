@@ -93,6 +93,7 @@ class _Printer:
     def where(self) -> str:
         items = [bound for _, s in sorted(_used_symbols(self.graph, self.nodes).items()) if (bound := _bound(s))]
         items += sorted(f"{left} == {right}" for left, right in self.graph.constraints)
+        items += sorted(f"{left} >= {right}" for left, right in self.graph.inequalities)
         return f" where {', '.join(dict.fromkeys(items))}" if items else ""
 
     def type(self, type: TensorType, ranges: bool = False) -> str:
@@ -189,6 +190,6 @@ def _used_symbols(graph: Graph, nodes: Iterable[Node]) -> dict[str, Symbol]:
         look(tuple(node.attrs.values()))
         for result in node.results:
             look(result.type.shape)
-    for constraint in graph.constraints:
+    for constraint in (*graph.constraints, *graph.inequalities):
         look(constraint)
     return found

@@ -1,7 +1,7 @@
-"""Building blocks of type rules: equality of dims with run-time checks, broadcasting, axes, dtypes.
+"""Building blocks of type rules: equality and order of dims with run-time checks, broadcasting, axes, dtypes.
 
-A dim equality that can be neither proven nor refuted becomes a constraint of the graph under construction; rules
-report it through `same`, and `Graph.add` collects it with `collect_constraints`.
+An equality or inequality of dims that can be neither proven nor refuted becomes a constraint of the graph under construction;
+rules report it through `same` and `at_least`, and `Graph.insert` collects it with `collect_constraints`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import Literal
 
 from .dims import DimLike, as_symbol, compare, substitute, symbols
+from .dtypes import bool_, f64
 from .errors import RuleError
+from .inequalities import Inequality, canonical, is_nonnegative
 from .types import TensorType
 
+Order = Literal["holds", "never", "unknown"]
 Constraint = tuple[DimLike, DimLike]  # (left, right): equal at run time; the left one is used from here on
 
 
 class Constraints:
-    """Equalities between dims, assumed by type rules and checked at run time."""
+    """Equalities and inequalities between dims, assumed by type rules and checked at run time."""
 
-    def __init__(self, known: Iterable[Constraint] = ()):
+    def __init__(self, known: Iterable[Constraint] = (), known_order: Iterable[Inequality] = ()):
         self.known: list[Constraint] = list(known)
         self.added: list[Constraint] = []
+        self.known_order: list[Inequality] = list(known_order)
+        self.added_order: list[Inequality] = []
 
     def compare(self, a: DimLike, b: DimLike) -> str:
         """`dims.compare` under the known equalities, in whatever order they were found."""
@@ -34,6 +40,15 @@ class Constraints:
             if verdict == "unknown" and {a, b} in [{substitute(x, solved), substitute(y, solved)} for x, y in unsolved]:
                 return "equal"
         return verdict
+
+    def order(self, a: DimLike, b: DimLike) -> Order:
+        """Whether a >= b: "holds" for all sizes that the graph takes, "never" for any of them, or "unknown"."""
+        solved = self._solve()[0]
+        difference = substitute(a - b, solved)
+        margins: list[DimLike] = [0, *(substitute(x - y, solved) for x, y in (*self.known_order, *self.added_order))]
+        if any(is_nonnegative(difference - m) for m in margins):
+            return "holds"
+        return "never" if any(is_nonnegative(-difference - 1 - m) for m in margins) else "unknown"
 
     def agree(self, a: TensorType, b: TensorType) -> bool:
         """Whether two types are equal under the known equalities."""
@@ -60,9 +75,9 @@ _current: ContextVar[Constraints | None] = ContextVar("tgraph_constraints", defa
 
 
 @contextlib.contextmanager
-def collect_constraints(known: Iterable[Constraint] = ()) -> Iterator[Constraints]:
-    """Collect what `same` could not decide while a type rule runs."""
-    constraints = Constraints(known)
+def collect_constraints(known: Iterable[Constraint] = (), known_order: Iterable[Inequality] = ()) -> Iterator[Constraints]:
+    """Collect what `same` and `at_least` could not decide while a type rule runs."""
+    constraints = Constraints(known, known_order)
     token = _current.set(constraints)
     try:
         yield constraints
@@ -84,6 +99,21 @@ def same(a: DimLike, b: DimLike, rule: str) -> DimLike:
 def known_equal(a: DimLike, b: DimLike) -> bool:
     """Whether a == b for all sizes that the graph takes; unlike `same`, asks for no check at run time."""
     return (_current.get() or Constraints()).compare(a, b) == "equal"
+
+
+def order(a: DimLike, b: DimLike) -> Order:
+    """Whether a >= b for all sizes that the graph takes ("holds"), for none ("never"), or "unknown"."""
+    return (_current.get() or Constraints()).order(a, b)
+
+
+def at_least(a: DimLike, b: DimLike, rule: str) -> None:
+    """Require a >= b. Raises RuleError(rule) if it never holds; unknown becomes a run-time check."""
+    constraints = _current.get() or Constraints()
+    verdict = constraints.order(a, b)
+    if verdict == "never":
+        raise RuleError(f"{rule}: {a} < {b}")
+    if verdict == "unknown":
+        constraints.added_order.append(canonical(a, b))
 
 
 def broadcast_shapes(a: Sequence[DimLike], b: Sequence[DimLike]) -> tuple[DimLike, ...]:
@@ -122,19 +152,20 @@ def same_dtype(*types: TensorType) -> None:
     first = types[0].dtype
     for t in types[1:]:
         if t.dtype != first:
-            raise RuleError(f"dtypes differ: {first} and {t.dtype} (there is no implicit promotion; cast one)")
+            to = t.dtype if first in (f64, bool_) else first  # NumPy makes f64 of what is written in decimals
+            raise RuleError(f"dtypes differ: {first} and {t.dtype} (there is no implicit promotion; cast one: .astype(tg.{to}))")
 
 
 def require_float(*types: TensorType) -> None:
     for t in types:
         if not t.dtype.is_float:
-            raise RuleError(f"needs a floating-point operand, got {t}")
+            raise RuleError(f"needs a floating-point operand, got {t}; cast it first: .astype(tg.f32)")
 
 
 def require_bool(*types: TensorType) -> None:
     for t in types:
         if not t.dtype.is_bool:
-            raise RuleError(f"needs a boolean operand, got {t}")
+            raise RuleError(f"needs a boolean operand, got {t}; write x != 0 for the mask of what is not 0")
 
 
 def require_integer(t: TensorType, what: str) -> None:

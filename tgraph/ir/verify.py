@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .determined import sizes_of
 from .dims import symbols
 from .errors import RuleError, VerifyError
 from .graph import Graph
@@ -139,27 +140,28 @@ def _check_cycle(graph: Graph, nodes: list[Node]) -> None:
 
 def _check_dims(graph: Graph) -> None:
     known = {s.name for i in graph.inputs for d in i.type.shape for s in symbols(d)}
-    known.update(s.name for n in graph._nodes for r in n.results for d in r.type.shape for s in symbols(d))
-    for left, right in graph.constraints:
-        for symbol in (*symbols(left), *symbols(right)):
-            if symbol.name not in known:
-                raise VerifyError(f"graph {graph.name} requires {left} == {right}, but no input or node has a "
-                                  f"dim {symbol.name}")
+    known.update(s.name for n in graph._nodes for d in sizes_of(n) for s in symbols(d))
+    for sign, required in (("==", graph.constraints), (">=", graph.inequalities)):
+        for left, right in required:
+            for symbol in (*symbols(left), *symbols(right)):
+                if symbol.name not in known:
+                    raise VerifyError(f"graph {graph.name} requires {left} {sign} {right}, but no input or node has a "
+                                      f"dim {symbol.name}")
 
 
 def _check_types(graph: Graph, node: Node) -> None:
     """Infer the results again; they must be the ones stated, and need no check at run time that the graph lacks."""
     where = _describe(graph, node)
-    with collect_constraints(graph.constraints) as constraints:
+    with collect_constraints(graph.constraints, graph.inequalities) as constraints:
         try:
             inferred = node.op.infer(*[None if v is None else v.type for v in node.operands], **node.attrs)
         except RuleError as error:
             raise VerifyError(f"{where}: {error}") from None
         except TypeError as error:  # attributes that the rule does not take
             raise VerifyError(f"{where}: {error}") from None
-    if constraints.added:
-        left, right = constraints.added[0]
-        raise VerifyError(f"{where}: needs {left} == {right}, which the graph neither knows nor checks")
+    for sign, added in (("==", constraints.added), (">=", constraints.added_order)):
+        if added:
+            raise VerifyError(f"{where}: needs {added[0][0]} {sign} {added[0][1]}, which the graph neither knows nor checks")
     types = inferred if isinstance(inferred, tuple) else (inferred,)
     stated = [r.type for r in node.results]
     known = Constraints(graph.constraints)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import WeightsError
+from .dtypes import DTYPES, bf16, require_held
+from .errors import RuleError, WeightsError
 from .types import TensorType
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -56,10 +57,11 @@ class Weights(Mapping[str, np.ndarray]):
 
 
 def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], aliases: Mapping[str, str],
-                  source: str = "weights") -> dict[str, np.ndarray]:
+                  source: str = "weights", cast: bool = False) -> dict[str, np.ndarray]:
     """Match arrays to parameters strictly, by name, dtype and shape; an alias may stand for its name.
 
-    Raises WeightsError that lists all missing, unexpected and misshapen names at once.
+    cast: floats of another precision are converted, to nearest even. Raises WeightsError that lists all missing, unexpected and
+    misshapen names at once, and numbers that the conversion would make infinite.
     """
     found: dict[str, np.ndarray] = {}
     unexpected, misshapen = [], []
@@ -68,9 +70,9 @@ def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], al
         if target not in wanted:
             unexpected.append(name)
             continue
-        array, type = np.asarray(given[name]), wanted[target]
-        if array.shape != type.shape or array.dtype != type.dtype.numpy:
-            misshapen.append(f"{name} is {array.dtype}{list(array.shape)}, the graph has {type}")
+        array, problem = _fit(_numpy(given[name]), wanted[target], cast)
+        if problem:
+            misshapen.append(f"{name} {problem}")
         elif target in found and not np.array_equal(array, found[target]):
             misshapen.append(f"{name} is another name of {target}, but holds other values")
         elif name == target or target not in found:
@@ -81,3 +83,30 @@ def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], al
     if problems:
         raise WeightsError(f"{source} do not fit the graph\n  " + "\n  ".join(problems))
     return found
+
+
+def _fit(array: np.ndarray, type: TensorType, cast: bool) -> tuple[np.ndarray, str]:
+    """The array as data of that type, or what is wrong with it."""
+    differs = f"is {array.dtype}{list(array.shape)}, the graph has {type}"
+    if array.shape != type.shape:
+        return array, differs
+    if array.dtype == type.dtype.numpy:
+        return array, ""
+    if not (type.dtype.is_float and array.dtype in [d.numpy for d in DTYPES.values() if d.is_float]):
+        return array, differs
+    if not cast:
+        return array, f"{differs} (cast=True converts {array.dtype} to {type.dtype})"
+    try:
+        require_held(array, type.dtype)
+    except RuleError as error:
+        return array, f"{differs}: {error}"
+    return array.astype(type.dtype.numpy), ""
+
+
+def _numpy(value: Any) -> np.ndarray:
+    """An array, of PyTorch's too: a parameter of a model, or one in bf16, which NumPy knows by ml_dtypes only."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        if str(value.dtype) == "torch.bfloat16":
+            return np.asarray(value.float()).astype(bf16.numpy)
+    return np.asarray(value)

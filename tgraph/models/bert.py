@@ -279,8 +279,8 @@ class BertForQuestionAnswering(nn.Module):
         return {"start_logits": scores[..., 0], "end_logits": scores[..., 1]}
 
 
-def load_checkpoint(model: nn.Module, weights: Mapping[str, Any] | str | Path) -> None:
-    """Load a public BERT checkpoint, strictly, by its Hugging Face names; in place.
+def load_checkpoint(model: nn.Module, weights: Mapping[str, Any] | str | Path, *, cast: bool = False) -> None:
+    """Load a public BERT checkpoint, strictly, by its Hugging Face names; in place. cast: convert floats of another precision.
 
     TensorFlow's names for LayerNorm (`gamma`, `beta`) are taken too, and buffers that hold no weights are dropped.
     Raises WeightsError that lists all missing, unexpected and misshapen names.
@@ -292,4 +292,4 @@ def load_checkpoint(model: nn.Module, weights: Mapping[str, Any] | str | Path) -
             continue
         new = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         renamed[new] = given[name]
-    model.load_weights(renamed)
+    model.load_weights(renamed, cast=cast)

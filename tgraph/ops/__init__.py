@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401
     activation,
+    along_axis,
     attention,
     call,
     cast,
@@ -12,6 +13,7 @@ from . import (  # noqa: F401
     linear,
     logic,
     normalization,
+    ordering,
     packing,
     padding,
     quantization,

@@ -11,7 +11,7 @@ from ..ir.dims import DimLike, compare
 from ..ir.dtypes import f32, i64
 from ..ir.errors import RuleError
 from ..ir.registry import op
-from ..ir.rules import known_equal, require_bool, require_float, require_integer, same, same_dtype
+from ..ir.rules import known_equal, require_float, require_integer, same, same_dtype
 from ..ir.types import TensorType
 
 EmptyRow = Literal["zero", "uniform", "nan"]
@@ -44,7 +44,7 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
     same(k.shape[2], v.shape[2], "the lengths of k and v must agree")
     full = (batch, q.shape[1], q.shape[2], k.shape[2])
     if mask is not None:
-        require_bool(mask)
+        require_mask(mask)
         shape = four_axes(mask)
         if shape[0] != 1 and compare(shape[0], batch) != "different" and not known_equal(shape[0], batch):
             raise RuleError(_other_batch(mask, full))
@@ -61,6 +61,15 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
         if not causal:
             raise RuleError("offset means something only with causal=True")
     return q.with_shape((*q.shape[:3], v.shape[3]))
+
+
+def require_mask(mask: TensorType) -> None:
+    """Raises RuleError for a mask that is not boolean, and says how to write what it may be instead."""
+    if mask.dtype.is_float:
+        raise RuleError(f"needs a boolean operand for mask, got {mask}: give one that is added to the scores as bias=, "
+                        "and one of 0 and 1 as mask=mask != 0")
+    if not mask.dtype.is_bool:
+        raise RuleError(f"needs a boolean operand for mask, got {mask}: write mask=mask != 0, which is True where to attend")
 
 
 def heads_per_key_head(q: TensorType, k: TensorType) -> int:

@@ -6,7 +6,7 @@ from ..ir.dims import DimLike, substitute
 from ..ir.errors import RuleError
 from ..ir.graph import Graph, bind_dims
 from ..ir.registry import op
-from ..ir.rules import same
+from ..ir.rules import at_least, same
 from ..ir.types import TensorType
 
 
@@ -32,6 +32,8 @@ def call(*xs: TensorType, function: Graph) -> TensorType | tuple[TensorType, ...
             same(have, substitute(want, sizes), f"${function.name} takes {formal.name}: {formal.type}, got {actual}")
     for left, right in function.constraints:
         same(substitute(left, sizes), substitute(right, sizes), f"${function.name} requires {left} == {right}")
+    for left, right in function.inequalities:
+        at_least(substitute(left, sizes), substitute(right, sizes), f"${function.name} requires {left} >= {right}")
     results = tuple(TensorType(v.dtype, v.type.substitute(sizes).shape) for _, v in function.outputs)
     return results[0] if len(results) == 1 else results
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..ir.dims import DimLike
 from ..ir.dtypes import DType, f32, i64
 from ..ir.registry import op
+from ..ir.rules import at_least
 from ..ir.types import TensorType
 from .numbers import require_number
 
@@ -14,6 +15,7 @@ from .numbers import require_number
 @op
 def range(*, stop: DimLike, start: DimLike = 0, dtype: DType = i64) -> TensorType:
     """The numbers start, start + 1, ..., stop - 1, as tensor [stop - start]. ONNX Range."""
+    at_least(stop, start, f"the length of a range from {start} to {stop} cannot be negative")
     return TensorType(dtype, (stop - start,))
 
 

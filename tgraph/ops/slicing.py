@@ -6,10 +6,10 @@ import builtins
 
 import numpy as np
 
-from ..ir.dims import Dim, DimLike, bounds, compare
+from ..ir.dims import Dim, DimLike, compare
 from ..ir.errors import RuleError
 from ..ir.registry import op
-from ..ir.rules import axis_from_end, axis_index, same, same_dtype
+from ..ir.rules import at_least, axis_from_end, axis_index, order, same, same_dtype
 from ..ir.types import TensorType
 from .numbers import require_number
 
@@ -86,44 +86,37 @@ def slice(x: TensorType, *, starts: tuple[DimLike | None, ...], stops: tuple[Dim
           axes: tuple[int, ...], steps: tuple[int, ...] | None = None) -> TensorType:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices.
 
-    Negative positions count from the end; None is the end that the step leads from or to. With a symbolic size a bound
-    must be provably inside: `x[:5]` of a dim S needs `tg.dim("S", min=5)`. ONNX Slice.
+    Negative positions count from the end; None is the end that the step leads from or to. Bounds that are known to lie outside
+    are clipped, as NumPy's are; others must lie inside, which becomes a check at run time: x[:5] of a dim S is right where
+    S >= 5. ONNX Slice.
     """
     shape = list(x.shape)
     for axis, start, stop, step in zip(axes, starts, stops, steps or ()):
         stop = -1 if stop is None else stop  # canonical: only a negative step leads off the start
         assert start is not None
+        first, last = (start, stop) if step > 0 else (stop + 1, start + 1)  # what is read lies within first .. last - 1
+        if first != last:
+            rule = f"a slice of axis {axis} of {x} must lie inside"
+            at_least(first, 0, rule)
+            at_least(last, first, rule)
+            at_least(x.shape[axis], last, rule)
         shape[axis] = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
     return x.with_shape(tuple(shape))
 
 
-def _at_most(value: DimLike, limit: DimLike) -> bool | None:
-    """Whether value <= limit for all sizes (True), for none (False), or not known (None)."""
-    low, high = bounds(limit - value)
-    if low is not None and low >= 0:
-        return True
-    return False if high is not None and high < 0 else None
-
-
 def _position(value: object, size: DimLike, low: int, high: DimLike, default: DimLike) -> DimLike:
-    """A bound of a slice counted from the start and clipped to low .. high."""
+    """A bound of a slice counted from the start, and clipped to low .. high where it is known to lie outside."""
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, (int, Dim)):
         raise RuleError(f"a slice is made of integers and dims, got {value!r}")
-    if isinstance(value, int) and value < 0:
+    if order(value, 0) == "never":
         value = size + value
-    if isinstance(value, Dim) and bounds(value)[0] is None:
-        raise RuleError(f"cannot tell whether {value} is within 0 .. {size}; give its dims bounds with tg.dim(..., min=, max=)")
-    if _at_most(low, value) is False:
-        value = low
-    elif _at_most(low, value) is None:
-        raise RuleError(f"cannot tell whether {value} is below {low}; give its dims bounds with tg.dim(..., min=)")
-    inside = _at_most(value, high)
-    if inside is None:
-        raise RuleError(f"cannot tell whether {value} is within a size of {size}; bound it, as tg.dim({str(value)!r}, max=...) "
-                        "does for the dim of a slice's stop")
-    return value if inside else high
+    elif isinstance(value, Dim) and order(0, value) == "holds":
+        raise RuleError(f"{value} counts from the end, unless it is 0; give the position from the start: {size + value}")
+    if order(low, value) == "holds":
+        return low
+    return high if order(value, high) == "holds" else value
 
 
 @slice.canonicalize
@@ -144,23 +137,19 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
         if step > 0:
             first = _position(start, size, 0, size, 0)
             last = _position(stop, size, 0, size, size)
-            if _at_most(first, last) is not True:
-                if _at_most(first, last) is None:
-                    raise RuleError(f"cannot tell whether {first} <= {last}; give the dims bounds with tg.dim(..., min=, max=)")
+            if order(last, first) == "never":
                 last = first
         else:
             first = _position(start, size, -1, size - 1, size - 1)
             last = -1 if stop is None else _position(stop, size, -1, size - 1, -1)
             if last == -1 and first != -1:
                 last = None  # a -1 in the attribute would be read as the last element
-            elif _at_most(first, last):
+            elif order(last, first) == "holds":
                 first = last = 0
-            elif _at_most(last, first) is None:
-                raise RuleError(f"cannot tell whether {last} <= {first}; give the dims bounds with tg.dim(..., min=, max=)")
         found[at] = first, last, step
-    order = sorted(found)
-    return {"starts": tuple(found[a][0] for a in order), "stops": tuple(found[a][1] for a in order),
-            "axes": tuple(a - x.rank for a in order), "steps": tuple(found[a][2] for a in order)}
+    order_of_axes = sorted(found)
+    return {"starts": tuple(found[a][0] for a in order_of_axes), "stops": tuple(found[a][1] for a in order_of_axes),
+            "axes": tuple(a - x.rank for a in order_of_axes), "steps": tuple(found[a][2] for a in order_of_axes)}
 
 
 @slice.reference

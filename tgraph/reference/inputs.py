@@ -17,7 +17,7 @@ _TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dim
 
 
 def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
-    """A size for each dim of the inputs, within its bounds and equal where the graph's constraints say so."""
+    """A size for each dim of the inputs, within its bounds, and equal or large enough where the graph's constraints say so."""
     sizes = dict(given or {})
     shape = [d for i in graph.inputs for d in i.shape]
     names = dict.fromkeys(s.name for d in shape if (s := as_symbol(d)) is not None)
@@ -42,8 +42,10 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
         size = min(sizes.get(root, _TYPICAL[position % len(_TYPICAL)]), limits.get(name, limits.get(root, sys.maxsize)))
         sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
         sizes.setdefault(root, sizes[name])
-    for extent in shape:
-        _not_below_zero(extent, sizes, [name for name in names if name not in (given or {})])
+    free = [name for name in names if name not in (given or {})]
+    for extent in (*shape, *(left - right for left, right in graph.inequalities)):
+        _not_below_zero(extent, sizes, free)
+        sizes.update({name: sizes[equal[name]] for name in free if equal.get(name) in sizes})
     return sizes
 
 
@@ -51,7 +53,7 @@ def smallest_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Size
     """1 for every dim whose bounds allow it and that leaves no axis without a size; `given` ones as they are."""
     names = [n for n in choose_sizes(graph, given) if n in graph.symbols]
     sizes = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in names} | dict(given or {}))
-    for size in (d for i in graph.inputs for d in i.shape):
+    for size in (*(d for i in graph.inputs for d in i.shape), *(left - right for left, right in graph.inequalities)):
         _not_below_zero(size, sizes, [n for n in names if n not in (given or {})])
     return sizes
 

@@ -81,7 +81,7 @@ class Interpreter:
             results = self.apply(node, operands, sizes)
             for result, value in zip(results, node.results):
                 bind_shape(value.type, result.shape, sizes, f"the result of {node.op.name}")
-            check_constraints(self.graph.constraints, sizes)
+            check_constraints(self.graph, sizes)
         except (InputError, RuleError) as error:  # RuleError: a size that no input says
             prefix = "" if str(error).startswith(f"{node.op.name}: ") else f"{node.op.name}: "
             raise InputError(f"{prefix}{error}{_where(node)}") from None
