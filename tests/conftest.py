@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Tests compile, whatever was compiled or tuned on this machine before; those of cache and tuning set folders of their own.
@@ -16,6 +17,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 # No deadline for a hypothesis example: how long one takes is a property of the machine.
 settings.register_profile("tgraph", deadline=None, max_examples=60)
 settings.load_profile("tgraph")
+
+
+# What takes long for what it has caught: `make test-all` runs it, `make test` leaves it out.
+THOROUGH = (
+    "cuda/", "emulated/",             # kernels of GPUs on an emulated device, each compiled by a C++ compiler
+    "targets/cuda/test_resources.py",  # every kernel compiled for sm_90, with the registers that it takes
+    "benchmarks/",                    # the benchmarks themselves
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(THOROUGH):
+            item.add_marker(pytest.mark.thorough)
 
 
 def pytest_addoption(parser: object) -> None:
