@@ -66,13 +66,20 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+LONGEST_NAME = 32  # characters that a column may ask for, however narrow the terminal is
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table of strings and renderables. Columns whose name starts with ">" are right-aligned."""
+    """A table of strings and renderables. Columns whose name starts with ">" are right-aligned. No word of the first one is cut:
+    it names what a row is about."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
                  padding=(0, 2, 0, 0))
-    for column in columns:
+    rows = list(rows)
+    longest = max((len(word) for row in rows for word in str(row[0]).split()), default=0)
+    for number, column in enumerate(columns):
         right = column.startswith(">")
-        made.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
+        made.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right,
+                        min_width=None if number else min(longest, LONGEST_NAME))
     for row in rows:
         made.add_row(*[Text(cell) if isinstance(cell, str) else cell for cell in row])
     return made
