@@ -16,18 +16,22 @@ docstring is the documentation; NumPy meaning, cost and decomposition are attach
 
 Positional parameters are operands (default None: optional; `*xs`: any number), keyword-only ones are attributes, whose
 annotations say what they may be (`attributes.py`).
+
+What passes and targets may conclude about an op are its traits (`traits.py`), given to the decorator, and how its axes
+correspond (`axis_maps.py`): `@op(elementwise=True, work=20)`, `@op(along="axis")`, `@op(view="permute")` with `@my_op.axis_map`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 from .attributes import check_attribute, kinds_of, plain_attribute
 from .dims import DimLike
 from .errors import RuleError
+from .traits import Traits, declared
 from .types import TensorType
 
 Attribute = Any  # bool | int | float | str | None | DType | Dim | tuple of those | Graph (the function of a call)
@@ -44,16 +48,18 @@ class Operand:
 
 
 class Op:
-    """One operation: signature, type rule, NumPy meaning, cost, decomposition, documentation."""
+    """One operation: signature, type rule, traits, axis map, NumPy meaning, cost, decomposition, documentation."""
 
-    def __init__(self, infer: Callable[..., Any], name: str, elementwise: bool = False, work: int = 1):
+    def __init__(self, infer: Callable[..., Any], name: str, **traits: Any):
         self.name = name
         self.infer = infer
         self.doc = inspect.getdoc(infer) or ""
-        self.elementwise = elementwise  # result element i depends on operand elements i alone (after broadcasting)
-        self.work = work  # of one element of the result, in about as many machine instructions
+        self.traits: Traits = declared(name, traits)
         self.numpy: Callable[..., Any] | None = None
         self.decompose: Callable[..., Any] | None = None
+        self.lower: Callable[..., Any] | None = None
+        self.axes: Callable[..., Sequence[Sequence[int | None] | None]] | None = None
+        self.contract: Callable[..., tuple[Sequence[Sequence[Hashable]], Sequence[Hashable]]] | None = None
         self.canonical: Callable[..., dict[str, Attribute]] | None = None
         self._flops: Callable[..., DimLike] | None = None
         operands, attributes = [], {}
@@ -70,6 +76,21 @@ class Op:
     @property
     def variadic(self) -> bool:
         return any(o.variadic for o in self.operands)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether element i of the result depends on the elements i of the operands alone, after broadcasting."""
+        return self.traits.elementwise
+
+    @property
+    def work(self) -> int:
+        """Machine instructions for one element of the result, roughly."""
+        return self.traits.work
+
+    @property
+    def created(self) -> bool:
+        """Whether the result is made from attributes and sizes alone, without operands (`range`, `full`)."""
+        return not self.operands
 
     @property
     def composite(self) -> bool:
@@ -94,6 +115,28 @@ class Op:
     def decomposition(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Meaning in simpler ops: `(b, *values, **attributes)` with a `Builder` b, to value(s)."""
         self.decompose = function
+        return function
+
+    def lowering(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The decomposition for targets without a kernel for the op, where the public form would not do (`decomposition`)."""
+        self.lower = function
+        return function
+
+    def axis_map(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Which axis of each operand the axes of the result come from (`axis_maps.py`).
+
+        `(operand types, result type, attributes)` to a list with, for each operand, an axis or None for each axis of the result.
+        """
+        self.axes = function
+        return function
+
+    def contraction(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A product as a sum over axes, as in an einsum.
+
+        `(operand types, result type, attributes)` to the labels of the axes of each factor, and those of the result. A label that
+        the result lacks is summed over; operands past the factors are added to the result.
+        """
+        self.contract = function
         return function
 
     def cost(self, function: Callable[..., DimLike]) -> Callable[..., DimLike]:
@@ -167,14 +210,17 @@ def op(infer: Callable[..., Any]) -> Op: ...
 
 
 @overload
-def op(*, name: str | None = None, elementwise: bool = False, work: int = 1) -> Callable[[Callable[..., Any]], Op]: ...
+def op(*, name: str | None = None, **traits: Any) -> Callable[[Callable[..., Any]], Op]: ...
 
 
-def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, elementwise: bool = False, work: int = 1) -> Any:
-    """Register an op from its type rule (see the module's docstring). Usable from a user's own file."""
+def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, **traits: Any) -> Any:
+    """Register an op from its type rule (see the module's docstring), with its traits. Usable from a user's own file.
+
+    Raises RuleError for a trait that does not exist, and for traits that exclude each other.
+    """
 
     def register(function: Callable[..., Any]) -> Op:
-        new = Op(function, name or function.__name__.rstrip("_"), elementwise, work)
+        new = Op(function, name or function.__name__.rstrip("_"), **traits)
         if new.name in OPS and OPS[new.name].infer.__module__ != function.__module__:
             raise RuleError(f"op {new.name!r} is already defined in {OPS[new.name].infer.__module__}")
         OPS[new.name] = new

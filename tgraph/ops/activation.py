@@ -12,7 +12,7 @@ from ..ir.rules import require_float
 from ..ir.types import TensorType
 
 
-@op(elementwise=True)
+@op(elementwise=True, activation=True, precision="activation", exact=True)
 def relu(x: TensorType) -> TensorType:
     """Rectified linear unit: max(x, 0). ONNX Relu."""
     require_float(x)
@@ -29,7 +29,7 @@ def _(b, x):  # type: ignore[no-untyped-def]
     return b.maximum(x, 0.0)
 
 
-@op(elementwise=True)
+@op(elementwise=True, activation=True)
 def leaky_relu(x: TensorType, *, alpha: float = 0.01) -> TensorType:
     """x where x >= 0, alpha x elsewhere. ONNX LeakyRelu."""
     require_float(x)
@@ -46,7 +46,7 @@ def _(b, x, *, alpha):  # type: ignore[no-untyped-def]
     return b.where(b.less(x, 0.0), b.mul(x, float(alpha)), x)
 
 
-@op(elementwise=True, work=20)
+@op(elementwise=True, activation=True, magnitude="bounded", work=20)
 def sigmoid(x: TensorType) -> TensorType:
     """Logistic function: 1 / (1 + e^-x). ONNX Sigmoid."""
     require_float(x)
@@ -63,7 +63,7 @@ def _(b, x):  # type: ignore[no-untyped-def]
     return b.div(1.0, b.add(b.exp(b.neg(x)), 1.0))
 
 
-@op(elementwise=True, work=20)
+@op(elementwise=True, activation=True, precision="activation", work=20)
 def silu(x: TensorType) -> TensorType:
     """Sigmoid linear unit, also called swish: x sigmoid(x) (arXiv:1702.03118)."""
     require_float(x)
@@ -80,7 +80,7 @@ def _(b, x):  # type: ignore[no-untyped-def]
     return b.mul(x, b.sigmoid(x))
 
 
-@op(elementwise=True, work=30)
+@op(elementwise=True, activation=True, precision="activation", work=30)
 def gelu(x: TensorType, *, approximate: Literal["none", "tanh"] = "none") -> TensorType:
     """Gaussian error linear unit (arXiv:1606.08415): x Phi(x), Phi the normal distribution function.
 
@@ -108,7 +108,7 @@ def _(b, x, *, approximate):  # type: ignore[no-untyped-def]
     return b.mul(b.mul(x, 0.5), b.add(b.erf(b.mul(x, math.sqrt(0.5))), 1.0))
 
 
-@op(elementwise=True, work=20)
+@op(elementwise=True, activation=True, work=20)
 def quick_gelu(x: TensorType) -> TensorType:
     """GELU as CLIP approximates it: x sigmoid(1.702 x) (arXiv:1606.08415, section 2)."""
     require_float(x)
@@ -125,7 +125,7 @@ def _(b, x):  # type: ignore[no-untyped-def]
     return b.mul(x, b.sigmoid(b.mul(x, 1.702)))
 
 
-@op(elementwise=True, work=45)
+@op(elementwise=True, activation=True, work=45)
 def softplus(x: TensorType) -> TensorType:
     """Smooth rectifier: ln(1 + e^x). ONNX Softplus."""
     require_float(x)

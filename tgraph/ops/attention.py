@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..ir.axis_maps import broadcast_map
 from ..ir.dims import DimLike, compare
 from ..ir.dtypes import f32, i64
 from ..ir.errors import RuleError
@@ -17,7 +18,7 @@ from ..ir.types import TensorType
 EmptyRow = Literal["zero", "uniform", "nan"]
 
 
-@op
+@op(attention=True, precision="product", magnitude="bounded")
 def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None,
               bias: TensorType | None = None, offset: TensorType | None = None, *, scale: float | None = None,
               causal: bool = False, empty_row: EmptyRow = "zero") -> TensorType:
@@ -61,6 +62,15 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
         if not causal:
             raise RuleError("offset means something only with causal=True")
     return q.with_shape((*q.shape[:3], v.shape[3]))
+
+
+@attention.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    q, k, _, mask, bias, _ = operands
+    head = 1 if q.shape[1] == k.shape[1] else None
+    masks = {2: (0, None, None, None), 3: (0, None, 1, None), 4: (0, 1, 2, None)}
+    return [(0, 1, 2, None), (0, head, None, None), (0, head, None, 3), None if mask is None else masks[mask.rank],
+            None if bias is None else (*broadcast_map(bias.rank, 4)[:-1], None), (None,) * 4]
 
 
 def require_mask(mask: TensorType) -> None:

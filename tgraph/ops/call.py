@@ -10,7 +10,7 @@ from ..ir.rules import at_least, same
 from ..ir.types import TensorType
 
 
-@op
+@op(opaque=True)
 def call(*xs: TensorType, function: Graph) -> TensorType | tuple[TensorType, ...]:
     """Apply a function, a graph of its own: the results are its outputs, in order.
 

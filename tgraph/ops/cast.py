@@ -9,7 +9,7 @@ from ..ir.registry import op
 from ..ir.types import TensorType
 
 
-@op(elementwise=True)
+@op(elementwise=True, magnitude="carried")
 def cast(x: TensorType, *, dtype: DType) -> TensorType:
     """Convert to another element type.
 

@@ -32,7 +32,7 @@ def _terms(equation: object, count: int) -> tuple[list[str], str]:
     return terms, result
 
 
-@op
+@op(magnitude="bounded", axis_attributes={"equation": "fixed rank"})
 def einsum(*xs: TensorType, equation: str) -> TensorType:
     """Sum of products in Einstein's notation: "bhqd,bhkd->bhqk" sums over d.
 
@@ -50,6 +50,11 @@ def einsum(*xs: TensorType, equation: str) -> TensorType:
         for letter, size in zip(term, x.shape):
             sizes[letter] = same(sizes[letter], size, f"axes {letter!r} must agree") if letter in sizes else size
     return xs[0].with_shape(tuple(sizes[letter] for letter in result))
+
+
+@einsum.contraction
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return _terms(attrs["equation"], len(operands))
 
 
 @einsum.canonicalize

@@ -21,21 +21,21 @@ def _numeric(*types: TensorType) -> None:
             raise RuleError(f"needs numbers, got {t}; cast it first")
 
 
-def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = require_float, work: int = 1) -> Op:
-    """Define an op of one operand whose result has the operand's type."""
+def unary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = require_float, **traits: Any) -> Op:
+    """Define an elementwise op of one operand whose result has the operand's type."""
 
     def rule(x: TensorType) -> TensorType:
         check(x)
         return x
 
     rule.__doc__, rule.__module__ = doc, __name__
-    new: Op = op(name=name, elementwise=True, work=work)(rule)
+    new: Op = op(name=name, elementwise=True, **traits)(rule)
     new.reference(numpy)
     return new
 
 
-def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = _numeric, work: int = 1) -> Op:
-    """Define an op of two operands of one element type, broadcast together."""
+def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., None] = _numeric, **traits: Any) -> Op:
+    """Define an elementwise op of two operands of one element type, broadcast together."""
 
     def rule(x: TensorType, y: TensorType) -> TensorType:
         same_dtype(x, y)
@@ -43,7 +43,7 @@ def binary(name: str, doc: str, numpy: Callable[..., Any], check: Callable[..., 
         return x.with_shape(broadcast(x, y))
 
     rule.__doc__, rule.__module__ = doc, __name__
-    new: Op = op(name=name, elementwise=True, work=work)(rule)
+    new: Op = op(name=name, elementwise=True, **traits)(rule)
     new.reference(numpy)
     return new
 
@@ -68,9 +68,10 @@ def _math_erf() -> Callable[[float], float]:
 
 _MATH_ERF = _math_erf()
 
-binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add)
-binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract)
-binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply)
+binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add, commutative=True, precision="activation", magnitude="carried")
+binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract, precision="activation", magnitude="carried")
+binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply, commutative=True,
+       precision="activation", magnitude="carried")
 _INTEGERS = "\n\nIntegers divided by 0 give 0, as in NumPy"
 binary("div", f"Quotient: x / y; integers round towards zero.{_INTEGERS}; the lowest of a type / -1 wraps around to itself. "
        "Broadcasts; ONNX Div.", _divide, work=8)
@@ -79,25 +80,29 @@ binary("floor_div", f"Quotient rounded down: floor(x / y).{_INTEGERS}; the lowes
 binary("mod", f"Remainder with the sign of y: x - y floor(x / y), exact for floats too.{_INTEGERS}. "
        "Broadcasts; Python's %, NumPy's mod, ONNX Mod.", np.mod, work=20)
 binary("pow", "Power: x^y, of floats.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t), work=60)
-binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum)
-binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum)
+binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum, commutative=True, exact=True,
+       magnitude="carried")
+binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum, commutative=True, exact=True,
+       magnitude="carried")
 
-unary("neg", "Negation: -x.\n\nONNX Neg.", np.negative, _numeric)
-unary("abs", "Absolute value: |x|.\n\nONNX Abs.", np.abs, _numeric)
-unary("sign", "Sign: -1, 0 or 1.\n\nONNX Sign.", np.sign, _numeric)
+unary("neg", "Negation: -x.\n\nONNX Neg.", np.negative, _numeric, exact=True, magnitude="carried")
+unary("abs", "Absolute value: |x|.\n\nONNX Abs.", np.abs, _numeric, exact=True)
+unary("sign", "Sign: -1, 0 or 1.\n\nONNX Sign.", np.sign, _numeric, exact=True)
 unary("exp", "Exponential: e^x.\n\nONNX Exp.", np.exp, work=15)
 unary("log", "Natural logarithm: ln x; NaN below 0.\n\nONNX Log.", np.log, work=25)
 unary("sqrt", "Square root; NaN below 0.\n\nONNX Sqrt.", np.sqrt, work=4)
 unary("rsqrt", "Reciprocal square root: 1 / sqrt(x).", lambda x: 1 / np.sqrt(x), work=5)
 unary("reciprocal", "Reciprocal: 1 / x.\n\nONNX Reciprocal.", lambda x: 1 / x, work=4)
 unary("square", "Square: x * x.", np.square, _numeric)
-unary("sin", "Sine of x in radians.\n\nONNX Sin.", np.sin, work=25)
-unary("cos", "Cosine of x in radians.\n\nONNX Cos.", np.cos, work=25)
-unary("erf", "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.\n\nONNX Erf.", _erf, work=25)
-unary("tanh", "Hyperbolic tangent: (e^x - e^-x) / (e^x + e^-x).\n\nONNX Tanh.", np.tanh, work=20)
-unary("floor", "Largest integer not above x.\n\nONNX Floor.", np.floor)
-unary("ceil", "Smallest integer not below x.\n\nONNX Ceil.", np.ceil)
-unary("round", "Nearest integer, halves to even.\n\nONNX Round.", np.round)
+unary("sin", "Sine of x in radians.\n\nONNX Sin.", np.sin, magnitude="bounded", work=25)
+unary("cos", "Cosine of x in radians.\n\nONNX Cos.", np.cos, magnitude="bounded", work=25)
+unary("erf", "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x.\n\nONNX Erf.", _erf,
+      magnitude="bounded", work=25)
+unary("tanh", "Hyperbolic tangent: (e^x - e^-x) / (e^x + e^-x).\n\nONNX Tanh.", np.tanh, activation=True,
+      precision="activation", magnitude="bounded", work=20)
+unary("floor", "Largest integer not above x.\n\nONNX Floor.", np.floor, exact=True)
+unary("ceil", "Smallest integer not below x.\n\nONNX Ceil.", np.ceil, exact=True)
+unary("round", "Nearest integer, halves to even.\n\nONNX Round.", np.round, exact=True)
 
 
 @op(elementwise=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.axis_maps import same_axes
 from ..ir.dims import DimLike
 from ..ir.dtypes import DType, f32
 from ..ir.errors import InputError, RuleError
 from ..ir.registry import op
 from ..ir.rules import axis_index, require_integer
+from ..ir.traits import Lookup
 from ..ir.types import TensorType
 
 
@@ -20,7 +22,8 @@ def check_indices(indices: np.ndarray, low: int, high: int, op: str, table: str)
         raise InputError(f"{op}: index {indices[at]} at {list(at)} is outside of {low} .. {high}, {table}")
 
 
-@op
+@op(lookup=Lookup(table=0, indices=1, axis="axis", from_end=True), precision="activation",
+    axis_attributes={"axis": "operand axes"})
 def gather(x: TensorType, indices: TensorType, *, axis: int = 0) -> TensorType:
     """Slices of x along an axis by number: y[..., i, ...] = x[..., indices[i], ...].
 
@@ -30,6 +33,14 @@ def gather(x: TensorType, indices: TensorType, *, axis: int = 0) -> TensorType:
     require_integer(indices, "indices")
     at = axis_index(axis, x.rank)
     return x.with_shape((*x.shape[:at], *indices.shape, *x.shape[at + 1:]))
+
+
+@gather.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    axis, more = attrs["axis"], operands[1].rank
+    span = range(axis, axis + more)
+    return [[a if a < axis else None if a in span else a - more + 1 for a in range(result.rank)],
+            [a - axis if a in span else None for a in range(result.rank)]]
 
 
 @gather.canonicalize
@@ -45,7 +56,7 @@ def _(x, indices, *, axis):  # type: ignore[no-untyped-def]
         (*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)
 
 
-@op
+@op(lookup=Lookup(table=1, indices=0))
 def embedding(indices: TensorType, table: TensorType) -> TensorType:
     """Rows of a table by number: y[..., :] = table[indices[...]].
 
@@ -57,17 +68,29 @@ def embedding(indices: TensorType, table: TensorType) -> TensorType:
     return table.with_shape((*indices.shape, *table.shape[1:]))
 
 
+@embedding.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    lead = operands[0].rank
+    return [[a if a < lead else None for a in range(result.rank)],
+            [None if a < lead else a - lead + 1 for a in range(result.rank)]]
+
+
 @embedding.reference
 def _(indices, table):  # type: ignore[no-untyped-def]
     check_indices(indices, 0, table.shape[0] - 1, "embedding", f"the table has {table.shape[0]} rows")
     return table[indices]
 
 
-@op
+@op(batched=True)
 def one_hot(indices: TensorType, *, depth: DimLike, dtype: DType = f32) -> TensorType:
     """A new last axis of size depth: 1 where its position is the index, else 0 (all 0 for an index outside)."""
     require_integer(indices, "indices")
     return TensorType(dtype, (*indices.shape, depth))
+
+
+@one_hot.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, -1)]
 
 
 @one_hot.reference

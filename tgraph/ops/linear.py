@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.axis_maps import Labels
 from ..ir.dims import DimLike
 from ..ir.errors import RuleError
 from ..ir.registry import op
@@ -16,7 +17,7 @@ def _no_bool(t: TensorType) -> None:
         raise RuleError(f"needs numbers, got {t}; cast it first")
 
 
-@op
+@op(batched=True, precision="product", magnitude="bounded")
 def matmul(x: TensorType, y: TensorType) -> TensorType:
     """Matrix product over the last two axes: z[..., i, j] = sum over k of x[..., i, k] y[..., k, j].
 
@@ -32,6 +33,13 @@ def matmul(x: TensorType, y: TensorType) -> TensorType:
     return x.with_shape((*batch, x.shape[-2], y.shape[-1]))
 
 
+@matmul.contraction
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    batch = tuple(range(result.rank - 2))
+    x, y = ((*batch[result.rank - t.rank:], row, column) for t, row, column in zip(operands, ("m", "k"), ("k", "n")))
+    return (x, y), (*batch, "m", "n")
+
+
 @matmul.reference
 def _(x, y):  # type: ignore[no-untyped-def]
     return np.matmul(x, y)
@@ -42,7 +50,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
     return 2 * results[0].size * operands[0].shape[-1]
 
 
-@op
+@op(along=-1, precision="product", magnitude="bounded")
 def linear(x: TensorType, weight: TensorType, bias: TensorType | None = None) -> TensorType:
     """Affine map: y = x W^T + b, on the last axis.
 
@@ -59,6 +67,17 @@ def linear(x: TensorType, weight: TensorType, bias: TensorType | None = None) ->
             raise RuleError(f"bias must be [out], got {bias}")
         same(weight.shape[0], bias.shape[0], "bias must have the `out` size of weight")
     return x.with_shape((*x.shape[:-1], weight.shape[0]))
+
+
+@linear.contraction
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return affine_labels(result.rank)
+
+
+def affine_labels(rank: int) -> tuple[tuple[Labels, Labels], Labels]:
+    """The labels of x [..., in], weight [out, in] and of the product x W^T [..., out] of that rank."""
+    lead = tuple(range(rank - 1))
+    return ((*lead, "in"), ("out", "in")), (*lead, "out")
 
 
 @linear.reference

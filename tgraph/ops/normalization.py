@@ -15,7 +15,7 @@ from ..ir.types import TensorType
 Epsilon = Annotated[float, AtLeast(0)]
 
 
-@op
+@op(along="axis", magnitude="bounded")
 def softmax(x: TensorType, *, axis: int = -1) -> TensorType:
     """Softmax along an axis: e^(x - max x) / sum of e^(x - max x). ONNX Softmax."""
     require_float(x)
@@ -45,7 +45,7 @@ def _(b, x, *, axis):  # type: ignore[no-untyped-def]
     return b.div(e, b.reduce_sum(e, axes=(axis,), keepdims=True))
 
 
-@op
+@op(along="axis")
 def log_softmax(x: TensorType, *, axis: int = -1) -> TensorType:
     """Logarithm of the softmax along an axis: x - max x - ln sum of e^(x - max x). ONNX LogSoftmax."""
     require_float(x)
@@ -85,7 +85,7 @@ def _affine(x: TensorType, scale: TensorType | None, shift: TensorType | None) -
             same(x.shape[-1], t.shape[0], f"{name} must have the size of the last axis of {x}")
 
 
-@op
+@op(along=-1, precision="activation", magnitude="bounded")
 def layer_norm(x: TensorType, weight: TensorType | None = None, bias: TensorType | None = None, *,
                epsilon: Epsilon = 1e-5) -> TensorType:
     """Layer normalisation over the last axis (arXiv:1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias.
@@ -121,7 +121,7 @@ def _(b, x, weight, bias, *, epsilon):  # type: ignore[no-untyped-def]
     return y if bias is None else b.add(y, bias)
 
 
-@op
+@op(along=-1, precision="activation", magnitude="bounded")
 def rms_norm(x: TensorType, weight: TensorType | None = None, *, epsilon: Epsilon = 1e-6) -> TensorType:
     """Root mean square normalisation over the last axis (arXiv:1910.07467): x / sqrt(mean of x^2 + epsilon) * weight.
 

@@ -16,7 +16,7 @@ Positive = Annotated[int, AtLeast(1)]
 Size = Annotated[int, AtLeast(0)]
 
 
-@op
+@op(opaque=True)
 def pack_panels(weight: TensorType, *, width: Positive, group: Positive = 1) -> TensorType:
     """Cut a weight [out, in] into panels [ceil(out / width), in, width]: p[i, k, j] = weight[i width + j, k].
 
@@ -43,7 +43,7 @@ def _(weight, *, width, group):  # type: ignore[no-untyped-def]
     return panels[..., 0] if group == 1 else panels  # a view: who keeps the panels makes the only copy
 
 
-@op
+@op(view="layout")
 def unpack_panels(panels: TensorType, *, rows: Size, depth: Size | None = None) -> TensorType:
     """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
     if panels.rank not in (3, 4):

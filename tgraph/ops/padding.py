@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.axis_maps import same_axes
 from ..ir.dims import dim
 from ..ir.dtypes import i64
 from ..ir.errors import RuleError
@@ -27,6 +28,11 @@ def zero_padding(x: TensorType, mask: TensorType) -> TensorType:
     return x
 
 
+@zero_padding.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank), [a if a < operands[1].rank else None for a in range(result.rank)]]
+
+
 @zero_padding.reference
 def _(x, mask):  # type: ignore[no-untyped-def]
     return np.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x, np.zeros((), x.dtype))
@@ -44,7 +50,7 @@ def _(b, x, mask):  # type: ignore[no-untyped-def]
     return b.where(wide, x, b.constant(0, x.dtype))
 
 
-@op
+@op(opaque=True, decides="name")
 def unpack(mask: TensorType, *, name: str = "N") -> tuple[TensorType, TensorType]:
     """Where the True elements of a padded batch lie: their flat positions in order, and where each row's begin.
 
@@ -63,7 +69,7 @@ def _(mask, *, name):  # type: ignore[no-untyped-def]
     return np.flatnonzero(mask).astype(np.int64), offsets.astype(np.int64)
 
 
-@op
+@op(opaque=True)
 def number_rows(mask: TensorType) -> TensorType:
     """The True elements of a mask numbered 0, 1, 2, ... in row-major order, and -1 elsewhere.
 
@@ -101,6 +107,13 @@ def pad_rows(x: TensorType, positions: TensorType) -> TensorType:
         raise RuleError(f"positions must be able to be negative, got {positions}")
     require_rank(x, 1, "x")
     return x.with_shape((*positions.shape, *x.shape[1:]))
+
+
+@pad_rows.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    lead = operands[1].rank
+    return [[None if a < lead else a - lead + 1 for a in range(result.rank)],
+            [a if a < lead else None for a in range(result.rank)]]
 
 
 @pad_rows.reference

@@ -10,12 +10,13 @@ from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import require_float, require_rank, same
 from ..ir.types import TensorType
+from .linear import affine_labels
 
 LARGEST = 127  # of |q|: -128 stays unused, so that -x is quantised to -q
 SMALLEST = 1e-35  # a row with nothing larger counts as zero: 127 over it leaves the range of f32
 
 
-@op
+@op(along=-1)
 def quantize_rows(x: TensorType) -> tuple[TensorType, TensorType]:
     """Rows as 8-bit integers and one factor: q i8[..., K] and scale f32[..., 1] with x = scale q, nearly.
 
@@ -52,7 +53,7 @@ def _(b, x):  # type: ignore[no-untyped-def]
     return b.cast(b.round(b.mul(x, inverse)), dtype=i8), b.div(peak, float(LARGEST))
 
 
-@op
+@op(along=-1)
 def integer_linear(x: TensorType, weight: TensorType) -> TensorType:
     """Product of 8-bit integers with sums in i32: y = x W^T on the last axis.
 
@@ -66,6 +67,11 @@ def integer_linear(x: TensorType, weight: TensorType) -> TensorType:
         raise RuleError(f"weight must be [out, in], got {weight}")
     same(x.shape[-1], weight.shape[1], "the last axis of x must be the `in` axis of weight [out, in]")
     return TensorType(i32, (*x.shape[:-1], weight.shape[0]))
+
+
+@integer_linear.contraction
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return affine_labels(result.rank)
 
 
 @integer_linear.reference

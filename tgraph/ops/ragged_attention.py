@@ -10,11 +10,12 @@ from ..ir.dtypes import f32, i64
 from ..ir.errors import InputError, RuleError
 from ..ir.registry import op
 from ..ir.rules import require_bool, require_float, require_integer, same, same_dtype
+from ..ir.traits import Segments
 from ..ir.types import TensorType
 from .attention import EmptyRow, attend, default_scale, heads_per_key_head
 
 
-@op
+@op(attention=True, precision="product", magnitude="bounded", segments=Segments(offsets=3, rows=0))
 def ragged_attention(q: TensorType, k: TensorType, v: TensorType, offsets: TensorType, mask: TensorType | None = None,
                      *, scale: float | None = None, causal: bool = False, empty_row: EmptyRow = "zero") -> TensorType:
     """Attention over packed rows: `attention` within each of B sequences, rows offsets[b] .. offsets[b+1] - 1.
@@ -43,6 +44,12 @@ def ragged_attention(q: TensorType, k: TensorType, v: TensorType, offsets: Tenso
             raise RuleError(f"mask must be [rows], got {mask}")
         same(rows, mask.shape[0], "the rows of q and the mask must agree")
     return q.with_shape((*q.shape[:2], v.shape[2]))
+
+
+@ragged_attention.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    head = 1 if operands[0].shape[1] == operands[1].shape[1] else None
+    return [(0, 1, None), (None, head, None), (None, head, 2), (None,) * 3, (None,) * 3]
 
 
 ragged_attention.canonicalize(default_scale)

@@ -32,13 +32,13 @@ def sum_dtype(x: np.ndarray) -> np.dtype[Any]:
     return np.promote_types(x.dtype, np.float64) if x.dtype.kind == "f" else x.dtype
 
 
-def _reduction(name: str, doc: str, numpy: Callable[..., Any], check: Callable[[TensorType], None]) -> Op:
+def _reduction(kind: str, doc: str, numpy: Callable[..., Any], check: Callable[[TensorType], None]) -> Op:
     def rule(x: TensorType, *, axes: tuple[int, ...] | None = None, keepdims: bool = False) -> TensorType:
         check(x)
         return x.with_shape(reduced_shape(x, axes, keepdims))
 
     rule.__doc__, rule.__module__ = doc, __name__
-    new: Op = op(name=name)(rule)
+    new: Op = op(name=f"reduce_{kind}", along="axes", reduces=kind)(rule)
 
     @new.reference
     def _(x, *, axes, keepdims):  # type: ignore[no-untyped-def]
@@ -80,17 +80,17 @@ def _smallest(x: np.ndarray, axis: Any, keepdims: bool) -> np.ndarray:
 
 _AXES = "\n\naxes: one or several, None for all; keepdims keeps them as 1. "
 
-_reduction("reduce_sum", f"Sum over axes; 0 over nothing.{_AXES}ONNX ReduceSum.", _sum, _numeric)
-_reduction("reduce_mean", f"Mean over axes: sum / count; NaN over nothing.{_AXES}ONNX ReduceMean.", _mean,
+_reduction("sum", f"Sum over axes; 0 over nothing.{_AXES}ONNX ReduceSum.", _sum, _numeric)
+_reduction("mean", f"Mean over axes: sum / count; NaN over nothing.{_AXES}ONNX ReduceMean.", _mean,
            lambda t: require_float(t))
-_reduction("reduce_max", f"Largest over axes; NaN if one is; the type's lowest over nothing.{_AXES}ONNX ReduceMax.",
+_reduction("max", f"Largest over axes; NaN if one is; the type's lowest over nothing.{_AXES}ONNX ReduceMax.",
            _largest, _numeric)
-_reduction("reduce_min", f"Smallest over axes; NaN if one is; the type's highest over nothing.{_AXES}ONNX ReduceMin.",
+_reduction("min", f"Smallest over axes; NaN if one is; the type's highest over nothing.{_AXES}ONNX ReduceMin.",
            _smallest, _numeric)
-_reduction("reduce_prod", f"Product over axes; 1 over nothing.{_AXES}ONNX ReduceProd.", _prod, _numeric)
+_reduction("prod", f"Product over axes; 1 over nothing.{_AXES}ONNX ReduceProd.", _prod, _numeric)
 
 
-@op
+@op(along="axis")
 def argmax(x: TensorType, *, axis: int = -1, keepdims: bool = False) -> TensorType:
     """Index of the first largest element along an axis, as i64; NaN is the largest, and over nothing it is 0. ONNX ArgMax."""
     _numeric(x)
@@ -114,7 +114,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
     return operands[0].size
 
 
-@op
+@op(along="axis")
 def cumsum(x: TensorType, *, axis: int = -1, exclusive: bool = False) -> TensorType:
     """Running sum along an axis; exclusive leaves the element itself out. ONNX CumSum."""
     _numeric(x)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ir.axis_maps import broadcast_map
 from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import broadcast, require_float, same_dtype
 from ..ir.types import TensorType
 
 
-@op
+@op(batched=True, precision="activation")
 def rotary(x: TensorType, cos: TensorType, sin: TensorType, *, interleaved: bool = False) -> TensorType:
     """Turn each pair (x1, x2) of the last axis: (x1 cos - x2 sin, x2 cos + x1 sin) (RoFormer, arXiv:2104.09864).
 
@@ -29,6 +30,11 @@ def rotary(x: TensorType, cos: TensorType, sin: TensorType, *, interleaved: bool
         if broadcast(x, wide) != x.shape:
             raise RuleError(f"{name} must broadcast to x {x}, got {table}")
     return x
+
+
+@rotary.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [(*broadcast_map(x.rank, result.rank)[:-1], None) for x in operands]
 
 
 @rotary.reference

@@ -27,7 +27,7 @@ def require_shape(shape: object) -> tuple[DimLike, ...]:
     return tuple(given)
 
 
-@op
+@op(view="regroup", axis_attributes={"shape": "result sizes"})
 def reshape(x: TensorType, *, shape: tuple[DimLike, ...]) -> TensorType:
     """The same elements in row-major order under another shape; one size may be -1. ONNX Reshape."""
     wanted = require_shape(shape)
@@ -60,7 +60,7 @@ def _(x, *, shape):  # type: ignore[no-untyped-def]
     return np.reshape(x, shape)
 
 
-@op
+@op(view="permute", axis_attributes={"perm": "permutation"})
 def transpose(x: TensorType, *, perm: tuple[int, ...] | None = None) -> TensorType:
     """Permute axes: axis i of the result is axis perm[i] of x; reversed without perm. ONNX Transpose."""
     order = _perm(perm, x.rank)
@@ -78,6 +78,11 @@ def _perm(perm: object, rank: int) -> tuple[int, ...]:
     return order
 
 
+@transpose.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [attrs["perm"]]
+
+
 @transpose.canonicalize
 def _(types, attrs):  # type: ignore[no-untyped-def]
     return {"perm": _perm(attrs["perm"], types[0].rank)}
@@ -88,7 +93,7 @@ def _(x, *, perm):  # type: ignore[no-untyped-def]
     return np.transpose(x, perm)
 
 
-@op
+@op(view="repeat", axis_attributes={"shape": "result sizes"})
 def expand(x: TensorType, *, shape: tuple[DimLike, ...]) -> TensorType:
     """Repeat along axes of size 1 (and new leading ones) up to a shape, as broadcasting does. ONNX Expand."""
     wanted = require_shape(shape)
@@ -105,13 +110,19 @@ def _(x, *, shape):  # type: ignore[no-untyped-def]
     return np.broadcast_to(x, shape)
 
 
-@op
+@op(view="regroup", axis_attributes={"axes": "operand axes"})
 def squeeze(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
     """Drop axes of size 1. ONNX Squeeze."""
     gone = {a % x.rank for a in axes_from_end(axes, x.rank)}
     for a in gone:
         same(1, x.shape[a], f"axis {a} of {x} must have size 1")
     return x.with_shape(tuple(d for i, d in enumerate(x.shape) if i not in gone))
+
+
+@squeeze.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    gone = {a % operands[0].rank for a in attrs["axes"]}
+    return [[a for a in range(operands[0].rank) if a not in gone]]
 
 
 @squeeze.canonicalize
@@ -124,13 +135,19 @@ def _(x, *, axes):  # type: ignore[no-untyped-def]
     return np.squeeze(x, axis=axes)
 
 
-@op
+@op(view="regroup", axis_attributes={"axes": "result axes"})
 def unsqueeze(x: TensorType, *, axes: tuple[int, ...]) -> TensorType:
     """Insert axes of size 1; axes count in the result. ONNX Unsqueeze."""
     rank = x.rank + len(_axes(axes))
     new = {a % rank for a in axes_from_end(_axes(axes), rank)}
     sizes = iter(x.shape)
     return x.with_shape(tuple(1 if i in new else next(sizes) for i in range(rank)))
+
+
+@unsqueeze.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    new, old = {a % result.rank for a in attrs["axes"]}, iter(range(operands[0].rank))
+    return [[None if a in new else next(old) for a in range(result.rank)]]
 
 
 def _axes(axes: object) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import builtins
 
 import numpy as np
 
+from ..ir.axis_maps import same_axes
 from ..ir.dims import Dim, DimLike, compare
 from ..ir.errors import RuleError
 from ..ir.registry import op
@@ -14,7 +15,7 @@ from ..ir.types import TensorType
 from .numbers import require_number
 
 
-@op
+@op(view="join", axis_attributes={"axis": "operand axes"})
 def concat(*xs: TensorType, axis: int) -> TensorType:
     """Join along an axis; all other sizes agree. ONNX Concat."""
     if not xs:
@@ -33,6 +34,11 @@ def concat(*xs: TensorType, axis: int) -> TensorType:
     return first.with_shape((*first.shape[:at], total, *first.shape[at + 1:]))
 
 
+@concat.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, attrs["axis"])] * len(operands)
+
+
 @concat.canonicalize
 def _(types, attrs):  # type: ignore[no-untyped-def]
     return {"axis": axis_from_end(attrs["axis"], types[0].rank)} if types else {}
@@ -43,7 +49,7 @@ def _(*xs, axis):  # type: ignore[no-untyped-def]
     return np.concatenate(xs, axis=axis)
 
 
-@op
+@op(view="cut", axis_attributes={"axis": "operand axes"})
 def split(x: TensorType, *, sizes: int | tuple[DimLike, ...], axis: int = -1) -> tuple[TensorType, ...]:
     """Cut along an axis into parts of the given sizes (an int: so many equal parts). ONNX Split."""
     at = axis_index(axis, x.rank)
@@ -70,6 +76,11 @@ def _parts(extent: DimLike, sizes: object) -> tuple[DimLike, ...]:
     return tuple(sizes)
 
 
+@split.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, attrs["axis"])]
+
+
 @split.canonicalize
 def _(types, attrs):  # type: ignore[no-untyped-def]
     axis = axis_from_end(attrs["axis"], types[0].rank)
@@ -81,7 +92,7 @@ def _(x, *, sizes, axis):  # type: ignore[no-untyped-def]
     return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis))
 
 
-@op
+@op(view="cut", axis_attributes={"axes": "operand axes"})
 def slice(x: TensorType, *, starts: tuple[DimLike | None, ...], stops: tuple[DimLike | None, ...],
           axes: tuple[int, ...], steps: tuple[int, ...] | None = None) -> TensorType:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices.
@@ -102,6 +113,11 @@ def slice(x: TensorType, *, starts: tuple[DimLike | None, ...], stops: tuple[Dim
             at_least(x.shape[axis], last, rule)
         shape[axis] = (stop - start + step - 1) // step if step > 0 else (start - stop - step - 1) // -step
     return x.with_shape(tuple(shape))
+
+
+@slice.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, *attrs["axes"])]
 
 
 def _position(value: object, size: DimLike, low: int, high: DimLike, default: DimLike) -> DimLike:
@@ -160,7 +176,7 @@ def _(x, *, starts, stops, axes, steps):  # type: ignore[no-untyped-def]
     return x[tuple(index)]
 
 
-@op
+@op(batched=True, axis_attributes={"before": "operand entries", "after": "operand entries"})
 def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...], value: bool | int | float = 0.0) -> TensorType:
     """Add so many elements of one value before and after each axis. ONNX Pad, mode constant."""
     for sizes in (before, after):
@@ -170,6 +186,11 @@ def pad(x: TensorType, *, before: tuple[DimLike, ...], after: tuple[DimLike, ...
             raise RuleError(f"sizes to pad with are not negative, got {list(sizes)}")
     require_number(value, x.dtype, "value")
     return x.with_shape(tuple(b + d + a for b, d, a in zip(before, x.shape, after)))
+
+
+@pad.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [[None if before != 0 or after != 0 else a for a, (before, after) in enumerate(zip(attrs["before"], attrs["after"]))]]
 
 
 @pad.reference
