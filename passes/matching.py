@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from passes.patterns import COMMUTATIVE, Apply, Attribute, Either, Number, Pattern, Rule, Scalar, Wild
+from passes.patterns import Apply, Attribute, Either, Number, Pattern, Rule, Scalar, Wild
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.dtypes import DType, f32
 from tgraph.ir.graph import Graph
@@ -124,7 +124,7 @@ class Matcher:
         covered = state.nodes if node in state.nodes else (*state.nodes, node)
         assert names is not None
         orders: list[Sequence[Value | None]] = [node.operands]
-        if node.op.name in COMMUTATIVE:
+        if node.op.traits.commutative:
             orders.append(node.operands[::-1])
         for operands in orders:
             yield from self._operands(rule, root, pattern.operands, operands, _State(names, covered))

@@ -23,8 +23,6 @@ from tgraph.ir.registry import Op
 from tgraph.ir.values import Node, Value
 from tgraph.tensor import Operators, current_tracer
 
-COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor"})
-
 
 @dataclass(frozen=True)
 class Wild:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable
 
-from passes.patterns import COMMUTATIVE
 from passes.rewriting import current_report
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.names import attribute
 from tgraph.ir.registry import get_op
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
-
-MIRRORED = {"less": "greater", "less_or_equal": "greater_or_equal",
-            "greater": "less", "greater_or_equal": "less_or_equal"}
 
 
 def order_operands(graph: Graph) -> None:
@@ -26,12 +22,12 @@ def order_operands(graph: Graph) -> None:
     keys = _Keys(graph)
     report = current_report()
     for node in graph.nodes:
-        if node.op.name in COMMUTATIVE and keys.of(node.inputs[1]) < keys.of(node.inputs[0]) and _same_type(node):
+        if node.op.traits.commutative and keys.of(node.inputs[1]) < keys.of(node.inputs[0]) and _same_type(node):
             x, y = node.inputs
             graph.set_operand(node, 0, y)
             graph.set_operand(node, 1, x)
             report.rewrote("f(y, x) = f(x, y)", (node,), node.results)
-        elif node.op.name in MIRRORED and [isinstance(v, Constant) for v in node.inputs] == [True, False]:
+        elif node.op.traits.mirrored and [isinstance(v, Constant) for v in node.inputs] == [True, False]:
             keys.add(mirrored := _mirror(graph, node))
             report.rewrote("c < x = x > c", (node,), mirrored.results)
             continue
@@ -40,7 +36,8 @@ def order_operands(graph: Graph) -> None:
 
 def _mirror(graph: Graph, node: Node) -> Node:
     x, y = node.inputs
-    new: Value = graph.insert(get_op(MIRRORED[node.op.name]), (y, x), {}, node.provenance)
+    assert node.op.traits.mirrored is not None
+    new: Value = graph.insert(get_op(node.op.traits.mirrored), (y, x), {}, node.provenance)
     assert isinstance(new, Result)
     graph.replace(node.result, new)
     graph.erase(node)
@@ -71,7 +68,7 @@ class _Keys:
         """Know a node whose operands are known."""
         self._depth[node] = 1 + max((self._depth[v.node] for v in node.inputs if isinstance(v, Result)), default=0)
         operands = ["none" if v is None else self._name(v) for v in node.operands]
-        if node.op.name in COMMUTATIVE:
+        if node.op.traits.commutative:
             operands.sort()
         attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
         self._digest[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()

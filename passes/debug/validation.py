@@ -9,7 +9,6 @@ import numpy as np
 
 from passes.base import Effect, Pass
 from passes.manager import Instrument, PassRecord
-from passes.patterns import COMMUTATIVE
 from passes.rewriting import Report
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import InputError, PassError, TGraphError
@@ -202,7 +201,7 @@ def counterparts(before: Graph, after: Graph) -> dict[Value, Value]:
 
 def _operand_pairs(old: Node, new: Node) -> Iterator[tuple[Value, Value]]:
     operands = new.operands
-    if old.op.name in COMMUTATIVE and _op(old.operands[0]) != _op(operands[0]) and _op(old.operands[0]) == _op(operands[1]):
+    if old.op.traits.commutative and _op(old.operands[0]) != _op(operands[0]) and _op(old.operands[0]) == _op(operands[1]):
         operands = operands[::-1]
     return ((a, b) for a, b in zip(old.operands, operands) if a is not None and b is not None)
 
