@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tgraph.ir.axis_maps import AxisMap, axis_map, declared_map
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
 from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Node, Result, Value
 
-VIEWS = frozenset({"transpose", "reshape", "expand", "squeeze", "unsqueeze"})
+SEEN_THROUGH = ("permute", "regroup", "repeat")  # kinds of views that deal the atoms of an index anew
 
 
 @dataclass(eq=False)
@@ -113,43 +114,38 @@ def _quotient(graph: Graph, a: DimLike, b: DimLike) -> DimLike | None:
     return quotient if quotient != 0 and quotient != 1 and _equal(graph, quotient * b, a) else None
 
 
+def is_view(node: Node) -> bool:
+    """Whether a node deals the atoms of its operand anew."""
+    return node.op.traits.view in SEEN_THROUGH
+
+
 def beneath(graph: Graph, view: View) -> View | None:
     """What a view is a view of; None if the value is no view, or one that cannot be told in atoms."""
-    if not isinstance(view.value, Result) or view.value.node.op.name not in VIEWS:
+    if not isinstance(view.value, Result) or not is_view(view.value.node):
         return None
     node, axes = view.value.node, view.axes
     x = node.inputs[0]
-    if node.op.name == "transpose":
-        order = {axis: i for i, axis in enumerate(node.attrs["perm"])}
-        return View(x, tuple(axes[order[i]] for i in range(x.type.rank)))
-    if node.op.name == "unsqueeze":
-        new = {a % len(axes) for a in node.attrs["axes"]}
-        return View(x, tuple(axis for i, axis in enumerate(axes) if i not in new))
-    if node.op.name == "squeeze":
-        return View(x, _with_ones(axes, node.attrs["axes"], x.type.rank))
-    if node.op.name == "expand":
-        return aligned(x, axes)
-    found = regroup(graph, axes, x.shape)
-    return None if found is None else View(x, found)
+    sources = _sources(node)
+    if sources is None:
+        found = regroup(graph, axes, x.shape) if node.op.traits.view == "regroup" else None
+        return None if found is None else View(x, found)
+    place = {axis: i for i, axis in enumerate(sources)}
+    return View(x, tuple(axes[place[a]] if a in place and size != 1 else () for a, size in enumerate(x.shape)))
+
+
+def _sources(node: Node) -> AxisMap | None:
+    """The axis that each axis of a view's result is; None if only the sizes tell."""
+    return declared_map(node, 0) if node.op.traits.view == "regroup" else axis_map(node, 0)
 
 
 def above(graph: Graph, node: Node, axes: Axes) -> Axes | None:
     """The axes of a view's result from those of its operand; None if they cannot be told in atoms."""
-    if node.op.name == "transpose":
-        return tuple(axes[i] for i in node.attrs["perm"])
-    if node.op.name == "unsqueeze":
-        return _with_ones(axes, node.attrs["axes"], node.result.type.rank)
-    if node.op.name == "squeeze":
-        gone = {a % len(axes) for a in node.attrs["axes"]}
-        return tuple(axis for i, axis in enumerate(axes) if i not in gone)
-    if node.op.name == "reshape":
-        return regroup(graph, axes, node.result.shape)
-    return None  # an expansion repeats what it is given: its result has digits that the operand lacks
-
-
-def _with_ones(axes: Axes, ones: Sequence[int], rank: int) -> Axes:
-    new, old = {a % rank for a in ones}, iter(axes)
-    return tuple(() if i in new else next(old) for i in range(rank))
+    if node.op.traits.view not in ("permute", "regroup"):
+        return None  # what repeats its operand has digits in its result that the operand lacks
+    sources = _sources(node)
+    if sources is None:
+        return regroup(graph, axes, node.result.shape) if node.op.traits.view == "regroup" else None
+    return tuple(() if a is None else axes[a] for a in sources)
 
 
 def stages(graph: Graph, view: View) -> list[View]:

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passes.attention.axes import Axes, Axis, View, aligned, beneath, resolve, stages
+from passes.attention.axes import Axes, Axis, View, aligned, beneath, is_view, resolve, stages
 from passes.matching import splat
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import i32, i64
 from tgraph.ir.graph import Graph
+from tgraph.ir.registry import get_op
 from tgraph.ir.values import Constant, Node, Result, Value
 
-_FOLDABLE = frozenset({"add", "sub", "mul", "div", "neg", "sqrt", "rsqrt", "reciprocal", "pow", "square", "cast", *(
-    "reshape", "squeeze", "unsqueeze", "expand")})
-_FLIPPED = {"less_or_equal": "greater_or_equal", "less": "greater",
-            "greater": "less", "greater_or_equal": "less_or_equal"}
-_NEGATED = {"less_or_equal": "greater", "less": "greater_or_equal",
-            "greater": "less_or_equal", "greater_or_equal": "less"}
 _POSITIONS = (i32, i64)  # narrower ones could wrap around
 
 
@@ -35,16 +30,19 @@ def number(value: Value | None, depth: int = 8) -> float | None:
     if node.op.name == "dim_size":
         size = node.attrs["size"]
         return float(size) if isinstance(size, int) else None
-    if node.op.name not in _FOLDABLE or not value.dtype.is_float:
+    if not value.dtype.is_float:
         return None
-    operands = [number(v, depth - 1) for v in node.inputs]
-    if any(o is None for o in operands):
+    if is_view(node) or node.op.name == "cast":
+        return number(node.inputs[0], depth - 1)
+    if not node.op.elementwise or node.op.numpy is None:
         return None
-    if node.op.name in ("reshape", "squeeze", "unsqueeze", "expand", "cast"):
-        return operands[0]
-    assert node.op.numpy is not None
+    operands: list[np.ndarray] = []
+    for operand in node.inputs:
+        if (found := number(operand, depth - 1)) is None:
+            return None
+        operands.append(np.asarray(found, np.float64))
     with np.errstate(all="ignore"):
-        return float(node.op.numpy(*[np.float64(o) for o in operands if o is not None], **node.attrs))
+        return float(node.op.numpy(*operands, **node.attrs))
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,16 @@ def causal(graph: Graph, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
     node = leaf.root.value.node
     if node.op.name == "slice":
         return _sliced_triangle(node, leaf, query, key)
-    if node.op.name not in _FLIPPED or node.inputs[0].dtype not in _POSITIONS:
+    if node.op.traits.mirrored is None or node.inputs[0].dtype not in _POSITIONS:
         return None
-    relation = _NEGATED[node.op.name] if leaf.negated else node.op.name
+    relation = node.op.traits.negated if leaf.negated else node.op.name
+    if relation is None:
+        return None
     left, right = (_position(graph, aligned(x, leaf.root.axes)) for x in node.inputs)
     if left is None or right is None:
         return None
     if left.axis == query:
-        left, right, relation = right, left, _FLIPPED[relation]
+        left, right, relation = right, left, get_op(relation).traits.mirrored
     if left.axis != key or right.axis != query or relation not in ("less_or_equal", "less") or left.dynamic is not None:
         return None
     return Offset(right.start - left.start - (1 if relation == "less" else 0), right.dynamic)
@@ -226,7 +226,7 @@ def _counted(graph: Graph, view: View, key: Axis) -> View | None:
     """c of max(cast(c)) or sum(cast(c)) over the keys."""
     while (inner := beneath(graph, view)) is not None:
         view = inner
-    if not isinstance(view.value, Result) or view.value.node.op.name not in ("reduce_max", "reduce_sum"):
+    if not isinstance(view.value, Result) or view.value.node.op.traits.reduces not in ("max", "sum"):
         return None
     node = view.value.node
     ones = node.inputs[0]

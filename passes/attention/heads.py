@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from passes.attention.axes import VIEWS, Atom, Axes, View, above, resolve, stages
+from passes.attention.axes import Atom, Axes, View, above, is_view, resolve, stages
 from passes.attention.form import Form, Refused
 from passes.attention.read import read
 from tgraph.ir.graph import Graph
@@ -56,7 +56,7 @@ def _up(graph: Graph, value: Value, reader: Node) -> list[Node]:
         path.append(value.node)
         if value.node.op.name == "attention":
             return path
-        if value.node.op.name not in VIEWS:
+        if not is_view(value.node):
             break
         reader = value.node
         value = reader.inputs[0]
@@ -81,7 +81,8 @@ def _parts(values: Sequence[Value | None]) -> str | None:
             in_order = [v.index for v in results] == list(range(len(nodes[0].results)))
             whole = in_order and all(n is nodes[0] for n in nodes)
             return "split" if whole and len(set(nodes[0].attrs["sizes"])) == 1 else None
-        if nodes[0].op.name not in VIEWS | {"mul", "div"} or any(_steps([n]) != _steps([nodes[0]]) for n in nodes):
+        alike = is_view(nodes[0]) or nodes[0].op.elementwise
+        if not alike or any(_steps([n]) != _steps([nodes[0]]) for n in nodes):
             return None
         if any(n.inputs[1:] != nodes[0].inputs[1:] for n in nodes):
             return None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from passes.attention.axes import VIEWS, Axes, Axis, View, aligned, beneath, resolve
+from passes.attention.axes import Axes, Axis, View, aligned, beneath, is_view, resolve
 from passes.attention.conditions import Leaf, number
 from passes.attention.contractions import factors
 from passes.attention.form import Factor, Masked, Refused, Term
@@ -14,7 +14,6 @@ from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
-PRODUCTS = frozenset({"matmul", "einsum", "linear"})
 LONGEST = 24  # nodes between the products; no spelling has as many
 
 
@@ -55,9 +54,9 @@ def follow_back(m: Matcher, value: Value, axes: Axes, state: Scores) -> Scores:
     if matched > LONGEST:
         raise Refused(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
     state = replace(state, nodes=(*state.nodes, node))
-    if node.op.name in PRODUCTS:
+    if node.op.contract is not None:
         return _product(m, node, axes, state)
-    if node.op.name in VIEWS:
+    if is_view(node):
         inner = beneath(m.graph, View(value, axes))
         if inner is None:
             raise Refused("a reshape of the scores cuts through an axis", node, matched)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from passes.attention.axes import VIEWS, Axes, Axis, View, above, aligned, resolve
+from passes.attention.axes import Axes, Axis, View, above, aligned, is_view, resolve
 from passes.attention.conditions import conjuncts, number, some_key
 from passes.attention.contractions import other_factor
 from passes.attention.form import Refused
-from passes.attention.scores import PRODUCTS, Matcher, Scores
+from passes.attention.scores import Matcher, Scores
 from tgraph.ir.values import Node, Result, Value
 
 
@@ -35,11 +35,11 @@ class Weights:
             (node, position), = weights.uses
             self.nodes.append(node)
             matched += 1
-            if node.op.name in PRODUCTS:
+            if node.op.contract is not None:
                 self.value, out = other_factor(self.m.graph, node, position, axes, self.keys)
                 self.output = View(node.result, out)
                 return
-            if node.op.name in VIEWS:
+            if is_view(node):
                 moved = above(self.m.graph, node, axes)
                 if moved is None:
                     raise Refused("a reshape of the weights cuts through an axis", node, matched)
@@ -87,7 +87,7 @@ class Weights:
         size, found = keys[0].size, number(filler)
         if isinstance(size, int):
             return found is not None and abs(found * size - 1) < 1e-6
-        while isinstance(filler, Result) and filler.node.op.name in VIEWS:
+        while isinstance(filler, Result) and is_view(filler.node):
             filler = filler.node.inputs[0]
         if not isinstance(filler, Result):
             return False
