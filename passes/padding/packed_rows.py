@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from passes.padding.row_demand import (
-    ALONG,
-    BATCH_FIRST,
-    HEADS_BETWEEN,
-    LAST_AXIS,
-    REDUCTIONS,
-    Layout,
-    RowDemand,
-    is_view_of,
-    operand_layout,
-)
+from passes.padding.row_demand import BATCH_FIRST, HEADS_BETWEEN, MOVED, Layout, RowDemand, is_view_of, operand_layout
+from tgraph.ir.axis_maps import Order, axis_map, moved_attributes, permutation
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, DimLike, dim
 from tgraph.ir.dtypes import i64
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
-
-VIEWS = {"expand", "reshape", "squeeze", "transpose", "unsqueeze"}
-# ops with rows in their first operand; elementwise ops and concat may have them in all, attention in three
-FIRST = {"embedding", "gather", "linear", "matmul", "one_hot", "pad", "slice", "split", "zero_padding",
-         *ALONG, *LAST_AXIS, *REDUCTIONS, *VIEWS}
 
 
 def has_row_form(node: Node, demand: RowDemand) -> bool:
@@ -38,15 +23,17 @@ def has_row_form(node: Node, demand: RowDemand) -> bool:
         return False
     if node.op.elementwise:
         return any(rows) and all(row or not all(_varies(node, p, a) for a in layout) for p, row in enumerate(rows))
-    if name == "concat":
+    if node.op.traits.view == "join":
         return all(rows)
     if name == "attention":
         return all(rows[:3]) and node.operands[4:] == (None, None) and demand.masks_only_keys(node)
-    if name not in FIRST or not rows[0]:
+    if not rows or not rows[0]:
         return False
     if name == "zero_padding":
         return layout == BATCH_FIRST
-    return name != "matmul" or node.inputs[1].type.rank == 2
+    if node.op.traits.view in MOVED:
+        return True
+    return not any(_follows(node, p, layout, demand) for p in range(1, len(rows))) and _row_attributes(node, demand) is not None
 
 
 def row_layout(node: Node, position: int, demand: RowDemand) -> Layout | None:
@@ -59,6 +46,12 @@ def row_layout(node: Node, position: int, demand: RowDemand) -> Layout | None:
     else:
         found = operand_layout(node, position, layout, demand.same)
     return found if found is not None and demand.fits(value, found) else None
+
+
+def _follows(node: Node, position: int, layout: Layout, demand: RowDemand) -> bool:
+    """Whether different rows of the result may read different parts of an operand."""
+    axes = axis_map(node, position, demand.same)
+    return node.operands[position] is not None and (axes is None or any(axes[a] is not None for a in layout))
 
 
 def _varies(node: Node, position: int, axis: int) -> bool:
@@ -74,10 +67,18 @@ def _others(layout: Layout, rank: int) -> list[int]:
     return [a for a in range(rank) if a not in layout]
 
 
-def _packed_axis(axis: int, layout: Layout, rank: int) -> int:
-    """Where an axis lies in the packed form, counted from its end."""
-    others = _others(layout, rank)
-    return others.index(axis % rank) - len(others)
+def _packed_order(layout: Layout, rank: int) -> Order:
+    """The axes of the packed form: the rows, which stand for batch and length, and the others."""
+    return [layout, *((a,) for a in _others(layout, rank))]
+
+
+def _row_attributes(node: Node, demand: RowDemand, count: DimLike = 0) -> dict[str, Any] | None:
+    """The attributes with which the node's op makes rows of rows; None if it has no meaning on them."""
+    layout, source = demand.layout_of(node), row_layout(node, 0, demand)
+    if layout is None or source is None:
+        return None
+    ranks = node.inputs[0].type.rank, node.results[0].type.rank
+    return moved_attributes(node, _packed_order(source, ranks[0]), _packed_order(layout, ranks[1]), count)
 
 
 @dataclass
@@ -127,10 +128,31 @@ class RowPacker:
             heads = [self._row(b, v, HEADS_BETWEEN) for v in node.inputs[:3]]
             return b.ragged_attention(*heads, self.offsets, self._key_mask(b, node), **node.attrs)
         operands = [v if v is None else self._operand(b, node, p, v) for p, v in enumerate(node.operands)]
-        attributes = self._attributes(node, layout)
-        if node.op.name == "transpose" and attributes["perm"] == tuple(range(len(attributes["perm"]))):
-            return _absorb(operands[0], node)  # only the axes moved that are one in the packed form
+        if node.op.traits.view in MOVED:
+            return self._view(b, node, layout, operands[0])
+        attributes = node.attrs if node.op.elementwise else _row_attributes(node, self.demand, self.count)
+        assert attributes is not None
         return self.graph.insert(node.op, operands, attributes, node.provenance)
+
+    def _view(self, b: Builder, node: Node, layout: Layout, rows: Value | None) -> Value:
+        """The rows of a view from those of its operand: by the same op, or by ours if that has a meaning for one rank only."""
+        source = row_layout(node, 0, self.demand)
+        assert rows is not None and source is not None
+        rank, others = node.results[0].type.rank, _others(layout, node.results[0].type.rank)
+        if node.op.traits.view == "permute":
+            axes, kept = permutation(node), _others(source, rank)
+            assert axes is not None
+            perm = (0, *(kept.index(axes[a]) + 1 for a in others))
+            unmoved = perm == tuple(range(len(perm)))  # but for the axes that are one in the packed form
+            made: Value = _absorb(rows, node) if unmoved else b.transpose(rows, perm=perm)
+            return made
+        attributes = _row_attributes(node, self.demand, self.count) if node.op.traits.axis_attributes else None
+        if attributes is not None:
+            made = self.graph.insert(node.op, [rows], attributes, node.provenance)
+        else:
+            shape = (self.count, *(node.results[0].shape[a] for a in others))
+            made = (b.reshape if node.op.traits.view == "regroup" else b.expand)(rows, shape=shape)
+        return made
 
     def padded(self, value: Value, provenance: Provenance) -> Value:
         """The rows of a packed value, put back."""
@@ -180,28 +202,6 @@ class RowPacker:
             flat = b.reshape(first, shape=(self.shape[0] * self.shape[1], *first.shape[2:]))
             found = self._rows[value, layout] = b.gather(flat, self.indices, axis=0)
         return found
-
-    def _attributes(self, node: Node, layout: Layout) -> Mapping[str, Any]:
-        """Attributes for one axis less; the axes of the results are in `layout`."""
-        attrs, name = dict(node.attrs), node.op.name
-        rank, of_result = node.operands[0].type.rank, node.results[0].type.rank  # type: ignore[union-attr]
-        source = row_layout(node, 0, self.demand)
-        others = _others(layout, of_result)
-        if name in ("reshape", "expand"):
-            return {"shape": (self.count, *(attrs["shape"][a] for a in others))}
-        if name == "unsqueeze":
-            return {"axes": tuple(_packed_axis(a, layout, of_result) for a in attrs["axes"])}
-        if node.op.elementwise or source is None:
-            return attrs
-        if name == "transpose":
-            return {"perm": (0, *(_packed_axis(attrs["perm"][a], source, rank) + rank - 1 for a in others))}
-        if name == "pad":
-            return attrs | {k: (0, *(attrs[k][a] for a in others)) for k in ("before", "after")}
-        if name == "gather":
-            return attrs | {"axis": _packed_axis(attrs["axis"], source, rank) + rank - 1}
-        if "axes" in attrs:
-            return attrs | {"axes": tuple(_packed_axis(a, source, rank) for a in attrs["axes"])}
-        return attrs | {"axis": _packed_axis(attrs["axis"], source, rank)} if "axis" in attrs else attrs
 
 
 def _absorb(rows: Value | None, node: Node) -> Value:

@@ -7,9 +7,10 @@ and all ops that work row by row and whose own readers spare them. Values that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tgraph.ir.axis_maps import axis_map
 from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
 from tgraph.ir.rules import Constraints
@@ -21,9 +22,7 @@ Columns = tuple[DimLike, DimLike]  # positions start .. stop - 1 of every batch 
 Same = Callable[[DimLike, DimLike], bool]  # whether two sizes are provably equal
 BATCH_FIRST: Layout = (0, 1)
 HEADS_BETWEEN: Layout = (0, 2)  # that of attention
-LAST_AXIS = {"layer_norm", "rms_norm"}
-ALONG = {"argmax", "cumsum", "log_softmax", "softmax"}  # ops of one `axis`
-REDUCTIONS = {"reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "argmax"}
+MOVED = ("permute", "regroup", "repeat")  # views that show all of their operand
 
 
 @dataclass
@@ -137,7 +136,7 @@ class RowDemand:
             else:
                 for table in (self._covered, self._numbers):
                     below = table.get(node.inputs[0]) if node.inputs else None
-                    axes = None if below is None else view_axes(node, self.same)
+                    axes = None if below is None or node.op.traits.view not in MOVED else axis_map(node, 0, self.same)
                     if below is not None and axes is not None and all(a in axes for a in below):
                         table[node.result] = axes.index(below[0]), axes.index(below[1])
 
@@ -168,97 +167,22 @@ class RowDemand:
 
 def is_view_of(value: Value, base: Value) -> bool:
     """Whether a value has the elements of another, in the same order, each once or more."""
-    while isinstance(value, Result) and value.node.op.name in ("reshape", "unsqueeze", "expand"):
+    while isinstance(value, Result) and value.node.op.traits.view in ("regroup", "repeat"):
         value = value.node.inputs[0]
     return value is base
 
 
 def operand_layout(node: Node, position: int, layout: Layout, same: Same) -> Layout | None:
-    """Where the rows of a result come from in one operand, if each comes from one row there; else None."""
-    value = node.operands[position]
-    assert value is not None
-    result = node.results[0]
-    name, rank = node.op.name, value.type.rank
-    shift = rank - result.type.rank
-    if node.op.elementwise or (name == "zero_padding" and position == 0):
-        return _both(layout[0] + shift, layout[1] + shift)
-    if position == 0 and (name in ("linear", "matmul") or name in LAST_AXIS):
-        return None if result.type.rank - 1 in layout else _both(layout[0] + shift, layout[1] + shift)
-    if name == "concat":
-        return None if node.attrs["axis"] % rank in layout else layout
-    if position == 0 and name in REDUCTIONS:
-        return _unreduced(node, layout)
-    if position == 0 and (name in ALONG or name == "split"):
-        return None if node.attrs["axis"] % rank in layout else layout
-    if name == "slice":
-        return None if any(a % rank in layout for a in node.attrs["axes"]) else layout
-    if name == "pad":
-        return None if any(node.attrs[k][a] != 0 for k in ("before", "after") for a in layout) else layout
-    if name == "one_hot" or (name == "embedding" and position == 0):
-        return layout if max(layout) < rank else None
-    if name == "gather" and position == 0:
-        return _ungathered(node, layout)
-    if name == "attention" and position == 0:
-        return layout if layout == HEADS_BETWEEN else None
-    axes = view_axes(node, same)
+    """Where the rows of a result come from in one operand, if each comes from one row there; else None.
+
+    Of an op whose operands differ in kind, only the first is looked at: the others are weights, tables and masks.
+    """
+    alike = node.op.elementwise or node.op.traits.view == "join"
+    axes = axis_map(node, position, same) if alike or position == 0 else None
     if axes is None:
         return None
     first, second = axes[layout[0]], axes[layout[1]]
     return None if first is None or second is None else (first, second)
-
-
-def _both(first: int, second: int) -> Layout | None:
-    return (first, second) if first >= 0 and second >= 0 else None
-
-
-def _unreduced(node: Node, layout: Layout) -> Layout | None:
-    rank = node.inputs[0].type.rank
-    gone = {a % rank for a in (node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],))}
-    kept = [a for a in range(rank) if a not in gone or node.attrs["keepdims"]]
-    found = kept[layout[0]], kept[layout[1]]
-    return None if gone & set(found) else found
-
-
-def _ungathered(node: Node, layout: Layout) -> Layout | None:
-    axis, more = node.attrs["axis"], node.inputs[1].type.rank - 1
-    if any(axis <= a <= axis + more for a in layout):
-        return None
-    first, second = (a if a < axis else a - more for a in layout)
-    return first, second
-
-
-def view_axes(node: Node, same: Same) -> list[int | None] | None:
-    """For a view, the axis of the operand that each axis of the result is (None: no single one); None for other ops."""
-    name = node.op.name
-    if name == "transpose":
-        return list(node.attrs["perm"])
-    if name not in ("reshape", "squeeze", "unsqueeze", "expand"):
-        return None
-    x, y = node.inputs[0].shape, node.results[0].shape
-    if name == "expand":
-        shift = len(y) - len(x)
-        return [a - shift if a >= shift and (x[a - shift] == d and d != 1) else None for a, d in enumerate(y)]
-    if name == "squeeze":
-        gone = {a % len(x) for a in node.attrs["axes"]}
-        return [a for a in range(len(x)) if a not in gone]
-    if name == "unsqueeze":
-        new = {a % len(y) for a in node.attrs["axes"]}
-        old = iter(range(len(x)))
-        return [None if a in new else next(old) for a in range(len(y))]
-    return [_reshaped(x, y, a, same) for a in range(len(y))]
-
-
-def _reshaped(x: Sequence[DimLike], y: Sequence[DimLike], axis: int, same: Same) -> int | None:
-    """The axis of `x` with as many elements before it and as large as `axis` of the reshaped `y`."""
-    before: DimLike = 1
-    for size in y[:axis]:
-        before = before * size
-    lead: DimLike = 1
-    for a, size in enumerate(x):
-        if same(lead, before) and same(size, y[axis]) and (size != 1 or a == axis):
-            return a
-        lead = lead * size
-    return None
 
 
 def read_columns(node: Node, position: int) -> tuple[int, list[Columns]] | None:

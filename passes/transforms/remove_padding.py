@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from passes.padding.packed_rows import VIEWS, RowPacker, has_row_form, row_layout
-from passes.padding.row_demand import RowDemand
+from passes.padding.packed_rows import RowPacker, has_row_form, row_layout
+from passes.padding.row_demand import MOVED, RowDemand
 from passes.products import missed
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared
@@ -106,7 +106,7 @@ def _masks(graph: Graph) -> list[Value]:
                 continue
             if value.type.rank == 2 and value.dtype.is_bool:
                 found[value] = None
-            if isinstance(value, Result) and (value.node.op.name == "logical_and" or value.node.op.name in VIEWS):
+            if isinstance(value, Result) and (value.node.op.name == "logical_and" or value.node.op.traits.view in MOVED):
                 pending += value.node.inputs
     return list(found)
 
@@ -132,11 +132,13 @@ def _without_outer_views(candidates: Sequence[Node], demand: RowDemand) -> list[
     """The candidates without the views at their borders: rows are taken and put back where there is least to move."""
     kept = dict.fromkeys(candidates)
     for node in reversed(candidates):  # after the last op, before a padded reader; zero_padding goes into pad_rows
-        if node.op.name in VIEWS | {"split"} and not any(
+        parts = node.op.traits.view == "cut" and len(node.results) > 1
+        if (node.op.traits.view in MOVED or parts) and not any(
                 u in kept or u.op.name == "zero_padding" for r in node.results for u in r.users):
             del kept[node]
     for node in candidates:  # before the first op, after a padded producer
-        if node in kept and node.op.name in VIEWS | {"slice"} and not any(
+        part = node.op.traits.view == "cut" and len(node.results) == 1
+        if node in kept and (node.op.traits.view in MOVED or part) and not any(
                 isinstance(v, Result) and v.node in kept for v in _row_operands(node, demand)):
             del kept[node]
     return list(kept)
@@ -157,7 +159,7 @@ def _worthwhile(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
             part.add(node)
             pending += [v.node for v in node.inputs if isinstance(v, Result)]
             pending += [u for r in node.results for u in r.users]
-        if any(n.op.name in ("linear", "matmul") for n in part):
+        if any(n.op.contract is not None for n in part):
             chosen |= part
     return [n for n in nodes if n in chosen]
 
