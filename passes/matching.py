@@ -102,10 +102,10 @@ class Matcher:
                 self._miss(rule, root, len(state.nodes), value.node if isinstance(value, Result) else None, reason)
 
     def _apply(self, rule: Rule, root: Node, pattern: Apply, value: Value, state: _State) -> Iterator[_State]:
-        if not isinstance(value, Result) or value.node.op is not pattern.op or value.index != pattern.result:
+        if not isinstance(value, Result) or not pattern.takes(value.node.op) or value.index != pattern.result:
             found = value.node.op.name if isinstance(value, Result) else repr(value)
             at = value.node if isinstance(value, Result) else None
-            self._miss(rule, root, len(state.nodes), at, f"expected {pattern.op.name}, found {found}")
+            self._miss(rule, root, len(state.nodes), at, f"expected {pattern.wanted}, found {found}")
             return
         node = value.node
         names: dict[str, Any] | None = dict(state.names)

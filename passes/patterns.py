@@ -6,15 +6,15 @@ A parameter of the pattern is a wildcard, and its default says of what kind: non
 a type; `weight()`, one known before any input; `scalar()`, a constant of one value; `attribute()`, an attribute. The
 replacement takes those it needs by name. Numbers match constants of that value, commutative ops match in both orders, an
 attribute that a pattern does not name must have its default. `either(a, b)` matches one of several spellings, `maybe(f, x)`
-matches f(x) or x; a name that the spelling found does not have is None in the replacement. A replacement that takes
-`match` gets the whole `Match`.
+matches f(x) or x, `like(tg.reduce_sum(x), "reduces")` any op with that trait; a name that the spelling found does not have is
+None in the replacement. A replacement that takes `match` gets the whole `Match`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tgraph.ir.errors import PassError
@@ -62,12 +62,26 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Apply:
-    """One result of an op applied to patterns; `attrs` may hold `Attribute`s, also inside tuples."""
+    """One result of an op applied to patterns; `attrs` may hold `Attribute`s, also inside tuples.
+
+    With a `trait`, any op that has it and takes the same attributes will do in the place of `op`.
+    """
 
     op: Op
     operands: tuple[Pattern | None, ...]
     attrs: tuple[tuple[str, Any], ...]
     result: int = 0
+    trait: str | None = None
+
+    def takes(self, op: Op) -> bool:
+        """Whether a node of that op may match."""
+        return op is self.op or (self.trait is not None and bool(getattr(op.traits, self.trait))
+                                 and op.attributes.keys() >= dict(self.attrs).keys())
+
+    @property
+    def wanted(self) -> str:
+        """What is looked for, in words."""
+        return self.op.name if self.trait is None else f"an op that {self.trait} as {self.op.name}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,15 @@ def result(of: Any, index: int) -> PatternTensor:
     pattern = as_pattern(of)
     if not isinstance(pattern, Apply):
         raise PassError("result() takes an op's application")
-    return PatternTensor(Apply(pattern.op, pattern.operands, pattern.attrs, index))
+    return PatternTensor(replace(pattern, result=index))
+
+
+def like(of: Any, trait: str) -> PatternTensor:
+    """An op's application or that of any other op with a trait: `like(tg.reduce_sum(x, axes=axes), "reduces")`."""
+    pattern = as_pattern(of)
+    if not isinstance(pattern, Apply):
+        raise PassError("like() takes an op's application")
+    return PatternTensor(replace(pattern, trait=trait))
 
 
 @dataclass(frozen=True)
@@ -181,10 +203,9 @@ class Rule:
     shared: bool = False
     parameters: tuple[str, ...] = field(default=())
 
-    @property
-    def roots(self) -> frozenset[str]:
-        """The ops that the last node of a match can have."""
-        return frozenset(_roots(self.pattern))
+    def ends_in(self, op: Op) -> bool:
+        """Whether the last node of a match can have that op."""
+        return any(root.takes(op) for root in _roots(self.pattern))
 
     def __str__(self) -> str:
         return self.name
@@ -194,21 +215,27 @@ class Rule:
 class NodeRule:
     """A rule in plain code, for what no pattern says (any number of operands, sums of sizes).
 
-    `function(graph, node)` is called on nodes of the ops `roots`. It gives the values that take the place of the node's
-    results, or as a text the reason why not. It adds nodes with a `Builder`, and only if it succeeds.
+    `function(graph, node)` is called on nodes of the ops `roots`, which are names or a condition. It gives the values that
+    take the place of the node's results, or as a text the reason why not. It adds nodes with a `Builder`, and only if it
+    succeeds.
     """
 
     name: str
-    roots: frozenset[str]
+    roots: frozenset[str] | Callable[[Op], bool]
     function: Callable[[Graph, Node], Sequence[Value] | str]
+
+    def ends_in(self, op: Op) -> bool:
+        """Whether the rule is for nodes of that op."""
+        return self.roots(op) if callable(self.roots) else op.name in self.roots
 
     def __str__(self) -> str:
         return self.name
 
 
-def node_rule(name: str, *roots: str) -> Callable[[Callable[[Graph, Node], Sequence[Value] | str]], NodeRule]:
-    """A decorator that makes a function a `NodeRule`."""
-    return lambda function: NodeRule(name, frozenset(roots), function)
+def node_rule(name: str, *roots: str,
+              where: Callable[[Op], bool] | None = None) -> Callable[[Callable[[Graph, Node], Sequence[Value] | str]], NodeRule]:
+    """A decorator that makes a function a `NodeRule` for the ops named, or for those with which a condition holds."""
+    return lambda function: NodeRule(name, frozenset(roots) if where is None else where, function)
 
 
 def rule(name: str, pattern: Callable[..., Any], replacement: Callable[..., Any], *,
@@ -247,9 +274,9 @@ def _wildcard(name: str, parameter: inspect.Parameter) -> Any:
                     "it may have no default, or tensor(), weight(), scalar() or attribute()")
 
 
-def _roots(pattern: Pattern) -> Sequence[str]:
+def _roots(pattern: Pattern) -> Sequence[Apply]:
     if isinstance(pattern, Apply):
-        return [pattern.op.name]
+        return [pattern]
     if isinstance(pattern, Either):
         return [r for c in pattern.choices for r in _roots(c)]
     return []

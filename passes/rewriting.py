@@ -17,6 +17,7 @@ from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
+from tgraph.ir.registry import Op
 from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Node, Result, Value
 from tgraph.tensor import Tensor, current_tracer
@@ -104,19 +105,22 @@ class RewritePass(Pass):
 def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules") -> None:
     """Apply rules until none matches. Raises PassError if they do not come to an end."""
     report = current_report()
-    by_root: dict[str, list[Rule | NodeRule]] = {}
-    for rule in rules:
-        for root in rule.roots:
-            by_root.setdefault(root, []).append(rule)
+    by_root: dict[Op, list[Rule | NodeRule]] = {}
+
+    def rules_of(node: Node) -> list[Rule | NodeRule]:
+        if node.op not in by_root:
+            by_root[node.op] = [rule for rule in rules if rule.ends_in(node.op)]
+        return by_root[node.op]
+
     matcher = Matcher(graph, prepared(graph))
-    pending = deque(n for n in graph.nodes if n.op.name in by_root)
+    pending = deque(n for n in graph.nodes if rules_of(n))
     limit = REWRITES_PER_NODE * (len(graph) + 1)
     count = 0
     while pending:
         node = pending.popleft()
         if node not in graph:
             continue
-        for rule in by_root[node.op.name]:
+        for rule in rules_of(node):
             report.attempts += 1
             done = _try(graph, matcher, rule, node)
             if not isinstance(done, Rewritten):
@@ -129,7 +133,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
                 raise PassError(f"{what} did not come to an end after {count} rewrites; the last was {rule.name!r}: "
                                 "rules that undo each other?")
             affected = (*done.nodes, *_affected([*done.values, *_freed(graph, done.covered)]))
-            pending.extend(n for n in affected if n.op.name in by_root)
+            pending.extend(n for n in affected if rules_of(n))
             break
 
 

@@ -15,15 +15,13 @@ from typing import Any
 
 from passes.rewriting import current_report, erase_dead
 from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.axis_maps import moved_attributes, permutation, permuted
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
 
 Perm = tuple[int, ...]
-ALONG_AXIS = {"softmax", "log_softmax"}
-OF_ROWS = {"linear", "layer_norm", "rms_norm"}  # act on the last axis of their first operand, the others are weights
-REDUCING = {"reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod"}
 NAME = "op(transpose(x)) = transpose(op(x))"
 
 
@@ -40,7 +38,7 @@ def move_transposes(graph: Graph) -> int:
     """Apply all moves that leave fewer transposes; how many there were."""
     ready = prepared(graph)
     report = current_report()
-    pending = deque(n for n in graph.nodes if n.op.name == "transpose" and n not in ready)
+    pending = deque(n for n in graph.nodes if permutation(n) is not None and n not in ready)
     moves = 0
     while pending:
         start = pending.popleft()
@@ -52,13 +50,15 @@ def move_transposes(graph: Graph) -> int:
         members = [*region.entries, *region.nodes]
         made = _move(graph, region, ready)
         report.rewrote(NAME, members, [r for n in made for r in n.results])
-        pending.extend(n for n in made if n.op.name == "transpose" and n not in ready)
+        pending.extend(n for n in made if permutation(n) is not None and n not in ready)
         moves += 1
     return moves
 
 
 def _grow(start: Node, ready: set[Node]) -> Region:
-    region = Region(start.attrs["perm"])
+    perm = permutation(start)
+    assert perm is not None
+    region = Region(perm)
     frontier: list[Node] = [start]
     while frontier:
         for user in frontier.pop().result.users:
@@ -77,16 +77,16 @@ def _grow(start: Node, ready: set[Node]) -> Region:
 
 
 def _movable(node: Node, perm: Perm) -> bool:
-    rank = len(perm)
-    if len(node.results) != 1 or node.result.type.rank != rank:
+    rank, along = len(perm), node.op.traits.along
+    if len(node.results) != 1 or node.result.type.rank != rank or not node.op.traits.rank_generic:
         return False
-    if node.op.name in OF_ROWS:
-        return perm[-1] == rank - 1
-    return node.op.elementwise or node.op.name in ALONG_AXIS or (node.op.name in REDUCING and node.attrs["keepdims"])
+    if along is None or node.inputs[0].type.rank != rank:
+        return node.op.elementwise
+    return isinstance(along, str) or perm[along] == along % rank  # an axis by its number has to stay
 
 
 def _is_entry(region: Region, value: Value | None) -> bool:
-    if not isinstance(value, Result) or value.node.op.name != "transpose" or value.node.attrs["perm"] != region.perm:
+    if not isinstance(value, Result) or permutation(value.node) != region.perm:
         return False
     source = value.node.inputs[0]
     return not (isinstance(source, Result) and source.node in region.nodes)
@@ -96,7 +96,7 @@ def _fits(region: Region, ready: set[Node], node: Node, position: int) -> bool:
     value = node.operands[position]
     if value is None:
         return True
-    if node.op.name in OF_ROWS and position:
+    if node.op.traits.along is not None and position:
         return not (isinstance(value, Result) and value.node in region.nodes)
     inside = isinstance(value, Result) and value.node in region.nodes
     return inside or _is_entry(region, value) or not value.type.rank or is_prepared(value, ready)
@@ -109,9 +109,9 @@ def _saved(graph: Graph, region: Region) -> int:
     after = 0
     for node in region.nodes:
         outside = [u for u in node.result.users if u not in region.nodes]
-        transposes = [u for u in outside if u.op.name == "transpose"]
+        transposes = [perm for u in outside if (perm := permutation(u)) is not None]
         before += len(transposes)
-        after += sum(_joined(region.perm, u.attrs["perm"]) is not None for u in transposes)
+        after += sum(_joined(region.perm, perm) is not None for perm in transposes)
         after += len(outside) > len(transposes) or graph.is_output(node.result)
     return before - after
 
@@ -156,18 +156,19 @@ def _ordered(region: Region) -> Sequence[Node]:
 
 
 def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
-    attrs = dict(node.attrs)
-    if node.op.name in ALONG_AXIS:
-        attrs["axis"] = perm[attrs["axis"]]
-    if node.op.name in REDUCING:
-        attrs["axes"] = tuple(perm[a] for a in attrs["axes"])
+    if node.op.elementwise:
+        return dict(node.attrs)
+    # the new axis perm[i] is what axis i was
+    order = permuted([perm.index(axis) for axis in range(len(perm))])
+    attrs = moved_attributes(node, order, order)
+    assert attrs is not None
     return attrs
 
 
 def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value],
              ready: set[Node]) -> Value | None:
     value = node.operands[position]
-    if value is None or not value.type.rank or (node.op.name in OF_ROWS and position):
+    if value is None or not value.type.rank or (node.op.traits.along is not None and position):
         return value
     if value in moved:
         return moved[value]
@@ -188,8 +189,10 @@ def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Valu
 def _leave(graph: Graph, region: Region, old: Result, new: Value) -> list[Node]:
     """Give the readers outside of the region what they read, by as few transposes as that takes."""
     made: list[Node] = []
-    for user in [u for u in old.users if u.op.name == "transpose" and u not in region.nodes]:
-        perm = _joined(region.perm, user.attrs["perm"])
+    for user in [u for u in old.users if u not in region.nodes]:
+        if (outer := permutation(user)) is None:
+            continue
+        perm = _joined(region.perm, outer)
         assert isinstance(new, Result)
         provenance = Provenance.merge((new.node.provenance, user.provenance))
         if perm is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from passes.language import tg
 from passes.matching import Match
-from passes.patterns import NodeRule, Rule, attribute, either, node_rule, rule
+from passes.patterns import NodeRule, Rule, attribute, like, node_rule, rule
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
@@ -16,8 +16,6 @@ from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Node, Result, Value
 
 ANY = attribute()
-RESHAPES = ("reshape", "squeeze", "unsqueeze")
-REDUCTIONS = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
 
 
 def ones_added(small: Sequence[DimLike], large: Sequence[DimLike]) -> tuple[int, ...] | None:
@@ -56,10 +54,11 @@ def _same_size(graph: Graph, x: Value, target: Sequence[DimLike]) -> bool:
     return Constraints(graph.constraints).compare(x.type.size, total) == "equal"
 
 
-@node_rule("reshape(reshape(x)) = reshape(x); 1s come by unsqueeze and go by squeeze", *RESHAPES)
+@node_rule("reshape(reshape(x)) = reshape(x); 1s come by unsqueeze and go by squeeze",
+           where=lambda op: op.traits.view == "regroup")
 def _reshapes(graph: Graph, node: Node) -> Sequence[Value] | str:
     x, covered = node.inputs[0], [node]
-    while isinstance(x, Result) and x.node.op.name in RESHAPES:
+    while isinstance(x, Result) and x.node.op.traits.view == "regroup":
         covered.insert(0, x.node)
         x = x.node.inputs[0]
     target = node.result.shape
@@ -75,7 +74,7 @@ def _reshapes(graph: Graph, node: Node) -> Sequence[Value] | str:
 
 
 def _reduction(x: Any, axes: Any, keepdims: bool) -> Any:
-    return either(*[getattr(tg, name)(x, axes=axes, keepdims=keepdims) for name in REDUCTIONS])
+    return like(tg.reduce_sum(x, axes=axes, keepdims=keepdims), "reduces")
 
 
 def _reduced(match: Match, x: Any, keepdims: bool) -> Any:

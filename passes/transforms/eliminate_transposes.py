@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.algebra.transpose_regions import move_transposes
-from passes.algebra.views import REDUCTIONS, TRANSPOSE_RULES
+from passes.algebra.views import TRANSPOSE_RULES
 from passes.base import register_pass
 from passes.language import tg
 from passes.matching import Match
-from passes.patterns import attribute, either, rule, weight
+from passes.patterns import attribute, like, rule, weight
 from passes.rewriting import RewritePass, rewrite
 from tgraph.ir.graph import Graph
 
@@ -71,8 +71,7 @@ class EliminateTransposes(RewritePass):
              lambda x, y, perm=ANY: tg.matmul(tg.transpose(x, perm=perm), tg.transpose(y, perm=perm)),
              lambda x, y, perm: tg.transpose(tg.matmul(y, x), perm=perm), where=_swaps_last),
         rule("reduce(transpose(x)) = reduce(x)",
-             lambda x, perm=ANY, axes=ANY: either(
-                 *[getattr(tg, name)(tg.transpose(x, perm=perm), axes=axes) for name in REDUCTIONS]),
+             lambda x, perm=ANY, axes=ANY: like(tg.reduce_sum(tg.transpose(x, perm=perm), axes=axes), "reduces"),
              lambda x, perm, match: _reduced(match, x, perm), where=_order_stays),
     )
 

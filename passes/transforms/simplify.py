@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.algebra.pieces import PIECE_RULES
-from passes.algebra.views import REDUCTIONS
 from passes.base import register_pass
 from passes.language import tg
 from passes.matching import Match
-from passes.patterns import attribute, either, rule, tensor
+from passes.patterns import attribute, either, like, rule, tensor
 from passes.rewriting import RewritePass
 from tgraph.ir.dtypes import DType
 
@@ -112,8 +111,7 @@ class Simplify(RewritePass):
              lambda x, mask: tg.zero_padding(tg.zero_padding(x, mask), mask),
              lambda x, mask: tg.zero_padding(x, mask)),
         rule("reduce(x) over axes of size 1 = x",
-             lambda x, axes=ANY, keepdims=ANY: either(
-                 *[getattr(tg, name)(x, axes=axes, keepdims=keepdims) for name in REDUCTIONS]),
+             lambda x, axes=ANY, keepdims=ANY: like(tg.reduce_sum(x, axes=axes, keepdims=keepdims), "reduces"),
              lambda x, axes, keepdims: x if keepdims or not axes else tg.squeeze(x, axes=axes), where=_sizes_are_one),
         *PIECE_RULES,
     )

@@ -101,7 +101,8 @@ def worked_axes(node: Node) -> tuple[int, ...]:
 def permutation(node: Node) -> tuple[int, ...] | None:
     """For a view that permutes axes, the axis of the operand that each axis of the result is; None for other nodes."""
     found = declared_map(node, 0) if node.op.traits.view == "permute" else None
-    return tuple(a for a in found if a is not None) if found is not None else None
+    axes = tuple(a for a in found or () if a is not None)
+    return axes if found is not None and sorted(axes) == list(range(len(found))) else None
 
 
 def _row_map(node: Node, operand: TensorType) -> AxisMap:
