@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tgraph.ir.values import Constant, Parameter, Result, Value
-
-# what a large number comes through: moves, sums, scales and selections; a norm or an activation makes another one of it
-CARRIES = frozenset({"add", "cast", "concat", "expand", "maximum", "minimum", "mul", "neg", "reshape", "slice", "split",
-                     "squeeze", "sub", "transpose", "unsqueeze", "where"})
+from tgraph.ir.values import Constant, Node, Parameter, Result, Value
 
 
 class LargeConstants:
@@ -23,7 +19,7 @@ class LargeConstants:
         pending = [value]
         while pending:
             current = pending[-1]
-            below = current.node.inputs if isinstance(current, Result) and current.node.op.name in CARRIES else ()
+            below = current.node.inputs if isinstance(current, Result) and _carries(current.node) else ()
             unknown = [v for v in below if v not in self._found]
             if unknown:
                 pending += unknown
@@ -44,10 +40,9 @@ class LargeConstants:
         return float(large.reshape(-1)[0]) if large.size else None
 
 
-# what makes numbers of a usual size, whatever it is given; products are taken to be of the size of scores
-TEMPERS = frozenset({"matmul", "linear", "einsum", "attention", "ragged_attention", "softmax", "layer_norm", "rms_norm",
-                     "tanh", "sigmoid", "erf", "sin", "cos"})
-LOOKUPS = frozenset({"embedding", "gather"})
+def _carries(node: Node) -> bool:
+    """Whether a large number among the operands may be one of the result."""
+    return node.op.traits.magnitude == "carried"
 
 
 def may_exceed(value: Value, limit: float) -> bool:
@@ -67,8 +62,8 @@ def may_exceed(value: Value, limit: float) -> bool:
         elif current.node.op.name == "full":
             if not abs(float(current.node.attrs["value"])) <= limit:
                 return True
-        elif current.node.op.name not in TEMPERS:
-            looked_up = current.node.op.name in LOOKUPS
+        elif current.node.op.traits.magnitude != "bounded":
+            looked_up = current.node.op.traits.lookup is not None
             below = [v for v in current.node.inputs if not (looked_up and isinstance(v, Parameter)) and v not in seen]
             seen.update(below)
             pending += below

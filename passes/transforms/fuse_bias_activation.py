@@ -14,8 +14,6 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
 
-ACTIVATIONS = {"gelu", "leaky_relu", "quick_gelu", "relu", "sigmoid", "silu", "softplus", "tanh"}
-
 
 @register_pass
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class FuseBiasActivation(Pass):
                 self._affine(graph, node, ready)
         functions: Functions = graph.functions
         for node in graph.nodes:
-            if node.op.name not in ACTIVATIONS:
+            if not node.op.traits.activation:
                 continue
             name = f"{node.op.name}(linear(x, W, b)) = call $linear_{node.op.name}(x, W, b)"
             product = _only_product(graph, node.inputs[0])

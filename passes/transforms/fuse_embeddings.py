@@ -13,8 +13,6 @@ from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node, Result, Value
 
-NORMS = ("layer_norm", "rms_norm")
-
 
 @register_pass
 @dataclass(frozen=True)
@@ -41,12 +39,18 @@ class FuseEmbeddings(Pass):
                 missed(_rule("layer_norm"), node, refusal or "no term is looked up")
                 continue
             terms += _ranges(graph, terms)
-            norm = next((u for u in node.result.users if u.op.name in NORMS and u.inputs[0] is node.result), None)
+            norm = next((u for u in node.result.users if is_norm(u) and u.inputs[0] is node.result), None)
             if norm is not None and not all(is_prepared(v, ready) for v in norm.inputs[1:]):
                 norm = None
             members = [*terms, node] + ([] if norm is None else [norm])
             made = outline(graph, members, "embeddings" if norm is None else f"embeddings_{norm.op.name}", functions)
             current_report().rewrote(_rule(None if norm is None else norm.op.name), members[::-1], made.results)
+
+
+def is_norm(node: Node) -> bool:
+    """Whether a node normalises the rows of its first operand, or does something alike with them."""
+    return (node.op.traits.along == -1 and node.op.contract is None and len(node.results) == 1
+            and node.result.type == node.inputs[0].type)
 
 
 def _rule(norm: str | None) -> str:

@@ -9,7 +9,7 @@ from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
 from passes.products import missed
 from passes.rewriting import current_report
-from passes.transforms.fuse_embeddings import NORMS, embedding_sum, refusals
+from passes.transforms.fuse_embeddings import embedding_sum, is_norm, refusals
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
@@ -31,7 +31,7 @@ class FuseSkipNorm(Pass):
         functions: Functions = graph.functions
         refused = refusals(graph, ready)
         for norm in graph.nodes:
-            if norm.op.name not in NORMS or norm in ready:
+            if norm in ready or not is_norm(norm):
                 continue
             rule = f"{norm.op.name}(x + r, ...) = call $add_{norm.op.name}(x, r, ...)"
             found = _residual(norm, ready, refused)

@@ -18,14 +18,10 @@ from tgraph.ir.dtypes import DType, bf16, f16, f32
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import NOWHERE
+from tgraph.ir.registry import OPS
 from tgraph.ir.values import Constant, Node, Result, Value
 
 HALVES = {"f16": f16, "bf16": bf16}
-PRODUCTS = ("attention", "linear", "matmul", "ragged_attention")
-# what is made of halves by these may be kept as halves, too: each computes in f32 inside, and rounds what it gives
-ACTIVATIONS = {"add", "gather", "gelu", "layer_norm", "mul", "relu", "rms_norm", "rotary", "silu", "sub", "tanh"}
-# round(move(x)) = move(round(x))
-MOVES = {"concat", "expand", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze"}
 
 
 @register_pass
@@ -56,9 +52,9 @@ class MixedPrecision(Pass):
         if self.dtype not in HALVES:
             raise PassError(f"mixed-precision: dtype is {' or '.join(HALVES)}, got {self.dtype!r}")
         kept = [name for name in self.keep.split("+") if name]
-        unknown = [name for name in kept if name not in PRODUCTS]
-        if unknown:
-            raise PassError(f"mixed-precision: keep lists {', '.join(PRODUCTS)}, joined by +; got {', '.join(unknown)}")
+        products = sorted(name for name, op in OPS.items() if op.traits.precision == "product")
+        if unknown := [name for name in kept if name not in products]:
+            raise PassError(f"mixed-precision: keep lists {', '.join(products)}, joined by +; got {', '.join(unknown)}")
         ready = prepared(graph)
         rewrite_functions(graph, lambda body: self._lower(body, prepared(body), kept), lambda call: call not in ready)
         self._lower(graph, prepared(graph), kept)
@@ -67,7 +63,8 @@ class MixedPrecision(Pass):
         """The products of one graph."""
         lowering = _Lowering(graph, HALVES[self.dtype], ready)
         for node in graph.nodes:
-            if node in ready or not (node.op.name in PRODUCTS or (self.activations and lowering.continues(node))):
+            product = node.op.traits.precision == "product"
+            if node in ready or not (product or (self.activations and lowering.continues(node))):
                 continue
             rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
             refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
@@ -90,11 +87,14 @@ class _Lowering:
         self._large = LargeConstants(float(np.finfo(np.float16).max))
 
     def continues(self, node: Node) -> bool:
-        """Whether a node makes something of halves that may be kept as halves."""
-        if node.op.name == "embedding":
-            return node.result.dtype == f32 and is_prepared(node.inputs[1], self.ready)
+        """Whether a node makes something of halves that may be kept as halves: it computes in f32 inside, and rounds once."""
+        traits = node.op.traits
+        if len(node.results) != 1 or node.result.dtype != f32:
+            return False
+        if traits.lookup is not None and traits.precision is None:
+            return is_prepared(node.inputs[traits.lookup.table], self.ready)
         floats = [v for v in node.inputs if v.dtype == f32]
-        return node.op.name in ACTIVATIONS and node.result.dtype == f32 and any(self._widened(v) is not None for v in floats)
+        return traits.precision == "activation" and any(self._widened(v) is not None for v in floats)
 
     def refusal(self, node: Node) -> str | None:
         """Why a product must stay as it is."""
@@ -143,7 +143,7 @@ class _Lowering:
             mover = pending.pop()
             if mover in self._movers:
                 continue
-            if mover.op.name not in MOVES or mover in self.ready:
+            if not _moves(mover) or mover in self.ready:
                 return False
             for operand in mover.inputs:
                 if self._widened(operand) is None:
@@ -169,13 +169,18 @@ class _Lowering:
         return made
 
 
+def _moves(node: Node) -> bool:
+    """Whether round(f(x)) = f(round(x)): the node moves what it is given."""
+    return node.op.traits.view is not None
+
+
 def _movers(values: Sequence[Value]) -> list[Node]:
     """The casts and moves that made values, which may be read by nothing any more."""
     found: dict[Node, None] = {}
     pending = [v.node for v in values if isinstance(v, Result)]
     while pending:
         node = pending.pop()
-        if node not in found and (node.op.name in MOVES or node.op.name == "cast"):
+        if node not in found and (_moves(node) or node.op.name == "cast"):
             found[node] = None
             pending += [v.node for v in node.inputs if isinstance(v, Result)]
     return list(found)

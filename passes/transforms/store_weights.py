@@ -15,8 +15,6 @@ from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
-LOOKUPS = {"embedding": 1, "gather": 0}  # op -> position of its table
-
 
 @register_pass
 @dataclass(frozen=True)
@@ -44,17 +42,17 @@ class StoreWeights(Pass):
                 reason = _refusal(node.inputs[1], ready)
                 if node.inputs[1].type.rank != 2:
                     reason = reason or f"the weight has rank {node.inputs[1].type.rank}, not 2"
-            elif node.op.name in LOOKUPS:
+            elif (lookup := node.op.traits.lookup) is not None:
                 rule = f"{node.op.name}(table, i) = f32({node.op.name}({self.dtype}(table), i))"
-                reason = _refusal(node.inputs[LOOKUPS[node.op.name]], ready)
-                if node.attrs.get("axis", 0) != 0:
+                reason = _refusal(node.inputs[lookup.table], ready)
+                if lookup.axis is not None and node.attrs[lookup.axis] != 0:
                     reason = reason or "it does not look up whole rows"
             else:
                 continue
             if reason is not None:
                 missed(rule, node, reason)
-            elif node.op.name in LOOKUPS:
-                current_report().rewrote(rule, [node], [_store_table(graph, node, half)])
+            elif node.op.traits.lookup is not None:
+                current_report().rewrote(rule, [node], [_store_table(graph, node, node.op.traits.lookup.table, half)])
             else:
                 b = Builder(graph, node.provenance)
                 graph.set_operand(node, 1, b.cast(b.cast(node.inputs[1], dtype=half), dtype=f32))
@@ -72,11 +70,10 @@ def _refusal(weight: Value, ready: set[Node]) -> str | None:
     return None
 
 
-def _store_table(graph: Graph, node: Node, half: DType) -> Value:
+def _store_table(graph: Graph, node: Node, position: int, half: DType) -> Value:
     b = Builder(graph, node.provenance)
     operands = list(node.operands)
-    table = operands[LOOKUPS[node.op.name]]
-    operands[LOOKUPS[node.op.name]] = b.cast(table, dtype=half)
+    operands[position] = b.cast(operands[position], dtype=half)
     made: Value = b.cast(graph.insert(node.op, operands, node.attrs, node.provenance), dtype=f32)
     graph.replace(node.result, made)
     graph.erase(node)
