@@ -13,6 +13,8 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Value
 
+PROJECTIONS = ("linear", "matmul")  # the ops that a product with a weight is written in
+
 
 @dataclass(frozen=True)
 class Projection:

@@ -213,7 +213,7 @@ def _op(value: Value | None) -> str:
 def _attends_twice(graph: Graph) -> bool:
     """Whether the rows of one attention, which may be NaN without a key, may be values of another, which excludes them."""
     nodes = [n for block in (graph, *graph.functions.values()) for n in block.nodes]
-    return sum(n.op.name in ("softmax", "attention", "ragged_attention", "exp") for n in nodes) > 1
+    return sum(n.op.traits.attention or n.op.name in ("softmax", "exp") for n in nodes) > 1
 
 
 def _allowed(before: Graph, after: Graph, effect: Effect) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
-from passes.products import Projection, added_bias, erase_all, missed, projection
+from passes.products import PROJECTIONS, Projection, added_bias, erase_all, missed, projection
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
@@ -29,7 +29,7 @@ class FuseBiasActivation(Pass):
     def apply(self, graph: Graph) -> None:
         ready = prepared(graph)
         for node in graph.nodes:
-            if node in graph and node not in ready and node.op.name in ("linear", "matmul"):
+            if node in graph and node not in ready and node.op.name in PROJECTIONS:
                 self._affine(graph, node, ready)
         functions: Functions = graph.functions
         for node in graph.nodes:

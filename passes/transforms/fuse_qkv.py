@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from passes.base import Pass, register_pass
-from passes.products import Projection, erase_all, missed, projection
+from passes.products import PROJECTIONS, Projection, erase_all, missed, projection
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
@@ -39,7 +39,7 @@ class FuseQKV(Pass):
         ready = prepared(graph)
         groups: dict[Value, list[Projection]] = {}
         for node in graph.nodes:
-            if node.op.name not in ("linear", "matmul") or node in ready:
+            if node.op.name not in PROJECTIONS or node in ready:
                 continue
             found = projection(graph, node, ready)
             if isinstance(found, str):

@@ -13,6 +13,7 @@ from passes.language import tg
 from passes.matching import Match
 from passes.patterns import attribute, either, node_rule, result, rule, scalar
 from passes.rewriting import RewritePass
+from tgraph.ir.axis_maps import axis_map
 from tgraph.ir.builder import Builder
 from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
@@ -115,12 +116,13 @@ def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] |
 
 def _column_wise(node: Node) -> int | None:
     """The operand whose columns a node treats all alike, giving as many."""
-    if node.op.name == "concat" and node.attrs["axis"] == -1:
-        return None
-    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == node.results[0].shape[-1]]
-    rowwise = node.op.name == "embedding" or (node.op.name in ("slice", "unsqueeze") and -1 not in node.attrs["axes"])
+    traits = node.op.traits
+    wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == node.results[0].shape[-1]
+            and (axes := axis_map(node, i)) is not None and axes[-1:] == (v.type.rank - 1,)]
+    sized = "result sizes" in traits.axis_attributes.values()  # its attributes would have to change, too
+    moves = traits.lookup is not None or traits.view in ("permute", "regroup", "cut")
     single = node.op.elementwise and sum(v.type.rank > 0 for v in node.inputs) == 1
-    return wide[-1] if wide and (rowwise or single) else None
+    return wide[-1] if wide and not sized and (moves or single) else None
 
 
 def _narrowed(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:

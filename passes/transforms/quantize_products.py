@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from passes.products import missed
+from passes.products import PROJECTIONS, missed
 from passes.rewriting import current_report
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.builder import Builder
@@ -31,7 +31,7 @@ class QuantizeProducts(Pass):
     def apply(self, graph: Graph) -> None:
         quantizing = _Quantizing(graph, prepared(graph))
         for node in graph.nodes:
-            if node in quantizing.ready or node.op.name not in ("linear", "matmul", "embedding"):
+            if node in quantizing.ready or node.op.name not in (*PROJECTIONS, "embedding"):
                 continue
             reason = quantizing.refusal(node)
             if node.op.name == "embedding":

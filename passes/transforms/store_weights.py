@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from passes.products import missed
+from passes.products import PROJECTIONS, missed
 from passes.rewriting import current_report
 from passes.transforms.mixed_precision import HALVES
 from tgraph.ir.analysis import is_prepared, prepared
@@ -37,7 +37,7 @@ class StoreWeights(Pass):
         for node in graph.nodes:
             if node in ready:
                 continue
-            if node.op.name in ("linear", "matmul"):
+            if node.op.name in PROJECTIONS:
                 rule = f"{node.op.name}(x, W) = {node.op.name}(x, f32({self.dtype}(W)))"
                 reason = _refusal(node.inputs[1], ready)
                 if node.inputs[1].type.rank != 2:
