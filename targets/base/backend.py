@@ -7,7 +7,7 @@ A new kind is a subclass of `Backend` and a row in `registry.py`, or `register_b
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from targets.base.registry import backend_of
 from targets.base.target import Target
 from tgraph.ir.errors import CompileError, TargetError
 from tgraph.ir.graph import Graph
+from tgraph.ir.registry import Op
 from tgraph.ir.values import Node
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Emitters:
     pointwise: Emit
     each: Each
     readable: Callable[[Node], bool]
-    repeating: Collection[str]
+    repeating: Callable[[Op], bool]
     functions: Callable[[], AbstractContextManager[None]] = nullcontext
     cells: str = "global"
     tables: tuple[Mapping[str, Callable[..., Any]], ...] = field(default=(), repr=False)

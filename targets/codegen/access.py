@@ -14,10 +14,12 @@ from typing import Any
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, structural_equal, tirx
 from targets.codegen.opaque import Apart, apart, bind
-from targets.codegen.scalar import EXACT, SCALAR, cast, held, hold, literal
+from targets.codegen.scalar import SCALAR, cast, held, hold, literal
 from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import CompileError
+from tgraph.ir.registry import Op
+from tgraph.ir.traits import View
 from tgraph.ir.values import Constant, Node, Result, Value
 
 Digit = tuple[DimLike, Expr]
@@ -185,9 +187,10 @@ class Access:
             assert isinstance(value, Result)
             node = value.node
             if not node.op.elementwise:
-                if node.op.name not in READ:
+                read = reader_of(node.op)
+                if read is None:
                     raise CompileError(f"op {node.op.name} cannot be read at an index")
-                return READ[node.op.name](self, node, value, index)
+                return read(self, node, value, index)
             result = bind(self._elementwise(node, index))
         self._known[-1].setdefault(value, []).append((index, result))
         return result
@@ -197,7 +200,7 @@ class Access:
         operands = [self.broadcast(v, index, shape) for v in node.inputs]
         attrs = {k: held(v.numpy_name) if isinstance(v, DType) else v for k, v in node.attrs.items()}
         result = SCALAR[node.op.name](*operands, **attrs)
-        return result if node.op.name in EXACT else hold(result, node.results[0].dtype.numpy_name)
+        return result if node.op.traits.exact else hold(result, node.results[0].dtype.numpy_name)
 
     def choose(self, condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr]) -> Expr:
         """`inside()` where the condition holds, else `outside()`: only that one is evaluated, so that it may read memory."""
@@ -250,7 +253,19 @@ def same_index(x: Index, y: Index) -> bool:
 
 Reader = Callable[[Access, Node, Value, Index], Expr]
 READ: dict[str, Reader] = {}
+READ_VIEWS: dict[str, Reader] = {}  # by the kind of view, for ops that have no entry of their own
 REPEATING: set[str] = set()  # ops that may read one element of an operand for several elements of their result
+
+
+def reader_of(op: Op) -> Reader | None:
+    """How an op's result is read at an index; None if it is not."""
+    found = READ.get(op.name)
+    return READ_VIEWS.get(op.traits.view) if found is None and op.traits.view is not None else found
+
+
+def repeats(op: Op) -> bool:
+    """Whether an op may read one element of an operand for several elements of its result."""
+    return op.traits.view == "repeat" or op.name in REPEATING
 
 
 def reader(name: str, *, repeats: bool = False) -> Callable[[Reader], Reader]:
@@ -270,7 +285,17 @@ def reader(name: str, *, repeats: bool = False) -> Callable[[Reader], Reader]:
 
 def reads(node: Node) -> bool:
     """Whether a kernel computes an op element by element, as it reads."""
-    return node.op.name in READ or (node.op.elementwise and node.op.name in SCALAR)
+    return reader_of(node.op) is not None or (node.op.elementwise and node.op.name in SCALAR)
+
+
+def view_reader(kind: View) -> Callable[[Reader], Reader]:
+    """Register how views of a kind are read at an index, by their axis maps."""
+
+    def register(function: Reader) -> Reader:
+        READ_VIEWS[kind] = function
+        return function
+
+    return register
 
 
 def as_index(expression: Expr) -> Expr:

@@ -8,17 +8,22 @@ from targets.base.tvm_api import Expr, tirx
 from targets.codegen.access import Access, Index
 from targets.codegen.frame import Frame
 from targets.codegen.scalar import hold
+from tgraph.ir.axis_maps import permutation
 from tgraph.ir.errors import CompileError
+from tgraph.ir.registry import Op
 from tgraph.ir.values import Node, Result, Value
-
-SAME_DIGITS = {"reshape", "squeeze", "unsqueeze"}
 
 
 def find_anchor(frame: Frame, *names: str) -> Node:
     """The only node of one of these ops."""
-    found = [n for n in frame.function.nodes if n.op.name in names]
+    return only_node(frame, ", ".join(names), lambda op: op.name in names)
+
+
+def only_node(frame: Frame, what: str, wanted: Callable[[Op], bool]) -> Node:
+    """The only node whose op is as wanted; `what` says for an error what that is."""
+    found = [n for n in frame.function.nodes if wanted(n.op)]
     if len(found) != 1:
-        raise CompileError(f"kernel {frame.function.name} needs one node of {', '.join(names)}, has {len(found)}")
+        raise CompileError(f"kernel {frame.function.name} needs one node of {what}, has {len(found)}")
     return found[0]
 
 
@@ -56,10 +61,10 @@ def forward(access: Access, value: Value, index: Index, output: Value) -> Index:
     while value is not output:
         assert len(value.users) == 1
         node = value.users[0]
-        if node.op.name == "transpose":
+        if (perm := permutation(node)) is not None:
             positions = access.axes(index, value.shape)
-            index = access.index([positions[a] for a in node.attrs["perm"]], node.result.shape)
-        elif not node.op.elementwise and node.op.name not in SAME_DIGITS:
+            index = access.index([positions[a] for a in perm], node.result.shape)
+        elif not node.op.elementwise and node.op.traits.view != "regroup":
             raise CompileError(f"op {node.op.name} cannot follow the anchor of a kernel")
         value = node.results[0]
     assert isinstance(value, Result) or value is output

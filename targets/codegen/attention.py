@@ -17,8 +17,6 @@ from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Node, Value
 from tgraph.ops.attention import four_axes
 
-ATTENTION = {"attention", "ragged_attention"}  # the ops that have such kernels
-
 
 def suits_kernels(attention: Node) -> bool:
     """Whether kernels of attention may take a node: they compute in f32, with rows of known sizes."""

@@ -16,7 +16,7 @@ from targets.codegen import views  # noqa: F401  (fills the table of readers)
 from targets.codegen.access import Access, Index, Sizes, as_index
 from targets.codegen.counted import Counted, counted
 from targets.codegen.scalar import to_store
-from targets.codegen.signature import LOOKUPS, OFFSETS, function_symbols, lookups
+from targets.codegen.signature import function_symbols, lookups, table_size
 from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
@@ -81,7 +81,7 @@ def build(function: Graph, name: str, body: Callable[[Frame], None], each: Each,
         frame = Frame(function, Access(flat, inside, cells), outputs, status, counts)
         with counted(counts):
             for node in lookups(function):
-                (_check_offsets if node.op.name in OFFSETS else _check_lookup)(frame, node, each)
+                (_check_offsets if node.op.traits.segments else _check_lookup)(frame, node, each)
             if any(0 not in value.shape for _, value in function.outputs):  # else nothing is written
                 body(frame)
     made = builder.get().with_attr(NOTES, "; ".join(frame.notes))
@@ -106,10 +106,10 @@ def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
 
 def _check_lookup(frame: Frame, node: Node, each: Each) -> None:
     """Set `status` if an index is outside of the table; the caller then asks the interpreter for the exact error."""
-    assert frame.status is not None
-    indices, table = (node.inputs[i] for i in LOOKUPS[node.op.name])
-    rows = frame.size(table.shape[node.attrs.get("axis", 0)])
-    lowest = int64(0) if node.op.name == "embedding" else int64(0) - rows
+    lookup = node.op.traits.lookup
+    assert frame.status is not None and lookup is not None
+    indices, rows = node.inputs[lookup.indices], frame.size(table_size(node, lookup))
+    lowest = int64(0) - rows if lookup.from_end else int64(0)
     with each(frame.size(indices.type.size)) as i:
         at = as_index(frame.access.load(indices, ((indices.type.size, i),)))
         with T.If(tirx.any(at < lowest, at >= rows)), T.Then():
@@ -118,8 +118,9 @@ def _check_lookup(frame: Frame, node: Node, each: Each) -> None:
 
 def _check_offsets(frame: Frame, node: Node, each: Each) -> None:
     """Set `status` if offsets do not go from 0 to the number of rows, or if they fall."""
-    assert frame.status is not None
-    offsets, rows = (node.inputs[i] for i in OFFSETS[node.op.name])
+    segments = node.op.traits.segments
+    assert frame.status is not None and segments is not None
+    offsets, rows = node.inputs[segments.offsets], node.inputs[segments.rows]
     count, zero = frame.size(offsets.shape[0]), int64(0)
 
     def offset(i: Expr) -> Expr:

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Expr, tirx
-from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.codegen.anchor import accumulator_dtype, epilogue, only_node
 from targets.codegen.frame import Frame
 from targets.codegen.scalar import cast
+from tgraph.ir.axis_maps import worked_axes
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import DTYPES
 from tgraph.ir.values import Node
 from tgraph.ops.shape import product
 
-NAMES = ("reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod")
 COMBINE = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum", "prod": "mul"}
 
 
@@ -47,11 +47,11 @@ class Reduction:
 
 def find(frame: Frame) -> Reduction:
     """The only reduction of a function."""
-    node = find_anchor(frame, *NAMES)
-    x = node.inputs[0]
-    reduced = [a % x.type.rank for a in node.attrs["axes"]]
+    node = only_node(frame, "a reduction", lambda op: op.traits.reduces is not None)
+    x, kind, reduced = node.inputs[0], node.op.traits.reduces, list(worked_axes(node))
+    assert kind is not None
     kept = [a for a in range(x.type.rank) if a not in reduced]
-    return Reduction(node, node.op.name.removeprefix("reduce_"), accumulator_dtype(x), reduced, kept)
+    return Reduction(node, kind, accumulator_dtype(x), reduced, kept)
 
 
 def rows(frame: Frame, reduction: Reduction, reduce: Callable[..., None]) -> None:

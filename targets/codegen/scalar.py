@@ -339,10 +339,6 @@ SCALAR: dict[str, Expression] = {
 }
 
 
-# ops whose result on values of a type is one of that type, so that nothing is left to round
-EXACT = {"where", "minimum", "maximum", "neg", "abs", "sign", "relu", "floor", "ceil", "round"}
-
-
 def scalar(op: str, *operands: Expr, **attributes: Any) -> Expr:
     """The expression of elementwise op `op`; CompileError if the table has no such op."""
     if op not in SCALAR:

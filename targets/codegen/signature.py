@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tgraph.ir.dims import Dim, bounds, symbols
+from tgraph.ir.dims import Dim, DimLike, bounds, symbols
 from tgraph.ir.graph import Graph
+from tgraph.ir.traits import Lookup
 from tgraph.ir.values import Node, Result
-
-LOOKUPS = {"embedding": (0, 1), "gather": (1, 0)}  # op -> positions of the indices and of the table
-OFFSETS = {"ragged_attention": (3, 0)}  # op -> positions of the offsets and of what they cut into parts
 
 
 def function_symbols(function: Graph) -> list[str]:
@@ -29,13 +27,19 @@ def _dims(function: Graph) -> Iterator[Dim]:
 
 def lookups(function: Graph) -> list[Node]:
     """The nodes that read a table by an index which may be out of range, or by offsets that may be wrong."""
-    return [n for n in function.nodes if n.op.name in OFFSETS or (n.op.name in LOOKUPS and not _surely_inside(n))]
+    return [n for n in function.nodes if n.op.traits.segments or ((found := n.op.traits.lookup) and not _surely_inside(n, found))]
 
 
-def _surely_inside(node: Node) -> bool:
+def table_size(node: Node, lookup: Lookup) -> DimLike:
+    """How many indices of its table are right for a node."""
+    axis = 0 if lookup.axis is None else node.attrs[lookup.axis]
+    return node.inputs[lookup.table].shape[axis]
+
+
+def _surely_inside(node: Node, lookup: Lookup) -> bool:
     """Whether the indices are a range that provably ends within the table."""
-    indices, table = (node.inputs[i] for i in LOOKUPS[node.op.name])
+    indices = node.inputs[lookup.indices]
     if not isinstance(indices, Result) or indices.node.op.name != "range" or indices.node.attrs["start"] != 0:
         return False
-    room = bounds(table.shape[node.attrs.get("axis", 0)] - indices.node.attrs["stop"])[0]
+    room = bounds(table_size(node, lookup) - indices.node.attrs["stop"])[0]
     return room is not None and room >= 0

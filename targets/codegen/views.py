@@ -1,43 +1,46 @@
-"""How the ops that move, select or make elements are read at an index: one entry an op in `access.READ`."""
+"""How the ops that move, select or make elements are read at an index: one entry an op in `access.READ`.
+
+Views that move axes, regroup digits or repeat are read by their axis maps, one entry a kind in `access.READ_VIEWS`."""
 
 from __future__ import annotations
 
 import math
 
 from targets.base.tvm_api import Expr, int64, tirx
-from targets.codegen.access import Access, Index, as_index, attribute_dim, reader
+from targets.codegen.access import Access, Index, as_index, attribute_dim, reader, view_reader
 from targets.codegen.opaque import bind
 from targets.codegen.scalar import cast, held, hold, literal
+from tgraph.ir.axis_maps import axis_map, declared_map, permutation
 from tgraph.ir.dims import DimLike, compare
+from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Node, Value
 
 
-@reader("reshape")
+@view_reader("regroup")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     return access.load(node.operands[0], index)
 
 
-@reader("squeeze")
+@view_reader("permute")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return access.load(node.operands[0], index)
-
-
-@reader("unsqueeze")
-def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return access.load(node.operands[0], index)
-
-
-@reader("transpose")
-def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    source = node.inputs[0]
+    source, perm = node.inputs[0], permutation(node)
+    if perm is None:
+        raise CompileError(f"op {node.op.name} permutes axes, but its axis map is no permutation")
     positions = access.axes(index, value.shape)
-    moved = {axis: positions[i] for i, axis in enumerate(node.attrs["perm"])}
+    moved = {axis: positions[i] for i, axis in enumerate(perm)}
     return access.load(source, access.index([moved[a] for a in range(source.type.rank)], source.shape))
 
 
-@reader("expand", repeats=True)
+@view_reader("repeat")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
-    return access.broadcast(node.operands[0], index, value.shape)
+    if declared_map(node, 0) is None:
+        return access.broadcast(node.operands[0], index, value.shape)
+    source, axes = node.inputs[0], axis_map(node, 0)
+    assert axes is not None
+    positions = access.axes(index, value.shape)
+    at = {axis: positions[i] for i, axis in enumerate(axes)}
+    own = [at[a] if size != 1 else int64(0) for a, size in enumerate(source.shape)]
+    return access.load(source, access.index(own, source.shape))
 
 
 @reader("slice")

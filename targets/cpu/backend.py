@@ -9,8 +9,8 @@ from targets.base.backend import Backend, Emitters
 from targets.base.schedules import load_schedules, schedule_file
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, T, int64, relax
-from targets.codegen.access import READ, REPEATING, reads
-from targets.codegen.attention import ATTENTION, suits_kernels
+from targets.codegen.access import READ, reads, repeats
+from targets.codegen.attention import suits_kernels
 from targets.codegen.scalar import SCALAR
 from targets.cpu.build import build
 from targets.cpu.emitters import FAMILIES, pointwise
@@ -31,7 +31,7 @@ class CpuBackend(Backend):
 
     kind = "cpu"
     oldest = ", such as cpu:x86-64-v3"
-    emitters = Emitters(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), reads, REPEATING,
+    emitters = Emitters(FAMILIES, pointwise.emit, lambda extent: T.serial(int64(0), extent), reads, repeats,
                         tables=(SCALAR, READ))
 
     def parse(self, detail: str) -> Target:
@@ -48,7 +48,7 @@ class CpuBackend(Backend):
         if node.op.name in ("linear", "integer_linear"):
             weight = narrow(node.inputs[1])
             return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
-        return node.op.name not in ATTENTION or suits_kernels(node)
+        return not node.op.traits.attention or suits_kernels(node)
 
     def no_faster(self, target: Target, precision: str) -> str:
         return not_faster(target, precision)

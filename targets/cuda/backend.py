@@ -6,8 +6,8 @@ from passes.base import Pass
 from targets.base.backend import Backend, Emitters
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, relax
-from targets.codegen.access import READ, REPEATING, reads
-from targets.codegen.attention import ATTENTION, suits_kernels
+from targets.codegen.access import READ, reads, repeats
+from targets.codegen.attention import suits_kernels
 from targets.codegen.scalar import SCALAR
 from targets.codegen.vector_math import by_cuda
 from targets.cuda import levels
@@ -32,7 +32,7 @@ class CudaBackend(Backend):
     """GPUs: products read weights as checkpoints have them, kernels become machine code through CUDA source."""
 
     kind = "cuda"
-    emitters = Emitters(FAMILIES, pointwise.emit, each, reads, REPEATING, by_cuda, "local", (SCALAR, READ))
+    emitters = Emitters(FAMILIES, pointwise.emit, each, reads, repeats, by_cuda, "local", (SCALAR, READ))
     half_activations = True
     loads_libraries = False  # one that is saved may not be loaded on a machine without a GPU
     levels = levels.LEVELS
@@ -47,7 +47,7 @@ class CudaBackend(Backend):
         return to_kernels(target, [ProductsToLinear()])
 
     def accepts(self, node: Node) -> bool:
-        return node.op.name not in ATTENTION or (suits_kernels(node) and attention.fits(node))
+        return not node.op.traits.attention or (suits_kernels(node) and attention.fits(node))
 
     def facts(self, target: Target) -> dict[str, str]:
         return {"CUDA compiler": compiler().name, "Triton": triton.state() if triton.available(target) else "none"}

@@ -17,7 +17,7 @@ from targets.cuda import blas
 from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
-from targets.lowering.stages import DECIDE, Stage
+from targets.lowering.stages import Stage, decides
 from targets.runtime.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_apart, check_host_buffers
@@ -237,7 +237,7 @@ class CudaEngine(LibraryEngine):
     def _place(self, sizes: Sizes) -> CudaLayout:
         places, end = self.plan.place(sizes)
         layout = CudaLayout(places, end, staged=_aligned(end))
-        made = [r for node in self.graph.nodes if node.op.name in DECIDE for r in node.results]
+        made = [r for node in self.graph.nodes if decides(node) for r in node.results]
         end = layout.staged
         wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
         for key, type in [*wanted, *self._types.items()]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tgraph.ir.values import Node, Result, Value
-from tgraph.ops.attention import decompose_cleanly
 
-VIEWS = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "unpack_panels"}
 KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel that reads them packed
-CREATED = {"range", "full", "dim_size"}
-CLEANLY = {"attention": decompose_cleanly}  # ops whose decomposition lets NaN through where they do not
+
+
+def is_free(node: Node) -> bool:
+    """Whether it costs nothing to read through a node: a view of one operand, or numbers made from sizes."""
+    return node.op.traits.view not in (None, "join") or node.op.created
 
 
 def narrow(weight: Value) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from targets.lowering.canonical import CREATED, KERNEL_READS, VIEWS
+from targets.lowering.canonical import KERNEL_READS, is_free
 from tgraph.ir.analysis import prepared
 from tgraph.ir.graph import Graph
 
@@ -20,7 +20,7 @@ class CopyViews(Pass):
     def apply(self, graph: Graph) -> None:
         ready = prepared(graph, KERNEL_READS)
         for node in reversed(graph.nodes):
-            if node in ready or node.op.name not in VIEWS | CREATED:
+            if node in ready or not is_free(node):
                 continue
             for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
                 twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)

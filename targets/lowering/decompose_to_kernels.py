@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from passes.base import Pass, register_pass
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.lowering.canonical import CLEANLY, KERNEL_READS
+from targets.lowering.canonical import KERNEL_READS
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
@@ -29,10 +29,10 @@ class DecomposeToKernels(Pass):
         pending = [n for n in graph.nodes if n not in ready]
         while pending:
             node = pending.pop()
-            if node.op.decompose is None or backend.has_kernel(node):
+            apart = node.op.lower or node.op.decompose
+            if apart is None or backend.has_kernel(node):
                 continue
             b = Builder(graph, node.provenance)
-            apart = CLEANLY.get(node.op.name, node.op.decompose)
             made = apart(b, *node.operands, **node.attrs)
             results = made if isinstance(made, tuple) else (made,)
             pending += _between(node.inputs, results)

@@ -7,11 +7,10 @@ cheaper made than read; else it gets a kernel of its own. So compile time is lin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from targets.base.backend import Emitters
-from targets.codegen.attention import ATTENTION
 from targets.lowering import canonical
 from tgraph.ir.analysis import is_convex
 from tgraph.ir.dims import compare
@@ -21,11 +20,9 @@ from tgraph.ir.values import Node, Result, Value
 LONGEST = 12  # nodes that an anchor takes along after itself
 LARGEST, MOST_WORK = 64, 400  # nodes of a kernel, and machine instructions an element: code for registers and for LLVM
 MANY = 8  # views of one value that may each make a kernel of a product its own
+WRITTEN_THROUGH = ("permute", "regroup")  # views that an anchor's family can write through
 CHEAP = 8  # instructions an element that cost no more than to write it and to read it back
-VIEWS = canonical.VIEWS | canonical.CREATED
-# what the families of products read on the fly: attention reads each element once, or once a block of queries
-READABLE = {"linear": VIEWS, "matmul": VIEWS, **dict.fromkeys(ATTENTION, VIEWS | {"rotary", "cast"})}
-MOVED = {"reshape", "squeeze", "unsqueeze", "transpose"}  # views that an anchor's family can write through
+Wanted = Callable[[Node], bool]
 
 
 @dataclass
@@ -77,10 +74,9 @@ class Grouping:
     def kernel(self, anchor: Node) -> set[Node]:
         """The nodes that go into the anchor's kernel."""
         group = Group({anchor})
-        family = anchor.op.name
-        self._take_producers(anchor.inputs, group, READABLE.get(family))
+        self._take_producers(anchor.inputs, group, _readable(anchor))
         if len(anchor.results) == 1:
-            self._take_followers(anchor, group, views=family in ATTENTION)
+            self._take_followers(anchor, group, views=anchor.op.traits.attention)
         return group.nodes
 
     def pointwise(self, root: Node) -> set[Node]:
@@ -92,26 +88,25 @@ class Grouping:
     def _free(self, node: Node) -> bool:
         return node not in self.taken and node not in self.ready and node not in self.hosted
 
-    def _take_producers(self, values: Sequence[Value], group: Group, names: Collection[str] | None = None) -> None:
-        """Take the nodes behind values that can be read on the fly and nothing else reads; with `names`, these ops only."""
+    def _take_producers(self, values: Sequence[Value], group: Group, wanted: Wanted | None = None) -> None:
+        """Take the nodes behind values that can be read on the fly and nothing else reads; with `wanted`, those only."""
         pending = list(reversed(values))
         while pending and not group.full:
             value = pending.pop()
-            if isinstance(value, Result) and value.node not in group.nodes and self._joins(value, group, names):
+            if isinstance(value, Result) and value.node not in group.nodes and self._joins(value, group, wanted):
                 group.add(value.node)
                 pending += reversed(value.node.inputs)
 
-    def _joins(self, value: Result, group: Group, names: Collection[str] | None) -> bool:
+    def _joins(self, value: Result, group: Group, wanted: Wanted | None) -> bool:
         node, readers = value.node, value.users
         if not self._free(node) or node.op.name in self.emitters.families or len(node.results) > 1:
             return False
-        readable = self.emitters.readable(node) if names is None else (
-            node.op.name in names or canonical.widens(node))
-        if names is VIEWS and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
+        readable = self.emitters.readable(node) if wanted is None else (wanted(node) or canonical.widens(node))
+        if wanted is canonical.is_free and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
             return False
         if not readable or self.graph.is_output(value) or not group.nodes.issuperset(readers):
             return False
-        free = node.op.name in VIEWS or canonical.widens(node)
+        free = canonical.is_free(node) or canonical.widens(node)
         if not free and (node in self.single or not group.nodes.isdisjoint(self.single)):
             return False
         index = group.index_of(value)
@@ -135,12 +130,12 @@ class Grouping:
                 return
             user = users[0]
             elementwise = user.op.elementwise and user.result.shape == value.shape and anchor not in self.single
-            if not elementwise and not (views and user.op.name in MOVED):
+            if not elementwise and not (views and user.op.traits.view in WRITTEN_THROUGH):
                 return
             if not is_convex(self.graph, {*group.nodes, user}):
                 return
             group.add(user)
-            self._take_producers([v for v in user.inputs if v is not value], group, VIEWS)
+            self._take_producers([v for v in user.inputs if v is not value], group, canonical.is_free)
             value = user.result
 
 
@@ -148,7 +143,16 @@ class Grouping:
         """Whether a node may read one element of a value for several elements of its result."""
         if reader.op.elementwise:
             return compare(value.type.size, reader.result.type.size) != "equal"
-        return reader.op.name in self.emitters.repeating
+        return self.emitters.repeating(reader.op)
+
+
+def _readable(anchor: Node) -> Wanted | None:
+    """What an anchor's family reads on the fly: a product views; attention, which reads each element once, or once a block of
+    queries, also what turns or converts it; the others all that can be read at an index (None).
+    """
+    if anchor.op.traits.attention:
+        return lambda node: canonical.is_free(node) or node.op.name == "rotary" or node.op.name == "cast"
+    return canonical.is_free if anchor.op.contract is not None and anchor.op.traits.precision == "product" else None
 
 
 def _has_many_views(node: Node) -> bool:

@@ -14,7 +14,7 @@ from targets.base.backend import emitters_of
 from targets.base.target import Target
 from targets.lowering import canonical
 from targets.lowering.grouping import Grouping
-from targets.lowering.stages import DECIDE, can_stay
+from targets.lowering.stages import can_stay, decides
 from tgraph.ir.analysis import arranged, extract, prepared
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
@@ -33,7 +33,7 @@ class SelectKernels(Pass):
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         emitters = emitters_of(target)
-        hosted = {n for n in graph.nodes if n.op.name in DECIDE and not (n.op.name in emitters.families and can_stay(graph, n))}
+        hosted = {n for n in graph.nodes if decides(n) and not (n.op.name in emitters.families and can_stay(graph, n))}
         hosted.update(n for n in graph.nodes if "function" in n.attrs)  # a kernel already
         grouping = Grouping(graph, emitters, prepared(graph, canonical.KERNEL_READS), set(), hosted)
         groups = _groups(grouping, target)
@@ -72,7 +72,7 @@ def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
 
 def _name(graph: Graph, group: set[Node]) -> str:
     """The ops that compute something, in order: `linear_gelu_add`."""
-    silent = canonical.VIEWS | canonical.CREATED | {"cast", "concat"}
-    names = [n.op.name for n in arranged(graph, group)]
-    shown = [n for n in names if n not in silent] or names
+    nodes = arranged(graph, group)
+    computing = [n for n in nodes if n.op.traits.view is None and not n.op.created and n.op.name != "cast"]
+    shown = [n.op.name for n in computing or nodes]
     return "_".join(dict.fromkeys(shown[:5])) + ("_etc" if len(shown) > 5 else "")

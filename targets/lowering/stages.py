@@ -15,7 +15,16 @@ from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate, symbols
 from tgraph.ir.graph import Graph, unify_shapes
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
-DECIDE = {"unpack"}  # ops whose results decide sizes: the interpreter runs them between stages, or a kernel with bounds for them
+
+def decides(node: Node) -> bool:
+    """Whether a node's results decide a size: the interpreter runs it between stages, or a kernel with bounds for it."""
+    return node.op.traits.decides is not None
+
+
+def decided_dim(node: Node) -> str:
+    """The name of the dim that a node decides."""
+    assert node.op.traits.decides is not None
+    return str(node.attrs[node.op.traits.decides])
 
 
 def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
@@ -116,7 +125,7 @@ def plan_stages(graph: Graph) -> tuple[list[Stage], MemoryPlan]:
     """The stages of a kernel graph, and where its values lie. The same graph gives the same answer, in any process."""
     stages = [Stage("main")]
     for node in graph.nodes:
-        if node.op.name in DECIDE:
+        if decides(node):
             stages[-1].host = node
             stages.append(Stage(f"main_{len(stages)}"))
         else:
@@ -142,7 +151,7 @@ def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or value.node.op.name in DECIDE:
+        elif isinstance(value, Input) or decides(value.node):
             stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
@@ -176,7 +185,7 @@ class MemoryPlan:
     def __init__(self, graph: Graph):
         outputs = {v for _, v in graph.outputs}
         intervals = liveness(graph)
-        self.values: list[Value] = [r for n in graph.nodes if n.op.name not in DECIDE for r in n.results if r not in outputs]
+        self.values: list[Value] = [r for n in graph.nodes if not decides(n) for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]
         self.bytes: list[DimLike] = [v.type.nbytes for v in self.values]
 
@@ -199,7 +208,7 @@ class MemoryPlan:
 
 def size_limits(graph: Graph) -> dict[str, DimLike]:
     """The most that each dim which the host finds during a run can be, by what it counts."""
-    return {n.attrs["name"]: n.inputs[0].type.size for n in graph.nodes if n.op.name in DECIDE}
+    return {decided_dim(n): n.inputs[0].type.size for n in graph.nodes if decides(n)}
 
 
 def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
@@ -207,12 +216,12 @@ def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
     found: dict[str, DimLike] = {}
     for call in graph.nodes:
         for node in call.attrs["function"].nodes if "function" in call.attrs else ():
-            if node.op.name in DECIDE:
-                found[node.attrs["name"]] = call.inputs[0].type.size
+            if decides(node):
+                found[decided_dim(node)] = call.inputs[0].type.size
     return found
 
 
 def can_stay(graph: Graph, node: Node) -> bool:
     """Whether nobody but kernels needs the size that a node decides: no output has it."""
     returned = (d for _, value in graph.outputs for d in value.shape if isinstance(d, Dim))
-    return all(s.name != node.attrs["name"] for d in returned for s in symbols(d))
+    return all(s.name != decided_dim(node) for d in returned for s in symbols(d))

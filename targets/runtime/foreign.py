@@ -42,7 +42,8 @@ def foreign_code(graph: Graph, passes: Sequence[Pass], target: Target) -> str | 
 def _registered(target: Target) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every function that says what an op is, or how it is compiled, with the name of the op."""
     for name, op in OPS.items():
-        yield from ((name, part) for part in (op.infer, op.numpy, op.decompose, op.canonical) if part is not None)
+        yield from ((name, part) for part in (op.infer, op.numpy, op.decompose, op.lower, op.canonical,
+                                              op.axes, op.contract) if part is not None)
     emitters = emitters_of(target)
     for table in (emitters.families, *emitters.tables):
         yield from table.items()

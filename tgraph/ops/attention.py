@@ -203,7 +203,8 @@ def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ign
     return b.matmul(weights, v)
 
 
-def decompose_cleanly(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
+@attention.lowering
+def _(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
     """The decomposition for targets without a kernel for it: values of keys that are not allowed take no part, as in the op.
 
     0 NaN is NaN in a product, so infinities and NaN are left out of it. Their places, as zeros and ones, go through the same

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from targets.base.tvm_api import Expr
 from targets.codegen.access import Index
-from targets.codegen.anchor import SAME_DIGITS
 from targets.codegen.frame import Frame
 from targets.cuda.kernels.launch import static
 from targets.cuda.kernels.strided import Strided
@@ -40,7 +39,7 @@ class LinearForm:
         """What is computed from a value next, past changes of the shape; None from the output."""
         while value is not self.output:
             node = value.users[0]
-            if node.op.name not in SAME_DIGITS:
+            if node.op.traits.view != "regroup":
                 return node
             value = node.result
         return None
