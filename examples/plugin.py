@@ -42,7 +42,7 @@ def _(x):
     return x * tirx.Max(tirx.Min(x + number(3.0), number(6.0)), number(0.0)) * number(1 / 6)
 
 
-@tg.op
+@tg.op(along=-1)
 def reverse(x: tg.TensorType) -> tg.TensorType:
     """The last axis backwards: y[..., i] = x[..., n - 1 - i]."""
     return x

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import tgraph as tg
-import tgraph.ops  # noqa: F401  (ours come first)
+import tgraph.ops
 from tgraph.ir.registry import OPS
 
 

@@ -66,7 +66,7 @@ class Traits:
     mirrored: str | None = field(default=None, metadata=_says(
         "The comparison g with f(x, y) = g(y, x)."))
     negated: str | None = field(default=None, metadata=_says(
-        "The comparison g with f(x, y) = not g(x, y) for numbers; a NaN makes both False."))
+        "The comparison g with f(x, y) = not g(x, y) for numbers; of a NaN nothing follows."))
     exact: bool = field(default=False, metadata=_says(
         "Elementwise, and on values of a type the result is one of that type: nothing is left to round, so that halves "
         "may be computed in f32."))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..ir.axis_maps import same_axes
 from ..ir.dtypes import i64, u8
 from ..ir.errors import RuleError
 from ..ir.registry import op
@@ -56,7 +57,7 @@ def _from_start(b, indices, size):  # type: ignore[no-untyped-def]
     return wrapped, inside
 
 
-@op
+@op(batched=True, axis_attributes={"axis": "operand axes"})
 def take_along_axis(x: TensorType, indices: TensorType, *, axis: int = -1) -> TensorType:
     """Elements along an axis, for each place another: y[a, i, b] = x[a, indices[a, i, b], b].
 
@@ -67,6 +68,11 @@ def take_along_axis(x: TensorType, indices: TensorType, *, axis: int = -1) -> Te
     at = axis_index(axis, x.rank)
     _require_other_axes(x, indices, at, "indices")
     return x.with_shape((*x.shape[:at], indices.shape[at], *x.shape[at + 1:]))
+
+
+@take_along_axis.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, attrs["axis"]), same_axes(result.rank)]
 
 
 @take_along_axis.canonicalize
@@ -94,7 +100,7 @@ def _(b, x, indices, *, axis):  # type: ignore[no-untyped-def]
     return from_last(b, b.gather(b.reshape(x, shape=(x.type.size,)), places, axis=0), axis)
 
 
-@op
+@op(batched=True, axis_attributes={"axis": "operand axes"})
 def scatter(x: TensorType, indices: TensorType, updates: TensorType, *, axis: int = -1,
             reduction: Literal["none", "add", "mul", "max", "min"] = "none") -> TensorType:
     """x with elements along an axis written by number: y = x, then y[a, indices[a, i, b], b] = updates[a, i, b].
@@ -114,6 +120,11 @@ def scatter(x: TensorType, indices: TensorType, updates: TensorType, *, axis: in
     if x.dtype.is_bool and reduction != "none":
         raise RuleError(f'reduction "{reduction}" needs numbers, got {x}; cast it first')
     return x
+
+
+@scatter.axis_map
+def _(operands, result, attrs):  # type: ignore[no-untyped-def]
+    return [same_axes(result.rank, attrs["axis"])] * 3
 
 
 @scatter.canonicalize

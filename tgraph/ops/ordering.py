@@ -26,7 +26,7 @@ def ordered(x: np.ndarray, axis: int, descending: bool) -> np.ndarray:
     return np.flip(x.shape[axis] - 1 - turned, axis)
 
 
-@op
+@op(along="axis")
 def argsort(x: TensorType, *, axis: int = -1, descending: bool = False) -> TensorType:
     """Indices that sort x along an axis, as i64; equal elements keep their order, and NaN is the largest.
 
@@ -81,7 +81,7 @@ def _first(b, ranks, count):  # type: ignore[no-untyped-def]
     return b.cast(b.reduce_sum(found, axes=(-1,)), dtype=i64)
 
 
-@op
+@op(along="axis")
 def topk(x: TensorType, *, k: Annotated[int, AtLeast(0)], axis: int = -1, largest: bool = True) -> tuple[TensorType, TensorType]:
     """The k largest elements along an axis (or smallest), the first first: values, and indices as i64.
 
