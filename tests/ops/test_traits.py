@@ -33,8 +33,8 @@ def missing(op: Op) -> str | None:
     decided = traits.elementwise or traits.along is not None or traits.opaque or op.axes or op.contract or op.created
     if not decided and traits.view not in ("regroup", "repeat", "layout"):
         return (f"op {op.name} declares nothing about its axes. Write @op(elementwise=True), @op(along=-1) or along=\"axis\" "
-                f"for one that works row by row, @op(view=...) for one that moves values, or which axes of its operands the axes of "
-                f"its result come from, with @{op.name}.axis_map; @op(opaque=True) if nothing can be said")
+                f"for one that works row by row, @op(view=...) for one that moves values, or which axes of its operands the axes "
+                f"of its result come from, with @{op.name}.axis_map; @op(opaque=True) if nothing can be said")
     for name in op.attributes:
         if op.operands and name in AXIS_WORDS and name not in traits.axis_attributes:
             return (f"attribute {name} of op {op.name} speaks of axes: say how with axis_attributes={{{name!r}: ...}}, "
