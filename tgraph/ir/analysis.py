@@ -277,8 +277,8 @@ def prepared(graph: Graph, but: Collection[str] = ()) -> set[Node]:
 
 
 def _spreads(node: Node) -> bool:
-    """Whether an elementwise op or an `expand` makes much of little: over 1 MiB, and four times what it reads."""
-    if not (node.op.elementwise or node.op.name == "expand"):
+    """Whether an elementwise op or a view that repeats makes much of little: over 1 MiB, and four times what it reads."""
+    if not (node.op.elementwise or node.op.traits.view == "repeat"):
         return False
     made, read = (sum(int(v.type.nbytes) for v in values) for values in (node.results, node.inputs))  # type: ignore[arg-type]
     return made > SPREAD and made > 4 * read
