@@ -39,18 +39,18 @@ def _define() -> None:
     heads_first.reference(lambda x: np.swapaxes(x, 1, 2))
 
     @tg.op(view="regroup")
-    def unflatten(x: tg.TensorType, *, size: int) -> tg.TensorType:
+    def cut_first(x: tg.TensorType, *, size: int) -> tg.TensorType:
         """The first axis cut in two: [n size, ...] to [n, size, ...]."""
         return x.with_shape((x.shape[0] // size, size, *x.shape[1:]))
 
-    unflatten.reference(lambda x, *, size: x.reshape(-1, size, *x.shape[1:]))
+    cut_first.reference(lambda x, *, size: x.reshape(-1, size, *x.shape[1:]))
 
     @tg.op(view="regroup")
-    def flatten(x: tg.TensorType) -> tg.TensorType:
+    def join_first(x: tg.TensorType) -> tg.TensorType:
         """The first two axes as one: [n, m, ...] to [n m, ...]."""
         return x.with_shape((x.shape[0] * x.shape[1], *x.shape[2:]))
 
-    flatten.reference(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
+    join_first.reference(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]))
 
     @tg.op(view="regroup")
     def split_columns(x: tg.TensorType, *, parts: int) -> tg.TensorType:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from targets.base.target import KINDS
+from targets.base.registry import KINDS
 from tgraph.cli import COMMANDS, main
 
 SLOW = ("demo", "bench")  # have tests of their own

@@ -76,12 +76,12 @@ def test_padded_rows_are_left_out_of_all_of_them() -> None:
 
 def test_attention_is_found_through_views_of_scores_and_computed_scales() -> None:
     def function(q: Any, k: Any, v: Any, mask: Any) -> Any:
-        q, k, v = (tg.flatten(tg.heads_first(tg.centre(x))) for x in (q, k, v))  # [B H, S, D]
-        scores = tg.unflatten(q @ tg.transpose(k, perm=(0, 2, 1)), size=2)  # [B, H, S, S]
+        q, k, v = (tg.join_first(tg.heads_first(tg.centre(x))) for x in (q, k, v))  # [B H, S, D]
+        scores = tg.cut_first(q @ tg.transpose(k, perm=(0, 2, 1)), size=2)  # [B, H, S, S]
         scale = tg.cube(tg.full(shape=(), value=0.5))
         scores = tg.where(tg.reshape(mask, shape=(mask.shape[0], 1, 1, mask.shape[1])), scores * scale, -np.inf)
-        mixed = tg.flatten(tg.softmax(scores)) @ v
-        return tg.heads_first(tg.unflatten(mixed, size=2))
+        mixed = tg.join_first(tg.softmax(scores)) @ v
+        return tg.heads_first(tg.cut_first(mixed, size=2))
 
     heads = tg.f32[B, S, 2, 4]
     graph = tg.trace(function, q=heads, k=heads, v=heads, mask=tg.bool_[B, S])
