@@ -25,7 +25,7 @@ if TYPE_CHECKING:
               help='Passes with commas, options in braces: "fold-constants,fuse-qkv{at_least=3}".')
 @click.option("--level", metavar="LEVEL", help=f"The pipeline of a level, O0 to O3 [default: {DEFAULT_LEVEL} if there is no -p].")
 @click.option("--target", metavar="TARGET",
-              help="Add the target's own last passes, down to the graph of kernel calls: cpu, cuda:sm_90.")
+              help="Add the target's own last passes, down to the graph of kernel calls: cpu, cuda:sm_90; numpy has none.")
 @click.option("--print-before", "before", multiple=True, metavar="NAME",
               help="Print the graph before this pass, on standard error. Repeatable.")
 @click.option("--print-after", "after", multiple=True, metavar="NAME", help="Print the graph after this pass. Repeatable.")
