@@ -54,18 +54,18 @@ def _(x):
 
 
 @targets.kernel("reverse")
-def _(frame, target):
+def _(builder, target):
     """A kernel with loops of its own."""
-    node = find_anchor(frame, "reverse")
-    x, finish = node.inputs[0], epilogue(frame, node)
+    node = find_anchor(builder, "reverse")
+    x, finish = node.inputs[0], epilogue(builder, node)
     rows, columns = x.type.size // x.shape[-1], x.shape[-1]
 
     def row(r):
-        with targets.base.tvm_api.T.serial(int64(0), frame.size(columns)) as j:
-            last = frame.size(columns) - int64(1)
-            finish(((rows, r), (columns, j)), frame.access.load(x, ((rows, r), (columns, last - j))))
+        with targets.base.tvm_api.T.serial(int64(0), builder.size(columns)) as j:
+            last = builder.size(columns) - int64(1)
+            finish(((rows, r), (columns, j)), builder.access.load(x, ((rows, r), (columns, last - j))))
 
-    parallel_loop(frame.size(rows), frame.size(x.type.size), row)
+    parallel_loop(builder.size(rows), builder.size(x.type.size), row)
 
 
 @register_pass

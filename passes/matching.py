@@ -49,10 +49,10 @@ class Miss:
 
 @dataclass
 class Matcher:
-    """Matches rules in one graph; `ready` are the nodes of its prepare part. Keeps the nearest miss of each attempt."""
+    """Matches rules in one graph; `parameter_only` are the nodes of its prepare part. Keeps the nearest miss of each attempt."""
 
     graph: Graph
-    ready: set[Node]
+    parameter_only: set[Node]
     nearest: Miss | None = field(default=None, init=False)
 
     def match(self, rule: Rule, root: Node) -> Match | None:
@@ -152,7 +152,7 @@ class Matcher:
             if pattern.name in names and names[pattern.name] != number:
                 return f"{pattern.name} is {names[pattern.name]} elsewhere, {number} here", names
             return None, {**names, pattern.name: number}
-        if pattern.prepared and not is_prepared(value, self.ready):
+        if pattern.prepared and not is_prepared(value, self.parameter_only):
             return f"{pattern.name} is not known before the inputs", names
         if pattern.kinds and value.dtype.kind not in pattern.kinds:
             return f"{pattern.name} is {value.dtype}, not {' or '.join(pattern.kinds)}", names

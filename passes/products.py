@@ -40,25 +40,25 @@ class Projection:
         return made
 
 
-def projection(graph: Graph, node: Node, ready: set[Node]) -> Projection | str:
+def projection(graph: Graph, node: Node, parameter_only: set[Node]) -> Projection | str:
     """The projection that a `linear` or `matmul` begins, with the bias added after it; or why it is none."""
     x, weight = node.operands[:2]
     assert x is not None and weight is not None
     bias = node.operands[2] if node.op.name == "linear" else None
-    if not is_prepared(weight, ready):
+    if not is_prepared(weight, parameter_only):
         return "the weight is not known before the inputs"
-    if bias is not None and not is_prepared(bias, ready):
+    if bias is not None and not is_prepared(bias, parameter_only):
         return "the bias is not known before the inputs"
     if weight.type.rank != 2:
         return f"the weight has rank {weight.type.rank}, not 2"
-    if is_prepared(x, ready):
+    if is_prepared(x, parameter_only):
         return "the product does not depend on an input"
     found = Projection(x, weight, bias, node.op.name == "matmul", (node,))
-    added = added_bias(graph, node, ready) if bias is None else None
+    added = added_bias(graph, node, parameter_only) if bias is None else None
     return found if added is None else Projection(x, weight, added[1], found.transposed, (added[0], node))
 
 
-def added_bias(graph: Graph, product: Node, ready: set[Node]) -> tuple[Node, Value] | None:
+def added_bias(graph: Graph, product: Node, parameter_only: set[Node]) -> tuple[Node, Value] | None:
     """The `add` that alone reads a product, and the bias of one element a column that it adds."""
     if len(product.result.uses) != 1 or graph.is_output(product.result):
         return None
@@ -67,7 +67,7 @@ def added_bias(graph: Graph, product: Node, ready: set[Node]) -> tuple[Node, Val
         return None
     other = user.inputs[1] if user.inputs[0] is product.result else user.inputs[0]
     fits = other.type.rank == 1 and other.shape == product.result.shape[-1:]
-    return (user, other) if fits and is_prepared(other, ready) else None
+    return (user, other) if fits and is_prepared(other, parameter_only) else None
 
 
 def missed(rule: str, root: Node, reason: str, matched: int = 1) -> None:

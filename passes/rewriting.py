@@ -126,7 +126,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
             if not isinstance(done, Rewritten):
                 report.missed(done)
                 continue
-            matcher.ready.update(n for n in done.nodes if _is_ready(n, matcher.ready))
+            matcher.parameter_only.update(n for n in done.nodes if _is_ready(n, matcher.parameter_only))
             report.rewrote(rule.name, done.covered, done.values)
             count += 1
             if count > limit:
@@ -153,10 +153,10 @@ def _try(graph: Graph, matcher: Matcher, rule: Rule | NodeRule, node: Node) -> R
     return matcher.nearest if match is None else replace_match(graph, rule, match)
 
 
-def _is_ready(node: Node, ready: set[Node]) -> bool:
+def _is_ready(node: Node, parameter_only: set[Node]) -> bool:
     """Whether a new node belongs to the prepare part; asked in order, so that nothing is computed twice."""
     static = all(isinstance(d, int) for r in node.results for d in r.shape)
-    return bool(node.inputs) and static and all(is_prepared(v, ready) for v in node.inputs)
+    return bool(node.inputs) and static and all(is_prepared(v, parameter_only) for v in node.inputs)
 
 
 def _affected(values: Sequence[Value]) -> list[Node]:

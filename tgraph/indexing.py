@@ -97,15 +97,20 @@ def _basic(x: Any, items: Items) -> Any:
             removed.append(axis)
     if gathered and added:
         raise model_error("a tensor index cannot be mixed with None; write tg.unsqueeze(..., axes=...) around it")
-    for axis, number in checked:
-        x = apply("gather", x, np.full(1, number), axis=axis)
+    for axis, number in reversed(checked):
+        x = apply("gather", x, np.int64(number), axis=axis)
+    gone = [axis for axis, _ in checked]
+
+    def left(axis: int) -> int:
+        return axis - sum(other < axis for other in gone)
+
     if cuts:
         axes, starts, stops, steps = zip(*cuts)
-        x = apply("slice", x, starts=starts, stops=stops, axes=axes, steps=steps)
+        x = apply("slice", x, starts=starts, stops=stops, axes=tuple(map(left, axes)), steps=steps)
     if gathered:
-        x = apply("gather", x, gathered[1], axis=gathered[0])
-    if removed:
-        x = apply("squeeze", x, axes=tuple(removed))
+        x = apply("gather", x, gathered[1], axis=left(gathered[0]))
+    if removed := [axis for axis in removed if axis not in gone]:
+        x = apply("squeeze", x, axes=tuple(map(left, removed)))
     return apply("unsqueeze", x, axes=tuple(added)) if added else x
 
 

@@ -36,26 +36,26 @@ class Region:
 
 def move_transposes(graph: Graph) -> int:
     """Apply all moves that leave fewer transposes; how many there were."""
-    ready = prepared(graph)
+    parameter_only = prepared(graph)
     report = current_report()
-    pending = deque(n for n in graph.nodes if permutation(n) is not None and n not in ready)
+    pending = deque(n for n in graph.nodes if permutation(n) is not None and n not in parameter_only)
     moves = 0
     while pending:
         start = pending.popleft()
         if start not in graph:
             continue
-        region = _grow(start, ready)
+        region = _grow(start, parameter_only)
         if not region.nodes or _saved(graph, region) <= 0:
             continue
         members = [*region.entries, *region.nodes]
-        made = _move(graph, region, ready)
+        made = _move(graph, region, parameter_only)
         report.rewrote(NAME, members, [r for n in made for r in n.results])
-        pending.extend(n for n in made if permutation(n) is not None and n not in ready)
+        pending.extend(n for n in made if permutation(n) is not None and n not in parameter_only)
         moves += 1
     return moves
 
 
-def _grow(start: Node, ready: set[Node]) -> Region:
+def _grow(start: Node, parameter_only: set[Node]) -> Region:
     perm = permutation(start)
     assert perm is not None
     region = Region(perm)
@@ -65,7 +65,7 @@ def _grow(start: Node, ready: set[Node]) -> Region:
             if user not in region.nodes and _movable(user, region.perm):
                 region.nodes[user] = None
                 frontier.append(user)
-    while outside := [n for n in region.nodes if not all(_fits(region, ready, n, i) for i in range(len(n.operands)))]:
+    while outside := [n for n in region.nodes if not all(_fits(region, parameter_only, n, i) for i in range(len(n.operands)))]:
         for node in outside:
             del region.nodes[node]
     for node in region.nodes:
@@ -92,14 +92,14 @@ def _is_entry(region: Region, value: Value | None) -> bool:
     return not (isinstance(source, Result) and source.node in region.nodes)
 
 
-def _fits(region: Region, ready: set[Node], node: Node, position: int) -> bool:
+def _fits(region: Region, parameter_only: set[Node], node: Node, position: int) -> bool:
     value = node.operands[position]
     if value is None:
         return True
     if node.op.traits.along is not None and position:
         return not (isinstance(value, Result) and value.node in region.nodes)
     inside = isinstance(value, Result) and value.node in region.nodes
-    return inside or _is_entry(region, value) or not value.type.rank or is_prepared(value, ready)
+    return inside or _is_entry(region, value) or not value.type.rank or is_prepared(value, parameter_only)
 
 
 def _saved(graph: Graph, region: Region) -> int:
@@ -122,7 +122,7 @@ def _joined(first: Perm, second: Perm) -> Perm | None:
     return None if perm == tuple(range(len(perm))) else perm
 
 
-def _move(graph: Graph, region: Region, ready: set[Node]) -> list[Node]:
+def _move(graph: Graph, region: Region, parameter_only: set[Node]) -> list[Node]:
     """Rebuild the region on what its entries read; the transposes that are still needed come after it."""
     perm, made = region.perm, list[Node]()
     moved: dict[Value, Value] = {t.result: t.inputs[0] for t in region.entries}
@@ -130,7 +130,7 @@ def _move(graph: Graph, region: Region, ready: set[Node]) -> list[Node]:
     for node in order:
         below = [v.node for v in node.inputs if v in moved and isinstance(v, Result) and v.node in region.entries]
         b = Builder(graph, Provenance.merge((*(n.provenance for n in below), node.provenance)))
-        operands = [_operand(b, node, i, perm, moved, ready) for i in range(len(node.operands))]
+        operands = [_operand(b, node, i, perm, moved, parameter_only) for i in range(len(node.operands))]
         new = b.apply(node.op, operands, _attributes(node, perm))
         moved[node.result] = new
         made.append(new.node)
@@ -166,7 +166,7 @@ def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
 
 
 def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value],
-             ready: set[Node]) -> Value | None:
+             parameter_only: set[Node]) -> Value | None:
     value = node.operands[position]
     if value is None or not value.type.rank or (node.op.traits.along is not None and position):
         return value
@@ -182,7 +182,7 @@ def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Valu
         laid_out = b.transpose(wide, perm=tuple(perm.index(axis) for axis in range(len(perm))))
     for made in (wide, laid_out):
         if isinstance(made, Result):
-            ready.add(made.node)
+            parameter_only.add(made.node)
     return laid_out
 
 

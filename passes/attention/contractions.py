@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from passes.attention.axes import Axes, Axis, View, flat, fresh, resolve
-from passes.attention.form import Refused
+from passes.attention.form import MatchFailure
 from tgraph.ir.axis_maps import Labels, contraction
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 
 
 def factors(graph: Graph, node: Node, out: Axes) -> tuple[View, View, Axis]:
-    """The factors of a product whose result has the axes `out`, and the axis that it sums over. Raises Refused."""
+    """The factors of a product whose result has the axes `out`, and the axis that it sums over. Raises MatchFailure."""
     (x, y), result = _labels(node)
     axes = dict(zip(result, out))
     sizes = dict(zip(x, node.inputs[0].shape)) | dict(zip(y, node.inputs[1].shape))
@@ -23,16 +23,16 @@ def factors(graph: Graph, node: Node, out: Axes) -> tuple[View, View, Axis]:
 
 
 def other_factor(graph: Graph, node: Node, position: int, known: Axes, summed: Axis) -> tuple[View, Axes]:
-    """The other factor of a product that sums over `summed`, and the result's axes. Raises Refused if it does not."""
+    """The other factor of a product that sums over `summed`, and the result's axes. Raises MatchFailure if it does not."""
     if position > 1:
-        raise Refused("the weights are a bias", node)
+        raise MatchFailure("the weights are a bias", node)
     terms, result = _labels(node)
     own, labels = terms[position], terms[1 - position]
     other = node.inputs[1 - position]
     axes = dict(zip(own, known))
     inside = tuple(a for label in _summed(node, own, labels, result) for a in resolve(axes[label]))
     if not inside or set(inside) != set(resolve(summed)):
-        raise Refused("the product with v does not sum over the keys", node)
+        raise MatchFailure("the product with v does not sum over the keys", node)
     for label, size, axis in zip(labels, other.shape, fresh(other.shape)):
         if not axes.get(label) and size != 1:  # an axis of this factor alone, or one along which the other is broadcast
             axes[label] = axis
@@ -42,9 +42,9 @@ def other_factor(graph: Graph, node: Node, position: int, known: Axes, summed: A
 def _labels(node: Node) -> tuple[Sequence[Labels], Labels]:
     terms, result = contraction(node)
     if len(terms) != 2:
-        raise Refused(f"the {node.op.name} has {len(terms)} operands", node)
+        raise MatchFailure(f"the {node.op.name} has {len(terms)} operands", node)
     if len(node.inputs) != 2:
-        raise Refused(f"the {node.op.name} adds a bias of its own", node)
+        raise MatchFailure(f"the {node.op.name} adds a bias of its own", node)
     return terms, result
 
 
@@ -52,7 +52,7 @@ def _summed(node: Node, own: Labels, other: Labels, result: Labels) -> Labels:
     """The labels that a product sums over, which both factors have."""
     summed = tuple(label for label in own if label not in result)
     if set(summed) != set(other) - set(result):
-        raise Refused(f"the {node.op.name} sums one factor by itself", node)
+        raise MatchFailure(f"the {node.op.name} sums one factor by itself", node)
     return summed
 
 

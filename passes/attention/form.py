@@ -16,7 +16,7 @@ from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
 
 
-class Refused(Exception):
+class MatchFailure(Exception):
     """Why something is no attention: after `matched` nodes, for `reason`, at a node."""
 
     def __init__(self, reason: str, at: Node | None = None, matched: int = 1):
@@ -70,7 +70,7 @@ class Form:
     def replace(self, graph: Graph) -> Value:
         """Put the op in the place of what was matched, and return its result.
 
-        Raises Refused, before it changes anything, if that cannot be.
+        Raises MatchFailure, before it changes anything, if that cannot be.
         """
         groups = self._groups(graph)
         query, key, value = (self._cheapest(graph, v, t, n) for v, t, n in (
@@ -84,7 +84,7 @@ class Form:
         empty_row = "zero" if never_empty else self.empty_row
         back = cheapest([View(self.query.value, groups.result)], [self.output.axes])
         if back is None:
-            raise Refused("the result has axes that attention does not give", self.nodes[-1])
+            raise MatchFailure("the result has axes that attention does not give", self.nodes[-1])
 
         b = Builder(graph, Provenance.merge(n.provenance for n in self.nodes))
         dtype = self.query.value.dtype
@@ -141,9 +141,9 @@ class Form:
             batch, heads = (outer[0] if outer else ()), ()
         for name, atoms in (("k", set(self.key.atoms)), ("v", set(self.value.atoms))):
             if not set(batch) <= atoms:
-                raise Refused(f"{name} is the same for the whole batch", self.nodes[-1])
+                raise MatchFailure(f"{name} is the same for the whole batch", self.nodes[-1])
         if repeats and any(not isinstance(a.size, int) for a in (*heads, *repeats)):
-            raise Refused("a symbolic number of heads shares a key head", self.nodes[-1])
+            raise MatchFailure("a symbolic number of heads shares a key head", self.nodes[-1])
         width = tuple(a for a in self.output.atoms if a not in set(flat(self.axes)))
         return _Groups(batch, heads, repeats, positions, resolve(self.keys), resolve(self.inner), width)
 
@@ -154,7 +154,7 @@ class Form:
             targets.append(targets[-1][1:])
         found = cheapest(stages(graph, view), targets)
         if found is None:
-            raise Refused(f"{name} has other axes than attention takes", self.nodes[-1])
+            raise MatchFailure(f"{name} has other axes than attention takes", self.nodes[-1])
         return found[0].value, found[1]
 
     def _masks(self, graph: Graph, leaves: Sequence[Leaf], groups: _Groups) -> list[tuple[_Plan, bool]]:
@@ -171,7 +171,7 @@ class Form:
             targets = [wanted[:1] for wanted in targets]
         plans = [cheapest(stages(graph, leaf.view), wanted) for leaf, wanted in zip(leaves, targets)]
         if any(plan is None for plan in plans):
-            raise Refused("the mask has other axes than the scores", self.nodes[-1])
+            raise MatchFailure("the mask has other axes than the scores", self.nodes[-1])
         return [((plan[0].value, plan[1]), leaf.negated) for plan, leaf in zip(plans, leaves) if plan is not None]
 
     def _causality(self, graph: Graph, groups: _Groups) -> tuple[Offset | None, Sequence[Leaf]]:

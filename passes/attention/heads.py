@@ -6,38 +6,38 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from passes.attention.axes import Atom, Axes, View, above, is_view, resolve, stages
-from passes.attention.form import Form, Refused
+from passes.attention.form import Form, MatchFailure
 from passes.attention.read import read
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 
-def join(graph: Graph, concat: Node, ready: Collection[Node]) -> Form:
-    """The one attention that a concat of attentions is. Raises Refused with the reason if it is none."""
+def join(graph: Graph, concat: Node, parameter_only: Collection[Node]) -> Form:
+    """The one attention that a concat of attentions is. Raises MatchFailure with the reason if it is none."""
     count = len(concat.inputs)
     paths = [_up(graph, x, concat) for x in concat.inputs]
     heads = [path[-1] for path in paths]
     first = heads[0]
     if len(set(heads)) != count or any(node.attrs != first.attrs for node in heads):
-        raise Refused("the heads differ in their attributes", concat)
+        raise MatchFailure("the heads differ in their attributes", concat)
     if any(_steps(path) != _steps(paths[0]) for path in paths) or len({x.shape for x in concat.inputs}) != 1:
-        raise Refused("the heads are put together in different ways", concat)
+        raise MatchFailure("the heads are put together in different ways", concat)
     for position, name in ((3, "mask"), (4, "bias"), (5, "offset")):
         if _parts([node.operands[position] for node in heads]) != "shared":
-            raise Refused(f"each head has a {name} of its own", concat)
-    form = read(graph, first, ready, None)
+            raise MatchFailure(f"each head has a {name} of its own", concat)
+    form = read(graph, first, parameter_only, None)
     digit = Atom(count)
     operands = []
     for view, position, name in ((form.query, 0, "q"), (form.key, 1, "k"), (form.value, 2, "v")):
         kind = _parts([node.operands[position] for node in heads])
         if kind is None:
-            raise Refused(f"{name} of the heads is not what one split gives, in order", concat)
+            raise MatchFailure(f"{name} of the heads is not what one split gives, in order", concat)
         operands.append(_whole(graph, view, digit, first) if kind == "split" else view)
     output: Axes = form.output.axes
     for node in reversed(paths[0][:-1]):
         moved = above(graph, node, output)
         if moved is None:
-            raise Refused("a reshape of the heads cuts through an axis", node)
+            raise MatchFailure("a reshape of the heads cuts through an axis", node)
         output = moved
     axis = concat.attrs["axis"] % len(output)
     output = (*output[:axis], (digit, *output[axis]), *output[axis + 1:])
@@ -52,7 +52,7 @@ def _up(graph: Graph, value: Value, reader: Node) -> list[Node]:
     path: list[Node] = []
     while isinstance(value, Result):
         if value.users != [reader] or graph.is_output(value):
-            raise Refused(f"the result of {value.node.op.name} is also read elsewhere", value.node, len(path) + 1)
+            raise MatchFailure(f"the result of {value.node.op.name} is also read elsewhere", value.node, len(path) + 1)
         path.append(value.node)
         if value.node.op.name == "attention":
             return path
@@ -60,7 +60,7 @@ def _up(graph: Graph, value: Value, reader: Node) -> list[Node]:
             break
         reader = value.node
         value = reader.inputs[0]
-    raise Refused("its operands are no heads of attention", reader, len(path) + 1)
+    raise MatchFailure("its operands are no heads of attention", reader, len(path) + 1)
 
 
 def _steps(path: Sequence[Node]) -> list[object]:
@@ -97,4 +97,4 @@ def _whole(graph: Graph, view: View, digit: Atom, reader: Node) -> View:
             axis = node.attrs["axis"] % len(stage.axes)
             axes = (*stage.axes[:axis], (digit, *resolve(stage.axes[axis])), *stage.axes[axis + 1:])
             return View(node.inputs[0], axes)
-    raise Refused("the parts of a split are changed before they are heads", reader)
+    raise MatchFailure("the parts of a split are changed before they are heads", reader)

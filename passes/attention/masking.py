@@ -15,15 +15,15 @@ import numpy as np
 from passes.algebra.magnitudes import may_exceed
 from passes.attention.axes import View, aligned, beneath
 from passes.attention.conditions import Leaf, conjuncts, number
-from passes.attention.form import Masked, Refused, Term
-from passes.attention.scores import Matcher, Scores
+from passes.attention.form import Masked, MatchFailure, Term
+from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Result, Value
 
 LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
 
 
-def settle(m: Matcher, state: Scores) -> Scores:
-    """Sort the changes into terms, conditions and the fill of what these exclude. Raises Refused if they are no attention."""
+def settle(m: ScoresMatcher, state: Scores) -> Scores:
+    """Sort the changes into terms, conditions and what these are filled with. Raises MatchFailure if they are no attention."""
     found = _joined(m, state) if m.additive is not None else _as_masks(m, state)
     if found is None:
         _check_bias(m, state)
@@ -39,7 +39,7 @@ def settle(m: Matcher, state: Scores) -> Scores:
 Settled = tuple[list[Term], list[Leaf], "float | None"]
 
 
-def _as_masks(m: Matcher, state: Scores) -> Settled | None:
+def _as_masks(m: ScoresMatcher, state: Scores) -> Settled | None:
     """Terms, conditions and fill, if the op's mask can say what the selections do."""
     changes = state.changes
     masks = [c for c in changes if isinstance(c, Masked)]
@@ -60,7 +60,7 @@ def _as_masks(m: Matcher, state: Scores) -> Settled | None:
     return terms, conditions, fill
 
 
-def _joined(m: Matcher, state: Scores) -> Settled:
+def _joined(m: ScoresMatcher, state: Scores) -> Settled:
     """The same where every low fill is asked to be a mask, added or selected, whatever empty rows were."""
     terms: list[Term] = []
     conditions: list[Leaf] = []
@@ -72,9 +72,9 @@ def _joined(m: Matcher, state: Scores) -> Settled:
             terms.append(change)
             continue
         if fill is not None and found[1] != fill:
-            raise Refused(f"two masks fill with {fill:g} and {found[1]:g}", state.nodes[-1], len(state.nodes))
+            raise MatchFailure(f"two masks fill with {fill:g} and {found[1]:g}", state.nodes[-1], len(state.nodes))
         if found[1] != -math.inf and not all(is_moderate(term) for term in terms):
-            raise Refused("a bias is added after the mask, and may outweigh it", state.nodes[-1], len(state.nodes))
+            raise MatchFailure("a bias is added after the mask, and may outweigh it", state.nodes[-1], len(state.nodes))
         conditions.append(found[0])
         fill = found[1]
     return terms, conditions, fill
@@ -85,17 +85,17 @@ def is_moderate(term: Term) -> bool:
     return not may_exceed(term.view.value, LARGEST_TERM / max(abs(term.factor), 1e-300))
 
 
-def _check_bias(m: Matcher, state: Scores) -> None:
-    """Raises Refused if a bias cannot say what happens to the scores."""
+def _check_bias(m: ScoresMatcher, state: Scores) -> None:
+    """Raises MatchFailure if a bias cannot say what happens to the scores."""
     assert state.query is not None
     dtype, at, matched = state.query.value.dtype, state.nodes[-1], len(state.nodes)
     filled = [i for i, c in enumerate(state.changes) if isinstance(c, Masked) and math.isfinite(c.fill)]
     for i, change in enumerate(state.changes):
         if isinstance(change, Masked):
             if i in filled and not _holds(dtype.numpy, change.fill):
-                raise Refused(f"a mask fills with {change.fill:g}, which a bias of {dtype} cannot hold", at, matched)
+                raise MatchFailure(f"a mask fills with {change.fill:g}, which a bias of {dtype} cannot hold", at, matched)
         elif any(i < inner for inner in filled) and added_mask(m, change) is None and not is_moderate(change):
-            raise Refused("a bias is added after the mask, and may outweigh it", at, matched)
+            raise MatchFailure("a bias is added after the mask, and may outweigh it", at, matched)
 
 
 def _holds(dtype: np.dtype, number: float) -> bool:
@@ -103,7 +103,7 @@ def _holds(dtype: np.dtype, number: float) -> bool:
         return bool(np.isfinite(np.asarray(number).astype(dtype).astype(np.float64)))
 
 
-def added_mask(m: Matcher, term: Term) -> tuple[Leaf, float] | None:
+def added_mask(m: ScoresMatcher, term: Term) -> tuple[Leaf, float] | None:
     """The condition and the fill of where(c, 0, fill), for fills that count as masks; with `additive` of (1 - c) fill, too."""
     bias, factor = term.view, term.factor
     inner: View | None = bias
@@ -128,7 +128,7 @@ def added_mask(m: Matcher, term: Term) -> tuple[Leaf, float] | None:
     return None
 
 
-def _complement(m: Matcher, view: View) -> tuple[Leaf, int] | None:
+def _complement(m: ScoresMatcher, view: View) -> tuple[Leaf, int] | None:
     """1 - c or c - 1 of a condition c (or of ones and zeros cast from it), and the sign."""
     inner: View | None = view
     while inner is not None:

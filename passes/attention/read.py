@@ -7,23 +7,23 @@ from collections.abc import Collection
 
 from passes.attention.axes import Atom, Axes, View, aligned, fresh
 from passes.attention.conditions import Leaf, Offset
-from passes.attention.form import Form, Refused, Term
+from passes.attention.form import Form, MatchFailure, Term
 from passes.attention.masking import added_mask
 from passes.attention.match import peel
-from passes.attention.scores import Matcher
+from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 
-def read(graph: Graph, node: Node, ready: Collection[Node], additive: float | None) -> Form:
-    """The form of an op, with constant factors taken off q and k, and added masks off the bias. Raises Refused."""
+def read(graph: Graph, node: Node, parameter_only: Collection[Node], additive: float | None) -> Form:
+    """The form of an op, with constant factors taken off q and k, and added masks off the bias. Raises MatchFailure."""
     q, k, v, mask, bias, _ = node.operands
     assert q is not None and k is not None and v is not None
     (batch, positions, inner), (heads,) = fresh((q.shape[0], q.shape[2], q.shape[3])), fresh(k.shape[1:2])
     keys, width = fresh(v.shape[2:])
     repeats = () if q.shape[1] == k.shape[1] else (Atom(q.shape[1] // k.shape[1]),)
     axes: Axes = (batch, (*heads, *repeats), positions, keys)
-    matcher = Matcher(graph, ready, -math.inf, additive, keys)
+    matcher = ScoresMatcher(graph, parameter_only, -math.inf, additive, keys)
     query = peel(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
     key = peel(graph, View(k, (batch, heads, keys, inner)))
     conditions = [] if mask is None else [Leaf.of(_mask(mask, axes))]
@@ -40,7 +40,7 @@ def read(graph: Graph, node: Node, ready: Collection[Node], additive: float | No
             fills.add(found[1])
     if fills:
         if len(fills) > 1:
-            raise Refused(f"two masks fill with {' and '.join(f'{f:g}' for f in sorted(fills))}", node)
+            raise MatchFailure(f"two masks fill with {' and '.join(f'{f:g}' for f in sorted(fills))}", node)
         if mask is None and not node.attrs["causal"]:
             empty_row = "nan" if fills == {-math.inf} else "uniform"
     return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),

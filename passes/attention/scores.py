@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from passes.attention.axes import Axes, Axis, View, aligned, beneath, is_view, resolve
 from passes.attention.conditions import Leaf, number
 from passes.attention.contractions import factors
-from passes.attention.form import Factor, Masked, Refused, Term
+from passes.attention.form import Factor, Masked, MatchFailure, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
@@ -34,36 +34,36 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Matcher:
+class ScoresMatcher:
     """What a match looks at: fills up to `mask_fill`, and added terms up to `additive` (none: -inf only), are masks."""
 
     graph: Graph
-    ready: Collection[Node]
+    parameter_only: Collection[Node]
     mask_fill: float
     additive: float | None
     keys: Axis
 
 
-def follow_back(m: Matcher, value: Value, axes: Axes, state: Scores) -> Scores:
+def follow_back(m: ScoresMatcher, value: Value, axes: Axes, state: Scores) -> Scores:
     """Follow the scores from softmax to the product that makes them."""
     last, matched = state.nodes[-1], len(state.nodes)
     if not isinstance(value, Result):
-        raise Refused("the scores are no product of queries and keys", last, matched)
+        raise MatchFailure("the scores are no product of queries and keys", last, matched)
     node = value.node
     _only_reader(m.graph, value, last, matched)
     if matched > LONGEST:
-        raise Refused(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
+        raise MatchFailure(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
     state = replace(state, nodes=(*state.nodes, node))
     if node.op.contract is not None:
         return _product(m, node, axes, state)
     if is_view(node):
         inner = beneath(m.graph, View(value, axes))
         if inner is None:
-            raise Refused("a reshape of the scores cuts through an axis", node, matched)
+            raise MatchFailure("a reshape of the scores cuts through an axis", node, matched)
         return follow_back(m, inner.value, inner.axes, state)
     if node.op.name == "cast":
         if not node.inputs[0].dtype.is_float or node.inputs[0].dtype.bits > value.dtype.bits:
-            raise Refused("the scores lose digits in a cast", node, matched)
+            raise MatchFailure("the scores lose digits in a cast", node, matched)
         return follow_back(m, node.inputs[0], axes, state)
     if (scaled := scaled_by(node)) is not None:
         x, factor = scaled
@@ -76,10 +76,10 @@ def follow_back(m: Matcher, value: Value, axes: Axes, state: Scores) -> Scores:
         return _add(m, node, axes, state)
     if node.op.name == "where":
         return _masked(m, node, axes, state)
-    raise Refused(f"the scores come from {node.op.name}", node, matched)
+    raise MatchFailure(f"the scores come from {node.op.name}", node, matched)
 
 
-def _scores_among(m: Matcher, node: Node, axes: Axes) -> int | None:
+def _scores_among(m: ScoresMatcher, node: Node, axes: Axes) -> int | None:
     """Which operand of a product or quotient is the scores, the other one being the same for all keys."""
     wanted = set(resolve(m.keys))
     for position in (0, 1) if node.op.name == "mul" else (0,):
@@ -89,40 +89,40 @@ def _scores_among(m: Matcher, node: Node, axes: Axes) -> int | None:
     return None
 
 
-def _product(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
+def _product(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """The factors of the scores; softmax goes over the axis of keys, which is the key's alone."""
     matched, wanted = len(state.nodes), set(resolve(m.keys))
     try:
         x, y, inner = factors(m.graph, node, axes)
-    except Refused as refused:
-        raise Refused(refused.reason, node, matched) from None
+    except MatchFailure as refused:
+        raise MatchFailure(refused.reason, node, matched) from None
     has_x, has_y = bool(wanted & set(x.atoms)), bool(wanted & set(y.atoms))
     if has_x == has_y or not wanted <= set((x if has_x else y).atoms):
-        raise Refused("softmax goes over an axis that is not one of keys", node, matched)
+        raise MatchFailure("softmax goes over an axis that is not one of keys", node, matched)
     query, key = (y, x) if has_x else (x, y)
-    if is_prepared(key.value, m.ready):
-        raise Refused("k is known before any input: a product with a weight", node, matched)
+    if is_prepared(key.value, m.parameter_only):
+        raise MatchFailure("k is known before any input: a product with a weight", node, matched)
     return replace(state, query=query, key=key, inner=inner)
 
 
-def _add(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
+def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """scores + bias, on whichever side the scores are."""
     if state.factors:
-        raise Refused("a bias is added before a scale that only a run knows", node, len(state.nodes))
+        raise MatchFailure("a bias is added before a scale that only a run knows", node, len(state.nodes))
     sides = [(0, 1), (1, 0)] if node.op.name == "add" else [(0, 1)]
-    nearest: Refused | None = None
+    nearest: MatchFailure | None = None
     for position, other in sides:
         x, bias = node.inputs[position], node.inputs[other]
         term = Term(aligned(bias, axes), state.scale if node.op.name == "add" else -state.scale)
         try:
             return follow_back(m, x, aligned(x, axes).axes, replace(state, changes=(*state.changes, term)))
-        except Refused as refused:
+        except MatchFailure as refused:
             nearest = refused if nearest is None or refused.matched > nearest.matched else nearest
     assert nearest is not None
     raise nearest
 
 
-def _masked(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
+def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """where(allowed, scores, fill), or the other way round."""
     matched = len(state.nodes)
     for position in (1, 2):
@@ -131,15 +131,15 @@ def _masked(m: Matcher, node: Node, axes: Axes, state: Scores) -> Scores:
             scores, negated = node.inputs[position], position == 2
             break
     else:
-        raise Refused("scores are replaced by something that is no constant", node, matched)
+        raise MatchFailure("scores are replaced by something that is no constant", node, matched)
     if state.factors:
-        raise Refused("masked scores are multiplied by what only a run knows, and may turn their sign", node, matched)
+        raise MatchFailure("masked scores are multiplied by what only a run knows, and may turn their sign", node, matched)
     if not state.scale > 0:
-        raise Refused(f"masked scores are multiplied by {state.scale}", node, matched)
+        raise MatchFailure(f"masked scores are multiplied by {state.scale}", node, matched)
     fill = fill * state.scale
     if not fill <= m.mask_fill and (m.additive is None or not fill <= m.additive):
         reason = f"masked scores become {fill:g}, not {m.mask_fill:g} or less; finite-mask takes it as a mask"
-        raise Refused(reason, node, matched)
+        raise MatchFailure(reason, node, matched)
     masked = Masked(Leaf.of(aligned(node.inputs[0], axes), negated), fill)
     return follow_back(m, scores, aligned(scores, axes).axes, replace(state, changes=(*state.changes, masked)))
 
@@ -161,6 +161,6 @@ def scaled_by(node: Node) -> tuple[Value, float] | None:
 def _only_reader(graph: Graph, value: Result, reader: Node, matched: int) -> None:
     other = next((u for u in value.users if u is not reader), None)
     if other is not None:
-        raise Refused(f"the result of {value.node.op.name} is also read by {other.op.name}", value.node, matched)
+        raise MatchFailure(f"the result of {value.node.op.name} is also read by {other.op.name}", value.node, matched)
     if graph.is_output(value):
-        raise Refused(f"the result of {value.node.op.name} is an output", value.node, matched)
+        raise MatchFailure(f"the result of {value.node.op.name} is an output", value.node, matched)

@@ -7,15 +7,15 @@ import math
 from passes.attention.axes import Axes, Axis, View, above, aligned, is_view, resolve
 from passes.attention.conditions import conjuncts, number, some_key
 from passes.attention.contractions import other_factor
-from passes.attention.form import Refused
-from passes.attention.scores import Matcher, Scores
+from passes.attention.form import MatchFailure
+from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Node, Result, Value
 
 
-class Weights:
+class WeightsMatcher:
     """The way from softmax on to the product with the values."""
 
-    def __init__(self, m: Matcher, scores: Scores, axes: Axes, keys: Axis):
+    def __init__(self, m: ScoresMatcher, scores: Scores, axes: Axes, keys: Axis):
         self.m, self.scores, self.axes, self.keys = m, scores, axes, keys
         self.nodes: list[Node] = []
         self.empty_row = "zero" if scores.fill is None else "nan" if scores.fill == -math.inf else "uniform"
@@ -23,15 +23,15 @@ class Weights:
         self.output: View
 
     def walk(self, softmax: Node) -> None:
-        """Follow the weights. Raises Refused where they are more than one product's operand."""
+        """Follow the weights. Raises MatchFailure where they are more than one product's operand."""
         weights, axes = softmax.result, self.axes
         matched = len(self.scores.nodes)
         while True:
             if self.m.graph.is_output(weights):
-                raise Refused(f"the result of {weights.node.op.name} is an output", weights.node, matched)
+                raise MatchFailure(f"the result of {weights.node.op.name} is an output", weights.node, matched)
             if len(weights.uses) != 1:
                 reason = f"the result of {weights.node.op.name} is read {len(weights.uses)} times"
-                raise Refused(reason, weights.node, matched)
+                raise MatchFailure(reason, weights.node, matched)
             (node, position), = weights.uses
             self.nodes.append(node)
             matched += 1
@@ -42,22 +42,22 @@ class Weights:
             if is_view(node):
                 moved = above(self.m.graph, node, axes)
                 if moved is None:
-                    raise Refused("a reshape of the weights cuts through an axis", node, matched)
+                    raise MatchFailure("a reshape of the weights cuts through an axis", node, matched)
                 axes = moved
             elif node.op.name == "where":
                 self._emptied(node, position, axes, matched)
             elif not (node.op.name == "cast" and node.result.dtype.is_float
                       and node.result.dtype.bits <= weights.dtype.bits):
-                raise Refused(f"the weights are read by {node.op.name}, not by a product", node, matched)
+                raise MatchFailure(f"the weights are read by {node.op.name}, not by a product", node, matched)
             weights = node.result
 
     def _emptied(self, node: Node, position: int, axes: Axes, matched: int) -> None:
         """where(some key is allowed, weights, filler), or where(allowed, weights, 0)."""
         if not self.scores.conditions or position == 0:
-            raise Refused("weights are selected away without a mask", node, matched)
+            raise MatchFailure("weights are selected away without a mask", node, matched)
         filler, negated = number(node.inputs[3 - position]), position == 2
         if node.result.shape != node.inputs[position].shape:
-            raise Refused("the selection widens the weights", node, matched)
+            raise MatchFailure("the selection widens the weights", node, matched)
         condition = aligned(node.inputs[0], axes)
         found = some_key(self.m.graph, condition, self.keys)
         if found is not None:
@@ -66,13 +66,13 @@ class Weights:
         else:
             same = filler == 0 and self._same(condition, negated)
         if not same:
-            raise Refused("the weights are selected by another condition than the scores", node, matched)
+            raise MatchFailure("the weights are selected by another condition than the scores", node, matched)
         if filler == 0:
             self.empty_row = "zero"
         elif found is not None and self._is_mean(node.inputs[3 - position]):
             self.empty_row = "uniform"
         else:
-            raise Refused("empty rows become neither zeros nor equal weights", node, matched)
+            raise MatchFailure("empty rows become neither zeros nor equal weights", node, matched)
 
     def _same(self, view: View, negated: bool) -> bool:
         given = {leaf.key for leaf in conjuncts(self.m.graph, view, negated)}

@@ -76,9 +76,9 @@ class Cost:
         """At `sizes`; a dim without a size stays a symbol."""
         flops: DimLike = 0
         nbytes: DimLike = 0
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         for node in graph.nodes:
-            if node in ready:
+            if node in parameter_only:
                 continue
             flops = flops + node.flops
             nbytes = nbytes + node.nbytes

@@ -20,12 +20,12 @@ Edit = Callable[[Graph, list[Node]], None]  # changes a copy, given its nodes in
 
 
 @dataclass
-class Reduction:
+class Reducer:
     """The search: `graph` is the smallest interesting graph so far; `tried` and `kept` count candidates."""
 
     graph: Graph
     interesting: Interesting
-    progress: Callable[[Reduction], None] | None = None
+    progress: Callable[[Reducer], None] | None = None
     tried: int = 0
     kept: int = 0
 
@@ -124,14 +124,14 @@ class Reduction:
         return found
 
 
-def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Callable[[Reduction], None] | None = None) -> Graph:
+def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Callable[[Reducer], None] | None = None) -> Graph:
     """The smallest graph found that is still interesting; each candidate verifies. The given graph never changes.
 
     Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands, optional operands left out.
     Raises PassError if the graph itself is not interesting.
     """
     one = only_graph(graph, PassError, "reduce_graph(program[{name}], ...)")
-    return Reduction(one.copy(), interesting, progress).run()
+    return Reducer(one.copy(), interesting, progress).run()
 
 
 def _size(graph: Graph) -> tuple[int, ...]:

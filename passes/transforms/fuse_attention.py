@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.attention.form import Form, Refused
+from passes.attention.form import Form, MatchFailure
 from passes.attention.heads import join
 from passes.attention.match import match
 from passes.attention.read import read
@@ -52,46 +52,46 @@ class FuseAttention(Pass):
 def fuse(graph: Graph, mask_fill: float, rule: str, additive: float | None = None) -> None:
     """Fuse every attention; fills up to `mask_fill`, and added terms up to `additive` if given, count as masks."""
     report = current_report()
-    ready = prepared(graph)
+    parameter_only = prepared(graph)
     for softmax in [n for n in graph.nodes if n.op.name == "softmax"]:
         if softmax not in graph:  # gone with an earlier rewrite
             continue
         report.attempts += 1
         try:
-            form: Form = match(graph, softmax, ready, mask_fill, additive)
+            form: Form = match(graph, softmax, parameter_only, mask_fill, additive)
             made = form.replace(graph)
             report.rewrote(rule, form.nodes[::-1], [made])
-        except Refused as refused:
+        except MatchFailure as refused:
             report.missed(Miss(rule, softmax, refused.matched, refused.at, refused.reason))
 
 
 def join_heads(graph: Graph, rule: str) -> None:
     """Make one op of the attentions that a concat puts together."""
     report = current_report()
-    ready = prepared(graph)
+    parameter_only = prepared(graph)
     for concat in [n for n in graph.nodes if n.op.name == "concat"]:
         if concat not in graph:  # gone with an earlier rewrite
             continue
         report.attempts += 1
         try:
-            form = join(graph, concat, ready)
+            form = join(graph, concat, parameter_only)
             report.rewrote(rule, form.nodes[::-1], [form.replace(graph)])
-        except Refused as refused:
+        except MatchFailure as refused:
             report.missed(Miss(rule, concat, refused.matched, refused.at, refused.reason))
 
 
 def specialize(graph: Graph, rule: str, additive: float | None = None) -> None:
     """Let every `attention` op take in the factors, repeated heads, causal masks and added masks around it."""
     report = current_report()
-    ready = prepared(graph)
+    parameter_only = prepared(graph)
     for node in [n for n in graph.nodes if n.op.name == "attention"]:
         if node not in graph:  # gone with an earlier rewrite
             continue
         report.attempts += 1
         try:
-            form = read(graph, node, ready, additive)
+            form = read(graph, node, parameter_only, additive)
             if not form.improves(graph, node):
-                raise Refused("nothing around it can move into it", node)
+                raise MatchFailure("nothing around it can move into it", node)
             report.rewrote(rule, form.nodes[::-1], [form.replace(graph)])
-        except Refused as refused:
+        except MatchFailure as refused:
             report.missed(Miss(rule, node, refused.matched, refused.at, refused.reason))

@@ -27,10 +27,10 @@ class FuseBiasActivation(Pass):
     effect = "rounds"
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         for node in graph.nodes:
-            if node in graph and node not in ready and node.op.name in PROJECTIONS:
-                self._affine(graph, node, ready)
+            if node in graph and node not in parameter_only and node.op.name in PROJECTIONS:
+                self._affine(graph, node, parameter_only)
         functions: Functions = graph.functions
         for node in graph.nodes:
             if not node.op.traits.activation:
@@ -44,28 +44,28 @@ class FuseBiasActivation(Pass):
                 current_report().rewrote(name, (node, product), made.results)
 
     @staticmethod
-    def _affine(graph: Graph, node: Node, ready: set[Node]) -> None:
+    def _affine(graph: Graph, node: Node, parameter_only: set[Node]) -> None:
         """One `linear` for a product with all biases that follow it."""
         name = "x W = linear(x, W^T)" if node.op.name == "matmul" else "linear(x, W) + b = linear(x, W, b)"
-        found = projection(graph, node, ready)
+        found = projection(graph, node, parameter_only)
         if isinstance(found, str):
             missed(name, node, found)
             return
         if found.transposed or len(found.nodes) > 1:
-            found = _as_linear(graph, found, name, ready)
-        while found.bias is not None and (more := added_bias(graph, found.nodes[0], ready)) is not None:
+            found = _as_linear(graph, found, name, parameter_only)
+        while found.bias is not None and (more := added_bias(graph, found.nodes[0], parameter_only)) is not None:
             nodes = (more[0], *found.nodes)
             bias = Builder(graph, Provenance.merge(n.provenance for n in reversed(nodes))).add(found.bias, more[1])
-            ready.add(bias.node)
+            parameter_only.add(bias.node)
             more_biased = replace(found, bias=bias, nodes=nodes)
-            found = _as_linear(graph, more_biased, "linear(x, W, b) + c = linear(x, W, b + c)", ready)
+            found = _as_linear(graph, more_biased, "linear(x, W, b) + c = linear(x, W, b + c)", parameter_only)
 
 
-def _as_linear(graph: Graph, found: Projection, name: str, ready: set[Node]) -> Projection:
+def _as_linear(graph: Graph, found: Projection, name: str, parameter_only: set[Node]) -> Projection:
     b = Builder(graph, found.provenance)
     weight = found.weight_rows(b)
     if found.transposed and isinstance(weight, Result):
-        ready.add(weight.node)
+        parameter_only.add(weight.node)
     made = b.linear(found.x, weight, found.bias)
     graph.replace(found.result, made)
     erase_all(graph, found.nodes)

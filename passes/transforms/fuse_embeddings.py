@@ -27,20 +27,20 @@ class FuseEmbeddings(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         functions: Functions = graph.functions
-        refused = refusals(graph, ready)
+        refused = refusals(graph, parameter_only)
         for node in reversed(graph.nodes):
-            if node not in graph or node.op.name != "add" or node in ready:
+            if node not in graph or node.op.name != "add" or node in parameter_only:
                 continue
             refusal = refused[node]
-            terms = embedding_sum(node, ready) if refusal is None else []
+            terms = embedding_sum(node, parameter_only) if refusal is None else []
             if not terms:
                 missed(_rule("layer_norm"), node, refusal or "no term is looked up")
                 continue
             terms += _ranges(graph, terms)
             norm = next((u for u in node.result.users if is_norm(u) and u.inputs[0] is node.result), None)
-            if norm is not None and not all(is_prepared(v, ready) for v in norm.inputs[1:]):
+            if norm is not None and not all(is_prepared(v, parameter_only) for v in norm.inputs[1:]):
                 norm = None
             members = [*terms, node] + ([] if norm is None else [norm])
             made = outline(graph, members, "embeddings" if norm is None else f"embeddings_{norm.op.name}", functions)
@@ -58,12 +58,12 @@ def _rule(norm: str | None) -> str:
     return f"{terms} = call $embeddings(...)" if norm is None else f"norm({terms}) = call $embeddings_{norm}(...)"
 
 
-def refusals(graph: Graph, ready: set[Node]) -> dict[Node, str | None]:
+def refusals(graph: Graph, parameter_only: set[Node]) -> dict[Node, str | None]:
     """For each `add` and `mul`, why what it adds up is no sum of embeddings; None if it may be one."""
     found: dict[Node, str | None] = {}
 
     def refusal(value: Value) -> str | None:
-        if is_prepared(value, ready):
+        if is_prepared(value, parameter_only):
             return None
         if not isinstance(value, Result):
             return "a term is an input"
@@ -86,13 +86,13 @@ def _terms(node: Node) -> list[Value]:
     return [v for v in node.inputs if node.op.name == "add" or not isinstance(v, Constant)]
 
 
-def embedding_sum(root: Node, ready: set[Node]) -> list[Node]:
+def embedding_sum(root: Node, parameter_only: set[Node]) -> list[Node]:
     """The nodes below an `add` that make its terms, which nothing refuses; none if no term is looked up."""
     found: list[Node] = []
     pending = list(root.inputs)
     while pending:
         value = pending.pop()
-        if is_prepared(value, ready) or not isinstance(value, Result):
+        if is_prepared(value, parameter_only) or not isinstance(value, Result):
             continue
         if value.node.op.name != "embedding":
             pending += _terms(value.node)

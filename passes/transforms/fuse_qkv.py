@@ -36,12 +36,12 @@ class FuseQKV(Pass):
     widest: int = 0
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         groups: dict[Value, list[Projection]] = {}
         for node in graph.nodes:
-            if node.op.name not in PROJECTIONS or node in ready:
+            if node.op.name not in PROJECTIONS or node in parameter_only:
                 continue
-            found = projection(graph, node, ready)
+            found = projection(graph, node, parameter_only)
             if isinstance(found, str):
                 missed(RULE, node, found)
             else:

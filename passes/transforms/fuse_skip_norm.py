@@ -27,14 +27,14 @@ class FuseSkipNorm(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         functions: Functions = graph.functions
-        refused = refusals(graph, ready)
+        refused = refusals(graph, parameter_only)
         for norm in graph.nodes:
-            if norm in ready or not is_norm(norm):
+            if norm in parameter_only or not is_norm(norm):
                 continue
             rule = f"{norm.op.name}(x + r, ...) = call $add_{norm.op.name}(x, r, ...)"
-            found = _residual(norm, ready, refused)
+            found = _residual(norm, parameter_only, refused)
             if isinstance(found, str):
                 missed(rule, norm, found)
             else:
@@ -42,17 +42,17 @@ class FuseSkipNorm(Pass):
                 current_report().rewrote(rule, (norm, found), made.results)
 
 
-def _residual(norm: Node, ready: set[Node], refused: Mapping[Node, str | None]) -> Node | str:
+def _residual(norm: Node, parameter_only: set[Node], refused: Mapping[Node, str | None]) -> Node | str:
     """The `add` of a residual that a norm reads, or why there is none."""
     x, *affine = norm.inputs
     if not isinstance(x, Result) or x.node.op.name != "add":
         return "it normalises no sum"
-    if not all(is_prepared(v, ready) for v in affine):
+    if not all(is_prepared(v, parameter_only) for v in affine):
         return "its weight or bias is not known before the inputs"
     if any(v.shape != x.shape for v in x.node.inputs):
         return "one operand of the sum is broadcast"
-    if any(is_prepared(v, ready) for v in x.node.inputs):
+    if any(is_prepared(v, parameter_only) for v in x.node.inputs):
         return "one operand of the sum is known before the inputs"
-    if refused[x.node] is None and embedding_sum(x.node, ready):
+    if refused[x.node] is None and embedding_sum(x.node, parameter_only):
         return "the sum is one of embeddings (fuse-embeddings)"
     return x.node

@@ -55,16 +55,16 @@ class MixedPrecision(Pass):
         products = sorted(name for name, op in OPS.items() if op.traits.precision == "product")
         if unknown := [name for name in kept if name not in products]:
             raise PassError(f"mixed-precision: keep lists {', '.join(products)}, joined by +; got {', '.join(unknown)}")
-        ready = prepared(graph)
-        rewrite_functions(graph, lambda body: self._lower(body, prepared(body), kept), lambda call: call not in ready)
+        parameter_only = prepared(graph)
+        rewrite_functions(graph, lambda body: self._lower(body, prepared(body), kept), lambda call: call not in parameter_only)
         self._lower(graph, prepared(graph), kept)
 
-    def _lower(self, graph: Graph, ready: set[Node], kept: Collection[str]) -> None:
+    def _lower(self, graph: Graph, parameter_only: set[Node], kept: Collection[str]) -> None:
         """The products of one graph."""
-        lowering = _Lowering(graph, HALVES[self.dtype], ready)
+        lowering = _Lowering(graph, HALVES[self.dtype], parameter_only)
         for node in graph.nodes:
             product = node.op.traits.precision == "product"
-            if node in ready or not (product or (self.activations and lowering.continues(node))):
+            if node in parameter_only or not (product or (self.activations and lowering.continues(node))):
                 continue
             rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
             refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
@@ -80,8 +80,8 @@ class MixedPrecision(Pass):
 class _Lowering:
     """Half-precision twins of the values of one graph, each made once."""
 
-    def __init__(self, graph: Graph, half: DType, ready: set[Node]):
-        self.graph, self.half, self.ready = graph, half, ready
+    def __init__(self, graph: Graph, half: DType, parameter_only: set[Node]):
+        self.graph, self.half, self.parameter_only = graph, half, parameter_only
         self._twins: dict[Value, Value] = {}
         self._movers: set[Node] = set()  # known to move only what products made in halves
         self._large = LargeConstants(float(np.finfo(np.float16).max))
@@ -92,7 +92,7 @@ class _Lowering:
         if len(node.results) != 1 or node.result.dtype != f32:
             return False
         if traits.lookup is not None and traits.precision is None:
-            return is_prepared(node.inputs[traits.lookup.table], self.ready)
+            return is_prepared(node.inputs[traits.lookup.table], self.parameter_only)
         floats = [v for v in node.inputs if v.dtype == f32]
         return traits.precision == "activation" and any(self._widened(v) is not None for v in floats)
 
@@ -143,7 +143,7 @@ class _Lowering:
             mover = pending.pop()
             if mover in self._movers:
                 continue
-            if not _moves(mover) or mover in self.ready:
+            if not _moves(mover) or mover in self.parameter_only:
                 return False
             for operand in mover.inputs:
                 if self._widened(operand) is None:
@@ -164,8 +164,8 @@ class _Lowering:
     def _rounded(self, value: Value) -> Value:
         b = Builder(self.graph, value.node.provenance if isinstance(value, Result) else NOWHERE)
         made: Value = b.cast(value, dtype=self.half)
-        if is_prepared(value, self.ready) and isinstance(made, Result):
-            self.ready.add(made.node)
+        if is_prepared(value, self.parameter_only) and isinstance(made, Result):
+            self.parameter_only.add(made.node)
         return made
 
 

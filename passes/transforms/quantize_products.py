@@ -31,7 +31,7 @@ class QuantizeProducts(Pass):
     def apply(self, graph: Graph) -> None:
         quantizing = _Quantizing(graph, prepared(graph))
         for node in graph.nodes:
-            if node in quantizing.ready or node.op.name not in (*PROJECTIONS, "embedding"):
+            if node in quantizing.parameter_only or node.op.name not in (*PROJECTIONS, "embedding"):
                 continue
             reason = quantizing.refusal(node)
             if node.op.name == "embedding":
@@ -50,15 +50,15 @@ class QuantizeProducts(Pass):
 class _Quantizing:
     """Values of one graph as integers and factors, each made once."""
 
-    def __init__(self, graph: Graph, ready: set[Node]):
-        self.graph, self.ready = graph, ready
+    def __init__(self, graph: Graph, parameter_only: set[Node]):
+        self.graph, self.parameter_only = graph, parameter_only
         self._rows: dict[Value, tuple[Value, Value]] = {}
         self._transposed: dict[Value, Value] = {}
 
     def refusal(self, node: Node) -> str | None:
         """Why a node must stay as it is."""
         weight = node.inputs[1]
-        if not is_prepared(weight, self.ready):
+        if not is_prepared(weight, self.parameter_only):
             return "the weight is not known before the inputs"
         if weight.dtype != f32:
             return f"the weight is {weight.dtype}"

@@ -79,9 +79,9 @@ class RemovePadding(Pass):
         current_report().rewrote("output = zero_padding(output, mask), which changes its padded rows", (), [made])
 
     def _remove(self, graph: Graph, mask: Value) -> None:
-        ready = prepared(graph)
+        parameter_only = prepared(graph)
         demand = RowDemand(graph, mask, self.finite)
-        candidates = [n for n in graph.nodes if n not in ready and has_row_form(n, demand)]
+        candidates = [n for n in graph.nodes if n not in parameter_only and has_row_form(n, demand)]
         packed = _worthwhile(graph, _without_outer_views(candidates, demand))
         if packed:
             old, new = _pack(graph, demand, packed)

@@ -33,18 +33,18 @@ class StoreWeights(Pass):
     def apply(self, graph: Graph) -> None:
         if self.dtype not in HALVES:
             raise PassError(f"store-weights: dtype is {' or '.join(HALVES)}, got {self.dtype!r}")
-        half, ready = HALVES[self.dtype], prepared(graph)
+        half, parameter_only = HALVES[self.dtype], prepared(graph)
         for node in graph.nodes:
-            if node in ready:
+            if node in parameter_only:
                 continue
             if node.op.name in PROJECTIONS:
                 rule = f"{node.op.name}(x, W) = {node.op.name}(x, f32({self.dtype}(W)))"
-                reason = _refusal(node.inputs[1], ready)
+                reason = _refusal(node.inputs[1], parameter_only)
                 if node.inputs[1].type.rank != 2:
                     reason = reason or f"the weight has rank {node.inputs[1].type.rank}, not 2"
             elif (lookup := node.op.traits.lookup) is not None:
                 rule = f"{node.op.name}(table, i) = f32({node.op.name}({self.dtype}(table), i))"
-                reason = _refusal(node.inputs[lookup.table], ready)
+                reason = _refusal(node.inputs[lookup.table], parameter_only)
                 if lookup.axis is not None and node.attrs[lookup.axis] != 0:
                     reason = reason or "it does not look up whole rows"
             else:
@@ -59,9 +59,9 @@ class StoreWeights(Pass):
                 current_report().rewrote(rule, [node], [node.result])
 
 
-def _refusal(weight: Value, ready: set[Node]) -> str | None:
+def _refusal(weight: Value, parameter_only: set[Node]) -> str | None:
     """Why a weight must stay as it is."""
-    if not is_prepared(weight, ready):
+    if not is_prepared(weight, parameter_only):
         return "the weight is not known before the inputs"
     if weight.dtype != f32:
         return f"the weight is {weight.dtype}"

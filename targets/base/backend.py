@@ -24,12 +24,12 @@ from tgraph.ir.values import Node
 
 if TYPE_CHECKING:
     from targets.base.tvm_api import IRModule, relax
-    from targets.codegen.frame import Each, Frame
+    from targets.codegen.kernel_builder import Each, KernelBuilder
     from targets.lowering.lower import Lowered
     from targets.runtime.engine import Engine
     from targets.runtime.library import Library
 
-Emit = Callable[["Frame", Target], None]
+Emit = Callable[["KernelBuilder", Target], None]
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def emitters_of(target: Target | str) -> Emitters:
 
 
 def kernel(op: str, target: str = "cpu") -> Callable[[Emit], Emit]:
-    """Register the emitter of an op for a kind of target: `emit(frame, target)`, called where the kernel's statements go.
+    """Register the emitter of an op for a kind of target: `emit(builder, target)`, called where the kernel's statements go.
 
     Kernels whose anchor is the op are then emitted by it; see `targets.cpu.emitters.matmul` for one to learn from.
     """

@@ -25,14 +25,14 @@ class _Held:
         self.handlers = handlers
         self.pending: list[tuple[int, FrameType | None]] = []
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.pending.append((number, frame))
+    def __call__(self, number: int, builder: FrameType | None) -> None:
+        self.pending.append((number, builder))
 
     def deliver(self) -> None:
         """Call the handlers of the signals that came; each may raise."""
         while self.pending:
-            number, frame = self.pending.pop(0)
-            self.handlers[number](number, frame)
+            number, builder = self.pending.pop(0)
+            self.handlers[number](number, builder)
 
 
 @contextlib.contextmanager

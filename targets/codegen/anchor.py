@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from targets.base.tvm_api import Expr, tirx
 from targets.codegen.access import Access, Index
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import hold
 from tgraph.ir.axis_maps import permutation
 from tgraph.ir.errors import CompileError
@@ -14,16 +14,16 @@ from tgraph.ir.registry import Op
 from tgraph.ir.values import Node, Result, Value
 
 
-def find_anchor(frame: Frame, *names: str) -> Node:
+def find_anchor(builder: KernelBuilder, *names: str) -> Node:
     """The only node of one of these ops."""
-    return only_node(frame, ", ".join(names), lambda op: op.name in names)
+    return only_node(builder, ", ".join(names), lambda op: op.name in names)
 
 
-def only_node(frame: Frame, what: str, wanted: Callable[[Op], bool]) -> Node:
+def only_node(builder: KernelBuilder, what: str, wanted: Callable[[Op], bool]) -> Node:
     """The only node whose op is as wanted; `what` says for an error what that is."""
-    found = [n for n in frame.function.nodes if wanted(n.op)]
+    found = [n for n in builder.function.nodes if wanted(n.op)]
     if len(found) != 1:
-        raise CompileError(f"kernel {frame.function.name} needs one node of {what}, has {len(found)}")
+        raise CompileError(f"kernel {builder.function.name} needs one node of {what}, has {len(found)}")
     return found[0]
 
 
@@ -32,27 +32,27 @@ def accumulator_dtype(value: Value) -> str:
     return "float32" if value.dtype.is_float and value.dtype.bits < 32 else value.dtype.numpy_name
 
 
-def epilogue(frame: Frame, anchor: Node) -> Callable[[Index, Expr], None]:
+def epilogue(builder: KernelBuilder, anchor: Node) -> Callable[[Index, Expr], None]:
     """`store(index, value)`: give the anchor's result at an index; applies what follows and writes the output."""
-    name, output = frame.output
+    name, output = builder.output
 
     def store(index: Index, value: Expr) -> None:
-        frame.access.bind(anchor.result, lambda _: hold(value, anchor.result.dtype.numpy_name))
-        at = forward(frame.access, anchor.result, index, output)
-        frame.write(name, at, frame.access.load(output, at))
+        builder.access.bind(anchor.result, lambda _: hold(value, anchor.result.dtype.numpy_name))
+        at = forward(builder.access, anchor.result, index, output)
+        builder.write(name, at, builder.access.load(output, at))
 
     return store
 
 
-def plain_place(frame: Frame, anchor: Node) -> Callable[[Index], Expr] | None:
+def plain_place(builder: KernelBuilder, anchor: Node) -> Callable[[Index], Expr] | None:
     """`place(index)`: the element of the output that the anchor's result becomes; None if anything is computed on the way."""
-    name, output = frame.output
+    name, output = builder.output
     value: Value = anchor.result
     while value is not output:
         value = value.users[0].results[0]
         if value.node.op.elementwise:  # type: ignore[attr-defined]
             return None
-    buffer, access = frame.outputs[name], frame.access
+    buffer, access = builder.outputs[name], builder.access
     return lambda index: tirx.BufferLoad(buffer, [access.flat(forward(access, anchor.result, index, output))])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from targets.base.tvm_api import Expr, int64, tirx
 from targets.codegen.access import as_index
 from targets.codegen.anchor import epilogue, find_anchor, plain_place
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Node, Value
@@ -27,12 +27,12 @@ Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
 
 
-def padded(frame: Frame) -> dict[str, Any]:
+def padded(builder: KernelBuilder) -> dict[str, Any]:
     """Of `attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    node = find_anchor(frame, "attention")
+    node = find_anchor(builder, "attention")
     q, k, v, mask, bias, offset = node.operands
     assert q is not None and k is not None and v is not None
-    access = frame.access
+    access = builder.access
 
     def spread(value: Value, shape: tuple[DimLike, ...]) -> Read:
         """`value` seen as [B, H, Sq, Sk], with 1 where it does not vary."""
@@ -41,10 +41,10 @@ def padded(frame: Frame) -> dict[str, Any]:
     mask_shape = None if mask is None else four_axes(mask.type)
     read_bias = None if bias is None else spread(bias, (*(1,) * (4 - bias.type.rank), *bias.shape))
     return {
-        **_shared(frame, node),
-        "batch": frame.size(q.shape[0]), "query_length": frame.size(q.shape[2]), "key_length": frame.size(k.shape[2]),
-        "load_q": _reader(frame, q, (0, 1, 2, 3)), "load_k": _reader(frame, k, (0, 1, 2, 3)),
-        "load_v": _reader(frame, v, (0, 1, 2, 3)), **_results(frame, node, (0, 1, 2, 3)),
+        **_shared(builder, node),
+        "batch": builder.size(q.shape[0]), "query_length": builder.size(q.shape[2]), "key_length": builder.size(k.shape[2]),
+        "load_q": _reader(builder, q, (0, 1, 2, 3)), "load_k": _reader(builder, k, (0, 1, 2, 3)),
+        "load_v": _reader(builder, v, (0, 1, 2, 3)), **_results(builder, node, (0, 1, 2, 3)),
         "offset": None if offset is None else cast(access.load(offset, ()), "int64"),
         "mask": None if mask is None or mask_shape is None else spread(mask, mask_shape),
         "bias": None if read_bias is None else lambda *at: cast(read_bias(*at), "float32"),
@@ -52,12 +52,12 @@ def padded(frame: Frame) -> dict[str, Any]:
     }
 
 
-def ragged(frame: Frame) -> dict[str, Any]:
+def ragged(builder: KernelBuilder) -> dict[str, Any]:
     """Of `ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    node = find_anchor(frame, "ragged_attention")
+    node = find_anchor(builder, "ragged_attention")
     q, k, v, offsets, mask = node.operands
     assert q is not None and k is not None and v is not None and offsets is not None
-    access, rows = frame.access, frame.size(q.shape[0])
+    access, rows = builder.access, builder.size(q.shape[0])
 
     def bound(b: Expr) -> Expr:  # offsets that fall, or leave the rows, are reported; here they must not lead outside
         at = as_index(access.load(offsets, ((offsets.shape[0], b),)))
@@ -67,32 +67,32 @@ def ragged(frame: Frame) -> dict[str, Any]:
         return bound(b), tirx.Max(int64(0), bound(b + int64(1)) - bound(b))
 
     return {
-        **_shared(frame, node),
-        "batch": frame.size(offsets.shape[0] - 1), "query_length": rows, "key_length": rows,
-        "load_q": _reader(frame, q, (2, 1, 3)), "load_k": _reader(frame, k, (2, 1, 3)),
-        "load_v": _reader(frame, v, (2, 1, 3)), **_results(frame, node, (2, 1, 3)),
+        **_shared(builder, node),
+        "batch": builder.size(offsets.shape[0] - 1), "query_length": rows, "key_length": rows,
+        "load_q": _reader(builder, q, (2, 1, 3)), "load_k": _reader(builder, k, (2, 1, 3)),
+        "load_v": _reader(builder, v, (2, 1, 3)), **_results(builder, node, (2, 1, 3)),
         "mask": None if mask is None else lambda b, h, i, n: access.load(mask, ((q.shape[0], n),)),
         "key_padding": mask is not None, "sequence": sequence,
     }
 
 
-def _shared(frame: Frame, node: Node) -> dict[str, Any]:
+def _shared(builder: KernelBuilder, node: Node) -> dict[str, Any]:
     q, k, v = node.inputs[:3]
     heads, kv_heads = q.shape[1], k.shape[1]
     return {
-        "heads": frame.size(heads), "group": 1 if heads == kv_heads else int(heads) // int(kv_heads),  # type: ignore[arg-type]
+        "heads": builder.size(heads), "group": 1 if heads == kv_heads else int(heads) // int(kv_heads),  # type: ignore[arg-type]
         "head_dim": q.shape[-1], "value_dim": v.shape[-1],
         **{name: node.attrs[name] for name in ("scale", "causal", "empty_row")},
     }
 
 
-def _reader(frame: Frame, value: Value, axes: tuple[int, ...]) -> Read:
+def _reader(builder: KernelBuilder, value: Value, axes: tuple[int, ...]) -> Read:
     """`load(b, h, i, d)`; `axes` says which of these index the value."""
-    return lambda *at: frame.access.load(value, tuple(zip(value.shape, (at[a] for a in axes))))
+    return lambda *at: builder.access.load(value, tuple(zip(value.shape, (at[a] for a in axes))))
 
 
-def _results(frame: Frame, node: Node, axes: tuple[int, ...]) -> dict[str, Any]:
-    finish, place = epilogue(frame, node), plain_place(frame, node)
+def _results(builder: KernelBuilder, node: Node, axes: tuple[int, ...]) -> dict[str, Any]:
+    finish, place = epilogue(builder, node), plain_place(builder, node)
 
     def index(at: tuple[Expr, ...]) -> tuple[tuple[DimLike, Expr], ...]:
         return tuple(zip(node.result.shape, (at[a] for a in axes)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from targets.base.tvm_api import Expr, tirx
 from targets.codegen.anchor import accumulator_dtype, epilogue, only_node
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from tgraph.ir.axis_maps import worked_axes
 from tgraph.ir.dims import DimLike
@@ -45,24 +45,24 @@ class Reduction:
         return bool(x.type.rank) and x.dtype.is_float and self.kept == list(range(len(self.kept)))
 
 
-def find(frame: Frame) -> Reduction:
+def find(builder: KernelBuilder) -> Reduction:
     """The only reduction of a function."""
-    node = only_node(frame, "a reduction", lambda op: op.traits.reduces is not None)
+    node = only_node(builder, "a reduction", lambda op: op.traits.reduces is not None)
     x, kind, reduced = node.inputs[0], node.op.traits.reduces, list(worked_axes(node))
     assert kind is not None
     kept = [a for a in range(x.type.rank) if a not in reduced]
     return Reduction(node, kind, accumulator_dtype(x), reduced, kept)
 
 
-def rows(frame: Frame, reduction: Reduction, reduce: Callable[..., None]) -> None:
+def rows(builder: KernelBuilder, reduction: Reduction, reduce: Callable[..., None]) -> None:
     """A reduction along rows, and its epilogue, by a target's kernel."""
-    x, finish = reduction.node.inputs[0], epilogue(frame, reduction.node)
+    x, finish = reduction.node.inputs[0], epilogue(builder, reduction.node)
     lead, length = reduction.results, reduction.depth
 
     def load(row: Expr, j: Expr) -> Expr:
-        return cast(frame.access.load(x, ((lead, row), (length, j))), reduction.dtype)
+        return cast(builder.access.load(x, ((lead, row), (length, j))), reduction.dtype)
 
-    reduce(rows=frame.size(lead), length=frame.size(length), load=load, kind=reduction.kind, dtype=reduction.dtype,
+    reduce(rows=builder.size(lead), length=builder.size(length), load=load, kind=reduction.kind, dtype=reduction.dtype,
            store=lambda row, value: finish(((lead, row),), value))
 
 

@@ -36,12 +36,12 @@ def _pack_floats(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -
 
     `panels_for`: width and group of the panels of a product in some type.
     """
-    ready = prepared(graph, KERNEL_READS)
+    parameter_only = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
-        if node.op.name != "linear" or node in ready:
+        if node.op.name != "linear" or node in parameter_only:
             continue
         weight = node.inputs[1]
-        if weight.dtype.is_float and is_prepared(weight, ready):
+        if weight.dtype.is_float and is_prepared(weight, parameter_only):
             b = Builder(graph, node.provenance)
             width, group = panels_for(weight.dtype)
             packed = b.pack_panels(narrow(weight), width=width, group=group)
@@ -54,9 +54,9 @@ def _pack_integers(graph: Graph, width: int, group: int, unsigned: bool) -> None
 
     `unsigned`: for one that takes x as u8, x W^T = (x + 128) W^T - 128 sum(W), of which the last term is known beforehand.
     """
-    ready = prepared(graph, KERNEL_READS)
+    parameter_only = prepared(graph, KERNEL_READS)
     for node in graph.nodes:
-        if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], ready):
+        if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], parameter_only):
             continue
         x, weight = node.inputs
         b = Builder(graph, node.provenance)

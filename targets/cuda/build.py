@@ -17,7 +17,7 @@ from tvm.tirx import compilation_pipeline
 import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, PrimFunc, kernel_pass, relax, relax_passes, tirx, tvm
-from targets.codegen.frame import BINARIES
+from targets.codegen.kernel_builder import BINARIES
 from targets.codegen.lanes import serial_where_needed
 from targets.codegen.opaque import hide, reveal
 from targets.cuda.compilers import compile_source

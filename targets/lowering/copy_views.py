@@ -18,9 +18,9 @@ class CopyViews(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph, KERNEL_READS)
+        parameter_only = prepared(graph, KERNEL_READS)
         for node in reversed(graph.nodes):
-            if node in ready or not is_free(node):
+            if node in parameter_only or not is_free(node):
                 continue
             for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
                 twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)

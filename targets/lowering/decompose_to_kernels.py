@@ -25,8 +25,8 @@ class DecomposeToKernels(Pass):
 
     def apply(self, graph: Graph) -> None:
         backend = backend_of(Target.parse(self.target))
-        ready = prepared(graph, KERNEL_READS)
-        pending = [n for n in graph.nodes if n not in ready]
+        parameter_only = prepared(graph, KERNEL_READS)
+        pending = [n for n in graph.nodes if n not in parameter_only]
         while pending:
             node = pending.pop()
             apart = node.op.lower or node.op.decompose

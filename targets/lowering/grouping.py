@@ -60,13 +60,13 @@ class Group:
 class Grouping:
     """One graph on its way into kernels.
 
-    `taken` are the nodes that belong to one, `ready` the prepare part, `hosted` what the host runs. `single`: nodes that
+    `taken` are the nodes that belong to one, `parameter_only` the prepare part, `hosted` what the host runs. `single`: nodes that
     stay alone, because a kernel with more than them could not be built.
     """
 
     graph: Graph
     emitters: Emitters
-    ready: set[Node]
+    parameter_only: set[Node]
     taken: set[Node]
     hosted: set[Node]
     single: Collection[Node] = ()
@@ -86,7 +86,7 @@ class Grouping:
         return group.nodes
 
     def _free(self, node: Node) -> bool:
-        return node not in self.taken and node not in self.ready and node not in self.hosted
+        return node not in self.taken and node not in self.parameter_only and node not in self.hosted
 
     def _take_producers(self, values: Sequence[Value], group: Group, wanted: Wanted | None = None) -> None:
         """Take the nodes behind values that can be read on the fly and nothing else reads; with `wanted`, those only."""

@@ -16,7 +16,7 @@ from targets.base.interrupts import hold_interrupts
 from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
-from targets.codegen import frame
+from targets.codegen.kernel_builder import build
 from targets.codegen.signature import function_symbols, lookups
 from targets.lowering.stages import MemoryPlan, Stage, call_sizes, unknown_sizes
 from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
@@ -113,8 +113,8 @@ def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimF
     emitters = emitters_of(target)
     emit = emitters.family_of(function)
     with emitters.functions():
-        return frame.build(function, kernel_symbol(function.name, unknown), lambda f: emit(f, target), emitters.each, unknown,
-                           emitters.cells)
+        return build(function, kernel_symbol(function.name, unknown), lambda b: emit(b, target), emitters.each, unknown,
+                     emitters.cells)
 
 
 class _StageLowering:

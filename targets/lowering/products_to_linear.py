@@ -20,22 +20,22 @@ class ProductsToLinear(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        ready = prepared(graph, KERNEL_READS)
+        parameter_only = prepared(graph, KERNEL_READS)
         for node in graph.nodes:
-            if node in ready:
+            if node in parameter_only:
                 continue
             if (node.op.name == "matmul" and node.inputs[1].dtype.is_float and node.inputs[1].type.rank == 2
-                    and is_prepared(node.inputs[1], ready)):
+                    and is_prepared(node.inputs[1], parameter_only)):
                 b = Builder(graph, node.provenance)
-                weight = _transposed(b, node.inputs[1], ready)
+                weight = _transposed(b, node.inputs[1], parameter_only)
                 graph.replace(node.result, b.linear(node.inputs[0], weight))
                 graph.erase(node)
 
 
-def _transposed(b: Builder, weight: Value, ready: set[Node]) -> Value:
+def _transposed(b: Builder, weight: Value, parameter_only: set[Node]) -> Value:
     """W^T, with a cast that widens W left outermost."""
     source = narrow(weight)
     made: Value = b.transpose(source)
     wide: Value = made if source is weight else b.cast(made, dtype=weight.dtype)
-    ready.update(v.node for v in (made, wide) if isinstance(v, Result))
+    parameter_only.update(v.node for v in (made, wide) if isinstance(v, Result))
     return wide

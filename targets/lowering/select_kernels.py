@@ -57,11 +57,11 @@ def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
     graph, families = grouping.graph, grouping.emitters.families
     groups: list[set[Node]] = []
     for node in graph.nodes:
-        if node.op.name in families and node not in grouping.ready and node not in grouping.hosted:
+        if node.op.name in families and node not in grouping.parameter_only and node not in grouping.hosted:
             groups.append(grouping.kernel(node))
             grouping.taken.update(groups[-1])
     for node in reversed(graph.nodes):
-        if node not in grouping.taken and node not in grouping.ready and node not in grouping.hosted:
+        if node not in grouping.taken and node not in grouping.parameter_only and node not in grouping.hosted:
             if not grouping.emitters.readable(node):
                 raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
                                    f"give it one with @{node.op.name}.decomposition")

@@ -32,12 +32,12 @@ def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
 
     A prepared tensor is named after the first parameter that it is made of.
     """
-    ready = prepared(graph, ("call",))  # calls are kernels: what belongs to the prepare part was not made one
+    parameter_only = prepared(graph, ("call",))  # calls are kernels: what belongs to the prepare part was not made one
     needed: dict[Value, None] = {}
     for node in graph.nodes:
-        if node not in ready:
-            needed.update(dict.fromkeys(v for v in node.inputs if is_prepared(v, ready)))
-    needed.update(dict.fromkeys(v for _, v in graph.outputs if is_prepared(v, ready)))
+        if node not in parameter_only:
+            needed.update(dict.fromkeys(v for v in node.inputs if is_prepared(v, parameter_only)))
+    needed.update(dict.fromkeys(v for _, v in graph.outputs if is_prepared(v, parameter_only)))
     prepare = Graph("prepare", graph.weights)
     rest = Graph(graph.name)
     rest.symbols, rest.constraints, rest.inequalities = dict(graph.symbols), list(graph.constraints), list(graph.inequalities)
@@ -49,7 +49,7 @@ def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
     second: dict[Value, Value] = {i: rest.input(i.name, i.type) for i in graph.inputs}
     second.update({v: rest.parameter(names[v], v.type) for v in needed})
     for node in graph.nodes:
-        if node not in ready:
+        if node not in parameter_only:
             second.update(zip(node.results, rest.clone(node, second).results))
     rest.set_outputs((name, second[v]) for name, v in graph.outputs)
     return prepare, rest
@@ -212,7 +212,7 @@ def size_limits(graph: Graph) -> dict[str, DimLike]:
 
 
 def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
-    """The dims that kernels decide, which the host never learns, with the most that each can be."""
+    """The dims that kernels decide, which the host never learns, and an upper bound of each."""
     found: dict[str, DimLike] = {}
     for call in graph.nodes:
         for node in call.attrs["function"].nodes if "function" in call.attrs else ():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from targets.base.backend import Emitters, emitters_of
-from targets.codegen.frame import NOTES
+from targets.codegen.kernel_builder import NOTES
 from targets.lowering.lower import Lowered, kernel_symbol
 from tgraph.ir.graph import Graph
 

@@ -28,7 +28,7 @@ def share(array: np.ndarray) -> Any:
 
 
 def _from_dlpack(array: np.ndarray) -> Any:
-    """As tvm.runtime.from_dlpack, which asks for multiples of 64 bytes: kernels do not (`_declare` in kernels/frame.py)."""
+    """As tvm.runtime.from_dlpack, which asks for multiples of 64 bytes; kernels do not (`_declare` in `kernel_builder.py`)."""
     return tvm_ffi.from_dlpack(array, require_alignment=array.itemsize, require_contiguous=True)
 
 

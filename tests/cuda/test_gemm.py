@@ -14,7 +14,7 @@ from emulator.launch import ARCH
 import tgraph as tg
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, IRBuilder, PrimFunc, T, int64, tirx, tvm
-from targets.codegen import frame
+from targets.codegen import kernel_builder
 from targets.codegen.scalar import cast, held
 from targets.cuda.build import PIPELINE
 from targets.cuda.emitters import linear, matmul
@@ -200,7 +200,7 @@ def compiled(model: Callable[..., Any], unknown: tuple[str, ...] = (), **types: 
     graph = tg.trace(model, name="kernel", **types)
     emit = linear.emit if any(n.op.name == "linear" for n in graph.nodes) else matmul.emit
     target = Target("cuda", arch="sm_90")
-    function = build(frame.build(graph, "kernel", lambda f: emit(f, target), each, unknown))
+    function = build(kernel_builder.build(graph, "kernel", lambda f: emit(f, target), each, unknown))
 
     def run(arrays: list[np.ndarray], **sizes: int) -> np.ndarray:
         (_, output), = graph.outputs

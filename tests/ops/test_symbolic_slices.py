@@ -126,3 +126,16 @@ def test_all_of_them_compiled(level: str) -> None:
     assert str(tg.parse(str(exe.kernels))) == str(exe.kernels)
     report = tg.check(exe)
     assert report, str(report)
+
+
+def test_an_element_of_a_symbolic_axis_is_one_gather() -> None:
+    """Of a number, so that kernels read no index from memory; axes that other indices name are counted without it."""
+    n, m = tg.dim("N"), tg.dim("M")
+    graph = tg.trace(lambda x: x[:, 0], x=tg.f32[n, m, 8])
+    assert "gather(%x, i64(0), axis=1) : f32[N, 8]" in str(graph)
+    x = np.arange(4 * 5 * 6 * 8, dtype=np.float32).reshape(4, 5, 6, 8)
+    for index in ((slice(None), 0, -1), (1, slice(None), 2, slice(1, 3)), (slice(1, 3), 2, None, slice(None), 0), (0, 1, 2, 3),
+                  (slice(None), 3, np.array([2, 0]))):
+        traced = tg.trace(lambda x, i=index: x[i], x=tg.f32[tg.dim("A", min=3), n, m, 8])
+        for target in ("numpy", "cpu"):
+            np.testing.assert_array_equal(tg.compile(traced, target)(x), x[index])

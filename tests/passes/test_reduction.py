@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from random_graphs import graphs
 
 import tgraph as tg
-from passes.debug.reduction import Reduction, reduce_graph
+from passes.debug.reduction import Reducer, reduce_graph
 from tgraph.models.bert import Bert, BertConfig
 
 
@@ -23,7 +23,7 @@ def ops(graph: tg.Graph) -> list[str]:
 
 
 def test_one_op_is_left_of_a_bert() -> None:
-    search = Reduction(bert(), lambda g: "attention" in ops(g))
+    search = Reducer(bert(), lambda g: "attention" in ops(g))
     result = search.run()
     assert ops(result) == ["attention"] and len(result.nodes[0].inputs) == 3, "the mask is optional"
     assert len(result.outputs) == 1 and not result.parameters and len(result.inputs) == 3
@@ -32,7 +32,7 @@ def test_one_op_is_left_of_a_bert() -> None:
 
 
 def test_a_deep_stack_takes_few_tries() -> None:
-    search = Reduction(bert(24), lambda g: any(n.provenance.scope.startswith("encoder.layer.17") and n.op.name == "gelu"
+    search = Reducer(bert(24), lambda g: any(n.provenance.scope.startswith("encoder.layer.17") and n.op.name == "gelu"
                                                for n in g.nodes))
     assert ops(search.run()) == ["gelu"]
     assert search.tried < 300

@@ -53,7 +53,7 @@ class Interrupt:
     def __init__(self, at: int = -1):
         self.at, self.count = at, 0
 
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+    def __call__(self, builder: FrameType, event: str, argument: Any) -> None:
         if event == "call":
             self.count += 1
             if self.count == self.at:

@@ -8,7 +8,7 @@ import pytest
 
 import tgraph as tg
 from targets.base.target import Target
-from targets.codegen.frame import NOTES
+from targets.codegen.kernel_builder import NOTES
 from targets.lowering.lower import emit_kernel
 from targets.lowering.pipeline import kernel_graph
 

@@ -11,7 +11,7 @@ import targets
 import tgraph as tg
 from targets.base.target import Target
 from targets.base.tvm_api import tirx
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import SCALAR
 from targets.cpu.emitters import FAMILIES, pointwise
 from tgraph.ir.registry import OPS
@@ -40,11 +40,11 @@ def test_a_kernel_that_cannot_be_built_is_taken_apart(halve: tg.Op) -> None:
     SCALAR["halve"] = lambda x: tirx.Mul(x, tirx.const(0.5, "float32"))
 
     @targets.kernel("halve")
-    def emit(frame: Frame, target: Target) -> None:
-        if len(frame.function.nodes) > 1:
+    def emit(builder: KernelBuilder, target: Target) -> None:
+        if len(builder.function.nodes) > 1:
             raise RuntimeError("an emitter that fails on what follows its op")
         halve.elementwise = True  # its kernel alone is a loop over elements
-        pointwise.emit(frame, target)
+        pointwise.emit(builder, target)
 
     graph = tg.trace(lambda x: tg.tanh(tg.relu(tg.halve(tg.exp(x)))), x=tg.f32[B, 8])
     exe = tg.compile(graph, cache=False)

@@ -37,7 +37,7 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
     Examples:
       $ tgraph reduce bert-tiny --no-weights --test "grep -q gelu" -o small.tg
     """
-    from passes.debug.reduction import Reduction
+    from passes.debug.reduction import Reducer
     from tgraph.cli.console import console, print_graph
     from tgraph.cli.dump import accepted
     from tgraph.cli.models import load_graph
@@ -52,10 +52,10 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
         def interesting(candidate: Graph) -> bool:
             return _run(words, candidate, Path(folder) / "candidate.tg", weights, timeout) == status
 
-        def progress(now: Reduction) -> None:
+        def progress(now: Reducer) -> None:
             shown.update(f"{len(now.graph)} of {len(graph)} nodes, {now.tried} tried")
 
-        search = Reduction(graph.copy(), interesting, progress)
+        search = Reducer(graph.copy(), interesting, progress)
         try:
             result = search.run()
         except PassError as error:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from targets.base.target import Target
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
 from targets.cpu.emitters import attention, linear, matmul, pointwise, quantized, reduction
 from targets.cpu.kernels import rows
 from tgraph.ir.graph import Graph
 
-Emit = Callable[[Frame, Target], None]
+Emit = Callable[[KernelBuilder, Target], None]
 SCAN = Scan(pointwise.parallel_loop, "global")
 NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from targets.base.target import Target
 from targets.codegen import attention as arguments
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.attention import AttentionTile, attention
 from tgraph.ir.graph import Graph
@@ -18,21 +18,21 @@ def schedule(function: Graph, target: Target) -> AttentionTile:
     return target.schedules.tile(function, default)
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    _emit(frame, target, arguments.padded(frame))
+    _emit(builder, target, arguments.padded(builder))
 
 
-def emit_ragged(frame: Frame, target: Target) -> None:
+def emit_ragged(builder: KernelBuilder, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    _emit(frame, target, arguments.ragged(frame))
+    _emit(builder, target, arguments.ragged(builder))
 
 
-def _emit(frame: Frame, target: Target, asked: dict[str, Any]) -> None:
+def _emit(builder: KernelBuilder, target: Target, asked: dict[str, Any]) -> None:
     del asked["place"]  # single elements of every output are written
     for name in ("load_q", "load_k", "load_v"):
         asked[name] = _in_f32(asked[name])
-    attention(**asked, tile=schedule(frame.function, target))
+    attention(**asked, tile=schedule(builder.function, target))
 
 
 def _in_f32(read: arguments.Read) -> arguments.Read:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.base.tvm_api import Expr
 from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.dots import bf16_dot
 from targets.cpu.kernels.gemm import GemmTile, gemm
@@ -40,38 +40,38 @@ def panels_for(target: Target, dtype: DType) -> tuple[int, int]:
     return (dots.columns, dots.dot.group) if dots else (tile_for(target, "float64" if dtype == f64 else "float32").columns, 1)
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`linear(x, unpack_panels(p), bias)` and its epilogue."""
-    node = find_anchor(frame, "linear")
+    node = find_anchor(builder, "linear")
     x, weight, bias = node.operands
     if isinstance(weight, Result) and weight.node.op.name == "cast":  # stored narrow
         weight = weight.node.inputs[0]
     if not (x and isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):
-        raise CompileError(f"kernel {frame.function.name}: linear needs a weight in panels")
-    panels = frame.access.buffers[weight.node.inputs[0]]
+        raise CompileError(f"kernel {builder.function.name}: linear needs a weight in panels")
+    panels = builder.access.buffers[weight.node.inputs[0]]
     rows: DimLike = 1
     for size in x.shape[:-1]:
         rows = rows * size
     depth, columns = x.shape[-1], node.result.shape[-1]
     assert isinstance(columns, int) and isinstance(weight.shape[1], int)
     dtype = accumulator_dtype(x)
-    finish = epilogue(frame, node)
+    finish = epilogue(builder, node)
 
     def load(i: Expr, k: Expr) -> Expr:
-        return frame.access.load(x, ((rows, i), (depth, k)))
+        return builder.access.load(x, ((rows, i), (depth, k)))
 
     def store(i: Expr, j: Expr, value: Expr) -> None:
         if bias is not None:
-            value = value + cast(frame.access.load(bias, ((columns, j),)), dtype)
+            value = value + cast(builder.access.load(bias, ((columns, j),)), dtype)
         finish(((rows, i), (columns, j)), value)
 
     dots = dot_tile(target, x.dtype)
     if dots:
-        frame.notes.append(dots.note)
-        gemm_dot(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=dots)
+        builder.notes.append(dots.note)
+        gemm_dot(m=builder.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=dots)
         return
-    tile = schedule(frame.function, target)
-    frame.notes.append(f"accumulators {tile.rows}x{tile.columns} in registers, k in blocks of {tile.k_block}")
+    tile = schedule(builder.function, target)
+    builder.notes.append(f"accumulators {tile.rows}x{tile.columns} in registers, k in blocks of {tile.k_block}")
     if dtype != x.dtype.numpy_name:
-        frame.notes.append(f"{x.dtype} is widened to f32, since no instruction for its products is known of this CPU")
-    gemm(m=frame.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=tile, dtype=dtype)
+        builder.notes.append(f"{x.dtype} is widened to f32, since no instruction for its products is known of this CPU")
+    gemm(m=builder.size(rows), n=columns, k=weight.shape[1], load=load, panels=panels, store=store, tile=tile, dtype=dtype)

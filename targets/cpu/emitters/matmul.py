@@ -5,7 +5,7 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, contiguous, int64
 from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.opaque import apart
 from targets.codegen.scalar import cast
 from targets.cpu.emitters.linear import tile_for
@@ -15,17 +15,17 @@ from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Value
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`matmul(x, y)` and its epilogue."""
-    node = find_anchor(frame, "matmul")
+    node = find_anchor(builder, "matmul")
     x, y = node.inputs
     shape = node.result.shape
     lead: DimLike = 1
     for size in shape[:-2]:
         lead = lead * size
-    batches, m, n, k = frame.size(lead), frame.size(shape[-2]), frame.size(shape[-1]), frame.size(x.shape[-1])
+    batches, m, n, k = builder.size(lead), builder.size(shape[-2]), builder.size(shape[-1]), builder.size(x.shape[-1])
     dtype = accumulator_dtype(x)
-    finish, access = epilogue(frame, node), frame.access
+    finish, access = epilogue(builder, node), builder.access
 
     def element(value: Value, where: list[Expr], i: Expr, j: Expr) -> Expr:
         own = value.shape

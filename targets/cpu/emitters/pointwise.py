@@ -7,7 +7,7 @@ from collections.abc import Callable
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.access import Index
-from targets.codegen.frame import SMALL, Frame
+from targets.codegen.kernel_builder import SMALL, KernelBuilder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.values import Value
 
@@ -15,40 +15,40 @@ LANES = 16
 Loop = Callable[[Expr], None]
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """All outputs of the function, one loop nest each."""
-    for name, value in frame.function.outputs:
-        _output(frame, name, value)
+    for name, value in builder.function.outputs:
+        _output(builder, name, value)
 
 
-def _output(frame: Frame, name: str, value: Value) -> None:
-    if _uniform(frame, value):  # nothing is broadcast: one flat row, cut into chunks
+def _output(builder: KernelBuilder, name: str, value: Value) -> None:
+    if _uniform(builder, value):  # nothing is broadcast: one flat row, cut into chunks
         total = value.type.size
         chunk = 4096
         chunks = (total + (chunk - 1)) // chunk
 
         def chunk_body(c: Expr) -> None:
             start = c * int64(chunk)
-            length = tirx.Min(int64(chunk), frame.size(total) - start)
+            length = tirx.Min(int64(chunk), builder.size(total) - start)
 
             def store(j: Expr) -> None:
                 index: Index = ((total, start + j),)
-                frame.write(name, index, frame.access.load(value, index))
+                builder.write(name, index, builder.access.load(value, index))
 
             vector_loop(length, store)
 
-        parallel_loop(frame.size(chunks), frame.size(total), chunk_body)
+        parallel_loop(builder.size(chunks), builder.size(total), chunk_body)
         return
     rows, columns = rows_and_columns(value.shape)
 
     def row(r: Expr) -> None:
         def store(j: Expr) -> None:
             index: Index = ((rows, r), (columns, j))
-            frame.write(name, index, frame.access.load(value, index))
+            builder.write(name, index, builder.access.load(value, index))
 
-        vector_loop(frame.size(columns), store)
+        vector_loop(builder.size(columns), store)
 
-    parallel_loop(frame.size(rows), frame.size(value.type.size), row)
+    parallel_loop(builder.size(rows), builder.size(value.type.size), row)
 
 
 def rows_and_columns(shape: tuple[DimLike, ...]) -> tuple[DimLike, DimLike]:
@@ -59,10 +59,10 @@ def rows_and_columns(shape: tuple[DimLike, ...]) -> tuple[DimLike, DimLike]:
     return rows, shape[-1] if shape else 1
 
 
-def _uniform(frame: Frame, value: Value) -> bool:
+def _uniform(builder: KernelBuilder, value: Value) -> bool:
     """Whether every tensor of the function has the shape of the output, or is one number."""
-    everything = [*frame.function.inputs, *(r for n in frame.function.nodes for r in n.results)]
-    moved = any(not n.op.elementwise and n.op.name != "reshape" for n in frame.function.nodes)
+    everything = [*builder.function.inputs, *(r for n in builder.function.nodes for r in n.results)]
+    moved = any(not n.op.elementwise and n.op.name != "reshape" for n in builder.function.nodes)
     return not moved and all(v.type.size == value.type.size or all(d == 1 for d in v.shape) for v in everything)
 
 

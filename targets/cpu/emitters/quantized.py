@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from targets.base.target import Target
 from targets.codegen.anchor import epilogue, find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.cpu.kernels.dots import integer_dot
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot
 from tgraph.ir.errors import CompileError
@@ -17,17 +17,17 @@ def integer_tile(target: Target) -> DotTile:
     return DotTile.for_target(integer_dot(target.has, target.vector_bits), target.vector_registers, target.l2_bytes)
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`integer_linear(x, unpack_panels(p))` and its epilogue."""
-    node = find_anchor(frame, "integer_linear")
+    node = find_anchor(builder, "integer_linear")
     x, weight = node.inputs
     if not (isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):
-        raise CompileError(f"kernel {frame.function.name}: integer_linear needs a weight in panels")
+        raise CompileError(f"kernel {builder.function.name}: integer_linear needs a weight in panels")
     rows = product(x.shape[:-1])
     columns, depth = weight.shape
     assert isinstance(columns, int) and isinstance(depth, int)
-    finish, tile = epilogue(frame, node), integer_tile(target)
-    frame.notes.append(tile.note)
-    gemm_dot(m=frame.size(rows), n=columns, k=depth, panels=frame.access.buffers[weight.node.inputs[0]],
-             load=lambda i, k: frame.access.load(x, ((rows, i), (depth, k))),
+    finish, tile = epilogue(builder, node), integer_tile(target)
+    builder.notes.append(tile.note)
+    gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[weight.node.inputs[0]],
+             load=lambda i, k: builder.access.load(x, ((rows, i), (depth, k))),
              store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=tile)

@@ -7,7 +7,7 @@ from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
 from targets.codegen import reduction, sums
 from targets.codegen.access import Index
 from targets.codegen.anchor import epilogue
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import SCALAR, cast
 from targets.cpu.emitters.pointwise import parallel_loop
 from targets.cpu.kernels import rows as row_kernels
@@ -16,17 +16,17 @@ from tgraph.ops.shape import product
 LANES = 16
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """One reduction and its epilogue."""
-    found = reduction.find(frame)
+    found = reduction.find(builder)
     if found.along_rows:
-        reduction.rows(frame, found, row_kernels.reduce)
+        reduction.rows(builder, found, row_kernels.reduce)
     else:
-        _down_columns(frame, found)
+        _down_columns(builder, found)
 
 
-def _down_columns(frame: Frame, found: reduction.Reduction) -> None:
-    finish, access, kept, dtype, kind = epilogue(frame, found.node), frame.access, found.kept, found.dtype, found.kind
+def _down_columns(builder: KernelBuilder, found: reduction.Reduction) -> None:
+    finish, access, kept, dtype, kind = epilogue(builder, found.node), builder.access, found.kept, found.dtype, found.kind
     x, reduced = found.node.inputs[0], found.reduced
     shape = x.shape
     column_axis = kept[-1] if kept and kept[-1] == len(shape) - 1 else None
@@ -42,13 +42,13 @@ def _down_columns(frame: Frame, found: reduction.Reduction) -> None:
             positions[column_axis] = column
         return access.index([positions[a] for a in range(len(shape))], shape)
 
-    blocks = tirx.floordiv(frame.size(columns) + int64(LANES - 1), int64(LANES))
+    blocks = tirx.floordiv(builder.size(columns) + int64(LANES - 1), int64(LANES))
 
     def task(t: Expr) -> None:
         row = T.bind(tirx.floordiv(t, blocks))
         start = T.bind(tirx.floormod(t, blocks) * int64(LANES))
         total = T.alloc_buffer((LANES,), dtype, scope="global")
-        blocks_apart = kind in ("sum", "mean") and sums.in_blocks(frame.size(depth), dtype)
+        blocks_apart = kind in ("sum", "mean") and sums.in_blocks(builder.size(depth), dtype)
         added = T.alloc_buffer((LANES,), sums.wide(dtype), scope="global") if blocks_apart else total
 
         def lanes_of(start: Expr, lanes: int) -> None:
@@ -67,23 +67,23 @@ def _down_columns(frame: Frame, found: reduction.Reduction) -> None:
 
             clear(added)
             if blocks_apart:
-                sums.each_block(frame.size(depth), lambda: clear(total), add, flush)
+                sums.each_block(builder.size(depth), lambda: clear(total), add, flush)
             else:
-                with T.serial(int64(0), frame.size(depth)) as k:
+                with T.serial(int64(0), builder.size(depth)) as k:
                     add(k)
             with T.vectorized(int64(0), int64(lanes)) as v:
                 value = cast(added[v], dtype)
-                value = value / cast(frame.size(depth), dtype) if kind == "mean" else value
+                value = value / cast(builder.size(depth), dtype) if kind == "mean" else value
                 finish(((rows, row), (columns, start + v)), value)
 
         if columns == 1:
             lanes_of(int64(0), 1)
             return
-        left = frame.size(columns) - start
+        left = builder.size(columns) - start
         with T.If(left >= int64(LANES)):
             with T.Then():
                 lanes_of(start, LANES)
             with T.Else(), T.serial(int64(0), left) as j:
                 lanes_of(start + j, 1)
 
-    parallel_loop(frame.size(rows) * blocks, frame.size(x.type.size), task)
+    parallel_loop(builder.size(rows) * blocks, builder.size(x.type.size), task)

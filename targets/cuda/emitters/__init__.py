@@ -7,7 +7,7 @@ from functools import partial
 
 from targets.base.target import Target
 from targets.base.tvm_api import Expr
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
 from targets.cuda.emitters import attention, cumsum, linear, matmul, reduction, unpack
@@ -24,7 +24,7 @@ SCAN = Scan(_loop, "local")
 NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 
 # anchor op -> family; a function without an anchor is pointwise
-FAMILIES: dict[str, Callable[[Frame, Target], None]] = {
+FAMILIES: dict[str, Callable[[KernelBuilder, Target], None]] = {
     "linear": linear.emit,
     "matmul": matmul.emit,
     "attention": attention.emit,

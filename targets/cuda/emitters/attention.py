@@ -5,23 +5,23 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.codegen import attention as arguments
 from targets.codegen.anchor import find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.kernels.attention import attention, fitting_tiles
 from targets.cuda.triton.attention import TritonAttention
 from tgraph.ir.values import Node
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    given = arguments.padded(frame)
-    choice = TritonAttention(frame, target, find_anchor(frame, "attention"), given)
-    own = lambda: frame.notes.extend(attention(**given, dtype=_dtype(frame, "attention")))
+    given = arguments.padded(builder)
+    choice = TritonAttention(builder, target, find_anchor(builder, "attention"), given)
+    own = lambda: builder.notes.extend(attention(**given, dtype=_dtype(builder, "attention")))
     choice.emit(own) if choice.fits else own()
 
 
-def emit_ragged(frame: Frame, target: Target) -> None:
+def emit_ragged(builder: KernelBuilder, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    frame.notes.extend(attention(**arguments.ragged(frame), dtype=_dtype(frame, "ragged_attention")))
+    builder.notes.extend(attention(**arguments.ragged(builder), dtype=_dtype(builder, "ragged_attention")))
 
 
 def fits(node: Node) -> bool:
@@ -31,5 +31,5 @@ def fits(node: Node) -> bool:
     return bool(fitting_tiles(node.result.dtype.numpy_name, head_dim, value_dim))
 
 
-def _dtype(frame: Frame, op: str) -> str:
-    return next(n for n in frame.function.nodes if n.op.name == op).result.dtype.numpy_name
+def _dtype(builder: KernelBuilder, op: str) -> str:
+    return next(n for n in builder.function.nodes if n.op.name == op).result.dtype.numpy_name

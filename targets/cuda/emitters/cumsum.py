@@ -5,7 +5,7 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, tirx
 from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.codegen.scan import Scan
 from targets.codegen.sums import wide
@@ -17,24 +17,24 @@ THREADS = 256
 SHORT = 64
 
 
-def emit(short: Scan, frame: Frame, target: Target) -> None:
+def emit(short: Scan, builder: KernelBuilder, target: Target) -> None:
     """`cumsum` and its epilogue."""
-    node = find_anchor(frame, "cumsum")
+    node = find_anchor(builder, "cumsum")
     x = node.inputs[0]
     axis = node.attrs["axis"] % x.type.rank
     outer, length, inner = product(x.shape[:axis]), x.shape[axis], product(x.shape[axis + 1:])
     if isinstance(length, int) and length <= SHORT:
-        short.cumsum(frame, target)
+        short.cumsum(builder, target)
         return
-    dtype, finish = accumulator_dtype(x), epilogue(frame, node)
+    dtype, finish = accumulator_dtype(x), epilogue(builder, node)
     kept = wide(dtype)
-    with grid(THREADS, frame.size(outer * inner)) as (row, _, _, thread):
-        o, i = T.bind(tirx.truncdiv(row, frame.size(inner))), T.bind(tirx.truncmod(row, frame.size(inner)))
+    with grid(THREADS, builder.size(outer * inner)) as (row, _, _, thread):
+        o, i = T.bind(tirx.truncdiv(row, builder.size(inner))), T.bind(tirx.truncmod(row, builder.size(inner)))
 
         def element(j: Expr) -> Expr:
-            return cast(frame.access.load(x, ((outer, o), (length, j), (inner, i))), kept)
+            return cast(builder.access.load(x, ((outer, o), (length, j), (inner, i))), kept)
 
         def visit(j: Expr, before: Expr, value: Expr) -> None:
             finish(((outer, o), (length, j), (inner, i)), cast(before if node.attrs["exclusive"] else before + value, dtype))
 
-        Prefix(thread, THREADS, frame.size(length), kept).run(element, visit)
+        Prefix(thread, THREADS, builder.size(length), kept).run(element, visit)

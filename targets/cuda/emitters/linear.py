@@ -8,7 +8,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import Expr, int64, tirx
 from targets.codegen.access import Index
 from targets.codegen.anchor import find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cuda.kernels.epilogue import Epilogue
 from targets.cuda.kernels.gemm import gemm
@@ -28,23 +28,23 @@ def processors(target: Target) -> int:
     return PROCESSORS.get(target.arch, PROCESSORS["sm_90"])
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`linear(x, weight, bias)` and its epilogue."""
-    node = find_anchor(frame, "linear")
+    node = find_anchor(builder, "linear")
     x, weight, bias = node.operands
     assert x is not None and weight is not None
     rows: DimLike = 1
     for size in x.shape[:-1]:
         rows = rows * size
     columns, depth = weight.shape
-    access = frame.access
+    access = builder.access
 
     def biased(index: Index, total: Expr) -> Expr:
         if bias is None:
             return total
         return total + cast(access.load(bias, index[1:]), str(total.ty.dtype))
 
-    epilogue = Epilogue(frame, node, biased)
+    epilogue = Epilogue(builder, node, biased)
 
     def index(i: Expr, j: Expr) -> Index:
         return ((rows, i), (columns, j))
@@ -55,15 +55,15 @@ def emit(frame: Frame, target: Target) -> None:
     group, i = tirx.Var("group", "int64"), tirx.Var("i", "int64")
     wide = epilogue.wide(lambda lane: index(i, group * int64(LANES) + lane))
     product = Product.of(
-        int64(1), frame.size(rows), frame.size(columns), frame.size(depth),
+        int64(1), builder.size(rows), builder.size(columns), builder.size(depth),
         lambda b, i, k: access.load(x, ((rows, i), (depth, k))),
         lambda b, j, k: access.load(weight, ((columns, j), (depth, k))),
         store, x.dtype.numpy_name, wide=wide)
-    form = LinearForm(frame, node)
+    form = LinearForm(builder, node)
     library, triton = LibraryProduct(form), TritonLinear(form, target)
     # the library first where it does all; a kernel that does all before one that leaves a rest
     choices: list[Choice] = [triton, library] if library.followers else [library, triton]
-    emit_first([c for c in choices if c.fits], lambda: frame.notes.append(gemm(product, processors(target))))
+    emit_first([c for c in choices if c.fits], lambda: builder.notes.append(gemm(product, processors(target))))
 
 
 def emit_first(choices: Sequence[Choice], own: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import Expr, int64, tirx
 from targets.codegen.access import Index
 from targets.codegen.anchor import find_anchor
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.emitters.linear import processors
 from targets.cuda.kernels.epilogue import Epilogue
 from targets.cuda.kernels.gemm import gemm
@@ -16,12 +16,12 @@ from tgraph.ir.values import Value
 from tgraph.ops.shape import product as size_of
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`matmul(x, y)` and its epilogue."""
-    node = find_anchor(frame, "matmul")
+    node = find_anchor(builder, "matmul")
     x, y = node.inputs
-    shape, access = node.result.shape, frame.access
-    epilogue = Epilogue(frame, node, lambda _, total: total)
+    shape, access = node.result.shape, builder.access
+    epilogue = Epilogue(builder, node, lambda _, total: total)
 
     flat = all(d == 1 for d in y.shape[:-2])  # one matrix for all rows of x
     rows = size_of(shape[:-1]) if flat else shape[-2]
@@ -46,6 +46,6 @@ def emit(frame: Frame, target: Target) -> None:
 
     b, i, group = (tirx.Var(name, "int64") for name in ("b", "i", "group"))
     wide = epilogue.wide(lambda lane: index(b, i, group * int64(LANES) + lane))
-    batches, m, n, k = (frame.size(size) for size in (size_of(lead), rows, shape[-1], x.shape[-1]))
+    batches, m, n, k = (builder.size(size) for size in (size_of(lead), rows, shape[-1], x.shape[-1]))
     product = Product.of(batches, m, n, k, left, right, store, x.dtype.numpy_name, wide=wide)
-    frame.notes.append(gemm(product, processors(target)))
+    builder.notes.append(gemm(product, processors(target)))

@@ -7,24 +7,24 @@ from targets.base.tvm_api import Buffer, Expr, T, int64
 from targets.codegen import reduction, sums
 from targets.codegen.access import Index
 from targets.codegen.anchor import epilogue
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import SCALAR, cast
 from targets.cuda.kernels import rows as row_kernels
 from targets.cuda.kernels.device import each, registers
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """One reduction and its epilogue."""
-    found = reduction.find(frame)
+    found = reduction.find(builder)
     if found.along_rows:
-        reduction.rows(frame, found, row_kernels.reduce)
+        reduction.rows(builder, found, row_kernels.reduce)
         return
-    access, finish, source = frame.access, epilogue(frame, found.node), found.node.inputs[0]
+    access, finish, source = builder.access, epilogue(builder, found.node), found.node.inputs[0]
     shape = source.shape
     kept, reduced = [shape[a] for a in found.kept], [shape[a] for a in found.reduced]
-    with each(frame.size(found.results)) as i:
+    with each(builder.size(found.results)) as i:
         lead = access.split(i, kept)
-        total, depth = registers("total", (1,), found.dtype), frame.size(found.depth)
+        total, depth = registers("total", (1,), found.dtype), builder.size(found.depth)
 
         def clear(cell: Buffer) -> None:
             T.buffer_store(cell, reduction.start(found.kind, cell.dtype), [0])

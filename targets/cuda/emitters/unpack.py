@@ -5,8 +5,8 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.anchor import find_anchor
-from targets.codegen.counted import counted
-from targets.codegen.frame import Frame
+from targets.codegen.device_extents import counted
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cuda.kernels.device import grid
 from targets.cuda.kernels.prefix import Prefix
@@ -14,21 +14,21 @@ from targets.cuda.kernels.prefix import Prefix
 THREADS = 1024
 
 
-def emit(frame: Frame, target: Target) -> None:
+def emit(builder: KernelBuilder, target: Target) -> None:
     """`unpack(mask)`: positions, offsets, and the count of positions, which this kernel itself decides."""
-    node = find_anchor(frame, "unpack")
+    node = find_anchor(builder, "unpack")
     mask, zero = node.inputs[0], int64(0)
-    names = {value: name for name, value in frame.function.outputs}
+    names = {value: name for name, value in builder.function.outputs}
     positions, offsets = (names.get(result) for result in node.results)
-    batch, length, total = (frame.size(size) for size in (*mask.shape, mask.type.size))
-    (count,) = frame.counts
+    batch, length, total = (builder.size(size) for size in (*mask.shape, mask.type.size))
+    (count,) = builder.counts
 
     def kept(i: Expr) -> Expr:
-        return cast(frame.access.load(mask, ((mask.type.size, i),)), "int64")
+        return cast(builder.access.load(mask, ((mask.type.size, i),)), "int64")
 
     def write(output: str | None, result: int, at: Expr, value: Expr) -> None:
         if output is not None:
-            frame.write(output, ((node.results[result].shape[0], at),), value)
+            builder.write(output, ((node.results[result].shape[0], at),), value)
 
     def visit(i: Expr, before: Expr, value: Expr) -> None:
         with T.If(tirx.EQ(tirx.truncmod(i, length), zero)), T.Then():

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx, tvm
 from targets.codegen.attention import Read, Store
-from targets.codegen.counted import on_host
+from targets.codegen.device_extents import on_host
 from targets.codegen.vector_math import constant
 from targets.cuda.kernels.attention_block import AttentionBlock, products_of
 from targets.cuda.kernels.attention_fragments import key_rows, value_rows

@@ -14,7 +14,7 @@ from typing import Any
 from tvm.backend.cuda.op import cuda_func_call
 
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, T, int64, tirx
-from targets.codegen.counted import on_host, read_counts
+from targets.codegen.device_extents import on_host, read_counts
 
 WARP = 32  # threads that run in step
 GROUP = 8  # half-precision numbers in the 16 bytes of one copy

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
 from targets.codegen.access import Index
 from targets.codegen.anchor import forward
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.opaque import apart
 from targets.codegen.scalar import cast, held, hold, to_store
 from targets.cuda.kernels import device
@@ -29,19 +29,19 @@ Reader = Callable[[Buffer, Expr], Expr]  # (tensor, place) -> its element
 class Epilogue:
     """The way from an anchor's result to the function's output; `first(index, sum)` makes the result of a sum."""
 
-    def __init__(self, frame: Frame, anchor: Node, first: Callable[[Index, Expr], Expr]) -> None:
-        self.frame, self.anchor, self.first = frame, anchor, first
-        self.name, self.output = frame.output
+    def __init__(self, builder: KernelBuilder, anchor: Node, first: Callable[[Index, Expr], Expr]) -> None:
+        self.builder, self.anchor, self.first = builder, anchor, first
+        self.name, self.output = builder.output
 
     def wide(self, columns: Columns) -> bool:
         """Whether LANES columns can be stored at once, the first of which is a multiple of LANES."""
         zero, lane = int64(0), tirx.Var("lane", "int64")
-        size = SIZE.get(str(self.frame.outputs[self.name].dtype), PIECE)
+        size = SIZE.get(str(self.builder.outputs[self.name].dtype), PIECE)
         return size * LANES <= PIECE and self._together(self._place(columns(zero)), self._place(columns(lane)), lane)
 
     def store(self, columns: Columns, values: Values, count: int) -> None:
         """Emits the stores of `count` columns (1, or LANES if `wide`), given their sums as `values(lane)`."""
-        target = self.frame.outputs[self.name]
+        target = self.builder.outputs[self.name]
         if count == 1:
             at = self._place(columns(int64(0)))
             value = self._value(columns(int64(0)), values(int32(0)), _element)
@@ -63,11 +63,11 @@ class Epilogue:
 
     def _place(self, index: Index) -> Expr:
         """Where an element of the anchor's result ends up in the output."""
-        return self.frame.access.flat(forward(self.frame.access, self.anchor.result, index, self.output))
+        return self.builder.access.flat(forward(self.builder.access, self.anchor.result, index, self.output))
 
     def _value(self, index: Index, total: Expr, read: Reader) -> Expr:
         """The output's element, all tensors read by `read`, which is called in the same order each time."""
-        access = self.frame.access
+        access = self.builder.access
         with self._reading(read):
             result = hold(self.first(index, total), self.anchor.result.dtype.numpy_name)
             access.bind(self.anchor.result, lambda _: result)
@@ -76,7 +76,7 @@ class Epilogue:
     @contextmanager
     def _reading(self, read: Reader) -> Iterator[None]:
         """Every tensor of the function is read by `read` meanwhile."""
-        access, before = self.frame.access, dict(self.frame.access.bound)
+        access, before = self.builder.access, dict(self.builder.access.bound)
 
         def through(value: Value, tensor: Buffer) -> Callable[[Index], Expr]:
             return lambda index: cast(read(tensor, access.flat(index)), held(value.dtype.numpy_name))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Expr, T, int64, tirx, tvm
-from targets.codegen.counted import on_host
+from targets.codegen.device_extents import on_host
 from targets.cuda.kernels.gemm_mma import TensorProduct, TensorTile
 from targets.cuda.kernels.gemm_rows import RowProduct, RowTile
 from targets.cuda.kernels.gemm_simt import ThreadProduct, ThreadTile

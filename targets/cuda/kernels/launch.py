@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Expr, T, int64, tirx
-from targets.codegen.counted import on_host
+from targets.codegen.device_extents import on_host
 from targets.codegen.vector_math import constant
 from targets.cuda.kernels import device
 

@@ -26,7 +26,7 @@ class LibraryProduct:
     """A `linear` as the library computes it."""
 
     def __init__(self, form: LinearForm) -> None:
-        self.form, self.frame = form, form.frame
+        self.form, self.builder = form, form.builder
         value: Value = form.node.result
         following = form.follower(value)
         if following is not None and following.op.name == "cast" and following.result.dtype == form.output.dtype:
@@ -42,17 +42,17 @@ class LibraryProduct:
             return False
         enough = not isinstance(form.rows, int) or form.rows >= ROWS
         types = form.dtype in TYPES and form.result in {form.dtype, "float32"}
-        return enough and types and form.has_all and not self.frame.counts
+        return enough and types and form.has_all and not self.builder.counts
 
     def emit(self, own: Callable[[], None]) -> None:
         """The question to the library, what follows if it did the product, and `own` if not."""
         names = ", ".join(node.op.name for node in self.followers)
         rest = f", then {names} in place by a kernel of ours" if names else ""
-        self.frame.notes.append(f"cuBLASLt at {ROWS} rows and more where it is found{rest}")
+        self.builder.notes.append(f"cuBLASLt at {ROWS} rows and more where it is found{rest}")
         done = T.alloc_buffer((1,), "int32", scope="global")
         IRBuilder.name("done", done)
         T.buffer_store(done, _ZERO, [0])
-        with T.If(self.frame.size(self.form.rows) >= int64(ROWS)), T.Then():
+        with T.If(self.builder.size(self.form.rows) >= int64(ROWS)), T.Then():
             T.buffer_store(done, self._ask(), [0])
         with T.If(tirx.EQ(done[0], _ZERO)):
             with T.Then():
@@ -64,21 +64,21 @@ class LibraryProduct:
         """The call, which gives whether the product was begun."""
         form = self.form
         addresses = [_NULL if m is None else m.address for m in (form.x, form.weight, form.bias, self.residual, form.out)]
-        sizes = [self.frame.size(d) for d in (form.rows, form.columns, form.depth)]
+        sizes = [self.builder.size(d) for d in (form.rows, form.columns, form.depth)]
         distances = [int64(0) if m is None else m.distances[0] for m in (form.x, form.weight, self.residual)]
         has_bias = int64(int(form.bias is not None))
         return tirx.call_packed(LINEAR, *addresses, *sizes, *distances, has_bias, form.dtype, form.result)
 
     def _finish(self) -> None:
         """What follows, in place."""
-        form, frame = self.form, self.frame
+        form, builder = self.form, self.builder
         assert isinstance(self.done, Result) and isinstance(form.columns, int)
-        out = frame.outputs[form.name]
-        epilogue = Epilogue(frame, self.done.node, lambda _, value: value)
+        out = builder.outputs[form.name]
+        epilogue = Epilogue(builder, self.done.node, lambda _, value: value)
         row, group = tirx.Var("i", "int64"), tirx.Var("group", "int64")
         count = LANES if epilogue.wide(lambda lane: form.index(row, group * int64(LANES) + lane)) else 1
         groups = int64(form.columns // count)
-        with device.each(frame.size(form.rows) * groups) as number:
+        with device.each(builder.size(form.rows) * groups) as number:
             i = T.bind(tirx.truncdiv(number, groups))
             j = T.bind((number - i * groups) * int64(count))
             values = device.registers("values", (count,), out.dtype)

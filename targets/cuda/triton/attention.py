@@ -8,7 +8,7 @@ from typing import Any
 
 from targets.base.target import Target
 from targets.base.tvm_api import T, int64, reads_memory, tirx
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.kernels.adjacent import multiple
 from targets.cuda.kernels.launch import ceil_divide
 from targets.cuda.kernels.strided import Strided
@@ -25,8 +25,8 @@ ROWS = 16  # rows of the operands begin at multiples of so many elements
 class TritonAttention:
     """An `attention`, given by the arguments of our own kernel."""
 
-    def __init__(self, frame: Frame, target: Target, node: Node, arguments: Mapping[str, Any]) -> None:
-        self.frame, self.target, self.given = frame, target, arguments
+    def __init__(self, builder: KernelBuilder, target: Target, node: Node, arguments: Mapping[str, Any]) -> None:
+        self.builder, self.target, self.given = builder, target, arguments
         self.dtype = node.result.dtype.numpy_name
         place, mask, bias, offset = (*(arguments[name] for name in ("place", "mask", "bias")), node.operands[5])
         self.operands = {name: Strided.of(arguments[f"load_{name}"], 4, self.dtype) for name in ("q", "k", "v")}
@@ -34,14 +34,14 @@ class TritonAttention:
         zero = int64(0)
         self.keep = None if mask is None else Strided.of(lambda b, j: mask(b, zero, zero, j), 2, "bool")
         self.bias = None if bias is None else Strided.of(bias, 4, self.dtype)
-        self.ahead = zero if offset is None else tirx.Cast("int64", frame.access.load(offset, ()))
-        self.offset = None if offset is None else Strided.of(lambda: frame.access.load(offset, ()), 0, "int64")
+        self.ahead = zero if offset is None else tirx.Cast("int64", builder.access.load(offset, ()))
+        self.offset = None if offset is None else Strided.of(lambda: builder.access.load(offset, ()), 0, "int64")
 
     @property
     def fits(self) -> bool:
         """Whether Triton is there, and its kernel computes this."""
         given, dim = self.given, self.given["head_dim"]
-        if self.dtype not in HALVES or not available(self.target) or self.frame.counts:
+        if self.dtype not in HALVES or not available(self.target) or self.builder.counts:
             return False
         if dim not in DIMS or given["value_dim"] != dim or given["empty_row"] != "zero":
             return False
@@ -62,13 +62,13 @@ class TritonAttention:
         given, queries = self.given, self.given["query_length"]
         blocks = ceil_divide(queries, QUERIES) * given["batch"] * given["heads"]
         instruction = "wgmma" if self.target.arch == "sm_90" else "mma.sync"
-        self.frame.notes.append(f"Triton's kernel, which has {instruction}, at {BLOCKS} blocks of {QUERIES} queries and more, "
+        self.builder.notes.append(f"Triton's kernel, which has {instruction}, at {BLOCKS} blocks of {QUERIES} queries and more, "
                                 "for fewer our own with smaller ones")
         # rows of a bias are found in 32 bits
         conditions = [] if self.bias is None else [queries * self.bias.distances[2] < int64(2**31)]
         with T.If(tirx.all(blocks >= int64(BLOCKS), *conditions)):
             with T.Then():
-                self._compiled(parameters := self._parameters()).launch(self.frame, blocks, parameters)
+                self._compiled(parameters := self._parameters()).launch(self.builder, blocks, parameters)
             with T.Else():
                 own()
 

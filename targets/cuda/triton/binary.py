@@ -16,7 +16,7 @@ from typing import Any
 
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, int64, tirx, tvm_ffi, tvm_version
-from targets.codegen.frame import Frame
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.kernels.strided import Strided
 from targets.cuda.machine import capability
 from tgraph.ir.errors import CompileError
@@ -45,9 +45,9 @@ class Binary:
     threads: int
     shared_bytes: int
 
-    def launch(self, frame: Frame, blocks: Expr, parameters: Parameters) -> None:
-        """Emits a launch, in host code; the frame's function then needs this binary."""
-        frame.binaries.append(self.name)
+    def launch(self, builder: KernelBuilder, blocks: Expr, parameters: Parameters) -> None:
+        """Emits a launch, in host code; the builder's function then needs this binary."""
+        builder.binaries.append(self.name)
         given = [*parameters.values, *[int64(0)] * HIDDEN, tirx.const(self.threads, "int32"), tirx.Cast("int32", blocks),
                  tirx.const(self.shared_bytes, "int32")]
         with T.If(blocks > int64(0)), T.Then():

@@ -23,7 +23,7 @@ class TritonLinear:
     """A `linear` as Triton's kernel computes it."""
 
     def __init__(self, form: LinearForm, target: Target) -> None:
-        self.form, self.frame, self.target = form, form.frame, target
+        self.form, self.builder, self.target = form, form.builder, target
         value: Value = form.node.result
         following = form.follower(value)
         self.gelu = following is not None and following.op.name == "gelu" and following.attrs["approximate"] == "none"
@@ -36,7 +36,7 @@ class TritonLinear:
     def fits(self) -> bool:
         """Whether Triton is there, and its kernel computes all of this."""
         form = self.form
-        if form.dtype not in HALVES or form.result != form.dtype or not available(self.target) or self.frame.counts:
+        if form.dtype not in HALVES or form.result != form.dtype or not available(self.target) or self.builder.counts:
             return False
         if not (isinstance(form.columns, int) and isinstance(form.depth, int) and form.depth % TILE[2] == 0 and form.depth):
             return False
@@ -46,12 +46,12 @@ class TritonLinear:
 
     def emit(self, otherwise: Callable[[], None]) -> None:
         """Triton's kernel for many rows, else what `otherwise` emits."""
-        form, size = self.form, self.frame.size
+        form, size = self.form, self.builder.size
         m, n = size(form.rows), size(form.columns)
         blocks = ceil_divide(m, TILE[0]) * ceil_divide(n, TILE[1])
         instruction = "wgmma" if self.target.arch == "sm_90" else "mma.sync"
         has = f"{instruction} and GELU" if self.gelu else instruction
-        self.frame.notes.append(f"Triton's kernel, which has {has}, at {BLOCKS} blocks of {TILE[0]}x{TILE[1]} and more")
+        self.builder.notes.append(f"Triton's kernel, which has {has}, at {BLOCKS} blocks of {TILE[0]}x{TILE[1]} and more")
         given = Parameters()
         for name, matrix in (("x", form.x), ("w", form.weight), ("out", form.out)):
             given.pointer(name, matrix, form.dtype, aligned=True)
@@ -67,6 +67,6 @@ class TritonLinear:
         kernel = compile_kernel("linear", self.target.arch, given.types, constants, WARPS, STAGES)
         with T.If(blocks >= int64(BLOCKS)):
             with T.Then():
-                kernel.launch(self.frame, blocks, given)
+                kernel.launch(self.builder, blocks, given)
             with T.Else():
                 otherwise()

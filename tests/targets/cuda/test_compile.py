@@ -129,11 +129,11 @@ def test_resources_from_a_log() -> None:
     log = """
 ptxas info    : Compiling entry function 'a' for 'sm_90'
 ptxas info    : Function properties for a
-    24 bytes stack frame, 16 bytes spill stores, 8 bytes spill loads
+    24 bytes stack builder, 16 bytes spill stores, 8 bytes spill loads
 ptxas info    : Used 168 registers, used 1 barriers, 24 bytes cumulative stack size, 1024 bytes smem
 ptxas info    : Compiling entry function 'b' for 'sm_90'
 ptxas info    : Function properties for b
-    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+    0 bytes stack builder, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 32 registers, used 0 barriers
 """
     source = 'extern "C" __global__ void __launch_bounds__(256) a(\nextern "C" __global__ void __launch_bounds__(64) b('

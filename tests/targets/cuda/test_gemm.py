@@ -12,7 +12,7 @@ import pytest
 import tgraph as tg
 from targets.base.target import Target
 from targets.base.tvm_api import tvm
-from targets.codegen import frame
+from targets.codegen import kernel_builder
 from targets.cuda import compilers
 from targets.cuda.build import CALLBACK, PIPELINE
 from targets.cuda.compilers import COMPILERS, compile_source
@@ -32,7 +32,7 @@ def source(models: dict[str, tuple[Callable[..., Any], dict[str, tg.TensorType]]
     for name, (model, types) in models.items():
         graph = tg.trace(model, name=name, **types)
         emit = linear.emit if any(n.op.name == "linear" for n in graph.nodes) else matmul.emit
-        module[name] = frame.build(graph, name, partial(emit, target=Target("cuda", arch=arch)), each)
+        module[name] = kernel_builder.build(graph, name, partial(emit, target=Target("cuda", arch=arch)), each)
     load_runtime()
     seen: list[str] = []
 

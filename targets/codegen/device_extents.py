@@ -15,7 +15,7 @@ from targets.base.tvm_api import Buffer, Expr, T, int64, tvm
 
 
 @dataclass(frozen=True)
-class Counted:
+class DeviceExtent:
     """One such size: the variable inside launches, the host's bound, and the buffer i64[1] that holds it."""
 
     variable: Expr
@@ -23,11 +23,11 @@ class Counted:
     buffer: Buffer
 
 
-_COUNTED: ContextVar[Sequence[Counted]] = ContextVar("counted", default=())
+_COUNTED: ContextVar[Sequence[DeviceExtent]] = ContextVar("counted", default=())
 
 
 @contextmanager
-def counted(sizes: Sequence[Counted]) -> Iterator[None]:
+def counted(sizes: Sequence[DeviceExtent]) -> Iterator[None]:
     """Launches that are opened meanwhile know these."""
     token = _COUNTED.set(sizes)
     try:
