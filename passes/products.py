@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from passes.matching import Miss
@@ -73,9 +72,3 @@ def added_bias(graph: Graph, product: Node, parameter_only: set[Node]) -> tuple[
 def missed(rule: str, root: Node, reason: str, matched: int = 1) -> None:
     """Tell the report why a rule in plain code left a node alone."""
     current_report().missed(Miss(rule, root, matched, root, reason))
-
-
-def erase_all(graph: Graph, nodes: Sequence[Node]) -> None:
-    """Erase nodes that are listed users first."""
-    for node in nodes:
-        graph.erase(node)

@@ -238,14 +238,12 @@ def _since(graph: Graph, last: Node | None) -> list[Node]:
     return list(itertools.takewhile(lambda n: n is not last, reversed(graph._nodes)))[::-1]
 
 
-def erase_dead(graph: Graph, nodes: Sequence[Node]) -> None:
-    """Erase those of the nodes that nothing reads any more, in whatever order they come."""
-    left = dict.fromkeys(n for n in nodes if n in graph)
-    pending = list(left)
+def erase_dead(graph: Graph, nodes: Sequence[Node], above: bool = False) -> None:
+    """Erase those of the nodes that nothing reads any more, in whatever order; with `above` also all that only they read."""
+    pending, wanted = list(nodes), set(nodes)
     while pending:
         node = pending.pop()
-        if node in left and not graph.is_needed(node):
-            del left[node]
+        if (above or node in wanted) and node in graph and not graph.is_needed(node):
             graph.erase(node)
             pending += [v.node for v in node.inputs if isinstance(v, Result)]
 

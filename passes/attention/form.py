@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from passes.attention.axes import Atom, Axes, Axis, Step, View, build, cheapest, flat, resolve, size_of, stages
 from passes.attention.conditions import Leaf, Offset, causal, conjuncts
+from passes.rewriting import erase_dead
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, bounds
 from tgraph.ir.dtypes import DType, i64
@@ -96,7 +97,7 @@ class Form:
         last = self.output.value
         assert isinstance(last, Result)
         graph.replace(last, made)
-        sweep(graph, last.node)
+        erase_dead(graph, [last.node], above=True)
         return made
 
     def improves(self, graph: Graph, node: Node) -> bool:
@@ -290,14 +291,3 @@ def _offset(b: Builder, offset: Offset) -> Value | None:
     dynamic = offset.dynamic if offset.dynamic.dtype == i64 else b.cast(offset.dynamic, dtype=i64)
     total: Value = b.add(dynamic, made)
     return total
-
-
-def sweep(graph: Graph, node: Node) -> None:
-    """Erase a node that nothing reads any more, and all that only it read."""
-    pending = [node]
-    while pending:
-        node = pending.pop()
-        if node in graph and not graph.is_needed(node):
-            above = [v.node for v in node.inputs if isinstance(v, Result)]
-            graph.erase(node)
-            pending.extend(above)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
-from passes.products import PROJECTIONS, Projection, added_bias, erase_all, missed, projection
-from passes.rewriting import current_report
+from passes.products import PROJECTIONS, Projection, added_bias, missed, projection
+from passes.rewriting import current_report, erase_dead
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
@@ -68,7 +68,7 @@ def _as_linear(graph: Graph, found: Projection, name: str, parameter_only: set[N
         parameter_only.add(weight.node)
     made = b.linear(found.x, weight, found.bias)
     graph.replace(found.result, made)
-    erase_all(graph, found.nodes)
+    erase_dead(graph, found.nodes)
     current_report().rewrote(name, found.nodes, [made])
     return Projection(found.x, weight, found.bias, False, (made.node,))
 

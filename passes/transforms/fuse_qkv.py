@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from passes.base import Pass, register_pass
-from passes.products import PROJECTIONS, Projection, erase_all, missed, projection
-from passes.rewriting import current_report
+from passes.products import PROJECTIONS, Projection, missed, projection
+from passes.rewriting import current_report, erase_dead
 from tgraph.ir.analysis import prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
@@ -83,5 +83,5 @@ def _join(graph: Graph, members: Sequence[Projection]) -> Sequence[Value]:
     parts: tuple[Value, ...] = b.split(b.linear(x, weight, bias), sizes=tuple(map(_width, members)), axis=-1)
     for member, part in zip(members, parts):
         graph.replace(member.result, part)
-        erase_all(graph, member.nodes)
+        erase_dead(graph, member.nodes)
     return parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -19,10 +20,10 @@ from targets.cpu.kernels.attention_task import AttentionSpec, AttentionTask, Sto
 from targets.cpu.kernels.lane_blocks import int64
 from targets.cpu.kernels.workers import ceil_divide, share, worker_count
 from tgraph.ir.errors import CompileError
+from tgraph.ops.attention import EmptyRow
 
 __all__ = ["AttentionTile", "attention"]
 
-EMPTY_ROWS = ("zero", "uniform", "nan")
 Sequence = Callable[[Expr], tuple[Expr, Expr]]
 
 
@@ -63,8 +64,8 @@ def attention(
 
     CompileError for an unknown empty_row, or key_padding without a mask.
     """
-    if empty_row not in EMPTY_ROWS:
-        raise CompileError(f"attention: empty_row is one of {', '.join(EMPTY_ROWS)}, not {empty_row!r}")
+    if empty_row not in get_args(EmptyRow):
+        raise CompileError(f"attention: empty_row is one of {', '.join(get_args(EmptyRow))}, not {empty_row!r}")
     if key_padding and mask is None:
         raise CompileError("attention: key_padding describes a mask, and there is none")
     tile = (tile or AttentionTile()).fitting(head_dim, value_dim)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx, tvm
 from targets.codegen.attention import Read, Store
@@ -18,10 +19,10 @@ from targets.cuda.kernels.attention_fragments import key_rows, value_rows
 from targets.cuda.kernels.attention_spec import AttentionSpec, AttentionTile
 from targets.cuda.kernels.device import WARP, ballot, grid, registers
 from tgraph.ir.errors import CompileError
+from tgraph.ops.attention import EmptyRow
 
 __all__ = ["AttentionTile", "attention"]
 
-EMPTY_ROWS = ("zero", "uniform", "nan")
 SHARED_BYTES = 99 * 1024  # that a block may have on every GPU from compute capability 8.0 on
 FULL = 216  # blocks that keep a large GPU busy: two for each of an A100's 108 multiprocessors
 RESIDENT = 2  # blocks of a multiprocessor: up to 255 registers a thread
@@ -68,8 +69,8 @@ def attention(
     Without `tile`, its size follows the dims, and the number of blocks that there would be. Gives what was chosen, in words.
     CompileError for an unknown empty_row, key_padding without a mask, and dims of which no tile fits shared memory.
     """
-    if empty_row not in EMPTY_ROWS:
-        raise CompileError(f"attention: empty_row is one of {', '.join(EMPTY_ROWS)}, not {empty_row!r}")
+    if empty_row not in get_args(EmptyRow):
+        raise CompileError(f"attention: empty_row is one of {', '.join(get_args(EmptyRow))}, not {empty_row!r}")
     if key_padding and mask is None:
         raise CompileError("attention: key_padding describes a mask, and there is none")
     zero = int64(0)
