@@ -36,11 +36,11 @@ def numbers(*shape: int) -> np.ndarray:
 
 def test_transposes_move_across_an_elementwise_and_a_row_wise_op() -> None:
     def function(x: Any) -> Any:
-        return tg.transpose(tg.centre(tg.cube(tg.transpose(x, perm=(1, 0, 2)))), perm=(1, 0, 2))
+        return tg.transpose(tg.centre(tg.third_power(tg.transpose(x, perm=(1, 0, 2)))), perm=(1, 0, 2))
 
     graph = tg.trace(function, x=tg.f32[B, S, 8])
     after = tg.optimize(graph, "eliminate-transposes")
-    assert names(after) == ["cube", "centre"]
+    assert names(after) == ["third_power", "centre"]
     assert agree(graph, after, x=numbers(2, 3, 8))
 
 
@@ -51,23 +51,23 @@ def test_transposes_do_not_move_across_the_axis_that_an_op_works_along() -> None
 
 def test_a_view_that_permutes_axes_is_a_transpose_to_others() -> None:
     def function(x: Any) -> Any:
-        return tg.transpose(tg.cube(tg.heads_first(x)), perm=(0, 2, 1, 3))
+        return tg.transpose(tg.third_power(tg.heads_first(x)), perm=(0, 2, 1, 3))
 
     graph = tg.trace(function, x=tg.f32[B, S, 2, 8])
     after = tg.optimize(graph, "eliminate-transposes")
-    assert names(after) == ["cube"]
+    assert names(after) == ["third_power"]
     assert agree(graph, after, x=numbers(2, 3, 2, 8))
 
 
 def test_padded_rows_are_left_out_of_all_of_them() -> None:
     def function(x: Any, mask: Any) -> Any:
-        heads = tg.split_columns(tg.cube(tg.linear(x, numbers(8, 8))), parts=2)
+        heads = tg.split_columns(tg.third_power(tg.linear(x, numbers(8, 8))), parts=2)
         rows = tg.heads_first(tg.centre(tg.heads_first(heads)))
         return tg.zero_padding(tg.linear(tg.reshape(rows, shape=x.shape), numbers(8, 8)), mask)
 
     graph = tg.trace(function, x=tg.f32[B, S, 8], mask=tg.bool_[B, S])
     after = tg.optimize(graph, "remove-padding")
-    packed = {n.op.name: n.result for n in after.nodes if n.op.name in ("cube", "centre", "linear")}
+    packed = {n.op.name: n.result for n in after.nodes if n.op.name in ("third_power", "centre", "linear")}
     assert {str(v.shape[0]) for v in packed.values()} == {"N"} and len(packed) == 3
     assert packed["centre"].type.rank == 3  # rows, heads and the elements of a head
     mask = np.array([[True, True, False], [True, False, False]])
@@ -78,7 +78,7 @@ def test_attention_is_found_through_views_of_scores_and_computed_scales() -> Non
     def function(q: Any, k: Any, v: Any, mask: Any) -> Any:
         q, k, v = (tg.join_first(tg.heads_first(tg.centre(x))) for x in (q, k, v))  # [B H, S, D]
         scores = tg.cut_first(q @ tg.transpose(k, perm=(0, 2, 1)), size=2)  # [B, H, S, S]
-        scale = tg.cube(tg.full(shape=(), value=0.5))
+        scale = tg.third_power(tg.full(shape=(), value=0.5))
         scores = tg.where(tg.reshape(mask, shape=(mask.shape[0], 1, 1, mask.shape[1])), scores * scale, -np.inf)
         mixed = tg.join_first(tg.softmax(scores)) @ v
         return tg.heads_first(tg.cut_first(mixed, size=2))
