@@ -21,9 +21,14 @@ settings.load_profile("tgraph")
 
 # What takes long for what it has caught: `make test-all` runs it, `make test` leaves it out.
 THOROUGH = (
-    "cuda/", "emulated/",             # kernels of GPUs on an emulated device, each compiled by a C++ compiler
+    "cuda/", "emulated/",  # kernels of GPUs on an emulated device, each compiled by a C++ compiler
     "targets/cuda/test_resources.py",  # every kernel compiled for sm_90, with the registers that it takes
-    "benchmarks/",                    # the benchmarks themselves
+    "benchmarks/",  # the benchmarks themselves
+    "cli/test_help.py", "cli/test_tune_cache.py",  # every example of every --help, in processes of their own
+    "fuzz/test_programs.py", "passes/test_deep_graphs.py",  # random programs; graphs of thousands of nodes
+    # what the machine does to a process: full disks, signals, mappings, allocations; and what it finds when it tunes
+    "targets/test_full_disk.py", "targets/test_interrupts.py", "targets/test_mappings.py", "targets/test_allocations.py",
+    "targets/test_tuning.py",
 )
 
 
