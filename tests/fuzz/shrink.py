@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import tgraph as tg
-from passes.debug.reduction import Reduction
+from passes.debug.reduction import Reducer
 from tests.fuzz.trial import Finding
 from tests.fuzz.worker import Job, Pool, steps_of
 from tgraph.ir.errors import PassError, TGraphError
@@ -49,7 +49,7 @@ def shrink(text: str, seed: int, finding: Finding, pool: Pool, seconds: float = 
         return bool(alike)
 
     graph = tg.parse(text)
-    search = Reduction(graph, fails)
+    search = Reducer(graph, fails)
     try:
         graph = search.run()
     except PassError:  # it does not fail again: it depends on what the process did before, or on time

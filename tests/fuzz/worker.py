@@ -20,6 +20,8 @@ from tests.fuzz.trial import LEVELS, Finding, Outcome, examine
 LIFETIME = 250  # programs a process: executables leave mappings behind
 ALL_STEPS = (*LEVELS, "torch")
 
+STARTING = 30.0  # seconds that a process may take besides until it has loaded what it needs
+
 
 @dataclass(frozen=True)
 class Job:
@@ -110,7 +112,8 @@ class Worker:
             return self._lost("crash", self._death())
         if not self.process.is_alive() and not self.connection.poll():
             return self._lost("crash", self._death())
-        if self._used() - self.before > self.limit or time.monotonic() - self.started > 10 * self.limit:
+        limit = self.limit + (STARTING if self.step == "start" else 0.0)
+        if self._used() - self.before > limit or time.monotonic() - self.started > 10 * limit:
             self.process.kill()
             self.process.join(5)
             return self._lost("hang", f"no end of {self.step} within {self.limit:.0f} s")

@@ -15,6 +15,7 @@ from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import SCALAR
 from targets.cpu.emitters import FAMILIES, pointwise
 from tgraph.ir.registry import OPS
+from tgraph.ir.traits import Traits
 from tgraph.ir.types import TensorType
 
 B = tg.dim("B")
@@ -43,7 +44,7 @@ def test_a_kernel_that_cannot_be_built_is_taken_apart(halve: tg.Op) -> None:
     def emit(builder: KernelBuilder, target: Target) -> None:
         if len(builder.function.nodes) > 1:
             raise RuntimeError("an emitter that fails on what follows its op")
-        halve.elementwise = True  # its kernel alone is a loop over elements
+        halve.traits = Traits(elementwise=True)  # its kernel alone is a loop over elements
         pointwise.emit(builder, target)
 
     graph = tg.trace(lambda x: tg.tanh(tg.relu(tg.halve(tg.exp(x)))), x=tg.f32[B, 8])
@@ -55,7 +56,7 @@ def test_a_kernel_that_cannot_be_built_is_taken_apart(halve: tg.Op) -> None:
 
 
 def test_a_node_that_cannot_be_built_is_an_error_with_its_line(halve: tg.Op) -> None:
-    halve.elementwise = True
+    halve.traits = Traits(elementwise=True)
     SCALAR["halve"] = lambda x: tirx.call_pure_extern("float32", "no_such_function_anywhere", x, tirx.Var("unbound", "float32"))
     graph = tg.trace(lambda x: tg.relu(tg.halve(x) + 1), x=tg.f32[B, 8])
     with pytest.raises(tg.CompileError, match=r"(?s)halve\(f32\[B, 8\]\) cannot be compiled.*test_rebuild\.py"):
