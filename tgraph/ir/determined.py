@@ -92,7 +92,7 @@ def decided_by(node: Node) -> set[str]:
     """The dims that a node decides as it runs: those of its results that it has not from its operands or attributes."""
     function = node.attrs.get("function")
     if function is not None:
-        return set().union(*map(decided_by, function.nodes))
+        return set(function.decided)
     names = {s.name for r in node.results for d in r.shape if isinstance(d, Dim) and (s := as_symbol(d)) is not None}
     if names:
         given = (*_attribute_sizes(node), *(d for v in node.inputs for d in v.shape))

@@ -276,6 +276,11 @@ class Graph:
         asked = {s.name for d in sizes_of(node) for s in symbols(d)} - self._deciders.get(node, set())
         return itertools.chain(above, (n for n, names in self._deciders.items() if names & asked))
 
+    @property
+    def decided(self) -> set[str]:
+        """The dims that nodes of the graph decide as they run, those of functions that it calls among them."""
+        return set().union(*self._deciders.values())
+
     def is_needed(self, node: Node) -> bool:
         """Whether anything reads a result of the node, or is as large as the node alone can say."""
         if any(result.uses or self.is_output(result) for result in node.results):

@@ -1,6 +1,6 @@
 """Kernels over rows: softmax, normalisations and reductions along a contiguous last axis, parallel over the rows.
 
-Each is called inside an open `T.prim_func()` builder. `rows` and `length` are ints or int64 expressions and may be 0.
+Each is called inside an open `T.prim_func()` frame. `rows` and `length` are ints or int64 expressions and may be 0.
 `load(row, j)` gives one element, `store(...)` emits the stores; both get int64 expressions, of which `j` may hold a
 vector lane. The compute dtype is float32 or float64; loads of another dtype are cast to it. `lanes` is a power of two.
 A row is always reduced in the same order, so results do not depend on the number of threads.

@@ -1,7 +1,7 @@
 """Kernels over rows on a GPU: softmax, normalisations, reductions and quantisation along one axis.
 
 A row belongs to one warp, or to a whole block where it is long; its elements lie in registers where their number is static.
-Each function opens its launch, inside an open `T.prim_func()` builder. `load(row, j)` gives one element, `store(...)` emits the
+Each function opens its launch, inside an open `T.prim_func()` frame. `load(row, j)` gives one element, `store(...)` emits the
 stores; both get int64 expressions. The order of every sum depends on the length alone.
 """
 
