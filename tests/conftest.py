@@ -25,7 +25,7 @@ THOROUGH = (
     "targets/cuda/test_resources.py",  # every kernel compiled for sm_90, with the registers that it takes
     "benchmarks/",  # the benchmarks themselves
     "cli/test_help.py", "cli/test_tune_cache.py",  # every example of every --help, in processes of their own
-    "fuzz/test_programs.py", "passes/test_deep_graphs.py",  # random programs; graphs of thousands of nodes
+    "fuzz/test_programs.py",  # random programs
     # what the machine does to a process: full disks, signals, mappings, allocations; and what it finds when it tunes
     "targets/test_full_disk.py", "targets/test_interrupts.py", "targets/test_mappings.py", "targets/test_allocations.py",
     "targets/test_tuning.py",

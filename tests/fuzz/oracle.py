@@ -142,7 +142,7 @@ class Expectation:
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
         """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
         come or go."""
-        rounded, kept = _finite(self.graph, self.feeds, faithful=True), _finite(self.graph, self.feeds, faithful=False)
+        (rounded, _), (kept, exact) = (_finite(self.graph, self.feeds, faithful) for faithful in (True, False))
         overflows = any((~a & b).any() for a, b in zip(rounded, kept))
         odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
                                                                          for f in self.feeds.values())
@@ -150,7 +150,7 @@ class Expectation:
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
             spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
-        return [clean, *([spoilt] if odd else []), *([Interpreter(self.graph).run(self.feeds)] if overflows else [])]
+        return [clean, *([spoilt] if odd else []), *([exact] if overflows else [])]
 
     def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
         """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum
@@ -200,12 +200,12 @@ class Expectation:
         return None, total, excused
 
 
-def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> list[np.ndarray]:
-    """Where the results of all nodes, in order, are finite."""
+def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """Where the results of all nodes, in order, are finite; and the outputs."""
     found: list[np.ndarray] = []
-    Interpreter(graph, faithful=faithful, observer=lambda node, operands, results: found.extend(
+    outputs = Interpreter(graph, faithful=faithful, observer=lambda node, operands, results: found.extend(
         np.isfinite(r.astype(np.float64)) for r in results)).run(feeds)
-    return found
+    return found, outputs
 
 
 def precision(value: Value) -> float:
