@@ -13,11 +13,11 @@ from pathlib import Path
 
 from benchmarks.records import OURS, Record, Row
 from benchmarks.workload import Setup, Workload, at_sizes, save_model
-from tgraph.cli.bench import peer_of
 from tgraph.cli.bench.contender import Contender, ContenderError
 from tgraph.cli.bench.harness import quartiles, wait_until_quiet
 from tgraph.cli.bench.job import Job
 from tgraph.cli.bench.lineup import Entry
+from tgraph.cli.bench.peers import peer_of
 from tgraph.cli.bench.report import save_feeds
 from tgraph.cli.models import load_graph
 

@@ -13,8 +13,9 @@ from benchmarks.startup import StartupWorkload
 from benchmarks.work import least_bytes, ragged_flops
 from benchmarks.workload import ModelWorkload, Point, Workload, at_sizes
 from passes.pipelines import LEVELS
-from tgraph.cli.bench import parse_shapes, peer_of
+from tgraph.cli.bench.peers import peer_of
 from tgraph.cli.models import load_graph
+from tgraph.cli.options import parse_shapes
 from tgraph.ir.graph import Graph
 
 HEADS, HEAD_DIM = 12, 64

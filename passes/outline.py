@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tgraph.ir.analysis import arranged, extract
+from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.registry import get_op

@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tgraph.current_tracer import current_tracer
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 from tgraph.ir.registry import Op
 from tgraph.ir.values import Node, Value
-from tgraph.tensor import Operators, current_tracer
+from tgraph.tensor import Operators
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,18 @@ class _PatternTracer:
 
     def scope(self, module: Any) -> Any:
         raise PassError("a pattern is made of ops, not of modules")
+
+    def provenance(self) -> None:
+        return None
+
+    def apply_once(self, op: Op, operand: Any, **attrs: Any) -> Any:
+        return self.apply(op, (operand,), attrs)
+
+    def constrain(self, left: Any, right: Any) -> None:
+        raise PassError("a pattern has no sizes yet")
+
+    def fresh_dim(self, name: str) -> str:
+        raise PassError("a pattern has no sizes yet")
 
 
 def as_pattern(value: Any) -> Pattern | None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from passes.base import Pass
 from passes.matching import Match, Matcher, Miss
 from passes.patterns import NodeRule, Rule
+from tgraph.current_tracer import current_tracer
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -20,7 +21,7 @@ from tgraph.ir.location import Provenance
 from tgraph.ir.registry import Op
 from tgraph.ir.rules import Constraints
 from tgraph.ir.values import Node, Result, Value
-from tgraph.tensor import Tensor, current_tracer
+from tgraph.tensor import Tensor
 from tgraph.trace import Tracer
 
 REWRITES_PER_NODE = 20  # more of them, and the rules undo each other

@@ -31,6 +31,7 @@ from .ir.errors import (
     VerifyError,
     WeightsError,
 )
+from .ir.file_formats import on_first_use
 from .ir.graph import Graph
 from .ir.parser import parse, parse_program
 from .ir.program import Program
@@ -38,6 +39,7 @@ from .ir.registry import op
 from .ir.types import TensorType
 from .ir.verify import verify
 from .module import Module
+from .public import NAMES, public_names
 from .tensor import Parameter, Tensor
 from .trace import trace
 from .version import VERSION
@@ -61,6 +63,13 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
+
+def _register_formats() -> None:
+    from . import formats  # noqa: F401
+
+
+on_first_use(_register_formats)
+
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
     "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
@@ -77,6 +86,7 @@ __all__ = [
     "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op", "optimize", "parse",
     "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace", "u8", "verify",
 ]
+NAMES.update(__all__)
 
 
 def _sibling(package: str) -> Any:
@@ -119,9 +129,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    import tgraph.ops  # noqa: F401
-
-    from .functions import FUNCTIONS
-    from .ir.registry import OPS
-
-    return sorted({*__all__, *FUNCTIONS, *OPS})
+    return public_names()

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .current_tracer import apply
 from .hints import MissingAttribute, functions_of_line, instead_of, instead_of_attribute, near
 from .ir.dtypes import as_dtype
+from .user_code import model_error, user_location, with_line
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -43,8 +45,6 @@ class Conversions:
 
     def astype(self, dtype: Any) -> Tensor:
         """Cast to another element type: tg.f32, np.float32, "float32"."""
-        from .tensor import apply
-
         result: Tensor = apply("cast", self, dtype=dtype)
         return result
 
@@ -76,8 +76,6 @@ class Conversions:
     # Numbers of Python's and NumPy's
 
     def _no_number(self, *_: Any, **__: Any) -> Any:
-        from .trace import user_location
-
         place = user_location()
         hints = functions_of_line(place.file, place.line) if place else []
         _raise(f"the value of {self!r} is not known while tracing; it has no Python or NumPy number"
@@ -87,8 +85,6 @@ class Conversions:
     __int__ = __float__ = __complex__ = __index__ = __array__ = _no_number
 
     def __str__(self) -> str:
-        from .trace import user_location
-
         place = user_location()
         line = f"; printed at {place.file}:{place.line}" if place else ""
         return f"{self!r} (without values while tracing: return it as an output to see them{line})"
@@ -108,8 +104,6 @@ class Conversions:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in ("type", "value", "tracer", "initializer"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        from .trace import with_line
-
         raise MissingAttribute(with_line(f"a tensor has no {name!r}: {instead_of_attribute(name)}"))
 
     # Functions of NumPy and PyTorch
@@ -152,6 +146,4 @@ def _refuse(function: str, name: str, arguments: Iterable[Any]) -> NoReturn:
 
 
 def _raise(message: str) -> NoReturn:
-    from .trace import model_error
-
     raise model_error(message)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .ir.errors import RuleError, TraceError
 from .ir.registry import get_op
+from .public import FUNCTIONS, public_names
 
 # By the function's name there. Names that tgraph has as well are found without an entry.
 WRITE = {
@@ -63,7 +64,7 @@ def instead_of(name: str) -> str | None:
 
 def near(name: str) -> str:
     """Where to look for a function that goes by another name."""
-    found = difflib.get_close_matches(name, _names(), n=3)
+    found = difflib.get_close_matches(name, public_names(), n=3)
     return f"`tgraph ops` lists the functions there are{'; near: ' + ', '.join(found) if found else ''}"
 
 
@@ -81,22 +82,13 @@ def functions_of_line(file: str, line: int) -> list[str]:
     return [f"{instead_of(n)} in place of math.{n}" for n in dict.fromkeys(names) if _own(n) is not None]
 
 
-def _names() -> list[str]:
-    import tgraph
-
-    return dir(tgraph)
-
-
 def _own(name: str) -> Callable[..., Any] | None:
     """tgraph's own function of that name, which may be an op or a function that uses several."""
     try:
         return get_op(name).infer
     except RuleError:
         pass
-    import tgraph
-
-    found = getattr(tgraph, name, None) if name.isidentifier() and not name.startswith("_") else None
-    return found if callable(found) and getattr(found, "__module__", "").startswith("tgraph.functions") else None
+    return FUNCTIONS.get(name)
 
 
 def _signature(function: Callable[..., Any]) -> str:

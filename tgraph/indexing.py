@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from .conversions import Conversions
+from .current_tracer import apply, current_tracer
 from .ir.dims import Dim, DimLike, bounds
 from .ir.errors import RuleError
-from .tensor import Operators, Tensor, apply, current_tracer
-from .trace import Tracer, model_error
+from .ir.registry import get_op
+from .user_code import model_error
 
 
-def index(x: Any, given: tuple[Any, ...]) -> Tensor:
+def index(x: Any, given: tuple[Any, ...]) -> Any:
     """The tensor that `x[given]` is. Raises TraceError for what is no index, OpError for slices that do not fit."""
     items = _complete(x, [_array(i) for i in given])
     advanced = [at for at, (_, i) in enumerate(items) if _is_array(i)]
     if any(_is_mask(items[at][1]) for at in advanced):
-        result = _masked(x, items, advanced)
-    elif len(advanced) > 1 or (advanced and any(isinstance(i, (int, np.integer, Dim)) for _, i in items)):
-        result = _side_by_side(x, items)
-    else:
-        result = _basic(x, items)
-    return result if isinstance(result, Tensor) else apply("reshape", result, shape=result.shape)
+        return _masked(x, items, advanced)
+    if len(advanced) > 1 or (advanced and any(isinstance(i, (int, np.integer, Dim)) for _, i in items)):
+        return _side_by_side(x, items)
+    return _basic(x, items)
 
 
 Items = list[tuple[int, Any]]  # the axis that an index begins at, and the index; None has the axis before which it stands
@@ -42,11 +42,11 @@ def _array(i: Any) -> Any:
 
 
 def _is_array(i: Any) -> bool:
-    return isinstance(i, (Operators, np.ndarray))
+    return isinstance(i, (Conversions, np.ndarray))
 
 
 def _is_mask(i: Any) -> bool:
-    return (isinstance(i, Operators) and i.dtype.is_bool) or (isinstance(i, np.ndarray) and i.dtype == np.bool_)
+    return (isinstance(i, Conversions) and i.dtype.is_bool) or (isinstance(i, np.ndarray) and i.dtype == np.bool_)
 
 
 def _rank(i: Any) -> int:
@@ -180,7 +180,7 @@ def _masked(x: Any, items: Items, advanced: list[int]) -> Any:
     x = _apart(x, items, advanced, "a mask")
     sizes = x.shape[axis:axis + rank]
     tracer = current_tracer.get()
-    if not isinstance(tracer, Tracer):
+    if tracer is None:
         raise model_error("x[mask] builds a graph, so it can only be written in a function that tg.trace is tracing")
     for own, other in zip(sizes, mask.shape):
         try:
@@ -190,8 +190,10 @@ def _masked(x: Any, items: Items, advanced: list[int]) -> Any:
             raise model_error(f"a mask [{shown}] does not fit {x!r} from axis {axis} on: {other} != {own}") from None
     if isinstance(mask, np.ndarray):
         return apply("gather", _merged(x, axis, rank), np.flatnonzero(mask).astype(np.int64), axis=axis)
-    rows = mask if rank == 2 else _once("reshape", mask, shape=(_merged_size(mask.shape[:-1]), mask.shape[-1]))
-    positions = _once("unpack", rows, name=tracer.fresh_dim("N"))
+    # applied once for each mask, so that x[mask] and y[mask] have one size
+    shape = _merged_size(mask.shape[:-1]), mask.shape[-1]
+    rows = mask if rank == 2 else tracer.apply_once(get_op("reshape"), mask, shape=shape)
+    positions = tracer.apply_once(get_op("unpack"), rows, name=tracer.fresh_dim("N"))
     return apply("gather", _merged(x, axis, rank), positions, axis=axis)
 
 
@@ -200,13 +202,3 @@ def _merged_size(shape: tuple[DimLike, ...]) -> DimLike:
     for d in shape:
         size = size * d
     return size
-
-
-def _once(op: str, mask: Any, **attrs: Any) -> Any:
-    """The first result of an op of a mask; that of a node that is there already: x[mask] and y[mask] have one size."""
-    if isinstance(mask, Tensor):
-        for node, _ in mask.value.uses:
-            if node.op.name == op and all(name == "name" or node.attrs[name] == value for name, value in attrs.items()):
-                return Tensor(node.results[0], mask.tracer)
-    made = apply(op, mask, **attrs)
-    return made[0] if isinstance(made, tuple) else made

@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .conversions import Conversions
+from .current_tracer import apply, current_tracer
 from .ir.dims import Dim
 from .ir.dtypes import DType, as_dtype, f32, i64
 from .ir.errors import OpError
@@ -76,8 +78,6 @@ def _number_type(value: Any) -> DType | None:
 
 
 def _cast(mask: Any, dtype: DType) -> Any:
-    from .tensor import apply
-
     return mask.astype(dtype.numpy) if isinstance(mask, np.ndarray) else apply("cast", mask, dtype=dtype)
 
 
@@ -87,9 +87,6 @@ def _refuse(op: str, operands: tuple[Any, ...], instead: str | None) -> NoReturn
 
 
 def _raise(op: str, operands: tuple[Any, ...], rule: str) -> NoReturn:
-    from .tensor import Operators, current_tracer
-    from .trace import Tracer
-
     tracer = current_tracer.get()
-    shown = [o.type if isinstance(o, Operators) else o for o in operands]
-    raise OpError(op, shown, rule, tracer.provenance() if isinstance(tracer, Tracer) else None)
+    shown = [o.type if isinstance(o, Conversions) else o for o in operands]
+    raise OpError(op, shown, rule, None if tracer is None else tracer.provenance())

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .current_tracer import current_tracer
 from .ir.types import TensorType
-from .ir.weights import check_weights
-from .tensor import Parameter, current_tracer
+from .ir.weights import check_weights, named_arrays
+from .tensor import Parameter
 
 
 class Module:
@@ -59,14 +60,10 @@ class Module:
         cast: convert floats of another precision (a checkpoint in f16 or bf16 for a model in f32).
         Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
-        source = "weights"
-        if not isinstance(weights, Mapping):
-            from .formats.safetensors import load_safetensors
-
-            source, weights = str(weights), load_safetensors(weights)
+        given, source = named_arrays(weights)
         parameters = self.parameters()
         wanted: dict[str, TensorType] = {path: p.type for path, p in parameters.items()}
-        for path, array in check_weights(weights, wanted, self.aliases(), source, cast).items():
+        for path, array in check_weights(given, wanted, self.aliases(), source, cast).items():
             parameters[path].data = np.asarray(array)
 
 

@@ -8,48 +8,20 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .conversions import Conversions
+from .current_tracer import TracerLike, apply
+from .indexing import index as take
 from .ir.dims import DimLike
-from .ir.dtypes import DType
-from .ir.errors import TraceError
-from .ir.registry import Op, get_op
-from .ir.types import TensorType, as_type
+from .ir.dtypes import DType, as_type
+from .ir.types import TensorType
 from .ir.values import Value
 from .ir.weights import Initializer
 from .masks import not_a_mask, unmasked
-
-
-class TracerLike(Protocol):
-    """What applies ops while tracing; `tgraph.trace.Tracer` is the one."""
-
-    def apply(self, op: Op, operands: tuple[Any, ...], named: dict[str, Any]) -> Any: ...
-
-    def scope(self, module: Any) -> AbstractContextManager[None]: ...
-
-
-current_tracer: ContextVar[TracerLike | None] = ContextVar("tgraph_tracer", default=None)
-
-
-def apply(op: str | Op, /, *operands: Any, **named: Any) -> Any:
-    """Apply an op to tensors, parameters, NumPy arrays and Python numbers. Raises OpError, or TraceError outside a trace."""
-    op = get_op(op) if isinstance(op, str) else op
-    tracer = current_tracer.get()
-    if tracer is None:
-        raise TraceError(f"{op.name}() builds a graph, so it can only be called by a function that tg.trace is tracing")
-    return tracer.apply(op, operands, named)
-
-
-def _error(message: str) -> TraceError:
-    """An error with the user's line."""
-    from .trace import model_error
-
-    return model_error(message)
+from .user_code import model_error
 
 
 def _binary(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
@@ -112,7 +84,7 @@ class Operators(Conversions, Methods):
 
     def __round__(self, digits: int | None = None) -> Tensor:
         if digits:
-            raise _error(f"round({self!r}, {digits}): write tg.round(x * {10 ** digits}) / {10 ** digits}")
+            raise model_error(f"round({self!r}, {digits}): write tg.round(x * {10 ** digits}) / {10 ** digits}")
         return apply("round", self)
 
     def __floor__(self) -> Tensor:
@@ -125,24 +97,23 @@ class Operators(Conversions, Methods):
         return apply("abs", self)
 
     def __getitem__(self, index: Any) -> Tensor:
-        from .indexing import index as take
-
-        return take(self, index if isinstance(index, tuple) else (index,))
+        result = take(self, index if isinstance(index, tuple) else (index,))
+        return result if isinstance(result, Tensor) else apply("reshape", result, shape=result.shape)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.shape or not isinstance(self.shape[0], int):
-            raise _error(f"{self!r} has no first axis of known size to go through; write ops on the whole axis, which take "
+            raise model_error(f"{self!r} has no first axis of known size to go through; write ops on the whole axis, which take "
                          "all rows at once, or give it a number in the spec")
         return (self[i] for i in builtins.range(self.shape[0]))
 
     def __len__(self) -> int:
         if not self.shape or not isinstance(self.shape[0], int):
-            raise _error(f"the length of {self!r} is not known while tracing; write x.shape[0], a dim that counts and "
+            raise model_error(f"the length of {self!r} is not known while tracing; write x.shape[0], a dim that counts and "
                          "multiplies like a number")
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        raise _error(f"the value of {self!r} is not known while tracing, so Python's if, while, and, or, not cannot "
+        raise model_error(f"the value of {self!r} is not known while tracing, so Python's if, while, and, or, not cannot "
                          "depend on it; use tg.where(condition, x, y), &, | or ~")
 
     @property

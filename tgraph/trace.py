@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import os
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,20 +12,22 @@ from typing import Any
 
 import numpy as np
 
+from .current_tracer import current_tracer
 from .ir.attributes import DTYPE_KIND
 from .ir.builder import Builder, scalar_dtype
 from .ir.determined import undetermined
 from .ir.dims import Dim, DimLike
-from .ir.dtypes import DType, as_dtype
+from .ir.dtypes import DType, as_dtype, as_type
 from .ir.errors import GraphError, OpError, RuleError, TraceError
 from .ir.graph import Graph
-from .ir.location import Location, Provenance
+from .ir.location import Provenance
 from .ir.numbers import SizeNumber
 from .ir.registry import Op, get_op
-from .ir.types import TensorType, as_type
+from .ir.types import TensorType
 from .ir.values import Value
 from .module import walk
-from .tensor import Parameter, Tensor, current_tracer
+from .tensor import Parameter, Tensor
+from .user_code import is_user_code, model_error, user_location
 
 _WORD = re.compile(r"""
       [A-Z]+[a-z][A-Z](?=[A-Z][a-z]|[0-9_]|$)  # an acronym with a small letter in it: ViT, BEiT
@@ -36,35 +36,6 @@ _WORD = re.compile(r"""
       [A-Z]+(?![^\W\dA-Z_])                    # an acronym: BERT before Model
     | [A-Z][^\W\dA-Z_]+                         # a word
     """, re.VERBOSE)
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_MODELS = os.path.join(_PACKAGE, "models") + os.sep  # written in the language, so their lines are a user's lines
-
-
-def _is_users(file: str) -> bool:
-    file = os.path.abspath(file)
-    return not file.startswith(_PACKAGE) or file.startswith(_MODELS)
-
-
-def user_location() -> Location | None:
-    """The innermost line of code outside tgraph's own machinery, and that of the libraries whose functions hand tensors on."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        library = frame.f_globals.get("__name__", "").partition(".")[0]
-        if _is_users(frame.f_code.co_filename) and library not in ("numpy", "torch"):
-            return Location(frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def model_error(message: str) -> TraceError:
-    """An error about how a model is put together, with the user's line."""
-    return TraceError(with_line(message))
-
-
-def with_line(message: str) -> str:
-    """A message with the user's line beneath."""
-    location = user_location()
-    return message + (f"\n  at {location.file}:{location.line}" if location else "")
 
 
 class Tracer:
@@ -136,6 +107,15 @@ class Tracer:
             shown = [o.type if isinstance(o, (Tensor, Parameter)) else o for o in operands]
             raise OpError(op.name, shown, str(error), provenance) from None
         return tuple(Tensor(v, self) for v in results) if isinstance(results, tuple) else Tensor(results, self)
+
+    def apply_once(self, op: Op, operand: Any, **attrs: Any) -> Any:
+        """The first result of an op of one operand; that of a node that is there already, whatever it calls a dim of its own."""
+        if isinstance(operand, Tensor) and operand.tracer is self:
+            for node, _ in operand.value.uses:
+                if node.op is op and all(name == "name" or node.attrs[name] == value for name, value in attrs.items()):
+                    return Tensor(node.results[0], self)
+        made = self.apply(op, (operand,), attrs)
+        return made[0] if isinstance(made, tuple) else made
 
     def _value(self, operand: Any, types: list[DType]) -> Any:
         if isinstance(operand, Tensor):
@@ -241,7 +221,7 @@ def _attribute(op: Op, name: str, value: Any) -> Any:
 def _line_of(error: BaseException) -> str:
     """The innermost of the user's lines that an error came through."""
     places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
-    return "{}:{}".format(*next(place for place in reversed(places) if _is_users(place[0])))
+    return "{}:{}".format(*next(place for place in reversed(places) if is_user_code(place[0])))
 
 
 def _check_sizes(graph: Graph) -> None:

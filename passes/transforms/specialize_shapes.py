@@ -10,9 +10,10 @@ from passes.outline import Functions, share
 from passes.rewriting import current_report
 from tgraph.ir.dims import DimLike, compare, substitute, symbols
 from tgraph.ir.errors import PassError
-from tgraph.ir.graph import Graph, substitute_attribute, unify_shapes
+from tgraph.ir.graph import Graph
 from tgraph.ir.inequalities import Inequality, canonical
 from tgraph.ir.rules import Constraints
+from tgraph.ir.unification import substitute_attribute, unify_shapes
 from tgraph.ir.values import Value
 
 

@@ -15,8 +15,9 @@ from targets.base.target import Target
 from targets.lowering import canonical
 from targets.lowering.grouping import Grouping
 from targets.lowering.stages import can_stay, decides
-from tgraph.ir.analysis import arranged, extract, prepared
+from tgraph.ir.analysis import prepared
 from tgraph.ir.errors import CompileError
+from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 

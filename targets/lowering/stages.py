@@ -12,7 +12,8 @@ from targets.base.target import ALIGNMENT
 from targets.codegen.signature import function_symbols, lookups
 from tgraph.ir.analysis import is_prepared, liveness, prepared
 from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate, symbols
-from tgraph.ir.graph import Graph, unify_shapes
+from tgraph.ir.graph import Graph
+from tgraph.ir.unification import unify_shapes
 from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
 

@@ -29,7 +29,7 @@ from targets.base.interrupts import hold_interrupts
 from targets.base.memory import offsets
 from targets.base.target import ALIGNMENT, default_threads
 from targets.runtime.manifest import Fields, read_manifest
-from tgraph.formats.registry import replacing
+from tgraph.formats.disk import replacing
 from tgraph.ir.errors import FormatError
 
 VERSION = 3

@@ -18,7 +18,7 @@ from benchmarks.records import Record, Row, load, save
 from benchmarks.startup import StartupWorkload
 from benchmarks.workload import REDUCED, ModelWorkload, Workload, at_sizes
 from benchmarks.workloads import workloads
-from tgraph.cli.bench import peer_of
+from tgraph.cli.bench.peers import peer_of
 from tgraph.cli.models import load_graph
 
 MACHINE = Machine("znver3", "Some CPU", ("avx2", "fma"), (32 << 10, 512 << 10, 32 << 20), 2, peak=2e11, bandwidth=2e10)

@@ -11,12 +11,13 @@ import onnxruntime
 import pytest
 
 import tgraph as tg
-from tgraph.cli.bench import PEERS, parse_shapes, peer_of
 from tgraph.cli.bench.contender import Contender, ContenderError
 from tgraph.cli.bench.harness import Result, difference, quartiles, wait_until_quiet
 from tgraph.cli.bench.job import Job
 from tgraph.cli.bench.machine import busy_share, cores
 from tgraph.cli.bench.onnx_bert import HIDDEN, SENTENCE, bert_onnx
+from tgraph.cli.bench.peers import PEERS, peer_of
+from tgraph.cli.options import parse_shapes
 from tgraph.cli.progress import lines, prefixed
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.sentence import SentenceEncoder

@@ -13,7 +13,6 @@ from random_graphs import graphs
 from tgraph.ir.analysis import (
     critical_path,
     dominators,
-    extract,
     is_convex,
     liveness,
     post_dominators,
@@ -24,6 +23,7 @@ from tgraph.ir.builder import Builder
 from tgraph.ir.dims import dim
 from tgraph.ir.dtypes import f32
 from tgraph.ir.errors import GraphError, RuleError
+from tgraph.ir.extract import extract
 from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse
 from tgraph.ir.registry import get_op

@@ -9,7 +9,7 @@ import pytest
 
 import tgraph as tg
 from passes.debug.reduction import reduce_graph
-from tgraph.formats.registry import single_graph
+from tgraph.formats.single import single_graph
 from tgraph.formats.svg import to_svg
 from tgraph.ir.dtypes import f32
 from tgraph.ir.errors import GraphError

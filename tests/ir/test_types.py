@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tgraph.ir.dims import dim
-from tgraph.ir.dtypes import DTYPES, bf16, bool_, dtype_of, f16, f32, i8, i64
+from tgraph.ir.dtypes import DTYPES, as_type, bf16, bool_, dtype_of, f16, f32, i8, i64
 from tgraph.ir.errors import RuleError
-from tgraph.ir.types import TensorType, as_type
+from tgraph.ir.types import TensorType
 
 B, S = dim("B"), dim("S")
 

@@ -15,6 +15,7 @@ from passes import PASSES
 from passes.debug.validation import counterparts
 from tgraph.ir import analysis
 from tgraph.ir.difference import difference
+from tgraph.ir.extract import extract
 
 B, S = tg.dims("B S")
 DEEP, WIDE = sys.getrecursionlimit() + 200, 1000  # nodes one behind the other, and beside each other
@@ -108,7 +109,7 @@ def test_analyses(graph: tg.Graph) -> None:
         ask(graph)
     assert analysis.topological_order(graph, lambda n: 0)
     assert analysis.critical_path(graph, {"B": 2, "S": 3})[0]
-    part, _, _ = analysis.extract(graph, nodes[:len(nodes) // 2], "half")
+    part, _, _ = extract(graph, nodes[:len(nodes) // 2], "half")
     assert len(part) == len(nodes) // 2
     assert len(counterparts(graph, graph.copy())) >= len(nodes)
 

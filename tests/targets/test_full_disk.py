@@ -18,8 +18,7 @@ import tgraph as tg
 from targets.base import linker
 from targets.runtime import cache
 from tgraph import nn
-from tgraph.formats.disk import writing
-from tgraph.formats.registry import replacing
+from tgraph.formats.disk import replacing, writing
 
 ROOT = Path(__file__).resolve().parents[2]
 B = tg.dim("B")

@@ -80,3 +80,14 @@ def set_threads(count: int | None) -> None:
         import tgraph as tg
 
         tg.set_num_threads(count)
+
+
+def parse_shapes(text: str) -> list[dict[str, int]]:
+    """`1x16,8x128` as sizes of B and S."""
+    points = []
+    for item in text.split(","):
+        batch, x, length = item.strip().partition("x")
+        if not x or not batch.isdecimal() or not length.isdecimal() or not int(batch) * int(length):
+            raise click.UsageError(f"--shapes: expected BATCHxLENGTH like 8x128, got {item.strip()!r}")
+        points.append({"B": int(batch), "S": int(length)})
+    return points

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tgraph.cli.bench import parse_shapes
 from tgraph.cli.options import (
     Dims,
     check_dims,
     dim_option,
     level_option,
     merged,
+    parse_shapes,
     passes_option,
     set_threads,
     target_option,

@@ -1,7 +1,7 @@
 """Files: `write(graph, "layer.svg")` and `read("layer.tg")`, by suffix. Further ones register with `@format`."""
 
+from ..ir.file_formats import FORMATS, Format, format, read, write
 from . import dot, json, svg, tg  # noqa: F401  (each registers its suffix)
-from .registry import FORMATS, Format, format, read, write
 from .safetensors import load_safetensors, save_safetensors
 from .svg import to_svg
 

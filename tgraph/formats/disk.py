@@ -1,4 +1,4 @@
-"""What a full disk says, in one clear error."""
+"""Writing files: complete or not at all, and with one clear error for a full disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 from ..ir.errors import DiskError
 
@@ -27,6 +30,36 @@ def writing(what: str, folder: str | os.PathLike[str], needed: int | None = None
         full = DiskError(f"{what} cannot be written: {_why(error, folder, needed)}", os.fspath(folder), needed)
         full.errno = error.errno
         raise full from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, needed: int | None = None) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when all is written; on an error `path` stays as it was.
+
+    `needed`: the bytes that it will have, if that is known. Raises DiskError if they find no room.
+    """
+    with writing(str(path), path.parent, needed), _beside(path) as temporary:
+        with open(temporary, "w+b") as file:
+            yield file
+        with contextlib.suppress(OSError):  # a file system without permissions keeps those of mkstemp
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """An empty file in the folder of `path`, which is gone if what follows fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        os.close(descriptor)
+        yield Path(name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
 
 
 def _why(error: OSError, folder: str | os.PathLike[str], needed: int | None) -> str:

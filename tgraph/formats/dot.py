@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..ir.file_formats import format
 from ..ir.graph import Graph
 from ..ir.names import quote
 from ..ir.values import Constant, Node, Parameter, Result, Value
+from .disk import replacing
 from .labels import node_label, node_tooltip, value_label
-from .registry import format, replacing, single_graph
+from .single import single_graph
 
 
 @format(".dot")

@@ -35,6 +35,7 @@ from ..ir.dims import Dim, Symbol, as_symbol, dim
 from ..ir.dtypes import DTYPES, DType
 from ..ir.errors import FormatError, TGraphError
 from ..ir.expressions import parse_dim, parse_type
+from ..ir.file_formats import format
 from ..ir.graph import Graph
 from ..ir.location import Location, Provenance
 from ..ir.printer import SHOWN_ELEMENTS, canonical_leaves
@@ -44,8 +45,8 @@ from ..ir.rules import Constraints
 from ..ir.types import TensorType
 from ..ir.values import Constant, Value
 from ..ir.weights import Weights
+from .disk import replacing
 from .fields import at, entries, field, known, of_kind, shown
-from .registry import format, replacing
 
 VERSION = 1
 

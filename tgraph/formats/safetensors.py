@@ -17,7 +17,8 @@ import ml_dtypes
 import numpy as np
 
 from ..ir.errors import FormatError
-from .registry import replacing
+from ..ir.file_formats import format
+from .disk import replacing
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -29,6 +30,16 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LONGEST_HEADER = 100_000_000  # the limit that the format sets
 _ALIGNMENT = 64  # of the first tensor; the format lets none be padded after it
+
+
+@format(".safetensors")
+class SafetensorsFormat:
+    """Named arrays, such as the weights of a model."""
+
+    @staticmethod
+    def arrays(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
+        """Arrays by name, mapped, not read."""
+        return load_safetensors(path)
 
 
 class TensorFile(Mapping[str, np.ndarray]):

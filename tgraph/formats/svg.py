@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from ..ir.file_formats import format
 from ..ir.graph import Graph
 from ..ir.names import elements
 from ..ir.printer import SHOWN_ELEMENTS
 from ..ir.values import Input, Node, Parameter, Result, Value
 from .clusters import TITLE, Note, Output, Scope, nest
+from .disk import replacing
 from .labels import node_label, node_tooltip, plain, value_label
 from .layout import Box, Wire
-from .registry import format, replacing, single_graph
+from .single import single_graph
 
 _LINE = 15.0  # height of a line of text
 _SIZES = {"op": 13.0, "text": 11.0, "note": 10.5, "scope": 12.0}  # font sizes by style class
@@ -53,6 +55,11 @@ class SvgFormat:
         """Draw one graph (of a program: by name); with or without notes for parameters and constants."""
         with replacing(path) as file:
             file.write(to_svg(single_graph(obj, graph), parameters=parameters).encode())
+
+    @staticmethod
+    def render(graph: Graph) -> str:
+        """The picture of a graph."""
+        return to_svg(graph)
 
 
 def to_svg(graph: Graph, *, parameters: bool = True) -> str:

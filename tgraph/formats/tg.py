@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..ir.errors import FormatError
+from ..ir.file_formats import format
 from ..ir.graph import Graph
 from ..ir.parser import parse_program
 from ..ir.printer import SHOWN_ELEMENTS
 from ..ir.program import Program
 from ..ir.values import Constant
 from ..ir.weights import check_weights
-from .registry import format, replacing
+from .disk import replacing
 from .safetensors import load_safetensors, open_tensors, save_safetensors
 
 MARK = "tgraph"  # in the metadata of data files that were written here, which alone may be replaced

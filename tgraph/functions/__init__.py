@@ -3,6 +3,7 @@
 They trace into ops; importing this package registers them all, and makes methods of tensors of those that are methods there.
 """
 
+from ..public import FUNCTIONS
 from . import (  # noqa: F401
     convolution,
     creation,
@@ -14,6 +15,6 @@ from . import (  # noqa: F401
     reductions,
     shapes,
 )
-from .calls import DOCUMENTED, FUNCTIONS, function_of
+from .calls import DOCUMENTED, function_of
 
 __all__ = ["DOCUMENTED", "FUNCTIONS", "function_of"]

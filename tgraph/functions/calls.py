@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from .. import ops as ops  # defines the built-in ops
+from ..current_tracer import apply
 from ..ir.dims import Dim
 from ..ir.dtypes import DType
 from ..ir.errors import GraphError, OpError, RuleError
 from ..ir.location import Provenance
 from ..ir.registry import OPS, Op
-from ..tensor import Operators, Tensor, apply
-from ..trace import model_error, user_location
+from ..public import FUNCTIONS
+from ..tensor import Operators, Tensor
+from ..user_code import model_error, user_location
 
 # Names of one argument; a function has one of each row, and takes it by all of them.
 SYNONYMS: tuple[tuple[str, ...], ...] = (
@@ -35,7 +37,6 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("shifts", "shift"), ("repeats", "reps"), ("start_axis", "start_dim"), ("end_axis", "end_dim"),
     ("axis1", "dim0"), ("axis2", "dim1"), ("chunks", "sections"), ("xs", "tensors", "arrays"),
 )
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True)

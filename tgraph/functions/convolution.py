@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..current_tracer import apply
 from ..ir.dims import DimLike, bounds, compare
 from ..ir.errors import RuleError
 from ..ir.rules import same
 from ..ops.shape import product
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 from .calls import as_tensor, function
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..current_tracer import apply
 from ..ir.dims import Dim, DimLike
 from ..ir.dtypes import f32, i64
 from ..ir.errors import RuleError
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 from .calls import as_tensor, function, spread
 
 

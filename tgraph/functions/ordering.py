@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..current_tracer import apply
 from ..ir.errors import RuleError
 from ..ir.rules import axis_index
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 from .calls import as_tensor, function
 
 

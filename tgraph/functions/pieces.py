@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..current_tracer import apply
 from ..ir.dims import Dim
 from ..ir.errors import RuleError
 from ..ir.rules import axis_index
-from ..tensor import Operators, Tensor, apply
+from ..tensor import Operators, Tensor
 from .calls import as_tensor, function, known_size, spread
 
 

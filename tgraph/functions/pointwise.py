@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..current_tracer import apply
 from ..ir.errors import RuleError
-from ..tensor import Operators, Tensor, apply
+from ..tensor import Operators, Tensor
 from .calls import as_tensor, function
 
 

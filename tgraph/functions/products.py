@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..current_tracer import apply
 from ..ir.errors import RuleError
-from ..tensor import Operators, Tensor, apply
+from ..tensor import Operators, Tensor
 from .calls import as_tensor, function, is_traced, spread
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

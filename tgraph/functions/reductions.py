@@ -6,11 +6,12 @@ import builtins
 import math
 from typing import Any, Literal
 
+from ..current_tracer import apply
 from ..ir.dtypes import f32, f64, u8
 from ..ir.errors import RuleError
 from ..ir.rules import axes_from_end
 from ..masks import counted
-from ..tensor import Operators, Tensor, apply
+from ..tensor import Operators, Tensor
 from .calls import as_tensor, function, is_traced
 
 Axes = int | tuple[int, ...] | None

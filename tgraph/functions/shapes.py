@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..current_tracer import apply
 from ..ir.dims import Dim, DimLike
 from ..ir.errors import RuleError
 from ..ir.rules import axes_from_end, axis_index, same
 from ..ops.shape import product
-from ..tensor import Tensor, apply
+from ..tensor import Tensor
 from .calls import as_tensor, function, is_traced, spread
 
 

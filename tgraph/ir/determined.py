@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .dims import Dim, DimLike, as_symbol, linear_in, symbols
 from .location import NOWHERE, Provenance
 from .types import TensorType
-from .values import Node
+from .values import Callee, Node
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -91,7 +91,7 @@ def _attribute_sizes(node: Node) -> list[Dim]:
 def decided_by(node: Node) -> set[str]:
     """The dims that a node decides as it runs: those of its results that it has not from its operands or attributes."""
     function = node.attrs.get("function")
-    if function is not None:
+    if isinstance(function, Callee):
         return set(function.decided)
     names = {s.name for r in node.results for d in r.shape if isinstance(d, Dim) and (s := as_symbol(d)) is not None}
     if names:

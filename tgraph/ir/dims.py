@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import TYPE_CHECKING, Any, Union, overload
 
-from .dtypes import DTYPES
 from .errors import InputError, RuleError
 from .numbers import Sized, combine
 
 if TYPE_CHECKING:
     from .numbers import SizeNumber
 
-RESERVED = frozenset({"true", "false", "none", "inf", "nan", *DTYPES})  # they mean something else in the text form
+RESERVED = {"true", "false", "none", "inf", "nan"}  # what means something else in the text form; `dtypes` adds its names
 
 DimLike = Union[int, "Dim"]
 Monomial = tuple[tuple["Atom", int], ...]  # ((atom, power), ...), sorted; () is the constant term

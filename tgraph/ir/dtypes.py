@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .dims import RESERVED, DimLike
 from .errors import RuleError
-
-if TYPE_CHECKING:
-    from .dims import DimLike
-    from .types import TensorType
+from .types import TensorType
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,6 @@ class DType:
         return self.kind == "bool"
 
     def __getitem__(self, shape: DimLike | tuple[DimLike, ...]) -> TensorType:
-        from .types import TensorType
-
         return TensorType(self, shape if isinstance(shape, tuple) else (shape,))
 
     def __str__(self) -> str:
@@ -80,6 +76,16 @@ i64 = DType("i64", "int", 64, "int64")
 bool_ = DType("bool", "bool", 1, "bool")
 
 DTYPES: dict[str, DType] = {d.name: d for d in (f16, bf16, f32, f64, i8, u8, i32, i64, bool_)}
+RESERVED.update(DTYPES)
+
+
+def as_type(spec: TensorType | DType) -> TensorType:
+    """A TensorType from a type or a bare dtype (rank 0)."""
+    if isinstance(spec, DType):
+        return TensorType(spec)
+    if isinstance(spec, TensorType):
+        return spec
+    raise RuleError(f"expected a type like tg.f32[B, 768], got {type(spec).__name__} ({spec!r})")
 
 
 def dtype_of(array: Any) -> DType:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .dims import Dim, DimLike, Symbol, dim, floordiv
 from .dtypes import DTYPES, DType
 from .errors import OpError, ParseError, TGraphError
-from .graph import Graph
 from .lexer import Source, Token, tokenize
 from .names import quote
 from .types import TensorType
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 MAX_NESTING = 100
 

@@ -8,42 +8,39 @@ in one canonical order.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .determined import decided_by, sizes_of
-from .dims import Dim, DimLike, Symbol, as_symbol, compare, linear_in, solve, substitute, symbols
-from .dtypes import DType, dtype_of, require_held
+from .analysis import to_networkx
+from .determined import decided_by
+from .dims import DimLike, Symbol, symbols
+from .dtypes import DType
 from .errors import GraphError, OpError, RuleError
+from .file_formats import render
 from .inequalities import Inequality, canonical, is_nonnegative
 from .location import NOWHERE, Provenance
+from .ordering import canonical_order, needed_nodes
 from .registry import Attribute, Op
 from .rules import Constraint, Constraints, collect_constraints
+from .textual import Textual
 from .types import TensorType
-from .values import Constant, Input, Node, Parameter, Result, Value
+from .unification import substitute_attribute, unify_shapes
+from .values import Callee, Constant, Input, Node, Parameter, Value
+from .weights import Weights, check_weights, named_arrays
 
 if TYPE_CHECKING:
     import networkx
 
-    from .weights import Weights
-
-
 SHOWN_NODES = 300  # a notebook shows a larger graph as text
 
 
-class Graph:
+class Graph(Textual, Callee):
     """A typed dataflow graph with named inputs, parameters and outputs.
 
     `weights` is the table of parameter data; graphs of one model share it.
     """
 
     def __init__(self, name: str = "main", weights: Weights | None = None):
-        from .weights import Weights
-
         self.name = name
         self.inputs: list[Input] = []
         self.parameters: dict[str, Parameter] = {}
@@ -84,15 +81,7 @@ class Graph:
 
         Raises RuleError for a finite number that `dtype` cannot hold: -1e9 in f16 would silently be -inf.
         """
-        with np.errstate(all="ignore"):
-            array = np.array(data, dtype=dtype.numpy if dtype else None)
-        if dtype is not None and dtype.is_float and np.isinf(array).any():
-            require_held(np.asarray(data), dtype)
-        type = TensorType(dtype_of(array), array.shape)
-        array = np.array(array, type.dtype.numpy, order="C", copy=None)  # in this machine's byte order
-        array.setflags(write=False)
-        digest = hashlib.sha256(array.tobytes()).hexdigest()
-        return self._intern(Constant(array, type, digest))
+        return self._intern(Constant.of(data, dtype))
 
     def opaque_constant(self, type: TensorType, digest: str) -> Constant:
         """A constant known by the SHA-256 of its bytes only (text without its data file)."""
@@ -241,40 +230,8 @@ class Graph:
     def nodes(self) -> list[Node]:
         """All nodes, operands before users, in canonical order: depth first from the outputs, dead ones last."""
         if self._order is None:
-            self._order = list(self._postorder())
+            self._order = list(canonical_order(self))
         return list(self._order)
-
-    def _postorder(self) -> Iterator[Node]:
-        done: set[Node] = set()
-        open_nodes: set[Node] = set()
-        roots = [v.node for _, v in self.outputs if isinstance(v, Result)]
-        for root in (*roots, *self._nodes):
-            stack = [(root, self._above(root))]
-            if root in done:
-                continue
-            open_nodes.add(root)
-            while stack:
-                node, nodes = stack[-1]
-                for above in nodes:
-                    if above not in done:
-                        if above in open_nodes:
-                            raise GraphError(f"graph {self.name} has a cycle through {above.op.name}")
-                        open_nodes.add(above)
-                        stack.append((above, self._above(above)))
-                        break
-                else:
-                    stack.pop()
-                    open_nodes.discard(node)
-                    done.add(node)
-                    yield node
-
-    def _above(self, node: Node) -> Iterator[Node]:
-        """The nodes that a node needs: for its operands, and for the sizes that it mentions."""
-        above = (v.node for v in node.inputs if isinstance(v, Result))
-        if not self._deciders:
-            return above
-        asked = {s.name for d in sizes_of(node) for s in symbols(d)} - self._deciders.get(node, set())
-        return itertools.chain(above, (n for n, names in self._deciders.items() if names & asked))
 
     @property
     def decided(self) -> set[str]:
@@ -285,13 +242,19 @@ class Graph:
         """Whether anything reads a result of the node, or is as large as the node alone can say."""
         if any(result.uses or self.is_output(result) for result in node.results):
             return True
-        return node in self._deciders and any(node in self._above(other) for other in self._nodes if other is not node)
+        return node in self._deciders and any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
 
     def __len__(self) -> int:
         return len(self._nodes)
 
     def __contains__(self, node: object) -> bool:
         return node in self._nodes
+
+    def named_graphs(self) -> Mapping[str, Graph]:
+        return {self.name: self}
+
+    def __repr__(self) -> str:
+        return f"<graph {self.name}: {len(self)} nodes, {len(self.parameters)} parameters>"
 
     def is_output(self, value: Value) -> bool:
         return any(v is value for _, v in self.outputs)
@@ -315,8 +278,6 @@ class Graph:
 
     def to_networkx(self) -> networkx.DiGraph:
         """Nodes and their dependences as a networkx DiGraph; edges carry the `value` that flows."""
-        from .analysis import to_networkx
-
         return to_networkx(self)
 
     # Copies
@@ -362,99 +323,19 @@ class Graph:
                     raise GraphError(f"dim {symbol.name} has bounds {known.min}..{known.max} here and "
                                      f"{symbol.min}..{symbol.max} there")
 
-    # Text
-
-    def text(self, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
-        """The text form; with scopes (`in ...`) and source lines (`at ...`) if asked for.
-
-        Without the value ranges of inputs it is the canonical text that `==` and fingerprints compare.
-        """
-        from .printer import print_graph
-
-        return print_graph(self, scopes=scopes, locations=locations, ranges=ranges)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def __repr__(self) -> str:
-        return f"<graph {self.name}: {len(self)} nodes, {len(self.parameters)} parameters>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and (self is other or self.text(ranges=False) == other.text(ranges=False))
-
-    __hash__ = object.__hash__
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the canonical text."""
-        return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
-
     def load_weights(self, weights: Any, *, cast: bool = False) -> None:
         """Take the data of all parameters from a mapping or a `.safetensors` file, by name, into `weights`.
 
         cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
-        import tgraph.formats
-
-        from .weights import check_weights
-
-        given = weights if isinstance(weights, Mapping) else tgraph.formats.load_safetensors(weights)
-        source = "weights" if isinstance(weights, Mapping) else str(weights)
+        given, source = named_arrays(weights)
         wanted = {name: p.type for block in (*self.functions.values(), self) for name, p in block.parameters.items()}
         for name, array in check_weights(given, wanted, self.weights.aliases, source, cast).items():
             self.weights.set(name, array)
 
-    def dump(self, path: Any, **options: Any) -> None:
-        """Write to a file in the format of its suffix (.tg .json .dot .svg ...)."""
-        import tgraph.formats
-
-        tgraph.formats.write(self, path, **options)
-
-    save = dump
-
     def _repr_svg_(self) -> str | None:
         """The picture that a notebook shows; None, for its text, where the graph is too large to be looked at as one."""
-        import tgraph.formats
-
-        return tgraph.formats.to_svg(self) if len(self) <= SHOWN_NODES else None
-
-
-def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
-    """Bind the symbols of `formal` to what they are for `actual` in `sizes`; all else must agree."""
-    if formal.dtype != actual.dtype or formal.rank != actual.rank:
-        raise RuleError(f"expected {formal}, got {actual}")
-    bind_dims(formal, actual, sizes)
-    for want, have in zip(formal.shape, actual.shape):
-        if compare(substitute(want, sizes), have) == "different":
-            raise RuleError(f"expected {formal}, got {actual}: {substitute(want, sizes)} != {have}")
-
-
-def bind_dims(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
-    """Bind what follows for the symbols of `formal`: bare ones, and the only unknown of an expression (2*N for 2*M: N = M)."""
-    for bare in (True, False):
-        for want, have in zip(formal.shape, actual.shape):
-            names = {s.name for s in symbols(want)}
-            unknown = names - sizes.keys()
-            if len(unknown) != 1 or (as_symbol(want) is not None) != bare:
-                continue
-            name = unknown.pop()
-            if any(s.name == name for known in names & sizes.keys() for s in symbols(sizes[known])):
-                continue  # the caller's dim of that name is another one
-            given = substitute(want, sizes)
-            size = solve(given, name, have)
-            if size is not None:
-                sizes[name] = size
-            elif isinstance(have, int) and all(isinstance(part, int) for part in linear_in(given, name) or ()):
-                raise RuleError(f"expected {formal}, got {actual}: no {name} makes {given} == {have}")
-
-
-def substitute_attribute(value: Attribute, sizes: Mapping[str, DimLike]) -> Attribute:
-    """Replace symbolic dims inside an attribute."""
-    if isinstance(value, Dim):
-        return substitute(value, sizes)
-    if isinstance(value, tuple):
-        return tuple(substitute_attribute(v, sizes) for v in value)
-    return value
+        return render(self, ".svg") if len(self) <= SHOWN_NODES else None
 
 
 def _type(value: object) -> object:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .dims import Dim
 from .dtypes import DType
-from .graph import Graph
+from .values import Callee
 
 WORD = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"  # encoder.layer.0.attention
 PATH = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"  # a parameter's name may start with a digit: 0.weight
@@ -45,7 +45,7 @@ def attribute(value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         return quote(value)
-    if isinstance(value, Graph):
+    if isinstance(value, Callee):
         return f"${word(value.name)}"
     if isinstance(value, tuple):
         return f"[{', '.join(attribute(v) for v in value)}]"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .dims import Dim, Symbol, symbols
-from .graph import Graph
 from .names import attribute, elements, number, path, word
 from .registry import REQUIRED
 from .types import TensorType
-from .values import Constant, Input, Node, Parameter, Value
+from .values import Callee, Constant, Input, Node, Parameter, Value
 
 if TYPE_CHECKING:
-    from .program import Program
+    from .graph import Graph
 
 SHOWN_ELEMENTS = 16  # a constant of more shows its SHA-256, and its data lies beside the text
 
@@ -28,18 +27,11 @@ class Options:
     ranges: bool = True
 
 
-def print_graph(graph: Graph, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
-    """The text of a graph, its functions first. Ends without a newline."""
+def print_graphs(graphs: Mapping[str, Graph], *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
+    """The text of one or more graphs: all functions, then the graphs in order, by the given names. Ends without a newline."""
     options = Options(scopes, locations, ranges)
-    blocks = [*_functions([graph], options), "\n".join(_Printer(graph, options).lines("graph ", word(graph.name)))]
-    return "\n\n".join(blocks)
-
-
-def print_program(program: Program, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
-    """The text of a program: all functions, then the graphs in order, each under its name in the program."""
-    options = Options(scopes, locations, ranges)
-    blocks = list(_functions(program.graphs.values(), options))
-    for name, graph in program.graphs.items():
+    blocks = list(_functions(graphs.values(), options))
+    for name, graph in graphs.items():
         blocks.append("\n".join(_Printer(graph, options).lines("graph ", word(name))))
     return "\n\n".join(blocks)
 
@@ -125,7 +117,7 @@ class _Printer:
             name = f"{node.op.operands[position].name}=" if absent else ""
             arguments.append(name + self.value(operand))
         function = node.attrs.get("function")
-        called = f" ${word(function.name)}" if isinstance(function, Graph) else ""
+        called = f" ${word(function.name)}" if isinstance(function, Callee) else ""
         for name, value in node.attrs.items():
             if not (name == "function" and called) and not _is_default(value, node.op.attributes.get(name, REQUIRED)):
                 arguments.append(f"{name}={attribute(value)}")

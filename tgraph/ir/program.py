@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .errors import GraphError, TGraphError
 from .graph import Graph
+from .textual import Textual
 from .types import TensorType
+from .verify import verify_program
 from .weights import Weights
 
 
@@ -31,7 +31,7 @@ def only_graph(obj: Graph | Program, error: type[TGraphError], usage: str, quote
     raise error(f"the program has the graphs {', '.join(obj)}, and this takes one: write {shown} for {first}")
 
 
-class Program:
+class Program(Textual):
     """Graphs by name, in order; all share `weights`, and a parameter has one type in all of them."""
 
     def __init__(self, weights: Weights | None = None, graphs: Mapping[str, Graph] | None = None):
@@ -73,6 +73,9 @@ class Program:
             return self.graphs["main"]
         raise GraphError(f"the program has no graph named main, but {', '.join(self.graphs) or 'none at all'}")
 
+    def named_graphs(self) -> Mapping[str, Graph]:
+        return self.graphs
+
     def __getitem__(self, name: str) -> Graph:
         if name not in self.graphs:
             raise GraphError(f"the program has no graph {name!r}, but {', '.join(self.graphs) or 'none at all'}")
@@ -86,36 +89,7 @@ class Program:
 
     def verify(self) -> None:
         """Check every graph, and what they share. Raises VerifyError."""
-        from .verify import verify_program
-
         verify_program(self)
-
-    def text(self, *, scopes: bool = False, locations: bool = False, ranges: bool = True) -> str:
-        """The text form of all functions and graphs."""
-        from .printer import print_program
-
-        return print_program(self, scopes=scopes, locations=locations, ranges=ranges)
-
-    def __str__(self) -> str:
-        return self.text()
 
     def __repr__(self) -> str:
         return f"<program of {', '.join(repr(g) for g in self.graphs.values())}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Program) and (self is other or self.text(ranges=False) == other.text(ranges=False))
-
-    __hash__ = object.__hash__
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the canonical text."""
-        return hashlib.sha256(self.text(ranges=False).encode()).hexdigest()
-
-    def dump(self, path: Any, **options: Any) -> None:
-        """Write to a file in the format of its suffix."""
-        import tgraph.formats
-
-        tgraph.formats.write(self, path, **options)
-
-    save = dump

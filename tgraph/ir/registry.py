@@ -231,8 +231,6 @@ def op(infer: Callable[..., Any] | None = None, *, name: str | None = None, **tr
 
 def get_op(name: str) -> Op:
     """The op of that name. Raises RuleError with near names if there is none."""
-    import tgraph.ops  # noqa: F401  (defines the built-in ops)
-
     if name not in OPS:
         import difflib
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .dims import Dim, DimLike, bounds, evaluate, substitute
-from .dtypes import DType
 from .errors import RuleError
+
+if TYPE_CHECKING:
+    from .dtypes import DType
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,3 @@ class TensorType:
         return f"{self.dtype}{shape}{bound}"
 
     __repr__ = __str__
-
-
-def as_type(spec: TensorType | DType) -> TensorType:
-    """A TensorType from a type or a bare dtype (rank 0)."""
-    if isinstance(spec, DType):
-        return TensorType(spec)
-    if isinstance(spec, TensorType):
-        return spec
-    raise RuleError(f"expected a type like tg.f32[B, 768], got {type(spec).__name__} ({spec!r})")

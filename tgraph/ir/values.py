@@ -1,13 +1,15 @@
-"""What a graph is made of: typed values, and nodes that apply ops to them. A value knows all its uses."""
+"""The parts of a graph: typed values, and nodes that apply ops to them. A value knows all its uses."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .dims import DimLike
-from .dtypes import DType
+from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError
 from .location import Provenance
 from .registry import Attribute, Op
@@ -72,6 +74,21 @@ class Constant(Value):
         super().__init__(type)
         self.data, self.digest = data, digest
 
+    @classmethod
+    def of(cls, data: Any, dtype: DType | None = None) -> Constant:
+        """A constant with a frozen copy of `data`, which is anything that NumPy takes.
+
+        Raises RuleError for a finite number that `dtype` cannot hold: -1e9 in f16 would silently be -inf.
+        """
+        with np.errstate(all="ignore"):
+            array = np.array(data, dtype=dtype.numpy if dtype else None)
+        if dtype is not None and dtype.is_float and np.isinf(array).any():
+            require_held(np.asarray(data), dtype)
+        type = TensorType(dtype_of(array), array.shape)
+        array = np.array(array, type.dtype.numpy, order="C", copy=None)  # in this machine's byte order
+        array.setflags(write=False)
+        return cls(array, type, hashlib.sha256(array.tobytes()).hexdigest())
+
     def __repr__(self) -> str:
         return f"constant {self.type}" if self.data is None or self.data.size > 4 else f"{self.dtype}({self.data})"
 
@@ -87,6 +104,17 @@ class Result(Value):
 
     def __repr__(self) -> str:
         return f"<{self.node.op.name}.{self.index}: {self.type}>"
+
+
+class Callee:
+    """What a `call` node applies, in its attribute `function`: a `Graph` under a name of its own."""
+
+    name: str
+
+    @property
+    def decided(self) -> set[str]:
+        """The dims that nodes decide as they run."""
+        raise NotImplementedError
 
 
 class Node:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .dtypes import DTYPES, bf16, require_held
 from .errors import RuleError, WeightsError
+from .file_formats import read_arrays
 from .types import TensorType
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -54,6 +55,11 @@ class Weights(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def named_arrays(weights: Any) -> tuple[Mapping[str, Any], str]:
+    """Arrays by name from a mapping, or from a file of weights by its path, and what errors call them."""
+    return (weights, "weights") if isinstance(weights, Mapping) else (read_arrays(weights), str(weights))
 
 
 def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], aliases: Mapping[str, str],

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import nn
+from ..current_tracer import apply
 from ..formats.safetensors import load_safetensors
 from ..ir.dtypes import f32
 from ..nn.attention import merge_heads, split_heads
-from ..tensor import Parameter, Tensor, apply, constant
-from ..trace import model_error
+from ..tensor import Parameter, Tensor, constant
+from ..user_code import model_error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import nn
-from ..tensor import Tensor, apply
+from ..current_tracer import apply
+from ..tensor import Tensor
 from .bert import Bert, BertConfig, load_checkpoint
 
 if TYPE_CHECKING:

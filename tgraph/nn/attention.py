@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..current_tracer import apply
 from ..module import Module
-from ..tensor import Tensor, apply
-from ..trace import model_error
+from ..tensor import Tensor
+from ..user_code import model_error
 from .basic import Linear
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..current_tracer import apply
 from ..ir.dtypes import DType, f32
 from ..module import Module
-from ..tensor import Parameter, Tensor, apply, constant, normal
+from ..tensor import Parameter, Tensor, constant, normal
 
 
 class Linear(Module):

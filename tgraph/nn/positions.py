@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..current_tracer import apply
 from ..ir.dtypes import f32
 from ..module import Module
-from ..tensor import Parameter, Tensor, apply, normal
-from ..trace import model_error
+from ..tensor import Parameter, Tensor, normal
+from ..user_code import model_error
 
 
 class LearnedPositions(Module):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..ir.dims import DimLike, substitute
 from ..ir.errors import RuleError
-from ..ir.graph import Graph, bind_dims
+from ..ir.graph import Graph
 from ..ir.registry import op
 from ..ir.rules import at_least, same
 from ..ir.types import TensorType
+from ..ir.unification import bind_dims
 
 
 @op(opaque=True)

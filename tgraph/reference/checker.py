@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..ir.analysis import extract
 from ..ir.binding import bind_inputs
 from ..ir.determined import sizes_of_shapes
 from ..ir.dims import Symbol, dim
 from ..ir.dtypes import bool_
 from ..ir.errors import InputError
+from ..ir.extract import extract
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..ir.values import Node, Value

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from tgraph.cli.options import Dims, dim_option, level_option, precision_options
+from tgraph.cli.bench.peers import PEERS
+from tgraph.cli.options import Dims, dim_option, level_option, parse_shapes, precision_options
 
-PEERS = {  # runtime -> what pip installs
-    "onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino", "torch.compile": "torch",
-    "torch.max-autotune": "torch",
-}
 USUAL = "onnxruntime,torch,openvino"  # the others compile for half a minute at each of the first shapes
 SHAPES = "1x16,1x128,8x128,1x512"
 
@@ -53,35 +49,3 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
         if name not in PEERS:
             raise click.UsageError(f"unknown peer {name!r}; known are {', '.join(PEERS)}")
     measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights)
-
-
-def parse_shapes(text: str) -> list[dict[str, int]]:
-    """`1x16,8x128` as sizes of B and S."""
-    points = []
-    for item in text.split(","):
-        batch, x, length = item.strip().partition("x")
-        if not x or not batch.isdecimal() or not length.isdecimal() or not int(batch) * int(length):
-            raise click.UsageError(f"--shapes: expected BATCHxLENGTH like 8x128, got {item.strip()!r}")
-        points.append({"B": int(batch), "S": int(length)})
-    return points
-
-
-def peer_of(model: str) -> dict[str, Any] | None:
-    """A Job's `peer` for a built-in BERT: its config, prefix of weights' names, and head. None for other models."""
-    import dataclasses
-    import json
-
-    from tgraph.cli.models import BERTS
-    from tgraph.models.bert import BertConfig
-
-    if model in BERTS:
-        config, prefix, head = BertConfig(**BERTS[model]), "", "hidden"
-    elif model == "minilm":
-        from tgraph.models.sentence import minilm_folder
-
-        config = BertConfig.from_dict(json.loads((minilm_folder() / "config.json").read_text(encoding="utf-8")))
-        prefix, head = "bert.", "sentence"
-    else:
-        return None
-    return {"class": "tgraph.cli.bench.bert_peer:BertPeer",
-            "arguments": {"config": dataclasses.asdict(config), "prefix": prefix, "head": head}}

@@ -13,11 +13,11 @@ import click
 import numpy as np
 from rich.text import Text
 
-from tgraph.cli.bench import PEERS, peer_of
 from tgraph.cli.bench.harness import Result, compare
 from tgraph.cli.bench.job import WEIGHTS, Job
 from tgraph.cli.bench.lineup import Entry, installed, lineup
 from tgraph.cli.bench.machine import BUSY, busy_share
+from tgraph.cli.bench.peers import PEERS, peer_of
 from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged

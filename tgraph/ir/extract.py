@@ -1,0 +1,103 @@
+"""Parts of a graph as graphs of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from .analysis import is_convex, order_within
+from .dims import symbols
+from .errors import GraphError
+from .graph import Graph
+from .inequalities import Inequality
+from .names import attribute
+from .rules import collect_constraints
+from .values import Constant, Node, Result, Value
+
+
+def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list[Value], list[Value]]:
+    """A convex set of nodes as a graph of its own, with the values to feed it and the values that it replaces.
+
+    Inputs `x0, x1, ...` stand for the outside values in the order of first use; constants of rank 0 move in. Outputs
+    `y0, y1, ...` are what is read outside, or for a set that nothing reads, all results. Names and order depend on the
+    set's own shape only, so equal sets give equal graphs (but for outputs that the same nodes compute from different
+    outside values, which are taken in the graph's order). Symbolic dims keep their names.
+
+    Raises GraphError if the set is empty, not convex, or not of this graph.
+    """
+    inside = set(nodes)
+    if not inside or any(n not in graph for n in inside):
+        raise GraphError(f"cannot extract {name!r}: it needs nodes of graph {graph.name}")
+    if not is_convex(graph, inside):
+        ops = ", ".join(n.op.name for n in graph.nodes if n in inside)
+        raise GraphError(f"cannot extract {name!r} ({ops}): a path leaves these nodes and comes back")
+    members, results = _arrange(graph, inside)
+    new = Graph(name, graph.weights)
+    arguments: list[Value] = []
+    mapping: dict[Value, Value] = {}
+    for node in members:
+        for value in node.inputs:
+            if value in mapping:
+                continue
+            if isinstance(value, Constant) and value.type.rank == 0 and value.data is not None:
+                mapping[value] = new.constant(value.data, value.dtype)
+            else:
+                mapping[value] = new.input(f"x{len(arguments)}", value.type)
+                arguments.append(value)
+        mapping.update(zip(node.results, new.clone(node, mapping).results))
+    new.set_outputs((f"y{i}", mapping[v]) for i, v in enumerate(results))
+    known = set(new.symbols)
+    new.constraints = [(a, b) for a, b in graph.constraints if {s.name for d in (a, b) for s in symbols(d)} <= known]
+    if graph.inequalities:
+        new.inequalities = _needed_order(graph, members)
+    return new, arguments, list(results)
+
+
+def _needed_order(graph: Graph, members: Iterable[Node]) -> list[Inequality]:
+    """The inequalities that the rules of some nodes rest on: a kernel of other nodes is the same with and without them."""
+    asked: set[str] = set()
+    for node in members:
+        with collect_constraints(graph.constraints) as constraints:
+            node.op.infer(*[None if v is None else v.type for v in node.operands], **node.attrs)
+        asked |= {s.name for pair in constraints.added_order for d in pair for s in symbols(d)}
+    return [(a, b) for a, b in graph.inequalities if (names := {s.name for d in (a, b) for s in symbols(d)}) and names <= asked]
+
+
+def arranged(graph: Graph, nodes: Iterable[Node]) -> list[Node]:
+    """The nodes of a set in the order in which `extract` takes them: operands first, whatever stands around the set."""
+    return _arrange(graph, set(nodes))[0]
+
+
+def _arrange(graph: Graph, inside: set[Node]) -> tuple[list[Node], list[Result]]:
+    """The nodes of a set in an order of its own, and the results that it gives."""
+    outputs = {id(v) for _, v in graph.outputs}
+    keys = _local_keys(inside, order_within(inside, inside))
+    produced = [r for n in inside for r in n.results]
+    results = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
+    results = results or [r for r in produced if not r.uses]
+    needed = set(order_within(inside, [r.node for r in results]))
+    dead = [n for n in inside if n not in needed]
+    ends = [*dict.fromkeys(r.node for r in results), *dead]
+    position: dict[Node, int] = {}
+    if len({keys[n] for n in ends}) < len(ends):  # equal but for what they read: only the graph can tell them apart
+        position = {n: i for i, n in enumerate(graph.nodes)}
+    results.sort(key=lambda r: (keys[r.node], position.get(r.node, 0), r.index))
+    dead.sort(key=lambda n: (keys[n], position.get(n, 0)))
+    return order_within(inside, [*(r.node for r in results), *dead]), results
+
+
+def _local_keys(inside: set[Node], members: Iterable[Node]) -> dict[Node, str]:
+    """A digest of what each node computes from values outside of the set, whatever those are."""
+    keys: dict[Node, str] = {}
+    for node in members:
+        operands = []
+        for value in node.operands:
+            if isinstance(value, Result) and value.node in inside:
+                operands.append(f"{keys[value.node]}.{value.index}")
+            elif isinstance(value, Constant) and value.type.rank == 0:
+                operands.append(f"{value.type} {value.digest}")
+            else:
+                operands.append("none" if value is None else str(value.type))
+        attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
+        keys[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()
+    return keys
