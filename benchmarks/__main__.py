@@ -12,14 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import plot, tables
 from benchmarks.check import check
+from benchmarks.harness.busy import BUSY, busy_share, cores
+from benchmarks.harness.lineup import installed
 from benchmarks.machine import Machine
 from benchmarks.records import RESULTS, Record, machines, save
 from benchmarks.workload import Setup, Workload
 from benchmarks.workloads import workloads
-from tgraph.cli.bench.lineup import installed
-from tgraph.cli.bench.machine import BUSY, busy_share, cores
-from tgraph.cli.bench.peers import PEERS
 from tgraph.cli.console import console, report_error, show_bytes, table
+from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import lines
 from tgraph.ir.errors import TGraphError
 

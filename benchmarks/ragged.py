@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tgraph.cli.bench.job import Feeds
+from benchmarks.harness.job import Feeds
 
 PADDED, SORTED = "padded to the longest", "sorted by length"
 BATCH = 8  # sentences of about one length that are padded together

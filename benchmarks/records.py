@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.turns import Result, quartiles
 from benchmarks.machine import Machine
-from tgraph.cli.bench.harness import Result, quartiles
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "tgraph"

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from benchmarks.harness.contender import Contender, ContenderError
+from benchmarks.harness.job import Job
+from benchmarks.harness.lineup import Entry
+from benchmarks.harness.peers import peer_of
+from benchmarks.harness.report import save_feeds
+from benchmarks.harness.turns import quartiles, wait_until_quiet
 from benchmarks.records import OURS, Record, Row
 from benchmarks.workload import Setup, Workload, at_sizes, save_model
-from tgraph.cli.bench.contender import Contender, ContenderError
-from tgraph.cli.bench.harness import quartiles, wait_until_quiet
-from tgraph.cli.bench.job import Job
-from tgraph.cli.bench.lineup import Entry
-from tgraph.cli.bench.peers import peer_of
-from tgraph.cli.bench.report import save_feeds
 from tgraph.cli.models import load_graph
 
 SIZES = {"B": 1, "S": 128}

@@ -10,13 +10,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.job import WEIGHTS, Feeds, Job
+from benchmarks.harness.lineup import Entry, lineup
+from benchmarks.harness.report import real_tokens, save_feeds
+from benchmarks.harness.turns import Arrange, compare, flat
 from benchmarks.machine import Machine
 from benchmarks.records import OURS, Record, Row
 from benchmarks.work import least_bytes, product_flops
-from tgraph.cli.bench.harness import Arrange, compare, flat
-from tgraph.cli.bench.job import WEIGHTS, Feeds, Job
-from tgraph.cli.bench.lineup import Entry, lineup
-from tgraph.cli.bench.report import real_tokens, save_feeds
 from tgraph.formats import save_safetensors
 from tgraph.ir.graph import Graph
 from tgraph.reference.inputs import choose_sizes

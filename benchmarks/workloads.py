@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+from benchmarks.harness.peers import peer_of
 from benchmarks.models.attention import attention_graph
 from benchmarks.models.products import products_graph
 from benchmarks.ragged import Ragged
@@ -13,7 +14,6 @@ from benchmarks.startup import StartupWorkload
 from benchmarks.work import least_bytes, ragged_flops
 from benchmarks.workload import ModelWorkload, Point, Workload, at_sizes
 from passes.pipelines import LEVELS
-from tgraph.cli.bench.peers import peer_of
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import parse_shapes
 from tgraph.ir.graph import Graph

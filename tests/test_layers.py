@@ -119,6 +119,12 @@ def test_an_upward_import_is_found() -> None:
     assert upward("tgraph.ops.call", ROOT / "tgraph" / "ops" / "call.py", "from ..trace import trace\n") != []
 
 
+def test_only_one_command_needs_what_is_not_installed() -> None:
+    for module, path in modules():
+        names = {name.partition(".")[0] for name, _ in imports(module, path, path.read_text(encoding="utf-8"))}
+        assert not names & {"benchmarks", "tests", "examples"} or module == "tgraph.cli.bench", module
+
+
 def test_the_language_needs_no_tvm() -> None:
     for module, path in modules():
         if module.startswith(("tgraph", "passes")) and not module.startswith("tgraph.cli"):

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import tgraph as tg
+from benchmarks.harness.torch_bert import TorchBert
 from benchmarks.models.attention import AttentionPeer, attention_graph
 from benchmarks.work import product_flops, ragged_flops
 from passes.pipelines import LEVELS
-from tgraph.cli.bench.torch_bert import TorchBert
 from tgraph.cli.models import BERTS, bert
 from tgraph.models.bert import BertConfig
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import tgraph as tg
-from tgraph.cli.bench.job import Feeds
+from benchmarks.harness.job import Feeds
 from tgraph.nn.attention import merge_heads, split_heads
 
 

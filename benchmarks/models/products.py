@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 import tgraph as tg
+from benchmarks.harness.job import Feeds
+from benchmarks.harness.torch_bert import quantized
 from tgraph import nn
-from tgraph.cli.bench.job import Feeds
-from tgraph.cli.bench.torch_bert import quantized
 
 
 class Products(nn.Module):

@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 
 from benchmarks import __main__ as command
 from benchmarks import tables
+from benchmarks.harness.peers import peer_of
 from benchmarks.machine import Machine
 from benchmarks.models.attention import attention_graph
 from benchmarks.records import Record, Row, load, save
 from benchmarks.startup import StartupWorkload
 from benchmarks.workload import REDUCED, ModelWorkload, Workload, at_sizes
 from benchmarks.workloads import workloads
-from tgraph.cli.bench.peers import peer_of
 from tgraph.cli.models import load_graph
 
 MACHINE = Machine("znver3", "Some CPU", ("avx2", "fma"), (32 << 10, 512 << 10, 32 << 20), 2, peak=2e11, bandwidth=2e10)

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 import tgraph as tg
+from benchmarks.harness.onnx_bert import bert_onnx
+from benchmarks.harness.onnx_int8 import compress_weights
 from benchmarks.models.attention import AttentionPeer, attention_graph
 from benchmarks.models.products import ProductsPeer, products_graph
 from benchmarks.work import least_bytes, product_flops, ragged_flops
-from tgraph.cli.bench.onnx_bert import bert_onnx
-from tgraph.cli.bench.onnx_int8 import compress_weights
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.reference.inputs import generate_inputs
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +15,14 @@ import onnxruntime
 import pytest
 
 import tgraph as tg
-from tgraph.cli.bench.contender import Contender, ContenderError
-from tgraph.cli.bench.harness import Result, difference, quartiles, wait_until_quiet
-from tgraph.cli.bench.job import Job
-from tgraph.cli.bench.machine import busy_share, cores
-from tgraph.cli.bench.onnx_bert import HIDDEN, SENTENCE, bert_onnx
-from tgraph.cli.bench.peers import PEERS, peer_of
+from benchmarks.harness.busy import busy_share, cores
+from benchmarks.harness.contender import Contender, ContenderError
+from benchmarks.harness.job import Job
+from benchmarks.harness.onnx_bert import HIDDEN, SENTENCE, bert_onnx
+from benchmarks.harness.peers import peer_of
+from benchmarks.harness.turns import Result, difference, quartiles, wait_until_quiet
 from tgraph.cli.options import parse_shapes
+from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import lines, prefixed
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.sentence import SentenceEncoder
@@ -61,10 +66,10 @@ class Clock:
 
 
 def test_turns_begin_when_the_others_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tgraph.cli.bench.harness.PAUSE", 0.001)
+    monkeypatch.setattr("benchmarks.harness.turns.PAUSE", 0.001)
     busy = Clock(7)
     assert wait_until_quiet([Clock(0), busy]) and busy.left == 0  # type: ignore[list-item]
-    monkeypatch.setattr("tgraph.cli.bench.harness.PATIENCE", 0.01)
+    monkeypatch.setattr("benchmarks.harness.turns.PATIENCE", 0.01)
     assert not wait_until_quiet([Clock(10**9)])  # type: ignore[list-item]
 
 
@@ -132,6 +137,25 @@ def test_against_onnxruntime(run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ours["name"], peer["name"]) == ("tgraph", "onnxruntime")
     assert len(ours["rounds"]) == len(peer["rounds"]) == 2 and all(s > 0 for calls in peer["rounds"] for s in calls)
     assert peer["error"] < 1e-5
+
+
+def test_an_installed_package_asks_for_a_clone(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    for package in ("tgraph", "passes", "targets"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "tgraph", "bench"]
+    alone = subprocess.run([*command, "bert-tiny"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert alone.returncode == 2 and "needs the folder benchmarks, which only a clone of the project has: clone" in alone.stderr
+    shown = subprocess.run([*command, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "$ tgraph bench bert-tiny" in shown.stdout
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    script = tmp_path / "script.py"  # its folder, not the working directory, is on sys.path
+    script.write_text("from tgraph.cli import main\nmain()\n")
+    command = [sys.executable, str(script), "bench", "bert-tiny"]
+    shadowed = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert shadowed.returncode == 2 and f"but {tmp_path / 'benchmarks'} comes first on sys.path" in shadowed.stderr
 
 
 def test_a_model_without_peers(run) -> None:

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 import tgraph as tg
-from tgraph.cli.bench.onnx_bert import SENTENCE, bert_onnx
+from benchmarks.harness.onnx_bert import SENTENCE, bert_onnx
 from tgraph.formats.safetensors import load_safetensors
 from tgraph.models.sentence import encode_batch, load_minilm, minilm_folder
 

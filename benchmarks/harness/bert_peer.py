@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tgraph.cli.bench.job import Feeds
-from tgraph.cli.bench.onnx_bert import HIDDEN, bert_onnx
-from tgraph.cli.bench.torch_bert import TorchBert
+from benchmarks.harness.job import Feeds
+from benchmarks.harness.onnx_bert import HIDDEN, bert_onnx
+from benchmarks.harness.torch_bert import TorchBert
 
 
 class BertPeer:

@@ -13,14 +13,15 @@ import click
 import numpy as np
 from rich.text import Text
 
-from tgraph.cli.bench.harness import Result, compare
-from tgraph.cli.bench.job import WEIGHTS, Job
-from tgraph.cli.bench.lineup import Entry, installed, lineup
-from tgraph.cli.bench.machine import BUSY, busy_share
-from tgraph.cli.bench.peers import PEERS, peer_of
+from benchmarks.harness.busy import BUSY, busy_share
+from benchmarks.harness.job import WEIGHTS, Job
+from benchmarks.harness.lineup import Entry, installed, lineup
+from benchmarks.harness.peers import peer_of
+from benchmarks.harness.turns import Result, compare
 from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
+from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import prefixed, reporting
 from tgraph.ir.dims import evaluate
 from tgraph.ir.dtypes import bf16, f16

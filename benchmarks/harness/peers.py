@@ -1,13 +1,8 @@
-"""The other runtimes, and the models that they know too."""
+"""The models that other runtimes have too."""
 
 from __future__ import annotations
 
 from typing import Any
-
-PEERS = {  # runtime -> what pip installs
-    "onnxruntime": "onnxruntime", "torch": "torch", "openvino": "openvino", "torch.compile": "torch",
-    "torch.max-autotune": "torch",
-}
 
 
 def peer_of(model: str) -> dict[str, Any] | None:
@@ -27,5 +22,5 @@ def peer_of(model: str) -> dict[str, Any] | None:
         prefix, head = "bert.", "sentence"
     else:
         return None
-    return {"class": "tgraph.cli.bench.bert_peer:BertPeer",
+    return {"class": "benchmarks.harness.bert_peer:BertPeer",
             "arguments": {"config": dataclasses.asdict(config), "prefix": prefix, "head": head}}

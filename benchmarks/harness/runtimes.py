@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tgraph.cli.bench.job import Feeds, Job
-from tgraph.cli.bench.onnx_int8 import compress_weights
+from benchmarks.harness.job import Feeds, Job
+from benchmarks.harness.onnx_int8 import compress_weights
 from tgraph.ir.errors import TGraphError
 
 Run = Callable[[Any], list[np.ndarray]]

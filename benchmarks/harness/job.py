@@ -27,7 +27,7 @@ class PeerModel(Protocol):
     optimizer: Mapping[str, Any] | None
 
     def onnx(self) -> dict[str, Any]:
-        """An onnx.ModelProto by the name of its spelling; ONNX Runtime takes the fastest, OpenVINO the first."""
+        """An onnx.ModelProto by the name of its variant; ONNX Runtime takes the fastest, OpenVINO the first."""
 
     def onnx_feeds(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """tgraph's inputs as those of the ONNX model."""

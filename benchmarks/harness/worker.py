@@ -1,4 +1,4 @@
-"""A contender's process: reads one JSON command a line, answers with one line. `python -m tgraph.cli.bench.worker torch`.
+"""A contender's process: reads one JSON command a line, answers with one line. `python -m benchmarks.harness.worker torch`.
 
     {"do": "import"}                       -> {"seconds": 1.2}
     {"do": "load", "job": {...}}           -> {"note": "2.1, ...", "seconds": 0.5}
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from tgraph.cli.bench.job import Job
-from tgraph.cli.bench.memory import forget_peak, peak, resident
-from tgraph.cli.bench.runtimes import RUNTIMES, Runtime
+from benchmarks.harness.job import Job
+from benchmarks.harness.memory import forget_peak, peak, resident
+from benchmarks.harness.runtimes import RUNTIMES, Runtime
 
 TRIALS = 3
 LONG = 0.1  # seconds of a call for which what was fastest at the shape before is taken without trials

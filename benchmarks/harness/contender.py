@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tgraph.cli.bench.job import Job
+from benchmarks.harness.job import Job
 from tgraph.ir.errors import TGraphError
 
 
@@ -37,7 +37,7 @@ class Contender:
             variables.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         variables["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)  # the same packages as here
         with open(self.log, "wb") as log:
-            self._process = subprocess.Popen([sys.executable, "-m", "tgraph.cli.bench.worker", runtime or name],
+            self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.harness.worker", runtime or name],
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=variables, text=True)
 
     def ask(self, **command: Any) -> dict[str, Any]:

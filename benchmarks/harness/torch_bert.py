@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tgraph.cli.bench.onnx_bert import HIDDEN
+from benchmarks.harness.onnx_bert import HIDDEN
 
 
 class TorchBert:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tgraph.cli.bench.contender import Contender, ContenderError
-from tgraph.cli.bench.job import Job
+from benchmarks.harness.contender import Contender, ContenderError
+from benchmarks.harness.job import Job
 
 Tell = Callable[[str], None]
 Refuse = Callable[[str, str], None]  # takes a contender's name, and why it cannot take part

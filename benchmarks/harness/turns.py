@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tgraph.cli.bench.contender import Contender, ContenderError
+from benchmarks.harness.contender import Contender, ContenderError
 
 PAUSE = 0.05  # seconds between turns: thread pools spin for some milliseconds after a call, and must not in another's turn
 TURN = 0.15  # seconds of calls in a turn, about

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import click
 
-from tgraph.cli.bench.peers import PEERS
 from tgraph.cli.options import Dims, dim_option, level_option, parse_shapes, precision_options
+from tgraph.cli.peers import PEERS
+from tgraph.ir.errors import TGraphError
 
 USUAL = "onnxruntime,torch,openvino"  # the others compile for half a minute at each of the first shapes
 SHAPES = "1x16,1x128,8x128,1x512"
@@ -32,6 +35,7 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
 
     In each round every contender runs a few calls while the others are idle. Peers are known for the BERT models
     (minilm, bert-base, bert-tiny); other models are timed alone, at sizes given with --dim for dims that are not B or S.
+    This command needs a clone of the project.
 
     \b
     Examples:
@@ -40,12 +44,31 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
       $ tgraph bench bert-base --weights i8 --against none
       $ tgraph bench transformer --dim T=16 --shapes 1x32 --rounds 3
     """
-    from tgraph.cli.bench.machine import cores
-    from tgraph.cli.bench.report import measure_all
-
     points = parse_shapes(shapes)
     peers = [] if against == "none" else [name.strip() for name in against.split(",") if name.strip()]
     for name in peers:
         if name not in PEERS:
             raise click.UsageError(f"unknown peer {name!r}; known are {', '.join(PEERS)}")
+    _import_benchmarks()
+    from benchmarks.harness.busy import cores
+    from benchmarks.harness.report import measure_all
+
     measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights)
+
+
+def _import_benchmarks() -> None:
+    """Put the project's clone on sys.path, if it is not there yet, for the package `benchmarks`.
+
+    Raises TGraphError where there is no clone, or where another package of that name comes first.
+    """
+    places = (Path(__file__).resolve().parents[2], Path.cwd())
+    clone = next((folder for folder in places if (folder / "benchmarks" / "harness").is_dir()), None)
+    if clone is None:
+        raise TGraphError("tgraph bench needs the folder benchmarks, which only a clone of the project has: clone the project, "
+                          "and run tgraph bench in its top folder")
+    if str(clone) not in sys.path:
+        sys.path.append(str(clone))
+    found = importlib.util.find_spec("benchmarks")
+    first = next(iter(found.submodule_search_locations or ()), found.origin) if found is not None else None
+    if first != str(clone / "benchmarks"):
+        raise TGraphError(f"tgraph bench needs the package {clone / 'benchmarks'}, but {first} comes first on sys.path")

@@ -1,0 +1,1 @@
+"""Contenders in processes of their own, and the turns that they take: what `tgraph bench` and `python -m benchmarks` run."""
