@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from passes.base import Pass
+from passes.outline import share_functions
 from passes.pipelines import parse_pipeline
 from passes.rewriting import Report, reporting
 from passes.snapshot import Watch
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
-from tgraph.ir.program import Program, only_graph
+from tgraph.ir.program import Program, as_program
 from tgraph.ir.verify import verify
 
 
@@ -63,14 +65,24 @@ class PassManager:
         """The pipeline as text, which parses back."""
         return ",".join(map(str, self.passes))
 
-    def run(self, graph: Graph | Program) -> Graph:
-        """A new graph; the given one never changes.
+    @overload
+    def run(self, graph: Graph) -> Graph: ...
+    @overload
+    def run(self, graph: Program) -> Program: ...
+    def run(self, graph: Graph | Program) -> Graph | Program:
+        """A new graph, or a program of new graphs; the given ones never change.
 
-        Raises PassError if a pass fails, an instrument objects, or a program has several graphs.
+        Raises PassError if a pass fails, or an instrument objects.
         """
-        graph = only_graph(graph, PassError, "tg.optimize(program[{name}])")
-        result = graph.copy()
         self.records = []
+        results = {name: self._run(one) for name, one in as_program(graph, PassError).graphs.items()}
+        if isinstance(graph, Graph):
+            return results[graph.name]
+        share_functions(results.values())
+        return Program(graph.weights, results)
+
+    def _run(self, graph: Graph) -> Graph:
+        result = graph.copy()
         watch = Watch(result)
         for instrument in self.instruments:
             instrument.start(result)
@@ -130,12 +142,18 @@ class Observing(Instrument):
         self.observer(step, graph, record)
 
 
+@overload
+def optimize(graph: Graph, pipeline: str | Sequence[Pass] = ..., *, verify_each: bool = ...,
+             instruments: Sequence[Instrument] = ...) -> Graph: ...
+@overload
+def optimize(graph: Program, pipeline: str | Sequence[Pass] = ..., *, verify_each: bool = ...,
+             instruments: Sequence[Instrument] = ...) -> Program: ...
 def optimize(graph: Graph | Program, pipeline: str | Sequence[Pass] = DEFAULT_LEVEL, *, verify_each: bool = False,
-             instruments: Sequence[Instrument] = ()) -> Graph:
+             instruments: Sequence[Instrument] = ()) -> Graph | Program:
     """A new graph, rewritten by a level ("O0" .. "O3"), a pipeline text or a list of passes; `graph` never changes.
 
-    Raises PassError for an unknown pass or option, if `verify_each` finds that a pass broke the graph, if one of the
-    instruments objects, or for a program of several graphs.
+    A program gives a program, of each graph rewritten. Raises PassError for an unknown pass or option, if `verify_each` finds
+    that a pass broke the graph, or if one of the instruments objects.
     """
     return PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *instruments]).run(graph)
 

@@ -1,8 +1,9 @@
-"""Making a set of nodes a function of its own: `call $linear_gelu(...)`."""
+"""Functions: making a set of nodes one, `call $linear_gelu(...)`, and one table of them for several graphs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
@@ -44,3 +45,29 @@ def share(function: Graph, functions: Functions) -> Graph:
         function.name = f"{base}_{number}"
     functions[function.name] = function
     return function
+
+
+def share_functions(graphs: Iterable[Graph]) -> None:
+    """Bring the functions that graphs call into one table: equal ones become one, others of a name that is taken get a number."""
+    functions: Functions = {}
+    shared: dict[int, Graph] = {}  # by the identity of what it stands for
+    for graph in graphs:
+        for function in graph.functions.values():  # callees first
+            if function.name in functions or any(shared[id(f)] is not f for f in function.functions.values()):
+                mine = function.copy(re.sub(r"_\d+$", "", function.name))
+                _call_shared(mine, shared)
+                shared[id(function)] = share(mine, functions)
+            else:
+                shared[id(function)] = functions[function.name] = function
+        _call_shared(graph, shared)
+
+
+def _call_shared(graph: Graph, shared: Mapping[int, Graph]) -> None:
+    """Make the calls of a graph call what their functions are in the table."""
+    for node in graph.nodes:
+        function = node.attrs.get("function")
+        if isinstance(function, Graph) and shared[id(function)] is not function:
+            new = graph.insert(node.op, node.operands, {**node.attrs, "function": shared[id(function)]}, node.provenance)
+            for old, replacement in zip(node.results, new if isinstance(new, tuple) else (new,)):
+                graph.replace(old, replacement)
+            graph.erase(node)

@@ -8,14 +8,15 @@ from targets.base.target import Target
 from targets.compiler import compile
 from targets.loading import load
 from targets.runtime.executable import Executable
+from targets.runtime.program_executable import ProgramExecutable
 from targets.runtime.runner import set_num_threads
 
 if TYPE_CHECKING:
     from targets.base.backend import kernel as kernel
     from targets.codegen.scalar import scalar_kernel as scalar_kernel
 
-__all__ = ["KINDS", "Executable", "Target", "aligned_empty", "compile", "kernel", "load", "register_backend", "scalar_kernel",
-           "set_num_threads"]
+__all__ = ["KINDS", "Executable", "ProgramExecutable", "Target", "aligned_empty", "compile", "kernel", "load",
+           "register_backend", "scalar_kernel", "set_num_threads"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,15 @@
-"""`tg.compile`: a graph and a target to an executable."""
+"""`tg.compile`: a graph or program and a target to an executable."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import overload
 
 from passes.base import Pass
-from passes.manager import run_pipeline
+from passes.manager import PassRecord, run_pipeline
+from passes.outline import share_functions
 from passes.pipelines import parse_pipeline
 from passes.precision import precision_passes
 from targets.base.registry import backend_of
@@ -15,25 +17,36 @@ from targets.base.target import Target
 from targets.lowering.lower import lower
 from targets.lowering.rebuild import find_refused
 from targets.lowering.select_kernels import SelectKernels
-from targets.lowering.stages import plan_stages, split_prepare
-from targets.runtime.cache import Compiled, find_entry
+from targets.lowering.split_prepare import split_prepare
+from targets.lowering.stages import plan_program
+from targets.runtime.cache import find_entry
+from targets.runtime.compiled import Compiled
 from targets.runtime.executable import Executable
 from targets.runtime.library import Library
+from targets.runtime.loaded_weights import LoadedWeights
 from targets.runtime.prepare import evaluate_prepare
+from targets.runtime.program_executable import ProgramExecutable
 from tgraph.ir.determined import undetermined
 from tgraph.ir.errors import CompileError, first_line
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
-from tgraph.ir.program import Program, only_graph
+from tgraph.ir.program import Program, as_program
 from tgraph.ir.verify import verify
 
 Progress = Callable[[str], None]
 
 
+@overload
+def compile(graph: Graph, target: str | Target = ..., *, level: str = ..., passes: str | Sequence[Pass] | None = ...,
+            precision: str = ..., weights: str = ..., cache: bool = ..., progress: Progress | None = ...) -> Executable: ...
+@overload
+def compile(graph: Program, target: str | Target = ..., *, level: str = ..., passes: str | Sequence[Pass] | None = ...,
+            precision: str = ..., weights: str = ..., cache: bool = ...,
+            progress: Progress | None = ...) -> ProgramExecutable: ...
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = DEFAULT_LEVEL,
             passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
-            cache: bool = True, progress: Progress | None = None) -> Executable:
-    """Compile a graph for a target.
+            cache: bool = True, progress: Progress | None = None) -> Executable | ProgramExecutable:
+    """Compile a graph for a target, or all graphs of a program, over one set of weights.
 
     target: "cpu" (this machine), "cpu:skylake-avx512", "cuda" (this machine's GPU), "cuda:sm_90", "numpy". level: the pipeline of
     passes, O0 to O3; `passes` replaces it.
@@ -42,16 +55,16 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     itself does not change.
 
     Warns of a precision that a CPU is known to be no faster in than in f32 (docs/precision.md).
-    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled and
-    for a program of several graphs, which are compiled one by one.
+    Raises TargetError for an unknown target, PassError for an unknown pass, and CompileError for a graph that cannot be compiled.
     """
     step = progress or (lambda _: None)
     where = Target.parse(target)
     backend = backend_of(where)
-    graph = only_graph(graph, CompileError, "tg.compile(program[{name}])")
-    verify(graph)
-    _check_sizes(graph)
-    _check_data(graph)
+    program = as_program(graph, CompileError).named()
+    verify(program)
+    for one in program.graphs.values():
+        _check_sizes(one)
+    _check_data(program)
     pipeline = level if passes is None else passes
     steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
              *precision_passes(precision, weights, activations=backend.half_activations)]
@@ -59,15 +72,17 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         _warn_of_precision(where, precision, weights)
     step("compile cache")
     keep = cache and backend.emitters is not None
-    entry = find_entry(graph, steps, where, {"precision": precision, "weights": weights} if keep else None)
-    compiled = entry.load(graph.weights) or _compile(graph, where, steps, step)
+    entry = find_entry(program, steps, where, {"precision": precision, "weights": weights} if keep else None)
+    compiled = entry.load(program.weights) or _compile(program, where, steps, step)
     if not entry.result.hit:
         step("link")
         entry.keep(compiled)
+    compiled.cache = entry.result if backend.emitters is not None else None
     step("prepare weights")
-    compiled.engine.load_prepared(evaluate_prepare(compiled.prepare, graph.weights))
-    return Executable(graph, compiled.optimized, compiled.prepare, compiled.kernels, where, compiled.engine, compile,
-                      compiled.records, compiled.lowered, entry.result if backend.emitters is not None else None)
+    loaded = LoadedWeights(program, compiled, evaluate_prepare(compiled.prepare, program.weights))
+    if isinstance(graph, Program):
+        return ProgramExecutable(program, compiled, loaded, compile)
+    return Executable(program, graph.name, compiled, loaded, compile)
 
 
 def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
@@ -77,36 +92,47 @@ def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
         warnings.warn(f'precision="{precision}" is no faster than "f32" on {target}: {why}{hint}', stacklevel=3)
 
 
-def _compile(graph: Graph, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
-    """From scratch: the graph's passes, the target's own last passes, and machine code if the target has any."""
+def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
+    """From scratch: the passes over each graph, the target's own last passes, and machine code if the target has any."""
     backend = backend_of(target)
     step("passes")
-    optimized, records = run_pipeline(graph, passes)
+    optimized, records = _run_passes(program, passes)
     if backend.emitters is None:
         prepare, kernels = split_prepare(optimized)
-        return Compiled(optimized, prepare, kernels, backend.engine(kernels, target, None), records)
+        return Compiled(target, optimized, prepare, kernels, {}, None, backend.engines(kernels, target, {}, None), records)
     refused: dict[str, str] = {}  # what kernels compute that could not be built -> why
     while True:
         step("select kernels")
         lowering = backend.lowering(target)
         if refused:
             lowering = [replace(p, refused=frozenset(refused)) if isinstance(p, SelectKernels) else p for p in lowering]
-        selected, more = run_pipeline(optimized, lowering)
+        selected, more = _run_passes(optimized, lowering)
         prepare, kernels = split_prepare(selected)
+        plans = plan_program(kernels)
         try:
-            stages, plan = plan_stages(kernels)
-            lowered = lower(kernels, stages, plan, target, step)
+            lowered = lower(kernels, plans, target, step)
             step("machine code")
             image = backend.image(lowered)
             library = Library(lowered.executable) if image is None else Library(image=image)
         except Exception as error:  # TVM's own errors have many classes
-            found = find_refused(kernels, target, error, step)
+            found = find_refused(kernels, plans, target, error, step)
             if found.keys() <= refused.keys():
-                raise CompileError(f"graph {graph.name} for target {target}: TVM failed with {first_line(error)}") from error
+                names = ", ".join(program)
+                raise CompileError(f"graph {names} for target {target}: TVM failed with {first_line(error)}") from error
             refused |= found
         else:
-            return Compiled(optimized, prepare, kernels, backend.engine(kernels, target, library), [*records, *more],
-                            replace(lowered, refused=refused))
+            engines = backend.engines(kernels, target, plans, library)
+            return Compiled(target, optimized, prepare, kernels, plans, library, engines,
+                            {name: [*records[name], *more[name]] for name in program}, replace(lowered, refused=refused))
+
+
+def _run_passes(program: Program, passes: Sequence[Pass]) -> tuple[Program, dict[str, list[PassRecord]]]:
+    """The program after passes, and what they did to each graph."""
+    results, records = {}, {}
+    for name, graph in program.graphs.items():
+        results[name], records[name] = run_pipeline(graph, passes)
+    share_functions(results.values())
+    return Program(program.weights, results), records
 
 
 def _check_sizes(graph: Graph) -> None:
@@ -116,10 +142,11 @@ def _check_sizes(graph: Graph) -> None:
         raise CompileError(f"graph {graph.name} cannot be compiled: {unknown}")
 
 
-def _check_data(graph: Graph) -> None:
+def _check_data(program: Program) -> None:
     """Every parameter needs data: the prepare part runs on it. Raises CompileError listing those that have none."""
-    missing = [name for name in graph.parameters if name not in graph.weights]
+    missing = [name for graph in program.graphs.values() for name in graph.parameters if name not in program.weights]
     if missing:
+        missing = list(dict.fromkeys(missing))
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-        raise CompileError(f"graph {graph.name} cannot be compiled: no data for parameter {shown}; read it with its "
+        raise CompileError(f"graph {', '.join(program)} cannot be compiled: no data for parameter {shown}; read it with its "
                            ".safetensors beside it, or set graph.weights")

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from passes import PASSES
 from targets.base import registry
+from tgraph.ir.registry import OPS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,7 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_example(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "KINDS", dict(registry.KINDS))  # an example's own target is not that of other tests
     monkeypatch.setattr(registry, "_BACKENDS", dict(registry._BACKENDS))
-    runpy.run_path(str(path), run_name="__main__")
+    before = dict(PASSES), dict(OPS)  # nor are its passes and ops
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        for table, known in zip((PASSES, OPS), before):
+            table.clear()
+            table.update(known)
     assert capsys.readouterr().out
 
 

@@ -42,6 +42,7 @@ from .module import Module
 from .public import NAMES, public_names
 from .tensor import Parameter, Tensor
 from .trace import trace
+from .trace_program import trace_program
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     import targets as targets
     from passes import optimize as optimize
     from targets import Executable as Executable
+    from targets import ProgramExecutable as ProgramExecutable
     from targets import compile as compile
     from targets import load as load
     from targets import set_num_threads as set_num_threads
@@ -76,15 +78,17 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
     "accuracy": ("tgraph.reference", "accuracy"),
     "passes": ("passes", None), "optimize": ("passes", "optimize"), "targets": ("targets", None),
     "compile": ("targets", "compile"), "load": ("targets", "load"), "Executable": ("targets", "Executable"),
+    "ProgramExecutable": ("targets", "ProgramExecutable"),
     "set_num_threads": ("targets", "set_num_threads"),
 }
 
 __all__ = [
     "CompileError", "DType", "Dim", "DiskError", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
-    "OpError", "Parameter", "ParseError", "PassError", "Program", "RuleError", "TGraphError", "TargetError", "Tensor",
-    "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16", "bool_", "check", "compile", "dim", "dims",
-    "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op", "optimize", "parse",
-    "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace", "u8", "verify",
+    "OpError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable", "RuleError", "TGraphError",
+    "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16", "bool_",
+    "check", "compile", "dim", "dims", "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op",
+    "optimize", "parse", "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace",
+    "trace_program", "u8", "verify",
 ]
 NAMES.update(__all__)
 

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,12 +164,16 @@ def trace(function: Callable[..., Any], /, *specs: Any, **named_specs: Any) -> G
     """
     named = isinstance(named_specs.get("name"), (TensorType, DType))
     name: str | None = None if named else named_specs.pop("name", None)
+    return trace_into(Graph(name or _name_of(function)), function, specs, named_specs)
+
+
+def trace_into(graph: Graph, function: Callable[..., Any], specs: Sequence[Any], named_specs: Mapping[str, Any]) -> Graph:
+    """`trace` into an empty graph, which has a name, and a table of parameter data that it may share."""
     signature = inspect.signature(function)
     try:
         signature.bind(*specs, **named_specs)
     except TypeError as error:
         raise TraceError(f"{_name_of(function)}{signature} cannot be called with these specs: {error}") from None
-    graph = Graph(name or _name_of(function))
     tracer = Tracer(graph)
     for path, thing in _roots(function):
         tracer.name_tree(path, thing)

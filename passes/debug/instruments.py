@@ -46,7 +46,8 @@ class DumpFolder(Instrument):
     written: list[Path] = field(default_factory=list)
 
     def start(self, graph: Graph) -> None:
-        if found := sorted(self.folder.glob("[0-9][0-9]*-*.tg")):
+        found = sorted(self.folder.glob("[0-9][0-9]*-*.tg"))
+        if found and not self.written:  # else they are those of the program's graphs before this one
             raise PassError(f"{self.folder} holds the graphs of another run ({found[0].name}, ...); choose another folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write("input", graph)

@@ -23,8 +23,7 @@ class Cse(Pass):
         report = current_report()
         seen: dict[object, Node] = {}
         for node in graph.nodes:
-            attributes = tuple((name, type(value).__name__, value) for name, value in node.attrs.items())
-            first = seen.setdefault((node.op.name, tuple(map(id, node.operands)), attributes), node)
+            first = seen.setdefault(node.computation(node.operands), node)
             if first is node:
                 continue
             for old, new in zip(node.results, first.results):

@@ -19,6 +19,7 @@ from targets.base.registry import backend_of
 from targets.base.target import Target
 from tgraph.ir.errors import CompileError, TargetError
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.registry import Op
 from tgraph.ir.values import Node
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from targets.base.tvm_api import IRModule, relax
     from targets.codegen.kernel_builder import Each, KernelBuilder
     from targets.lowering.lower import Lowered
+    from targets.lowering.stages import Plan
     from targets.runtime.engine import Engine
     from targets.runtime.library import Library
 
@@ -134,8 +136,8 @@ class Backend(abc.ABC):
     # Running and looking
 
     @abc.abstractmethod
-    def engine(self, graph: Graph, target: Target, library: Library | None) -> Engine:
-        """What runs a kernel graph; `library` is there if the backend has emitters."""
+    def engines(self, program: Program, target: Target, plans: Mapping[str, Plan], library: Library | None) -> dict[str, Engine]:
+        """What runs each graph of kernel calls; plans and a library are there if the backend has emitters."""
 
     def source(self, lowered: Lowered, level: str) -> str:
         """One of `levels`, of what was just compiled."""

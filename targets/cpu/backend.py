@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from passes.base import Pass
@@ -21,8 +22,10 @@ from targets.cpu.precision import not_faster
 from targets.lowering.canonical import narrow
 from targets.lowering.pipeline import to_kernels
 from targets.lowering.products_to_linear import ProductsToLinear
+from targets.lowering.stages import Plan
+from targets.runtime.engine import Engine
 from targets.runtime.library import Library
-from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.values import Node, Result
 
 
@@ -56,9 +59,9 @@ class CpuBackend(Backend):
     def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
         return build(module, target)
 
-    def engine(self, graph: Graph, target: Target, library: Library | None) -> CpuEngine:
+    def engines(self, program: Program, target: Target, plans: Mapping[str, Plan], library: Library | None) -> dict[str, Engine]:
         assert library is not None
-        return CpuEngine(graph, library, target)
+        return {name: CpuEngine(graph, plans[name], library, target) for name, graph in program.graphs.items()}
 
 
 BACKEND = CpuBackend()

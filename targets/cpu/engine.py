@@ -11,7 +11,7 @@ from targets.base.interrupts import hold_interrupts
 from targets.base.memory import aligned_empty
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.lowering.stages import Stage
+from targets.lowering.stages import Plan, Stage
 from targets.runtime.engine import BadIndex, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import Outputs
@@ -25,8 +25,8 @@ from tgraph.ir.values import Input, Parameter, Value
 class CpuEngine(LibraryEngine):
     """Calls the Relax functions of a library, one a stage, on the runner's thread."""
 
-    def __init__(self, graph: Graph, library: Library, target: Target):
-        super().__init__(graph, library)
+    def __init__(self, graph: Graph, plan: Plan, library: Library, target: Target):
+        super().__init__(graph, plan, library)
         self._target = target
         self._functions: list[Any] = []
         self._vm: Any = None
@@ -125,8 +125,8 @@ class CpuEngine(LibraryEngine):
 
     def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,
               layout: Layout, arena: Any) -> np.ndarray:
-        if value in self.plan.values:
-            start = layout.offsets[self.plan.values.index(value)]
+        if value in self.memory.values:
+            start = layout.offsets[self.memory.values.index(value)]
             raw = arena.numpy()[start:start + evaluate(value.type.nbytes, sizes)]
             return np.array(raw.view(value.dtype.numpy).reshape(value.type.evaluate(sizes)))
         return self._copy(value, values, outputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from passes.base import Pass
 from targets.base.backend import Backend, Emitters
 from targets.base.target import Target
@@ -20,11 +22,14 @@ from targets.cuda.machine import gpu_arch
 from targets.cuda.resources import ResourceTable
 from targets.cuda.runtime import host_arch, runs
 from targets.cuda.triton import binary as triton
+from targets.cuda.weights import DeviceWeights
 from targets.lowering.lower import Lowered
 from targets.lowering.pipeline import to_kernels
 from targets.lowering.products_to_linear import ProductsToLinear
+from targets.lowering.stages import Plan
+from targets.runtime.engine import Engine
 from targets.runtime.library import Library
-from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.values import Node
 
 
@@ -55,9 +60,10 @@ class CudaBackend(Backend):
     def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
         return build(module, target)
 
-    def engine(self, graph: Graph, target: Target, library: Library | None) -> CudaEngine:
+    def engines(self, program: Program, target: Target, plans: Mapping[str, Plan], library: Library | None) -> dict[str, Engine]:
         assert library is not None
-        return CudaEngine(graph, library, target.arch)
+        weights = DeviceWeights()
+        return {name: CudaEngine(graph, plans[name], library, target.arch, weights) for name, graph in program.graphs.items()}
 
     def source(self, lowered: Lowered, level: str) -> str:
         return levels.text(lowered, level)

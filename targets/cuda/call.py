@@ -158,8 +158,8 @@ class Call:
             return self.tensors[value]
         if isinstance(value, Parameter):
             return self.engine.weights[value.name]
-        if value in self.engine.plan.values:
-            offset = self.layout.offsets[self.engine.plan.values.index(value)]
+        if value in self.engine.memory.values:
+            offset = self.layout.offsets[self.engine.memory.values.index(value)]
             return self._view(offset, value.type.evaluate(self.sizes), value.dtype.numpy)
         return next(self.tensors[name] for name, v in self.engine.graph.outputs if v is value and name in self.tensors)
 

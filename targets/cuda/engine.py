@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from targets.base.interrupts import hold_interrupts
-from targets.base.memory import offsets
 from targets.base.target import ALIGNMENT
 from targets.cuda import blas
 from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
-from targets.lowering.stages import Stage, decides
+from targets.cuda.weights import DeviceWeights
+from targets.lowering.stages import Plan, Stage, decides
 from targets.runtime.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_apart, check_host_buffers
@@ -67,12 +67,12 @@ class CudaEngine(LibraryEngine):
     graphs: whether what a stage launches is captured as a CUDA graph when its sizes come a second time, and replayed after that.
     """
 
-    def __init__(self, graph: Graph, library: Library, arch: str, graphs: bool = True):
-        super().__init__(graph, library)
+    def __init__(self, graph: Graph, plan: Plan, library: Library, arch: str, weights: DeviceWeights, graphs: bool = True):
+        super().__init__(graph, plan, library)
         blas.register()
         self.arch, self.graphs = arch, graphs
         self.has_status = any(stage.has_status for stage in self.stages)
-        self.weights: dict[str, Any] = {}
+        self._weights = weights
         self.counts: dict[str, Any] = {}  # on the device, each i64[1]: the sizes that kernels decide
         self.status: Any = None  # on the device; kernels set it, and it stays set
         self._seen: np.ndarray | None = None  # its copy on the host, which every call renews
@@ -91,13 +91,15 @@ class CudaEngine(LibraryEngine):
         check_apart(there, DeviceArray.overlaps)
         return {**out, **there}
 
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """The prepared tensors on the device."""
+        return self._weights.tensors
+
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the prepared tensors. They go to the device at the first call, and from then on at once."""
         super().load_prepared(prepared)
-        if self.weights:
-            device = cuda_device()
-            with device.use():
-                self._upload(device)
+        self._weights.take(prepared)
 
     def run(self, arrays: Sequence[Any], sizes: Sizes, out: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs by name: in the arrays of `out` where it has them, on the device if an input is there, else NumPy arrays.
@@ -211,9 +213,8 @@ class CudaEngine(LibraryEngine):
         if self._vm is not None:
             return
         with hold_interrupts():
-            if not self.weights:
-                require_device(self.arch)
-                self._upload(device)
+            require_device(self.arch)
+            self._weights.upload(device)
             if self.has_status and self._seen is None:
                 self.status = device.empty(4)._create_view((1,), "int32", 0)
                 self._seen = device.host_results.take(4).view(np.int32)
@@ -222,20 +223,8 @@ class CudaEngine(LibraryEngine):
             self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
             self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
 
-    def _upload(self, device: CudaDevice) -> None:
-        """Copy the prepared tensors to the device: where those before them were, so that captured graphs stay true."""
-        starts, end = offsets(self.prepared.values())
-        if not self.weights:
-            memory = device.empty(end)
-            self.weights = {name: memory._create_view(array.shape, array.dtype.name, start)
-                            for (name, array), start in zip(self.prepared.items(), starts)}
-        for name, array in self.prepared.items():
-            dense = np.ascontiguousarray(array)
-            device.copy(int(self.weights[name].data_ptr()), dense.ctypes.data, dense.nbytes, TO_DEVICE)
-        device.synchronize()
-
     def _place(self, sizes: Sizes) -> CudaLayout:
-        places, end = self.plan.place(sizes)
+        places, end = self.memory.place(sizes)
         layout = CudaLayout(places, end, staged=_aligned(end))
         made = [r for node in self.graph.nodes if decides(node) for r in node.results]
         end = layout.staged

@@ -7,7 +7,7 @@ parameters are the stage's inputs, its weights, one arena of bytes, the outputs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,10 +18,11 @@ from targets.base.target import Target
 from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
 from targets.codegen.kernel_builder import build
 from targets.codegen.signature import function_symbols, lookups
-from targets.lowering.stages import MemoryPlan, Stage, call_sizes, unknown_sizes
+from targets.lowering.stages import MemoryPlan, Plan, Stage, call_sizes, unknown_sizes
 from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.values import Node, Value
 
 Progress = Callable[[str], None]
@@ -47,44 +48,47 @@ class Lowered:
             return backend_of(self.target).build(self.module, self.target)
 
 
-def lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target,
-          progress: Progress = lambda _: None) -> Lowered:
+def lower(program: Program, plans: Mapping[str, Plan], target: Target, progress: Progress = lambda _: None) -> Lowered:
     """Emit every kernel once (once more where a call has sizes that only the device knows), and a function for each stage."""
     with hold_interrupts() as let_in:
         def step(name: str) -> None:
             let_in()
             progress(name)
 
-        return _lower(graph, stages, plan, target, step)
+        return _lower(program, plans, target, step)
 
 
-def _lower(graph: Graph, stages: Sequence[Stage], plan: MemoryPlan, target: Target, progress: Progress) -> Lowered:
-    unknown_of = unknown_sizes_of(graph, stages)
-    variants = variants_of(graph, unknown_of)
+def _lower(program: Program, plans: Mapping[str, Plan], target: Target, progress: Progress) -> Lowered:
+    unknown_of = unknown_sizes_of(program, plans)
+    variants = variants_of(program, unknown_of)
     builder = relax.BlockBuilder()
     kernels: dict[str, PrimFunc] = {}
     symbols: dict[str, relax.Expr] = {}
-    for name, function in graph.functions.items():
+    for name, function in program.functions.items():
         progress(f"kernel {name}")
         for unknown in variants[name]:
             symbol = kernel_symbol(name, unknown)
             kernels[symbol] = emit_kernel(function, target, unknown)
             symbols[symbol] = builder.add_func(kernels[symbol], symbol)
     module = builder.get()
-    for stage in stages:
-        module[stage.name] = _StageLowering(graph, stage, plan, symbols, unknown_of).build()
+    for name, plan in plans.items():
+        for stage in plan.stages:
+            module[stage.name] = _StageLowering(program[name], stage, plan.memory, symbols, unknown_of).build()
     return Lowered(module, kernels, target)
 
 
-def unknown_sizes_of(graph: Graph, stages: Sequence[Stage]) -> dict[Node, Unknown]:
+def unknown_sizes_of(program: Program, plans: Mapping[str, Plan]) -> dict[Node, Unknown]:
     """For each call, which sizes of its function only the device knows."""
-    sizes = unknown_sizes(graph)
-    return {call: unknown_to(graph, call, sizes) for stage in stages for call in stage.calls}
+    found: dict[Node, Unknown] = {}
+    for name, plan in plans.items():
+        sizes = unknown_sizes(program[name])
+        found.update({call: unknown_to(program[name], call, sizes) for stage in plan.stages for call in stage.calls})
+    return found
 
 
-def variants_of(graph: Graph, unknown_of: Mapping[Node, Unknown]) -> dict[str, list[Unknown]]:
+def variants_of(program: Program, unknown_of: Mapping[Node, Unknown]) -> dict[str, list[Unknown]]:
     """The kernels that each function needs: one for each choice of sizes that only the device knows."""
-    variants: dict[str, dict[Unknown, None]] = {name: {} for name in graph.functions}
+    variants: dict[str, dict[Unknown, None]] = {name: {} for name in program.functions}
     for call, unknown in unknown_of.items():
         variants[call.attrs["function"].name][unknown] = None
     return {name: list(choices) for name, choices in variants.items()}
@@ -120,9 +124,9 @@ def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimF
 class _StageLowering:
     """Builds the Relax function of one stage."""
 
-    def __init__(self, graph: Graph, stage: Stage, plan: MemoryPlan, kernels: dict[str, relax.Expr],
+    def __init__(self, graph: Graph, stage: Stage, memory: MemoryPlan, kernels: dict[str, relax.Expr],
                  unknown_of: Mapping[Node, Unknown]):
-        self.graph, self.stage, self.plan, self.kernels, self.unknown_of = graph, stage, plan, kernels, unknown_of
+        self.graph, self.stage, self.memory, self.kernels, self.unknown_of = graph, stage, memory, kernels, unknown_of
         self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
         self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
         self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
@@ -140,7 +144,7 @@ class _StageLowering:
         plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
         tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
         for number in stage.places:
-            tensors[self.plan.values[number]] = self._view(arena, number)
+            tensors[self.memory.values[number]] = self._view(arena, number)
         for node in stage.calls:
             self._call(node, tensors, status)
         parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.counts.values(), plan]
@@ -160,7 +164,7 @@ class _StageLowering:
 
     def _view(self, arena: relax.Expr, number: int) -> relax.Expr:
         """A value's place in the arena, as a tensor."""
-        value = self.plan.values[number]
+        value = self.memory.values[number]
         shape = relax.ShapeExpr([self._size(d) for d in value.shape])
         view = relax.op.memory.view(arena, shape, value.dtype.numpy_name, self.offsets[number])
         variable = relax.Var(f"v{number}", self._type(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 from passes.base import Pass
 from passes.manager import optimize
@@ -15,10 +16,15 @@ from targets.lowering.decompose_to_kernels import DecomposeToKernels
 from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.split_to_slices import SplitToSlices
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 
 
-def kernel_graph(graph: Graph, target: Target) -> Graph:
-    """A graph after the last passes of a target; the given one never changes."""
+@overload
+def kernel_graph(graph: Graph, target: Target) -> Graph: ...
+@overload
+def kernel_graph(graph: Program, target: Target) -> Program: ...
+def kernel_graph(graph: Graph | Program, target: Target) -> Graph | Program:
+    """A graph or program after the last passes of a target; the given one never changes."""
     return optimize(graph, backend_of(target).lowering(target))
 
 

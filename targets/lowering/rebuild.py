@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule
 from targets.lowering.lower import Unknown, emit_kernel, unknown_sizes_of, variants_of
 from targets.lowering.select_kernels import content
-from targets.lowering.stages import plan_stages
+from targets.lowering.stages import Plan
 from tgraph.ir.errors import CompileError, TGraphError, first_line
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 
 
-def find_refused(graph: Graph, target: Target, error: Exception, progress: Callable[[str], None]) -> dict[str, str]:
-    """What those kernels of a kernel graph compute that cannot be built, each tried alone, and why.
+def find_refused(program: Program, plans: Mapping[str, Plan], target: Target, error: Exception,
+                 progress: Callable[[str], None]) -> dict[str, str]:
+    """What those kernels of a program compute that cannot be built, each tried alone, and why.
 
     Only emitted, not built, where `error` is our own: then an emitter is to blame, or else something that no kernel can help,
     such as a compiler that is not installed, and `error` is raised again. Raises CompileError that names the node and its line
@@ -23,15 +25,15 @@ def find_refused(graph: Graph, target: Target, error: Exception, progress: Calla
     """
     build = not isinstance(error, TGraphError)
     refused: dict[str, str] = {}
-    variants = variants_of(graph, unknown_sizes_of(graph, plan_stages(graph)[0]))
-    for name, function in graph.functions.items():
+    variants = variants_of(program, unknown_sizes_of(program, plans))
+    for name, function in program.functions.items():
         progress(f"kernel {name} alone")
         tries = (_try(function, target, unknown, build) for unknown in variants[name])
         why = next(filter(None, tries), None)
         if why is None:
             continue
         if len(function.nodes) == 1:
-            raise _blame(graph, function, target, why)
+            raise _blame(program, function, target, why)
         refused[content(function)] = why
     if not refused and not build:
         raise error
@@ -49,8 +51,8 @@ def _try(function: Graph, target: Target, unknown: Unknown, build: bool) -> str 
     return None
 
 
-def _blame(graph: Graph, function: Graph, target: Target, why: str) -> CompileError:
-    call = next(n for n in graph.nodes if n.attrs.get("function") is function)
+def _blame(program: Program, function: Graph, target: Target, why: str) -> CompileError:
+    call = next(n for graph in program.graphs.values() for n in graph.nodes if n.attrs.get("function") is function)
     node, where = function.nodes[0], call.provenance.describe()
     applied = f"{node.op.name}({', '.join(str(value.type) for value in node.inputs)})"
     return CompileError(f"{applied} cannot be compiled for target {target}: {why}" + (f"\n  {where}" if where else ""))

@@ -1,4 +1,4 @@
-"""What an executable is made of before TVM sees it: the prepare part apart, the rest in stages with a plan of memory."""
+"""The plan of an executable before TVM sees it: the calls of each graph in stages, and where values lie between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from targets.base.target import ALIGNMENT
 from targets.codegen.signature import function_symbols, lookups
-from tgraph.ir.analysis import is_prepared, liveness, prepared
+from tgraph.ir.analysis import liveness
 from tgraph.ir.dims import Dim, DimLike, as_symbol, evaluate, symbols
 from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.unification import unify_shapes
-from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
+from tgraph.ir.values import Input, Node, Parameter, Value
 
 
 def decides(node: Node) -> bool:
@@ -26,78 +27,6 @@ def decided_dim(node: Node) -> str:
     """The name of the dim that a node decides."""
     assert node.op.traits.decides is not None
     return str(node.attrs[node.op.traits.decides])
-
-
-def split_prepare(graph: Graph) -> tuple[Graph, Graph]:
-    """A graph as two: one without inputs that makes every tensor known beforehand, and the rest, which has them as parameters.
-
-    A prepared tensor is named after the first parameter that it is made of.
-    """
-    parameter_only = prepared(graph, ("call",))  # calls are kernels: what belongs to the prepare part was not made one
-    needed: dict[Value, None] = {}
-    for node in graph.nodes:
-        if node not in parameter_only:
-            needed.update(dict.fromkeys(v for v in node.inputs if is_prepared(v, parameter_only)))
-    needed.update(dict.fromkeys(v for _, v in graph.outputs if is_prepared(v, parameter_only)))
-    prepare = Graph("prepare", graph.weights)
-    rest = Graph(graph.name)
-    rest.symbols, rest.constraints, rest.inequalities = dict(graph.symbols), list(graph.constraints), list(graph.inequalities)
-    first: dict[Value, Value] = {}
-    for value in needed:
-        _bring(graph, prepare, value, first)
-    names = _names(needed)
-    prepare.set_outputs((names[v], first[v]) for v in needed)
-    second: dict[Value, Value] = {i: rest.input(i.name, i.type) for i in graph.inputs}
-    second.update({v: rest.parameter(names[v], v.type) for v in needed})
-    for node in graph.nodes:
-        if node not in parameter_only:
-            second.update(zip(node.results, rest.clone(node, second).results))
-    rest.set_outputs((name, second[v]) for name, v in graph.outputs)
-    return prepare, rest
-
-
-def _bring(graph: Graph, prepare: Graph, value: Value, done: dict[Value, Value]) -> None:
-    """Copy what makes a value into the prepare graph."""
-    if value in done:
-        return
-    if isinstance(value, Parameter):
-        done[value] = prepare.parameter(value.name, value.type)
-    elif isinstance(value, Constant):
-        done[value] = (prepare.opaque_constant(value.type, value.digest) if value.data is None
-                       else prepare.constant(value.data, value.dtype))
-    elif isinstance(value, Result):
-        for operand in value.node.inputs:
-            _bring(graph, prepare, operand, done)
-        done.update(zip(value.node.results, prepare.clone(value.node, done).results))
-
-
-def _names(values: Mapping[Value, None]) -> dict[Value, str]:
-    names: dict[Value, str] = {}
-    taken: set[str] = set()
-    for value in values:
-        base = value.name if isinstance(value, Parameter) else f"{_first_parameter(value)}.{_kind(value)}".lstrip(".")
-        name, number = base, 1
-        while name in taken:
-            number += 1
-            name = f"{base}.{number}"
-        taken.add(name)
-        names[value] = name
-    return names
-
-
-def _kind(value: Value) -> str:
-    return value.node.op.name if isinstance(value, Result) else "constant"
-
-
-def _first_parameter(value: Value) -> str:
-    stack = [value]
-    while stack:
-        current = stack.pop(0)
-        if isinstance(current, Parameter):
-            return current.name
-        if isinstance(current, Result):
-            stack = [*current.node.inputs, *stack]
-    return ""
 
 
 @dataclass
@@ -122,24 +51,54 @@ class Stage:
     counts: list[str] = field(default_factory=list)
 
 
-def plan_stages(graph: Graph) -> tuple[list[Stage], MemoryPlan]:
-    """The stages of a kernel graph, and where its values lie. The same graph gives the same answer, in any process."""
-    stages = [Stage("main")]
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a kernel graph, and where the values between its kernels lie."""
+
+    stages: list[Stage]
+    memory: MemoryPlan
+
+
+def plan_program(program: Program) -> dict[str, Plan]:
+    """The plan of each graph of kernel calls. The same program gives the same plans, in any process."""
+    taken: set[str] = set()
+    return {name: plan_stages(graph, taken) for name, graph in program.graphs.items()}
+
+
+def plan_stages(graph: Graph, taken: set[str]) -> Plan:
+    """The plan of one graph; its functions get names that are not `taken`, and these are added."""
+    groups: list[tuple[list[Node], Node | None]] = []
+    calls: list[Node] = []
     for node in graph.nodes:
         if decides(node):
-            stages[-1].host = node
-            stages.append(Stage(f"main_{len(stages)}"))
+            groups.append((calls, node))
+            calls = []
         else:
-            stages[-1].calls.append(node)
-    plan = MemoryPlan(graph)
+            calls.append(node)
+    memory = MemoryPlan(graph)
+    stages = [Stage(_free(symbol(graph.name, number), taken), calls, host)
+              for number, (calls, host) in enumerate([*groups, (calls, None)])]
     for stage in stages:
-        _describe(graph, stage, plan)
-    return stages, plan
+        _describe(graph, stage, memory)
+    return Plan(stages, memory)
 
 
-def _describe(graph: Graph, stage: Stage, plan: MemoryPlan) -> None:
+def symbol(name: str, number: int = 0) -> str:
+    """A name in letters, digits and underscores for what runs a graph, or its part of this number."""
+    clean = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+    return f"run_{clean}_{number}" if number else f"run_{clean}"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
     output_names = {v: name for name, v in graph.outputs}
-    numbers = {v: i for i, v in enumerate(plan.values)}
+    numbers = {v: i for i, v in enumerate(memory.values)}
     tensors: dict[Any, None] = {}
     dims: dict[DimLike, None] = {}
     unknown = unknown_sizes(graph)

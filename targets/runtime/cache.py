@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from passes.base import Pass
 from passes.manager import PassRecord
@@ -25,25 +24,22 @@ from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import tvm_version
 from targets.runtime.archive import Archive, write_archive
-from targets.runtime.bundle import COMPILED, SIGNATURES, code_entries, read_engine, read_graphs, signatures
-from targets.runtime.engine import Engine, LibraryEngine
+from targets.runtime.bundle import COMPILED, SIGNATURES, code_entries, read_compiled, read_programs, signatures
+from targets.runtime.compiled import Compiled
 from targets.runtime.foreign import foreign_code, source_digest
 from targets.runtime.manifest import Fields
 from tgraph.ir.errors import CompileError, DiskError, TGraphError
-from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.weights import Weights
 from tgraph.version import VERSION
-
-if TYPE_CHECKING:
-    from targets.lowering.lower import Lowered
 
 FOLDER = "TGRAPH_CACHE"  # environment variable: the folder in place of the user's, or "off"
 LIMIT = 256 * 2**20  # bytes; an entry of BERT-base has half a megabyte
 SLACK = 2**16  # bytes that an entry takes besides its parts: the manifest, and whole blocks of the disk
 FIELDS: Fields = {
     "tgraph": str, "facts": {str: str}, "signatures": SIGNATURES, "time": float,
-    "records": [{"name": str, "seconds": float, "nodes_before": int, "nodes_after": int, "changed": bool, "rewrites": {str: int},
-                 "attempts": int}],
+    "records": {str: [{"name": str, "seconds": float, "nodes_before": int, "nodes_after": int, "changed": bool,
+                       "rewrites": {str: int}, "attempts": int}]},
 }
 _WARNED: set[type[Exception]] = set()
 SHOWN = ("passes", "target", "TVM", "precision", "weights", "CUDA compiler", "Triton")  # facts whose values mean something
@@ -64,18 +60,6 @@ class CacheResult:
         return f"{self.outcome}: {self.why}"
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """What compiling makes of a graph before it meets weights. `lowered` is there if TVM ran."""
-
-    optimized: Graph
-    prepare: Graph
-    kernels: Graph
-    engine: Engine
-    records: list[PassRecord]
-    lowered: Lowered | None = None
-
-
 class Entry:
     """The place of one compilation in the cache; without a path, it is not to be kept. `result` says what was found there."""
 
@@ -92,10 +76,12 @@ class Entry:
         try:
             archive = Archive(self.path, FIELDS)
             archive.verify()
-            optimized, prepare, kernels = read_graphs(archive, COMPILED).values()
-            optimized.weights = prepare.weights = weights
-            engine = read_engine(archive, kernels, self.target)
-            records = [PassRecord(**record) for record in archive.manifest["records"]]
+            programs = read_programs(archive, COMPILED)
+            programs["optimized"].share(weights)
+            programs["prepare"].share(weights)
+            compiled = read_compiled(archive, self.target, programs)
+            compiled.records = {name: [PassRecord(**record) for record in records]
+                                for name, records in archive.manifest["records"].items()}
             made = time.strftime("%Y-%m-%d %H:%M", time.localtime(archive.manifest["time"]))
         except DiskError as error:  # no room for what the system loads the library from
             self.result = CacheResult("miss", str(error))
@@ -109,7 +95,7 @@ class Entry:
         with contextlib.suppress(OSError):
             os.utime(self.path)  # used last
         self.result = CacheResult("hit", f"compiled on {made}")
-        return Compiled(optimized, prepare, kernels, engine, records)
+        return compiled
 
     def keep(self, compiled: Compiled) -> None:
         """Link the library, and write it and what goes with it; what stands in the way is said in a warning and in `result`."""
@@ -128,13 +114,10 @@ class Entry:
             _warn_once(type(error), str(error))
 
     def _write(self, path: Path, compiled: Compiled) -> None:
-        engine = compiled.engine
-        assert isinstance(engine, LibraryEngine)  # others have no entry
-        graphs = dict(zip(COMPILED, (compiled.optimized, compiled.prepare, compiled.kernels)))
-        engine.library = engine.library.linked()
-        write_archive(path, code_entries(engine, graphs), {
-            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(engine.stages), "time": time.time(),
-            "records": [{**asdict(r), "rewrites": dict(r.rewrites)} for r in compiled.records],
+        write_archive(path, code_entries(compiled), {
+            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.plans), "time": time.time(),
+            "records": {name: [{**asdict(r), "rewrites": dict(r.rewrites)} for r in records]
+                        for name, records in compiled.records.items()},
         })
 
 
@@ -146,17 +129,16 @@ def cache_folder() -> Path | None:
     return None if folder == "off" else Path(folder) if folder else platformdirs.user_cache_path("tgraph") / "compiled"
 
 
-def find_entry(graph: Graph, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> Entry:
+def find_entry(program: Program, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> Entry:
     """The place of a compilation. `options`: what else `compile` was told, as text; None if nothing is to be kept."""
     folder = cache_folder()
-    off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(graph, passes, target)
+    off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(program, passes, target)
     if folder is None or options is None or off is not None:
         return Entry(None, target, {}, CacheResult("off", off or ""))
     machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
     facts = {
-        "graph": graph.fingerprint,
-        "name": graph.name,
-        "source lines": _digest(graph.text(scopes=True, locations=True)),
+        "graph": program.fingerprint,
+        "source lines": _digest(program.text(scopes=True, locations=True)),
         "passes": ",".join(map(str, passes)),
         "target": str(target),
         "description of the target": _digest(repr(machine)),

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from targets.base.tvm_api import tvm
-from targets.lowering.stages import Stage, plan_stages, size_limits, unknown_sizes
+from targets.lowering.stages import Plan, Stage, size_limits, unknown_sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_host_buffers
 from tgraph.ir.dims import evaluate
@@ -90,10 +90,10 @@ class HostEngine:
 class LibraryEngine(HostEngine):
     """Base of the engines that call the Relax functions of a library, one a stage."""
 
-    def __init__(self, graph: Graph, library: Library):
+    def __init__(self, graph: Graph, plan: Plan, library: Library):
         self.graph = graph
         self.library = library
-        self.stages, self.plan = plan_stages(graph)
+        self.stages, self.memory = plan.stages, plan.memory
         self.limits, self.unknown = size_limits(graph), unknown_sizes(graph)
         self.prepared: dict[str, np.ndarray] = {}
         self._types = {name: value.type for name, value in graph.outputs}
@@ -146,4 +146,4 @@ class LibraryEngine(HostEngine):
         return found
 
     def _place(self, sizes: Sizes) -> Layout:
-        return Layout(*self.plan.place(sizes))
+        return Layout(*self.memory.place(sizes))

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from targets.base.backend import Emitters, emitters_of
 from targets.codegen.kernel_builder import NOTES
-from targets.lowering.lower import Lowered, kernel_symbol
+from targets.lowering.lower import kernel_symbol
+from targets.runtime.compiled import Compiled
 from tgraph.ir.graph import Graph
-
-if TYPE_CHECKING:
-    from targets.runtime.executable import Executable
+from tgraph.ir.program import Program
 
 
 @dataclass(frozen=True)
@@ -27,17 +25,18 @@ class Explanation:
     ops: tuple[str, ...]
 
 
-def explain(executable: Executable, lowered: Lowered) -> list[Explanation]:
-    """The kernels of an executable, in the order of their first calls, and after them what the host runs."""
-    emitters, kernels = emitters_of(executable.target), executable.kernels
-    calls = Counter(n.attrs["function"].name for n in kernels.nodes if "function" in n.attrs)
+def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
+    """The kernels of graphs of a compiled program, in the order of their first calls, and after them what the host runs."""
+    emitters, lowered = emitters_of(compiled.target), compiled.low("kernels")
+    nodes = [node for graph in kernels.graphs.values() for node in graph.nodes]
+    calls = Counter(n.attrs["function"].name for n in nodes if "function" in n.attrs)
     notes = {symbol: str(kernel.attrs[NOTES]) for symbol, kernel in lowered.kernels.items()}
     found = []
     for name, function in kernels.functions.items():
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
         ops = tuple(n.op.name for n in function.nodes)
         found.append(Explanation(name, calls[name], _family(emitters, function), chosen, ops))
-    hosted = Counter(n.op.name for n in kernels.nodes if "function" not in n.attrs)
+    hosted = Counter(n.op.name for n in nodes if "function" not in n.attrs)
     found += [Explanation(name, count, "the host", "its result decides sizes", (name,)) for name, count in hosted.items()]
     return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.refused.items()]
 

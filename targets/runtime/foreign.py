@@ -15,21 +15,21 @@ from passes.base import Pass
 from targets.base.backend import emitters_of
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from tgraph.ir.graph import Graph
+from tgraph.ir.program import Program
 from tgraph.ir.registry import OPS
 
 PACKAGES = ("tgraph", "passes", "targets")
 _IMPORTED = time.time()
 
 
-def foreign_code(graph: Graph, passes: Sequence[Pass], target: Target) -> str | None:
+def foreign_code(program: Program, passes: Sequence[Pass], target: Target) -> str | None:
     """Why what compiling gives does not depend on tgraph's code alone; None if it does."""
     if _newest_source() > _IMPORTED:
         return "tgraph's own code was changed after it was imported"
     for step in passes:
         if not _is_ours(type(step)):
             return f"pass {step.pass_name()} is not tgraph's own"
-    used = {n.op.name for block in (*graph.functions.values(), graph) for n in block.nodes}
+    used = {n.op.name for block in (*program.functions.values(), *program.graphs.values()) for n in block.nodes}
     if not _is_ours(type(backend_of(target))):
         return f"target {target} is not tgraph's own"
     for op, function in _registered(target):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,34 +13,36 @@ from targets.base.linker import link
 from tgraph.formats.disk import writing
 
 
-@dataclass(frozen=True)
 class Library:
     """TVM's module in memory, or the bytes of a shared library, which is loaded when its module is first asked for.
 
     The code goes when the last one that holds the module does: a virtual machine, a function of it, this.
     """
 
-    loaded: Any = None
-    image: np.ndarray | None = None
+    def __init__(self, module: Any = None, image: np.ndarray | None = None):
+        self._module, self.image = module, image
 
-    @cached_property
+    @property
     def module(self) -> Any:
-        return _load(self.image) if self.image is not None else self.loaded
+        if self._module is None:
+            assert self.image is not None
+            self._module = _load(self.image)
+        return self._module
 
-    def load(self) -> Library:
-        """The same, loaded now: damage shows, and the first call does not wait for it."""
-        self.module
-        return self
+    def load(self) -> None:
+        """Load it now: damage shows, and the first call does not wait for it."""
+        _ = self.module
 
-    def linked(self) -> Library:
-        """The same as a shared library. TVM translates a library in memory at its first call, and this one now.
+    def link(self) -> np.ndarray:
+        """Become a shared library, whose bytes this returns. TVM translates one in memory at its first call, and this one now.
 
         Raises CompileError if there is no C compiler, and DiskError.
         """
-        if self.image is not None:
-            return self
-        with hold_interrupts():
-            return Library(image=link(self.module)).load()
+        if self.image is None:
+            with hold_interrupts():
+                image = link(self.module)
+                self._module, self.image = _load(image), image
+        return self.image
 
 
 def _load(image: np.ndarray) -> Any:

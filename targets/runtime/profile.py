@@ -63,6 +63,13 @@ class Profile:
         return "\n".join(lines)
 
 
+class ProgramProfile(dict[str, Profile]):
+    """The profile of each graph of a program, by name."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.values()))
+
+
 def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], repeats: int) -> Profile:
     """Run `repeats` times and take the median of each call. Raises TargetError for a target without kernels."""
     if not isinstance(engine, LibraryEngine):

@@ -249,6 +249,27 @@ def test_weights_stay_and_are_replaced() -> None:
     assert np.allclose(exe(x), first * 2 + 2, atol=1e-5)  # also by a captured graph
 
 
+def test_graphs_of_a_program_share_their_weights_on_the_device() -> None:
+    class Model(tg.Module):
+        def __init__(self) -> None:
+            self.w, self.v = (tg.Parameter(tg.f32[8], data=np.full(8, value, "f")) for value in (2, 3))
+
+        def scale(self, x: tg.Tensor) -> tg.Tensor:
+            return x * self.w
+
+        def both(self, x: tg.Tensor) -> tg.Tensor:
+            return x * self.w + self.v
+
+    exe = tg.compile(tg.trace_program(Model(), scale=tg.f32[B, 8], both=tg.f32[B, 8]), "cuda")
+    x = RANDOM.standard_normal((3, 8)).astype("f")
+    for w, v in ((2, 3), (5, -1)):
+        for _ in range(3):  # launched, captured, replayed
+            assert np.array_equal(exe.scale(x), x * w) and np.array_equal(exe.both(x), x * w + v)
+        exe.load_weights({"w": np.full(8, 5, "f"), "v": np.full(8, -1, "f")})
+    one, other = (e._engine.weights for e in exe.graphs.values())  # type: ignore[attr-defined]
+    assert one is other and one.keys() == {"w", "v"}
+
+
 def test_outputs_that_no_kernel_writes() -> None:
     exe = compile(lambda x, y: {"x": x, "sum": x + y, "again": x + y}, x=tg.f32[B, 8], y=tg.f32[B, 8])
     x, y = data(3)

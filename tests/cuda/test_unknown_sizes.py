@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.lowering.stages import plan_stages, unknown_sizes
+from targets.lowering.stages import unknown_sizes
 
 B, S = tg.dims("B S")
 
@@ -25,8 +25,9 @@ def compiled() -> tg.Executable:
 
 
 def test_no_stage_ends_to_ask_for_a_size(compiled: tg.Executable) -> None:
-    stages, _ = plan_stages(compiled.kernels)
-    assert [stage.name for stage in stages] == ["main"]
+    (plan,) = compiled._compiled.plans.values()
+    stages = plan.stages
+    assert [stage.name for stage in stages] == ["run_packed"]
     assert list(unknown_sizes(compiled.kernels)) == ["N"] == stages[0].counts
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,10 +54,6 @@ def test_several_graphs_where_one_is_taken() -> None:
     program = tg.parse_program(text.format("main") + text.format("step"))
     feeds = {"x": np.ones(2, np.float32)}
     for action, error, usage in (
-        (lambda p: tg.compile(p), tg.CompileError, "tg.compile(program[{}])"),
-        (lambda p: tg.compile(p, "numpy"), tg.CompileError, "tg.compile(program[{}])"),
-        (lambda p: tg.optimize(p), tg.PassError, "tg.optimize(program[{}])"),
-        (lambda p: tg.passes.PassManager().run(p), tg.PassError, "tg.optimize(program[{}])"),
         (lambda p: tg.passes.bisect(p, "O1"), tg.PassError, "passes.bisect(program[{}], ...)"),
         (lambda p: reduce_graph(p, lambda _: True), tg.PassError, "reduce_graph(program[{}], ...)"),
         (lambda p: tg.reference.run(p, feeds), tg.GraphError, "tg.reference.run(program[{}], feeds)"),
@@ -71,6 +69,16 @@ def test_several_graphs_where_one_is_taken() -> None:
         with pytest.raises(tg.TGraphError, match="expected a Graph"):
             action(3)
     tg.verify(program)
+
+
+@pytest.mark.parametrize(("action", "error"), [
+    (tg.compile, tg.CompileError), (tg.optimize, tg.PassError), (tg.passes.PassManager().run, tg.PassError),
+])
+def test_what_takes_programs_takes_no_empty_one(action: Callable[[Any], Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match="the program has no graphs"):
+        action(Program())
+    with pytest.raises(error, match="expected a Graph"):
+        action(3)
 
 
 def test_provenance_merges_in_order() -> None:

@@ -9,8 +9,9 @@ import pytest
 import tgraph as tg
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.lowering.stages import split_prepare
+from targets.lowering.split_prepare import split_prepare
 from tgraph import nn
+from tgraph.ir.program import as_program
 
 B, S = tg.dims("B S")
 
@@ -42,5 +43,5 @@ def test_lowering(name: str, target: str) -> None:
     text = ",".join(map(str, lowering))
     assert str(tg.optimize(graph, text)) == str(kernels)
     compiled = tg.compile(graph, where, passes="", cache=False)
-    assert str(split_prepare(kernels)[1]) == str(compiled.kernels)
+    assert str(split_prepare(as_program(kernels, tg.CompileError))[1]) == str(compiled.kernels)
     assert [r.name for r in compiled.records] == [str(p) for p in lowering]

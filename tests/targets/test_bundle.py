@@ -126,8 +126,8 @@ def test_no_field_of_a_sealed_manifest_changes_the_meaning(sound: Path, tmp_path
     ("traced.tg", None, r"entry traced\.tg is missing"), ("prepared.bin", b"", r"prepared\.bin has 0 bytes, the weights"),
     ("library.so", None, r"entry library\.so is missing"), ("constants.safetensors", None, "lacks the constant sha256:"),
     ("constants.safetensors", b"{}", "no safetensors file"), ("traced.tg", b"graph g(%x: f32[2]) -> (y: f32[2]) {\n"
-     b"  return (y: %x)\n}\n", r"traced\.tg is not the graph that the manifest names"),
-    ("kernels.tg", b"graph g(%x: f32[2]) -> (y: f32[2]) {\n  return (y: %x)\n}\n", "prepared.bin has|called in another way"),
+     b"  return (y: %x)\n}\n", r"traced\.tg is not what the manifest names"),
+    ("kernels.tg", b"graph g(%x: f32[2]) -> (y: f32[2]) {\n  return (y: %x)\n}\n", "prepared.bin has|hold different graphs"),
 ])
 def test_entries_that_do_not_fit_together(sound: Path, tmp_path: Path, unmapped: None, entry: str, content: bytes | None,
                                           problem: str) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 import tgraph as tg
 from targets.base.target import ALIGNMENT, Target
 from targets.lowering.pipeline import kernel_graph
-from targets.lowering.stages import MemoryPlan, plan_stages, split_prepare
+from targets.lowering.split_prepare import split_prepare
+from targets.lowering.stages import MemoryPlan, plan_program
+from tgraph.ir.program import Program
 
 SPANS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 6), st.integers(0, 600)), max_size=30)
 
@@ -42,7 +44,8 @@ def test_a_chain_of_values_takes_two_places() -> None:
             x = tg.softmax(x * 1.5)
         return x
 
-    kernels = split_prepare(kernel_graph(tg.trace(model, x=tg.f32[n, 16]), Target.parse("cpu")))[1]
-    _, plan = plan_stages(kernels)
+    graph = tg.trace(model, x=tg.f32[n, 16], name="chain")
+    kernels = split_prepare(kernel_graph(Program(graph.weights, {"chain": graph}), Target.parse("cpu")))[1]
+    plan = plan_program(kernels)["chain"].memory
     assert len(plan.values) == 29
     assert plan.place({"N": 100})[1] == 2 * 6400

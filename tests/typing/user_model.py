@@ -46,5 +46,5 @@ tg.gelu(np.ones(3), approximate="fast")  # error: incompatible type "Literal['fa
 tg.softmax()  # error: Missing positional argument "x"
 tg.softmax(np.ones(3), -1, dim="x")  # error: Argument "dim" to "softmax" has incompatible type "str"
 first, second = tg.relu(np.ones(3)), tg.unpack(np.ones(3)).name  # error: "tuple[Tensor, Tensor]" has no attribute "name"
-tg.compile(graph, target=3)  # error: Argument "target" to "compile" has incompatible type "int"
+tg.compile(graph, target=3)  # error: No overload variant of "compile" matches argument types "Graph", "int"
 tg.trace(Block("8", 2), x=tg.f32[B])  # error: Argument 1 to "Block" has incompatible type "str"

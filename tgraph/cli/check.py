@@ -44,20 +44,21 @@ def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, p
     """
     import tgraph as tg
     from tgraph.cli.console import console, table
-    from tgraph.cli.models import is_bundle, load_executable
+    from tgraph.cli.models import graphs_of, is_bundle, load_executable
     from tgraph.ir.dtypes import f32
     from tgraph.reference.checker import reduced_tolerance
     from tgraph.reference.tolerance import tolerance
 
     exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
                           weights=weights)[0]
-    if is_bundle(source) and (missing := [n for n in exe.graph.parameters if n not in exe.weights]):
+    graphs = graphs_of(exe)
+    if is_bundle(source) and (missing := [n for one in graphs.values() for n in one.graph.parameters if n not in one.weights]):
         raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it "
                            "with tgraph compile --originals")
-    check_dims(exe.graph.symbols, dims)
+    check_dims({name: symbol for one in graphs.values() for name, symbol in one.graph.symbols.items()}, dims)
     report = tg.check(exe, sizes=dims, seed=seed, tol=tol)
     console().print(str(report), style="green" if report else "bold red", markup=False, soft_wrap=True)
-    if reduced_tolerance(exe.optimized) > tolerance(f32):
+    if any(reduced_tolerance(one.optimized) > tolerance(f32) for one in graphs.values()):
         found = tg.reference.accuracy(exe, sizes=dims, seed=seed)
         columns = [name if i < 2 else f">{name}" for i, name in enumerate(found.COLUMNS)]
         console().print(table(f"{found.name} against f32", columns, found.cells()))

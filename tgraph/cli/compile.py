@@ -31,7 +31,7 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
     import time
 
     from tgraph.cli.console import console, show_bytes, show_seconds
-    from tgraph.cli.models import is_bundle, load_executable
+    from tgraph.cli.models import graphs_of, is_bundle, load_executable
 
     if is_bundle(source):
         raise click.UsageError(f"{source} is compiled already; name a graph or a model")
@@ -41,8 +41,9 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
     start = time.perf_counter()
     exe.save(output, originals=originals)
     out = console()
-    out.print(f"{exe.graph.name}: {len(exe.graph)} nodes to {len(exe.kernels)} calls of {len(exe.kernels.functions)} kernels for "
-              f"{exe.target}", markup=False, soft_wrap=True)
+    for name, one in graphs_of(exe).items():
+        out.print(f"{name}: {len(one.graph)} nodes to {len(one.kernels)} calls of {len(one.kernels.functions)} kernels for "
+                  f"{one.target}", markup=False, soft_wrap=True)
     out.print(f"compiled in {steps}", soft_wrap=True)
     if exe.cache is not None:
         out.print(f"compile cache: {exe.cache}", markup=False, soft_wrap=True)

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from tgraph.cli.options import target_option
+from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
+from tgraph.ir.program import Program, as_program
 
 COMPILED = ("relax", "tir", "llvm", "asm", "cuda", "ptx", "sass")
 LEVELS = ("traced", "optimized", "kernels", "prepare", *COMPILED)
@@ -46,9 +48,9 @@ def command(source: str, output: Path | None, stage: str, pipeline: str, scopes:
 
     found = at_level(source, stage, pipeline, target)
     if output is None:
-        print_graph(found.text(scopes=scopes, locations=locations) if isinstance(found, Graph) else found)
+        print_graph(found if isinstance(found, str) else found.text(scopes=scopes, locations=locations))
         return
-    if isinstance(found, Graph):
+    if not isinstance(found, str):
         found.dump(output, **accepted(output, scopes=scopes, locations=locations, weights=weights))
     else:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -56,16 +58,17 @@ def command(source: str, output: Path | None, stage: str, pipeline: str, scopes:
     console(stderr=True).print(f"wrote {output}: {show_bytes(output.stat().st_size)}", markup=False, soft_wrap=True)
 
 
-def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str:
-    """A graph at one of the levels of tgraph, or the text of one of TVM's; compiles only for the latter."""
+def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | Program | str:
+    """A graph or program at one of the levels of tgraph, or the text of one of TVM's; compiles only for the latter."""
     import tgraph as tg
-    from tgraph.cli.models import is_bundle, load_executable, load_graph
+    from tgraph.cli.models import is_bundle, load_executable, load_model
 
     if is_bundle(source) or level in COMPILED:
         exe = load_executable(source, target=target, pipeline=pipeline)[0]
-        graphs = {"traced": exe.graph, "optimized": exe.optimized, "kernels": exe.kernels, "prepare": exe.prepare}
+        traced = exe.graph if isinstance(exe, tg.Executable) else exe.program
+        graphs = {"traced": traced, "optimized": exe.optimized, "kernels": exe.kernels, "prepare": exe.prepare}
         return graphs[level] if level in graphs else exe.source(level)
-    graph = load_graph(source)
+    graph = load_model(source)
     if level == "traced":
         return graph
     where = tg.targets.Target.parse(target)
@@ -73,10 +76,10 @@ def at_level(source: str, level: str, pipeline: str, target: str) -> Graph | str
     if level == "optimized":
         return graph
     from targets.lowering.pipeline import kernel_graph
-    from targets.lowering.stages import split_prepare
+    from targets.lowering.split_prepare import split_prepare
 
-    prepare, kernels = split_prepare(kernel_graph(graph, where))
-    return prepare if level == "prepare" else kernels
+    prepare, kernels = split_prepare(as_program(kernel_graph(graph, where), CompileError))
+    return prepare if level == "prepare" else kernels if isinstance(graph, Program) else kernels[graph.name]
 
 
 def accepted(path: Path, **options: Any) -> dict[str, Any]:

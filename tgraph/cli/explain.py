@@ -24,9 +24,9 @@ def command(model: str, target: str, level: str, pipeline: str | None, precision
       $ tgraph explain bert-base --target cuda:sm_90 --precision f16
     """
     from tgraph.cli.console import console, table
-    from tgraph.cli.models import load_executable
+    from tgraph.cli.models import graphs_of, load_executable
 
     executable, _ = load_executable(model, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)
     rows = [(e.kernel, str(e.calls), e.family, e.chosen, " ".join(dict.fromkeys(e.ops))) for e in executable.explain()]
-    title = f"{executable.graph.name} for {executable.target}"
+    title = f"{', '.join(graphs_of(executable))} for {executable.target}"
     console().print(table(title, ("kernel", "calls", "about", "chosen", "ops"), rows))

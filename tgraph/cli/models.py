@@ -21,7 +21,7 @@ from tgraph.ir.levels import DEFAULT_LEVEL
 from tgraph.ir.program import Program, only_graph
 
 if TYPE_CHECKING:
-    from targets import Executable
+    from targets import Executable, ProgramExecutable
     from tgraph.models.sentence import SentenceEncoder
 
 TOKENS = 30522  # BERT's vocabulary
@@ -69,26 +69,30 @@ BUILT_IN: dict[str, Callable[[], Graph]] = {
 
 def load_graph(text: str) -> Graph:
     """The graph that FILE or MODEL names. Raises TGraphError or OSError that says what is known."""
+    return only_graph(load_model(text), TGraphError, f"{'FILE.tg' if text == '-' else text}:{{name}}", quoted=False)
+
+
+def load_model(text: str) -> Graph | Program:
+    """The graph or program that FILE or MODEL names. Raises TGraphError or OSError that says what is known."""
     if text in BUILT_IN:
         return BUILT_IN[text]()
     if ".py:" in text:
         file, _, names = text.partition(".py:")
         name, _, graph = names.partition(":")
-        return _user_graph(Path(f"{file}.py"), name, graph)
+        return _of_user(Path(f"{file}.py"), name, graph)
     import tgraph as tg
 
     if text == "-":
-        return _single(tg.parse_program(sys.stdin.read(), file="<stdin>"), "FILE.tg")
-    if is_bundle(text):
-        return tg.load(text).graph
+        return _graph_or_program(tg.parse_program(sys.stdin.read(), file="<stdin>"))
     file, name = _apart(text)
-    if name:
-        return _single(tg.read(file), file, name)
-    if not Path(text).suffix and not Path(text).exists():
+    if is_bundle(file):
+        exe = tg.load(file)
+        return _chosen(exe.graph if isinstance(exe, tg.Executable) else exe.program, file, name)
+    if not name and not Path(text).suffix and not Path(text).exists():
         near = difflib.get_close_matches(text, BUILT_IN, n=2)
         hint = f"did you mean {' or '.join(near)}?" if near else f"built in are {', '.join(BUILT_IN)}"
         raise TGraphError(f"no file and no model is called {text!r}; {hint} A model of yours is FILE.py:NAME")
-    return _single(tg.read(text), text)
+    return _chosen(tg.read(file), file, name)
 
 
 def _apart(text: str) -> tuple[str, str]:
@@ -98,18 +102,43 @@ def _apart(text: str) -> tuple[str, str]:
 
 
 def load_executable(text: str, *, target: str = "cpu", level: str = DEFAULT_LEVEL, pipeline: str | None = None,
-                    threads: int | None = None, precision: str = "f32", weights: str = "f32") -> tuple[Executable, Steps | None]:
-    """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved."""
+                    threads: int | None = None, precision: str = "f32", weights: str = "f32",
+                    one: bool = False) -> tuple[Executable | ProgramExecutable, Steps | None]:
+    """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved.
+
+    one: a program of several graphs is an error, before it is compiled.
+    """
     import tgraph as tg
 
     set_threads(threads)
     if is_bundle(text):
         _no_options_for_bundle(text)
-        return tg.load(text), None
-    graph = load_graph(text)
-    with compiling(f"compiling {graph.name}") as steps:
-        return tg.compile(graph, target, level=level, passes=pipeline, precision=precision, weights=weights,
+        file, name = _apart(text)
+        exe = tg.load(file)
+        if name and isinstance(exe, tg.ProgramExecutable):
+            return exe[name], None
+        if isinstance(exe, tg.Executable):
+            _chosen(exe.graph, file, name)
+        return exe, None
+    model = load_graph(text) if one else load_model(text)
+    with compiling(f"compiling {model.name if isinstance(model, Graph) else ', '.join(model)}") as steps:
+        return tg.compile(model, target, level=level, passes=pipeline, precision=precision, weights=weights,
                           progress=steps), steps
+
+
+def graphs_of(exe: Executable | ProgramExecutable) -> dict[str, Executable]:
+    """The executable of each graph, by name."""
+    import tgraph as tg
+
+    return {exe.graph.name: exe} if isinstance(exe, tg.Executable) else exe.graphs
+
+
+def only_executable(exe: Executable | ProgramExecutable, text: str) -> Executable:
+    """That of the only graph. Raises TGraphError for a program of several, which says how to name one."""
+    found = graphs_of(exe)
+    if len(found) > 1:
+        raise TGraphError(f"{text} has the graphs {', '.join(found)}, and this takes one: write {text}:{next(iter(found))}")
+    return next(iter(found.values()))
 
 
 def _no_options_for_bundle(text: str) -> None:
@@ -122,23 +151,28 @@ def _no_options_for_bundle(text: str) -> None:
 
 
 def is_bundle(text: str) -> bool:
-    """Whether the name is that of a compiled bundle."""
-    return text.lower().endswith(".tgc")
+    """Whether the name is that of a compiled bundle, or of a graph in it (program.tgc:encode)."""
+    return _apart(text)[0].lower().endswith(".tgc")
 
 
-def _single(found: Any, text: str, name: str = "") -> Graph:
-    """The graph in a file, by its name if there are several."""
+def _chosen(found: Any, text: str, name: str = "") -> Graph | Program:
+    """What a file holds; if a name is given, the graph of that name in it."""
     if not isinstance(found, (Graph, Program)):
         raise TGraphError(f"{text} holds {type(found).__name__}, not a graph")
     if name and isinstance(found, Program):
         return found[name]
     if name and isinstance(found, Graph) and name != found.name:
         raise TGraphError(f"{text} holds the graph {found.name}, not {name}")
-    return only_graph(found, TGraphError, f"{text}:{{name}}", quoted=False)
+    return found
 
 
-def _user_graph(path: Path, name: str, graph: str = "") -> Graph:
-    """A graph by name from a Python file (of a program: the one called `graph`).
+def _graph_or_program(program: Program) -> Graph | Program:
+    """A program of one graph as that graph."""
+    return next(iter(program.graphs.values())) if len(program) == 1 else program
+
+
+def _of_user(path: Path, name: str, graph: str = "") -> Graph | Program:
+    """A graph or program by name from a Python file (of a program, if that is not empty, its graph `graph`).
 
     A function or module is traced with its `specs`, or the file's.
     """
@@ -151,7 +185,7 @@ def _user_graph(path: Path, name: str, graph: str = "") -> Graph:
         raise TGraphError(f"{path} defines no {name!r}; it defines {', '.join(names) or 'nothing'}")
     found = getattr(module, name)
     if isinstance(found, (Graph, Program)):
-        return _single(found, f"{path}:{name}", graph)
+        return _chosen(found, f"{path}:{name}", graph)
     specs = getattr(found, "specs", None) or getattr(module, "specs", None)
     if inspect.isclass(found) and issubclass(found, tg.Module):
         try:

@@ -63,48 +63,61 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
       $ tgraph opt bert-tiny --target cpu --print-after decompose-to-kernels
     """
     import tgraph as tg
+    from passes.outline import share_functions
     from tgraph.cli.console import console, print_graph
     from tgraph.cli.dump import accepted
-    from tgraph.cli.models import load_graph
+    from tgraph.cli.models import load_model
+    from tgraph.ir.errors import PassError
+    from tgraph.ir.program import Program, as_program
 
     if pipeline is not None and level is not None:
         raise click.UsageError("give -p or --level, not both")
     passes = _parse(pipeline if pipeline is not None else level or DEFAULT_LEVEL, target)
     for option, names in (("--print-before", before), ("--print-after", after)):
         _check_names(option, names, passes)
-    graph = load_graph(source)
-    check_dims(graph.symbols, dims)
+    model = load_model(source)
+    graphs = as_program(model, PassError).graphs
+    check_dims({name: symbol for graph in graphs.values() for name, symbol in graph.symbols.items()}, dims)
     sizes = merged(dims)
     if bisecting:
-        culprit = tg.passes.bisect(graph, passes, sizes=sizes, seed=seed)
-        if culprit is not None:
-            console(stderr=True).print(str(culprit), style="bold red", markup=False, soft_wrap=True)
-            raise SystemExit(1)
+        for graph in graphs.values():
+            culprit = tg.passes.bisect(graph, passes, sizes=sizes, seed=seed)
+            if culprit is not None:
+                console(stderr=True).print(str(culprit), style="bold red", markup=False, soft_wrap=True)
+                raise SystemExit(1)
         console(stderr=True).print("no rewrite changes the result", style="green")
 
     def show(title: str, graph: Graph) -> None:
         print(f"# {title}", file=sys.stderr)
         print_graph(graph.text(scopes=scopes) + "\n", stderr=True)
 
-    checks = [*([tg.passes.VerifyEach()] if verify_each else [])]
-    validation = tg.passes.ValidateEach(sizes, seed)
-    costs, explanation = tg.passes.Deltas(sizes), tg.passes.Explain()
     printing = tg.passes.Print(show, None if print_before_all else before, None if print_after_all else after)
-    manager = tg.passes.PassManager(passes, [
-        printing, *checks, *([tg.passes.DumpFolder(dump_dir)] if dump_dir else []), *([validation] if validate else []),
-        *([costs] if deltas else []), explanation])
-    result = manager.run(graph)
+    files = [tg.passes.DumpFolder(dump_dir)] if dump_dir else []
     out = console(stderr=True)
-    if timing:
-        out.print(_times(manager))
-    if deltas:
-        out.print(_costs(costs, sizes))
-    if explain:
-        _explain(out, explanation)
-    if validate:
-        for line in validation.skipped:
-            out.print(line, style="yellow", markup=False, soft_wrap=True)
-        out.print(f"{validation.validated} passes validated against the NumPy reference (float64)", style="green")
+
+    def optimized(graph: Graph) -> Graph:
+        validation, costs, explanation = tg.passes.ValidateEach(sizes, seed), tg.passes.Deltas(sizes), tg.passes.Explain()
+        manager = tg.passes.PassManager(passes, [
+            printing, *([tg.passes.VerifyEach()] if verify_each else []), *files, *([validation] if validate else []),
+            *([costs] if deltas else []), explanation])
+        if len(graphs) > 1 and (timing or deltas or explain or validate):
+            out.print(f"graph {graph.name}", style="bold", markup=False)
+        result = manager.run(graph)
+        if timing:
+            out.print(_times(manager))
+        if deltas:
+            out.print(_costs(costs, sizes))
+        if explain:
+            _explain(out, explanation)
+        if validate:
+            for line in validation.skipped:
+                out.print(line, style="yellow", markup=False, soft_wrap=True)
+            out.print(f"{validation.validated} passes validated against the NumPy reference (float64)", style="green")
+        return result
+
+    results = {name: optimized(graph) for name, graph in graphs.items()}
+    share_functions(results.values())
+    result = Program(model.weights, results) if isinstance(model, Program) else results[model.name]
     if output is None:
         print_graph(result.text(scopes=scopes))
     else:

@@ -22,6 +22,8 @@ from tgraph.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from targets.runtime.profile import Profile, ProfileRow
 
 GROUPS = ("kernel", "layer", "scope", "call")
@@ -50,17 +52,23 @@ def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed
       $ tgraph profile tiny.tgc --dim B=1,S=128
       $ tgraph profile tiny.tgc --dim B=8,S=128 --by-layer --repeats 20
     """
-    from rich.table import Table
-
-    from tgraph.cli.console import bar, console, show_count, table
-    from tgraph.cli.models import load_executable
+    from tgraph.cli.console import console
+    from tgraph.cli.models import graphs_of, load_executable
     from tgraph.reference.inputs import generate_inputs
 
     exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
                           weights=weights)[0]
-    check_dims(exe.graph.symbols, dims)
-    found = exe.profile(repeats=repeats, **generate_inputs(exe.graph, merged(dims), seed))
-    by = "layer" if by_layer else by
+    graphs = graphs_of(exe)
+    check_dims({name: symbol for one in graphs.values() for name, symbol in one.graph.symbols.items()}, dims)
+    for one in graphs.values():
+        sizes = {name: size for name, size in merged(dims).items() if name in one.graph.symbols}
+        found = one.profile(repeats=repeats, **generate_inputs(one.graph, sizes, seed))
+        console().print(_table(found, "layer" if by_layer else by))
+
+
+def _table(found: Profile, by: str) -> Table:
+    from tgraph.cli.console import bar, show_count, table
+
     total = found.microseconds or 1.0
     groups = grouped(found, by)
     longest = max((us for _, _, us, _ in groups), default=1.0) or 1.0
@@ -69,7 +77,7 @@ def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed
     sizes = ", ".join(f"{name}={size}" for name, size in found.sizes.items()) or "static sizes"
     made: Table = table(f"{found.name} at {sizes}: {found.microseconds / 1e3:.3f} ms in {len(found.rows)} calls",
                         (by, ">calls", ">us", ">share", ">FLOPs", ">GFLOP/s", ""), rows)
-    console().print(made)
+    return made
 
 
 def grouped(profile: Profile, by: str) -> list[tuple[str, int, float, int]]:

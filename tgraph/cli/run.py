@@ -44,6 +44,8 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
             pipeline: str | None, target: str, threads: int | None, precision: str, weights: str) -> None:
     """Run a bundle, or a graph or model that is compiled first, and print a summary of each output.
 
+    Of a program with several graphs, FILE:NAME is the one to run.
+
     \b
     Examples:
       $ tgraph run tiny.tgc --random --dim B=2,S=7 -o outputs.npz
@@ -51,7 +53,7 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
       $ tgraph run bert-tiny --input input_ids=ids.npy --random --target numpy
     """
     from tgraph.cli.console import console, show_seconds, table
-    from tgraph.cli.models import load_executable
+    from tgraph.cli.models import load_executable, only_executable
 
     given = {}
     for text in inputs:
@@ -59,8 +61,8 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
         if not equals:
             raise click.UsageError(f"--input {text}: expected NAME=FILE.npy")
         given[name] = _load(Path(file))
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
-                          weights=weights)[0]
+    exe = only_executable(load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads,
+                                          precision=precision, weights=weights, one=True)[0], source)
     feeds = complete_feeds(exe.graph, given, random, dims, seed)
 
     import time

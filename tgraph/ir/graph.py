@@ -26,7 +26,7 @@ from .textual import Textual
 from .types import TensorType
 from .unification import substitute_attribute, unify_shapes
 from .values import Callee, Constant, Input, Node, Parameter, Value
-from .weights import Weights, check_weights, named_arrays
+from .weights import Weights
 
 if TYPE_CHECKING:
     import networkx
@@ -328,10 +328,8 @@ class Graph(Textual, Callee):
 
         cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
-        given, source = named_arrays(weights)
         wanted = {name: p.type for block in (*self.functions.values(), self) for name, p in block.parameters.items()}
-        for name, array in check_weights(given, wanted, self.weights.aliases, source, cast).items():
-            self.weights.set(name, array)
+        self.weights.load(weights, wanted, cast)
 
     def _repr_svg_(self) -> str | None:
         """The picture that a notebook shows; None, for its text, where the graph is too large to be looked at as one."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from .errors import GraphError, TGraphError
 from .graph import Graph
@@ -12,23 +13,29 @@ from .verify import verify_program
 from .weights import Weights
 
 
+def as_program(obj: Graph | Program, error: type[TGraphError]) -> Program:
+    """A program as it is, a graph as a program of its own. Raises `error` for an empty program and for other objects."""
+    if isinstance(obj, Graph):
+        return Program(obj.weights, {obj.name: obj})
+    if not isinstance(obj, Program):
+        raise error(f"expected a Graph (tg.trace makes one), got {type(obj).__name__}")
+    if not len(obj):
+        raise error("the program has no graphs")
+    return obj
+
+
 def only_graph(obj: Graph | Program, error: type[TGraphError], usage: str, quoted: bool = True) -> Graph:
     """A graph, or the only one of a program, for what takes one graph.
 
     Raises `error` for a program of several, with their names and `usage`, which says what to write for `{name}`, and for other
     objects.
     """
-    if isinstance(obj, Graph):
-        return obj
-    if not isinstance(obj, Program):
-        raise error(f"expected a Graph (tg.trace makes one), got {type(obj).__name__}")
-    if len(obj) == 1:
-        return next(iter(obj.graphs.values()))
-    if not len(obj):
-        raise error("the program has no graphs")
-    first = next(iter(obj))
+    program = as_program(obj, error)
+    first = next(iter(program))
+    if len(program) == 1:
+        return program[first]
     shown = usage.format(name=f'"{first}"' if quoted else first)
-    raise error(f"the program has the graphs {', '.join(obj)}, and this takes one: write {shown} for {first}")
+    raise error(f"the program has the graphs {', '.join(program)}, and this takes one: write {shown} for {first}")
 
 
 class Program(Textual):
@@ -58,11 +65,31 @@ class Program(Textual):
                                  f"{known[parameter.name]} in another")
         self.graphs[name] = graph
 
+    def named(self) -> Program:
+        """The same, of graphs whose own names are those that they have here."""
+        graphs = {name: graph if graph.name == name else graph.copy(name) for name, graph in self.graphs.items()}
+        return Program(self.weights, graphs)
+
+    def only(self, names: Iterable[str]) -> Program:
+        """The program of some of the graphs."""
+        return Program(self.weights, {name: self[name] for name in names})
+
+    def share(self, weights: Weights) -> None:
+        """Take another table of parameter data, for all graphs."""
+        self.weights = weights
+        for graph in self.graphs.values():
+            graph.weights = weights
+
     @property
     def parameters(self) -> dict[str, TensorType]:
         """The types of all parameters, those of functions too."""
         blocks = [block for g in self.graphs.values() for block in (*g.functions.values(), g)]
         return {p.name: p.type for block in blocks for p in block.parameters.values()}
+
+    @property
+    def functions(self) -> dict[str, Graph]:
+        """The functions that the graphs call, callees first."""
+        return {name: function for graph in self.graphs.values() for name, function in graph.functions.items()}
 
     @property
     def main(self) -> Graph:
@@ -86,6 +113,13 @@ class Program(Textual):
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    def load_weights(self, weights: Any, *, cast: bool = False) -> None:
+        """Take the data of the parameters of all graphs from a mapping or a `.safetensors` file, by name, into `weights`.
+
+        cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
+        """
+        self.weights.load(weights, self.parameters, cast)
 
     def verify(self) -> None:
         """Check every graph, and what they share. Raises VerifyError."""

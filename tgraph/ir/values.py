@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,11 @@ class Node:
     def inputs(self) -> tuple[Value, ...]:
         """The operands that are present."""
         return tuple(v for v in self.operands if v is not None)
+
+    def computation(self, operands: Sequence[Value | None]) -> Hashable:
+        """The op and its attributes on these operands: nodes for which that is equal have equal results."""
+        attributes = tuple((name, type(value).__name__, value) for name, value in self.attrs.items())
+        return self.op.name, tuple(map(id, operands)), attributes
 
     @property
     def flops(self) -> DimLike:

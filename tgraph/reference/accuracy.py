@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from .checker import Checkable, sizes_of, trial_sizes
+from .checker import Checkable, CheckableProgram, sizes_of, trial_sizes
 from .inputs import generate_inputs
 from .interpreter import Interpreter
 
@@ -48,12 +48,18 @@ class AccuracyReport:
         return "\n".join([f"{self.name} against f32", *shown])
 
 
-def accuracy(executable: Checkable, inputs: Mapping[str, Any] | None = None, *, sizes: Sequence[Mapping[str, int]] = (),
-             seed: int = 0) -> AccuracyReport:
+def accuracy(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any] | None = None, *,
+             sizes: Sequence[Mapping[str, int]] = (), seed: int = 0) -> AccuracyReport:
     """Compare an executable with the graph given to `compile`, computed by NumPy at the precision of its types.
 
-    `inputs` are feeds by name; without them, inputs are generated at each of `sizes`, as `check` does.
+    `inputs` are feeds by name; without them, inputs are generated at each of `sizes`, as `check` does. The outputs of a program's
+    graphs are named `encode.memory`, its inputs are feeds by graph.
     """
+    if hasattr(executable, "graphs"):
+        reports = {name: accuracy(one, None if inputs is None else inputs[name], sizes=sizes, seed=seed)
+                 for name, one in executable.graphs.items() if inputs is None or name in inputs}
+        rows = [replace(row, output=f"{name}.{row.output}") for name, each in reports.items() for row in each.rows]
+        return AccuracyReport(", ".join(reports), rows)
     graph = executable.graph
     report = AccuracyReport(graph.name)
     trials = trial_sizes(graph, sizes)

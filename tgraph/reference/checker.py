@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -38,6 +38,13 @@ class Checkable(Protocol):
     def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]: ...
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]: ...
+
+
+class CheckableProgram(Protocol):
+    """What `check` needs of the executable of a program: one a graph, by name."""
+
+    @property
+    def graphs(self) -> Mapping[str, Checkable]: ...
 
 
 @dataclass(frozen=True)
@@ -89,15 +96,42 @@ class Report:
         return "\n".join(lines)
 
 
-def check(executable: Checkable, inputs: Mapping[str, Any] | None = None, *,
-          sizes: Sequence[Mapping[str, int]] = (), seed: int = 0, tol: float | None = None) -> Report:
-    """Compare an executable with the graph that was given to `compile`, run in float64.
+class ProgramReport(dict[str, Report]):
+    """The reports of a program's graphs, by name; true if all are."""
 
-    `inputs` are feeds by name; without them, inputs that respect the graph are generated at each of `sizes`
-    (default: two choices of its dims), and for the first of these what `special_inputs` makes, where elements count that
-    the precision of the types decides. The tolerance is that of the outputs' types, or of the least precise type that the
-    optimised graph computes or stores in; `tol` overrides it.
+    @property
+    def ok(self) -> bool:
+        return all(self.values())
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.values()))
+
+
+@overload
+def check(executable: Checkable, inputs: Mapping[str, Any] | None = ..., *, sizes: Sequence[Mapping[str, int]] = ...,
+          seed: int = ..., tol: float | None = ...) -> Report: ...
+@overload
+def check(executable: CheckableProgram, inputs: Mapping[str, Any] | None = ..., *, sizes: Sequence[Mapping[str, int]] = ...,
+          seed: int = ..., tol: float | None = ...) -> ProgramReport: ...
+def check(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any] | None = None, *,
+          sizes: Sequence[Mapping[str, int]] = (), seed: int = 0, tol: float | None = None) -> Report | ProgramReport:
+    """Compare an executable with the graph that was given to `compile`, run in float64; of a program, each of its graphs.
+
+    `inputs` are feeds by name (of a program, by graph and name); without them, inputs that respect the graph are generated at
+    each of `sizes` (default: two choices of its dims), and for the first of these what `special_inputs` makes, where elements
+    count that the precision of the types decides. The tolerance is that of the outputs' types, or of the least precise type
+    that the optimised graph computes or stores in; `tol` overrides it.
     """
+    if hasattr(executable, "graphs"):
+        reports = ProgramReport()
+        for name, one in executable.graphs.items():
+            if inputs is None or name in inputs:
+                known = [{n: size for n, size in trial.items() if n in one.graph.symbols} for trial in sizes]
+                reports[name] = check(one, None if inputs is None else inputs[name], sizes=known, seed=seed, tol=tol)
+        return reports
     graph = executable.graph
     report = Report(graph.name)
     trials = trial_sizes(graph, sizes)

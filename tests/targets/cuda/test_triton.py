@@ -88,7 +88,7 @@ def test_a_library_holds_the_code_and_needs_no_triton(dtype: str, monkeypatch: p
     assert "Triton's kernel, which has wgmma" in exe.explain()[0].chosen and state().startswith("3.")
     assert exe.resources() is not None and made.name not in exe.source("cuda")
     exe.save(tmp_path / "a.tgc")
-    image = exe._engine.library.linked().image  # type: ignore[attr-defined]
+    image = exe._compiled.library.link()  # type: ignore[attr-defined]
     assert made.cubin in list(levels._cubins(image))
     program = textwrap.dedent(f"""
         import sys
