@@ -45,7 +45,7 @@ class TGraph:
 
     def load(self, job: Job) -> str:
         import tgraph as tg
-        from tgraph.cli.models import is_bundle, load_graph
+        from tgraph.cli.models import is_bundle, load_bundle, load_graph, only_executable
         from tgraph.cli.options import set_threads
         from tgraph.cli.user_files import import_file
 
@@ -54,7 +54,7 @@ class TGraph:
         set_threads(job.threads)
         graph = None if is_bundle(job.model) else load_graph(job.model)
         with timing(self):
-            self.exe = tg.load(job.model) if graph is None else tg.compile(
+            self.exe = only_executable(load_bundle(job.model), job.model) if graph is None else tg.compile(
                 graph, level=job.level, passes=job.passes, precision=job.precision, weights=job.weights)
         self.variants = {"": self._run}
         how = f"level {job.level}" if job.passes is None else job.passes

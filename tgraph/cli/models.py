@@ -113,17 +113,23 @@ def load_executable(text: str, *, target: str = "cpu", level: str = DEFAULT_LEVE
     set_threads(threads)
     if is_bundle(text):
         _no_options_for_bundle(text)
-        file, name = _apart(text)
-        exe = tg.load(file)
-        if name and isinstance(exe, tg.ProgramExecutable):
-            return exe[name], None
-        if isinstance(exe, tg.Executable):
-            _chosen(exe.graph, file, name)
-        return exe, None
+        return load_bundle(text), None
     model = load_graph(text) if one else load_model(text)
     with compiling(f"compiling {model.name if isinstance(model, Graph) else ', '.join(model)}") as steps:
         return tg.compile(model, target, level=level, passes=pipeline, precision=precision, weights=weights,
                           progress=steps), steps
+
+
+def load_bundle(text: str) -> Executable | ProgramExecutable:
+    """The executable in a bundle, or that of a graph in it (program.tgc:encode)."""
+    import tgraph as tg
+
+    file, name = _apart(text)
+    exe = tg.load(file)
+    if isinstance(exe, tg.Executable):
+        _chosen(exe.graph, file, name)
+        return exe
+    return exe[name] if name else exe
 
 
 def graphs_of(exe: Executable | ProgramExecutable) -> dict[str, Executable]:
