@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,9 @@ ANY = attribute()
 
 
 def ones_added(small: Sequence[DimLike], large: Sequence[DimLike]) -> tuple[int, ...] | None:
-    """The axes of `large`, counted from its end, that hold the ones that `small` lacks; None if more differs.
+    """The axes of size 1, counted from the end of `large`, without which it is `small`; None if there are no such axes.
 
-    Where neighbouring ones leave a choice, the new ones come first.
+    Of neighbouring axes of size 1 the first ones are taken.
     """
     axes: list[int] = []
     left = len(small)
@@ -36,8 +37,8 @@ def ones_added(small: Sequence[DimLike], large: Sequence[DimLike]) -> tuple[int,
     return None if left else tuple(sorted(axes))
 
 
-def spelled(shape: Sequence[DimLike], target: Sequence[DimLike]) -> tuple[str, dict[str, Any]] | None:
-    """How to get from one shape to another of as many elements: nothing, unsqueeze, squeeze or reshape."""
+def reshaping(shape: Sequence[DimLike], target: Sequence[DimLike]) -> tuple[str, dict[str, Any]] | None:
+    """The op, with its attributes, that reshapes `shape` to `target`: unsqueeze, squeeze or reshape; None if they are equal."""
     if tuple(shape) == tuple(target):
         return None
     if (axes := ones_added(shape, target)) is not None:
@@ -48,10 +49,7 @@ def spelled(shape: Sequence[DimLike], target: Sequence[DimLike]) -> tuple[str, d
 
 
 def _same_size(graph: Graph, x: Value, target: Sequence[DimLike]) -> bool:
-    total: DimLike = 1
-    for size in target:
-        total = total * size
-    return Constraints(graph.constraints).compare(x.type.size, total) == "equal"
+    return Constraints(graph.constraints).compare(x.type.size, math.prod(target)) == "equal"
 
 
 @node_rule("reshape(reshape(x)) = reshape(x); 1s come by unsqueeze and go by squeeze",
@@ -64,11 +62,11 @@ def _reshapes(graph: Graph, node: Node) -> Sequence[Value] | str:
     target = node.result.shape
     if not _same_size(graph, x, target):
         return f"cannot prove that {x.type} and {node.result.type} have the same number of elements"
-    how = spelled(x.shape, target)
+    how = reshaping(x.shape, target)
     if how is None:
         return [x]
     if len(covered) == 1 and how == (node.op.name, node.attrs):
-        return "it has its one spelling"
+        return "it is canonical"
     op, attrs = how
     return [getattr(Builder(graph, Provenance.merge(n.provenance for n in covered)), op)(x, **attrs)]
 

@@ -1,1 +1,1 @@
-"""Recognising scaled dot-product attention however it is spelled; `fuse-attention` and `finite-mask` are built on it."""
+"""Matching scaled dot-product attention in all its variants; `fuse-attention` and `finite-mask` are built on it."""

@@ -1,4 +1,4 @@
-"""What a boolean condition over scores says: its conjuncts, causality, and "some key is allowed"."""
+"""Reading boolean conditions on attention scores: their conjuncts, causality, and "at least one key is allowed"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from passes.attention.axes import Axes, Axis, View, aligned, beneath, is_view, resolve, stages
+from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, view_root
 from passes.matching import splat
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import i32, i64
@@ -18,7 +18,7 @@ _POSITIONS = (i32, i64)  # narrower ones could wrap around
 
 
 def number(value: Value | None, depth: int = 8) -> float | None:
-    """The one number that all elements of a value are, if that follows from constants and static sizes."""
+    """The number that all elements of a value equal, if constants and static sizes determine it, else None."""
     if isinstance(value, Constant):
         found = splat(value)
         return None if found is None or isinstance(found, bool) else float(found)
@@ -47,7 +47,7 @@ def number(value: Value | None, depth: int = 8) -> float | None:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One conjunct of a condition, or its negation."""
+    """One conjunct of a condition: `view`, or not `view` if `negated`. `root` is the value beneath its view ops."""
 
     view: View
     root: View
@@ -55,28 +55,28 @@ class Leaf:
 
     @classmethod
     def of(cls, view: View, negated: bool = False) -> Leaf:
-        """A condition as it stands."""
+        """A whole condition as one conjunct."""
         return cls(view, view, negated)
 
     @property
     def key(self) -> tuple[int, Axes, bool]:
-        """Equal for conjuncts that say the same."""
+        """A key that is equal for conjuncts with the same meaning."""
         return id(self.root.value), tuple(a for a in map(resolve, self.root.axes) if a), self.negated
 
 
 def conjuncts(graph: Graph, view: View, negated: bool = False) -> list[Leaf]:
-    """The conditions that all hold where the (negated) one does: `and` taken apart, `not` pushed inside."""
+    """The conjuncts of a condition, or of its negation: `logical_and` taken apart, `logical_not` pushed inwards."""
     found: list[Leaf] = []
     seen: set[tuple[int, Axes, bool]] = set()
     stack = [(view, negated)]
     while stack:
         view, negated = stack.pop()
-        leaf = Leaf(view, stages(graph, view)[-1], negated)
+        leaf = Leaf(view, view_root(graph, view), negated)
         node = leaf.root.value.node if isinstance(leaf.root.value, Result) else None
         if node is not None and node.op.name == "logical_not":
             stack.append((View(node.inputs[0], leaf.root.axes), not negated))
         elif node is not None and node.op.name == ("logical_or" if negated else "logical_and"):
-            if leaf.key not in seen:  # one that several read says nothing new the second time
+            if leaf.key not in seen:  # a condition with several readers adds nothing the second time
                 seen.add(leaf.key)
                 stack += [(aligned(x, leaf.root.axes), negated) for x in reversed(node.inputs)]
         else:
@@ -97,7 +97,7 @@ class Offset:
 
 
 def causal(graph: Graph, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
-    """The offset if a conjunct says that key positions do not pass query positions, else None."""
+    """The offset of a conjunct that says "key position <= query position + offset", else None."""
     query, key = resolve(query), resolve(key)
     if isinstance(leaf.root.value, Constant):
         return _triangle(leaf, query, key)
@@ -123,7 +123,7 @@ def causal(graph: Graph, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
 
 @dataclass(frozen=True)
 class _Position:
-    """start + dynamic + the index along an axis."""
+    """A position that runs along an axis: start + dynamic + index; no axis: a single position, `dynamic`."""
 
     axis: Axis
     start: DimLike
@@ -131,11 +131,12 @@ class _Position:
 
 
 def _position(graph: Graph, view: View, depth: int = 8) -> _Position | None:
+    """A value as a position: a `range`, or a scalar, plus or minus offsets, under casts and view ops."""
     if depth == 0:
         return None
-    root = stages(graph, view)[-1]
+    root = view_root(graph, view)
     if root.value.type.rank == 0:  # the position of a single query
-        return _Position((), 0, _widened(root.value))
+        return _Position((), 0, _without_casts(root.value))
     if not isinstance(root.value, Result):
         return None
     node = root.value.node
@@ -147,7 +148,7 @@ def _position(graph: Graph, view: View, depth: int = 8) -> _Position | None:
         return None
     for x, y in (node.inputs, node.inputs[::-1]) if node.op.name == "add" else (node.inputs,):
         found = _position(graph, aligned(x, root.axes), depth - 1)
-        shift = _widened(stages(graph, aligned(y, root.axes))[-1].value)
+        shift = _without_casts(view_root(graph, aligned(y, root.axes)).value)
         if found is None or found.dynamic is not None:
             continue
         static = splat(shift)
@@ -160,8 +161,8 @@ def _position(graph: Graph, view: View, depth: int = 8) -> _Position | None:
     return None
 
 
-def _widened(value: Value) -> Value:
-    """An integer without the casts to i64 on it."""
+def _without_casts(value: Value) -> Value:
+    """An integer value beneath casts to i64."""
     while (isinstance(value, Result) and value.node.op.name == "cast" and value.dtype == i64
            and value.node.inputs[0].dtype in _POSITIONS):
         value = value.node.inputs[0]
@@ -169,7 +170,7 @@ def _widened(value: Value) -> Value:
 
 
 def _triangle(leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
-    """A constant that is True on and below a diagonal."""
+    """Causality given as a constant matrix that is True on and below a diagonal, as `tril` makes it."""
     constant = leaf.root.value
     assert isinstance(constant, Constant)
     if constant.data is None or tuple(a for a in map(resolve, leaf.root.axes) if a) != (query, key):
@@ -178,7 +179,7 @@ def _triangle(leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
 
 
 def _sliced_triangle(node: Node, leaf: Leaf, query: Axis, key: Axis) -> Offset | None:
-    """The corner of such a constant: `tril[:S, :S]`."""
+    """Causality given as the upper left corner of such a constant: `tril[:S, :S]`."""
     constant, axes = node.inputs[0], tuple(map(resolve, leaf.root.axes))
     if not isinstance(constant, Constant) or constant.data is None or tuple(a for a in axes if a) != (query, key):
         return None
@@ -191,6 +192,7 @@ def _sliced_triangle(node: Node, leaf: Leaf, query: Axis, key: Axis) -> Offset |
 
 
 def _diagonal(data: np.ndarray, negated: bool) -> Offset | None:
+    """The offset of the diagonal up to which a boolean matrix is True; None if it is no triangle."""
     if data.ndim != 2 or data.dtype != np.bool_ or not data.size:
         return None
     data = ~data if negated else data
@@ -201,11 +203,13 @@ def _diagonal(data: np.ndarray, negated: bool) -> Offset | None:
 
 
 def some_key(graph: Graph, view: View, key: Axis) -> tuple[View, bool] | None:
-    """The condition c of a value that says "c holds for some key", written with a maximum or a sum; and whether it is
-    negated ("for no key")."""
+    """The condition c of "c holds for at least one key", as a maximum or sum of c over the keys says it; None for others.
+
+    The boolean is True where the value says the opposite, "c holds for no key".
+    """
     negated = False
     while True:
-        root = stages(graph, view)[-1]
+        root = view_root(graph, view)
         if not isinstance(root.value, Result):
             return None
         node = root.value.node
@@ -213,19 +217,18 @@ def some_key(graph: Graph, view: View, key: Axis) -> tuple[View, bool] | None:
             break
         view, negated = View(node.inputs[0], root.axes), not negated
     if node.op.name == "cast":
-        inner = _counted(graph, View(node.inputs[0], root.axes), key)
+        inner = _reduced_condition(graph, View(node.inputs[0], root.axes), key)
         return None if inner is None else (inner, negated)
     zero = len(node.inputs) == 2 and number(node.inputs[1]) == 0.0
     if not zero or node.op.name not in ("greater", "not_equal", "equal", "less_or_equal"):
         return None
-    inner = _counted(graph, aligned(node.inputs[0], root.axes), key)
+    inner = _reduced_condition(graph, aligned(node.inputs[0], root.axes), key)
     return None if inner is None else (inner, negated != (node.op.name in ("equal", "less_or_equal")))
 
 
-def _counted(graph: Graph, view: View, key: Axis) -> View | None:
-    """c of max(cast(c)) or sum(cast(c)) over the keys."""
-    while (inner := beneath(graph, view)) is not None:
-        view = inner
+def _reduced_condition(graph: Graph, view: View, key: Axis) -> View | None:
+    """The condition c of max(cast(c)) or sum(cast(c)), reduced over the keys."""
+    view = view_root(graph, view)
     if not isinstance(view.value, Result) or view.value.node.op.traits.reduces not in ("max", "sum"):
         return None
     node = view.value.node

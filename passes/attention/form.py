@@ -1,12 +1,26 @@
-"""Attention told in atoms: two products around a softmax, and how they become one `attention` op."""
+"""Attention found in a graph, its operands in axis factors: two products around a softmax, and the `attention` op for them."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from passes.attention.axes import Atom, Axes, Axis, Step, View, build, cheapest, flat, resolve, size_of, stages
+from passes.attention.axes import (
+    Axes,
+    Axis,
+    AxisFactor,
+    Step,
+    View,
+    build,
+    cheapest,
+    flat,
+    resolve,
+    size_of,
+    view_chain,
+    view_root,
+)
 from passes.attention.conditions import Leaf, Offset, causal, conjuncts
 from passes.rewriting import erase_dead
 from tgraph.ir.builder import Builder
@@ -18,7 +32,7 @@ from tgraph.ir.values import Node, Result, Value
 
 
 class MatchFailure(Exception):
-    """Why something is no attention: after `matched` nodes, for `reason`, at a node."""
+    """Why something is not attention: a match that covered `matched` nodes failed at node `at`, for `reason`."""
 
     def __init__(self, reason: str, at: Node | None = None, matched: int = 1):
         super().__init__(reason)
@@ -27,23 +41,23 @@ class MatchFailure(Exception):
 
 @dataclass(frozen=True)
 class Term:
-    """Something that is added to the scores, times a factor."""
+    """A term added to the scores: scale * view."""
 
     view: View
-    factor: float = 1.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Masked:
-    """Scores that become `fill` where a condition does not hold."""
+    """A selection: scores become `fill` where the condition does not hold."""
 
     condition: Leaf
     fill: float
 
 
 @dataclass(frozen=True)
-class Factor:
-    """Something known at run time only that the scores are multiplied with, or divided by, the same for all keys."""
+class DynamicScale:
+    """A tensor that the scores are multiplied by, or divided by; the same for all keys."""
 
     view: View
     divides: bool = False
@@ -51,47 +65,47 @@ class Factor:
 
 @dataclass
 class Form:
-    """What a match found. `axes` are those of the scores, `keys` the one that softmax goes over."""
+    """An attention that a match found: softmax(scale q k^T + terms, where conditions) v."""
 
-    axes: Axes
-    keys: Axis
-    inner: Axis
+    axes: Axes  # of the scores
+    keys: Axis  # the one that softmax goes over
+    inner: Axis  # the one that q k^T sums over
     query: View
     key: View
     value: View
     output: View  # the result of the second product
     scale: float
-    terms: Sequence[Term | Masked] = ()  # the bias: what happens to the scores, the last first
-    conditions: Sequence[Leaf] = ()
+    terms: Sequence[Term | Masked] = ()  # what becomes the bias: the changes to the scores, the last one first
+    conditions: Sequence[Leaf] = ()  # what becomes the mask
     empty_row: str = "zero"
     nodes: Sequence[Node] = field(default=())
     known: Offset | None = None  # causality that does not stand in the conditions
-    factors: Sequence[Factor] = ()
+    dynamic_scales: Sequence[DynamicScale] = ()
 
     def replace(self, graph: Graph) -> Value:
-        """Put the op in the place of what was matched, and return its result.
+        """Replace the match by an `attention` op, and return what takes the place of the output.
 
-        Raises MatchFailure, before it changes anything, if that cannot be.
+        Raises MatchFailure, before it changes anything, if no such op says the same.
         """
-        groups = self._groups(graph)
-        query, key, value = (self._cheapest(graph, v, t, n) for v, t, n in (
-            (self.query, groups.query, "q"), (self.key, groups.key, "k"), (self.value, groups.value, "v")))
-        terms = [(self._cheapest(graph, t.condition.view if isinstance(t, Masked) else t.view, groups.scores, "the bias",
-                                 strip=True), t) for t in self.terms]
-        factors = [(self._cheapest(graph, f.view, groups.scores, "the scale", strip=True), f.divides) for f in self.factors]
-        offset, leaves = self._causality(graph, groups)
-        masks = self._masks(graph, leaves, groups)
-        never_empty = not masks and (offset is None or _always_some(offset))  # all keys, or at least the first
+        op = self._op_axes(graph)
+        query, key, value = (self._plan(graph, v, t, n) for v, t, n in (
+            (self.query, op.query, "q"), (self.key, op.key, "k"), (self.value, op.value, "v")))
+        terms = [(self._plan(graph, t.condition.view if isinstance(t, Masked) else t.view, op.scores, "the bias",
+                                 broadcasts=True), t) for t in self.terms]
+        scales = [(self._plan(graph, s.view, op.scores, "the scale", broadcasts=True), s.divides) for s in self.dynamic_scales]
+        offset, leaves = self._causality(graph, op)
+        masks = self._masks(graph, leaves, op)
+        never_empty = not masks and (offset is None or _always_some(offset))
         empty_row = "zero" if never_empty else self.empty_row
-        back = cheapest([View(self.query.value, groups.result)], [self.output.axes])
+        back = cheapest([View(self.query.value, op.result)], [self.output.axes])
         if back is None:
             raise MatchFailure("the result has axes that attention does not give", self.nodes[-1])
 
         b = Builder(graph, Provenance.merge(n.provenance for n in self.nodes))
         dtype = self.query.value.dtype
         made = b.attention(
-            _scaled(b, build(b, *query), factors), build(b, *key), build(b, *value), _all_of(b, masks), _bias(b, terms, dtype),
-            None if offset is None else _offset(b, offset),
+            _scaled(b, build(b, *query), scales), build(b, *key), build(b, *value),
+            _conjunction(b, masks), _bias(b, terms, dtype), None if offset is None else _offset(b, offset),
             scale=self._exact_scale(), causal=offset is not None, empty_row=empty_row)
         made = build(b, made, back[1])
         last = self.output.value
@@ -101,102 +115,95 @@ class Form:
         return made
 
     def improves(self, graph: Graph, node: Node) -> bool:
-        """Whether the op would say more than an `attention` op that is there says."""
-        groups = self._groups(graph)
-        offset, _ = self._causality(graph, groups)
+        """Whether the form says more than `node`, the `attention` op that it was read from."""
+        op = self._op_axes(graph)
+        offset, _ = self._causality(graph, op)
         _, k, _, mask, bias, _ = node.operands
         assert k is not None
         return (self.scale != node.attrs["scale"] or (offset is not None) != node.attrs["causal"]
-                or size_of(groups.heads) != k.shape[1] or len(self.conditions) != (mask is not None)
+                or size_of(op.heads) != k.shape[1] or len(self.conditions) != (mask is not None)
                 or (bias is not None and not self.terms))
 
-    def _groups(self, graph: Graph) -> _Groups:
-        """Which atoms are batch, heads, query positions, and so on."""
-        deepest = [stages(graph, view)[-1].atoms for view in (self.key, self.value)]  # first: it may cut atoms
-        keys = set(resolve(self.keys))
-        axes = [tuple(a for a in resolve(axis) if a not in keys) for axis in self.axes]
-        known = {atom for atoms in deepest for atom in atoms}
-        before = False
-        for axis in axes:  # what only an expansion adds to k and v is a repeated head, if there is a batch before it
-            for atom in axis:
-                if atom in self.key.atoms and not (before and isinstance(atom.size, int)):
-                    known.add(atom)
-                before = before or atom in known
-        positions: Axis = ()
-        for axis in reversed(axes):
-            tail: list[Atom] = []
-            for atom in reversed(axis):
-                if atom in known:
-                    break
-                tail.insert(0, atom)
-            if tail:
-                positions = tuple(tail)
-                break
-        repeats = tuple(a for axis in axes for a in axis if a not in known and a not in positions)
-        outer = [kept for axis in axes if (kept := tuple(a for a in axis if a in known))]
-        if len(outer) > 1:
-            batch, heads = flat(tuple(outer[:-1])), outer[-1]
-        elif outer and len(outer[0]) > 1 and not repeats:
-            batch, heads = outer[0][:-1], outer[0][-1:]
-        else:
-            batch, heads = (outer[0] if outer else ()), ()
-        for name, atoms in (("k", set(self.key.atoms)), ("v", set(self.value.atoms))):
-            if not set(batch) <= atoms:
-                raise MatchFailure(f"{name} is the same for the whole batch", self.nodes[-1])
-        if repeats and any(not isinstance(a.size, int) for a in (*heads, *repeats)):
-            raise MatchFailure("a symbolic number of heads shares a key head", self.nodes[-1])
-        width = tuple(a for a in self.output.atoms if a not in set(flat(self.axes)))
-        return _Groups(batch, heads, repeats, positions, resolve(self.keys), resolve(self.inner), width)
+    def _op_axes(self, graph: Graph) -> _OpAxes:
+        """The axis factors of the op's batch, heads, query positions, and so on. Raises MatchFailure if there are no such axes.
 
-    def _cheapest(self, graph: Graph, view: View, target: Axes, name: str, strip: bool = False) -> _Plan:
-        held = set(view.atoms) | set(stages(graph, view)[-1].atoms)
-        targets = [tuple(axis if set(axis) & held else () for axis in target)] if strip else [target]
-        while strip and targets[-1] and not targets[-1][0]:
-            targets.append(targets[-1][1:])
-        found = cheapest(stages(graph, view), targets)
+        Of what the scores have besides the keys, the factors that k and v have too are batch and heads. Of those that k and v
+        lack, the last ones are query positions, and others are heads that share a key head.
+        """
+        roots = [view_root(graph, view).factors for view in (self.key, self.value)]  # first: this may split factors
+        keys = set(resolve(self.keys))
+        axes = [tuple(f for f in resolve(axis) if f not in keys) for axis in self.axes]
+        held = _held_by_keys(axes, set(self.key.factors), set().union(*roots))
+        positions = _query_positions(axes, held)
+        repeats = tuple(f for axis in axes for f in axis if f not in held and f not in positions)
+        batch, heads = _batch_and_heads([kept for axis in axes if (kept := tuple(f for f in axis if f in held))], bool(repeats))
+        for name, view in (("k", self.key), ("v", self.value)):
+            if not set(batch) <= set(view.factors):
+                raise MatchFailure(f"{name} is the same for the whole batch", self.nodes[-1])
+        if repeats and any(not isinstance(f.size, int) for f in (*heads, *repeats)):
+            raise MatchFailure("a symbolic number of heads shares a key head", self.nodes[-1])
+        width = tuple(f for f in self.output.factors if f not in set(flat(self.axes)))
+        return _OpAxes(batch, heads, repeats, positions, resolve(self.keys), resolve(self.inner), width)
+
+    def _plan(self, graph: Graph, view: View, target: Axes, name: str, broadcasts: bool = False) -> _Plan:
+        """How to bring an operand to the axes `target`. Raises MatchFailure, which calls it `name`, if that cannot be.
+
+        With `broadcasts` the op broadcasts it: axes whose factors it lacks stay 1, and leading ones may be absent.
+        """
+        targets = [target]
+        if broadcasts:
+            held = set(view.factors) | set(view_root(graph, view).factors)
+            targets = [tuple(axis if set(axis) & held else () for axis in target)]
+            while targets[-1] and not targets[-1][0]:
+                targets.append(targets[-1][1:])
+        found = cheapest(view_chain(graph, view), targets)
         if found is None:
             raise MatchFailure(f"{name} has other axes than attention takes", self.nodes[-1])
         return found[0].value, found[1]
 
-    def _masks(self, graph: Graph, leaves: Sequence[Leaf], groups: _Groups) -> list[tuple[_Plan, bool]]:
-        """Conditions in one of the shapes that the op takes: [B, Sk], [B, Sq, Sk] or rank 4, all in the same."""
-        held = {atom for leaf in leaves for atom in leaf.root.atoms}
+    def _masks(self, graph: Graph, leaves: Sequence[Leaf], op: _OpAxes) -> list[tuple[_Plan, bool]]:
+        """How to bring conditions to a shape that the op takes, [B, Sk], [B, Sq, Sk] or of rank 4, and whether to negate them.
+
+        Several conditions all get the same one, so that `logical_and` joins them.
+        """
+        held = {f for leaf in leaves for f in leaf.root.factors}
+        smallest = 2 if held & set(op.scores[1]) else 1 if held & set(op.positions) else 0
         targets: list[list[Axes]] = []
         for leaf in leaves:
-            own = set(leaf.root.atoms)
-            batch, heads, query, keys = (axis if set(axis) & own else () for axis in groups.scores)
-            forms: list[Axes] = [(batch, keys), (batch, query, keys), (batch, heads, query, keys)]
-            lacks = 2 if held & set(groups.scores[1]) else 1 if held & set(groups.positions) else 0
-            targets.append(forms[lacks:])
-        if len(leaves) > 1:
-            targets = [wanted[:1] for wanted in targets]
-        plans = [cheapest(stages(graph, leaf.view), wanted) for leaf, wanted in zip(leaves, targets)]
-        if any(plan is None for plan in plans):
-            raise MatchFailure("the mask has other axes than the scores", self.nodes[-1])
-        return [((plan[0].value, plan[1]), leaf.negated) for plan, leaf in zip(plans, leaves) if plan is not None]
+            own = set(leaf.root.factors)
+            batch, heads, query, keys = (axis if set(axis) & own else () for axis in op.scores)
+            shapes: list[Axes] = [(batch, keys), (batch, query, keys), (batch, heads, query, keys)]
+            targets.append(shapes[smallest:] if len(leaves) == 1 else shapes[smallest:smallest + 1])
+        plans = []
+        for leaf, wanted in zip(leaves, targets):
+            found = cheapest(view_chain(graph, leaf.view), wanted)  # may split factors: so all targets come first
+            if found is None:
+                raise MatchFailure("the mask has other axes than the scores", self.nodes[-1])
+            plans.append(((found[0].value, found[1]), leaf.negated))
+        return plans
 
-    def _causality(self, graph: Graph, groups: _Groups) -> tuple[Offset | None, Sequence[Leaf]]:
-        """The first causal conjunct, and what is left; all conditions as they are if there is none."""
+    def _causality(self, graph: Graph, op: _OpAxes) -> tuple[Offset | None, Sequence[Leaf]]:
+        """The offset of the first causal conjunct and the other conjuncts; None and the whole conditions if none is causal."""
         if self.known is not None:
             return self.known, list(self.conditions)
         leaves = list({leaf.key: leaf for leaf in self.leaves(graph)}.values())
         for leaf in leaves:
-            offset = causal(graph, leaf, groups.positions, groups.keys)
+            offset = causal(graph, leaf, op.positions, op.keys)
             if offset is not None:
                 return offset, [other for other in leaves if other is not leaf]
         return None, list({leaf.key: leaf for leaf in self.conditions}.values())
 
     def leaves(self, graph: Graph) -> list[Leaf]:
-        """All conjuncts of all conditions."""
+        """The conjuncts of all conditions."""
         return [leaf for condition in self.conditions for leaf in conjuncts(graph, condition.view, condition.negated)]
 
     def _exact_scale(self) -> float:
-        """1 / sqrt(head_dim) where the factor found is that, rounded to the type of the scores."""
+        """1 / sqrt(head_dim), the op's default, if the scale found is that up to rounding; else the scale found."""
         head_dim = 1.0
-        for atom in resolve(self.inner):
-            if not isinstance(atom.size, int):
+        for factor in resolve(self.inner):
+            if not isinstance(factor.size, int):
                 return self.scale
-            head_dim *= atom.size
+            head_dim *= factor.size
         if not head_dim:
             return self.scale
         dtype = self.query.value.dtype
@@ -205,21 +212,20 @@ class Form:
         return default if abs(self.scale - default) <= step * default else self.scale
 
 
-
-_Plan = tuple[Value, list[Step]]
+_Plan = tuple[Value, list[Step]]  # a value of the graph, and the ops to apply to it
 
 
 @dataclass(frozen=True)
-class _Groups:
-    """The atoms of each axis of the op; `heads` are those of k and v, each read by all `repeats`."""
+class _OpAxes:
+    """The axis factors of the op's axes. `heads` are those of k and v; each of them is read by all `repeats` heads of q."""
 
     batch: Axis
     heads: Axis
     repeats: Axis
-    positions: Axis
+    positions: Axis  # of queries
     keys: Axis
-    inner: Axis
-    width: Axis
+    inner: Axis  # head_dim of q and k
+    width: Axis  # head_dim of v
 
     @property
     def query(self) -> Axes:
@@ -242,12 +248,48 @@ class _Groups:
         return self.batch, (*self.heads, *self.repeats), self.positions, self.width
 
 
+def _held_by_keys(axes: Sequence[Axis], key: set[AxisFactor], roots: set[AxisFactor]) -> set[AxisFactor]:
+    """The factors that k and v have: `roots`, those of the values beneath their view ops, and some that expansions add to k.
+
+    An expansion to a static size behind a batch or a head repeats heads, which k itself lacks; any other one counts as k's.
+    """
+    held = set(roots)
+    behind = False
+    for factor in itertools.chain(*axes):
+        if factor in key and not (behind and isinstance(factor.size, int)):
+            held.add(factor)
+        behind = behind or factor in held
+    return held
+
+
+def _query_positions(axes: Sequence[Axis], held: set[AxisFactor]) -> Axis:
+    """The last factors of the scores that k and v lack: those at the end of an axis, the last axis that ends in such."""
+    for axis in reversed(axes):
+        tail = tuple(itertools.takewhile(lambda f: f not in held, reversed(axis)))
+        if tail:
+            return tail[::-1]
+    return ()
+
+
+def _batch_and_heads(axes: Sequence[Axis], repeated: bool) -> tuple[Axis, Axis]:
+    """The axes that k and v share with the scores, as batch and heads: the last axis is heads, if there are two or more.
+
+    A single axis is both if it has several factors, and batch alone if heads are `repeated`, which are then heads of q.
+    """
+    if len(axes) > 1:
+        return flat(tuple(axes[:-1])), axes[-1]
+    axis = axes[0] if axes else ()
+    return (axis[:-1], axis[-1:]) if len(axis) > 1 and not repeated else (axis, ())
+
+
 def _always_some(offset: Offset) -> bool:
+    """Whether causality leaves every query at least the first key."""
     low = bounds(offset.static)[0]
     return offset.dynamic is None and low is not None and low >= 0
 
 
-def _all_of(b: Builder, masks: Sequence[tuple[_Plan, bool]]) -> Value | None:
+def _conjunction(b: Builder, masks: Sequence[tuple[_Plan, bool]]) -> Value | None:
+    """The masks joined by `logical_and`; None if there are none."""
     made: Value | None = None
     for (value, steps), negated in masks:
         one = build(b, b.logical_not(value) if negated else value, steps)
@@ -255,16 +297,16 @@ def _all_of(b: Builder, masks: Sequence[tuple[_Plan, bool]]) -> Value | None:
     return made
 
 
-def _scaled(b: Builder, query: Value, factors: Sequence[tuple[_Plan, bool]]) -> Value:
-    """Queries with the factors of their scores."""
-    for (value, steps), divides in factors:
-        factor = build(b, value, steps)
-        query = b.div(query, factor) if divides else b.mul(query, factor)
+def _scaled(b: Builder, query: Value, scales: Sequence[tuple[_Plan, bool]]) -> Value:
+    """q times the dynamic scales of the scores, or divided by them."""
+    for (value, steps), divides in scales:
+        scale = build(b, value, steps)
+        query = b.div(query, scale) if divides else b.mul(query, scale)
     return query
 
 
 def _bias(b: Builder, terms: Sequence[tuple[_Plan, Term | Masked]], dtype: DType) -> Value | None:
-    """The sum of all terms; with selections among them, all that happens to scores in its order, done to 0."""
+    """The sum of all terms; with selections among them, the scores' changes in their order, applied to 0."""
     made: Value | None = None
     ordered = terms[::-1] if any(isinstance(term, Masked) for _, term in terms) else terms
     for (value, steps), term in ordered:
@@ -272,16 +314,17 @@ def _bias(b: Builder, terms: Sequence[tuple[_Plan, Term | Masked]], dtype: DType
             kept = build(b, b.logical_not(value) if term.condition.negated else value, steps)
             made = b.where(kept, b.constant(0.0, dtype) if made is None else made, b.constant(term.fill, dtype))
             continue
-        if term.factor == -1.0:
+        if term.scale == -1.0:
             value = b.neg(value)
-        elif term.factor != 1.0:
-            value = b.mul(value, term.factor)
+        elif term.scale != 1.0:
+            value = b.mul(value, term.scale)
         one = build(b, value, steps)
         made = one if made is None else b.add(made, one)
     return made
 
 
 def _offset(b: Builder, offset: Offset) -> Value | None:
+    """The op's operand `offset`: static + dynamic, or None for 0."""
     static = offset.static
     made = b.dim_size(size=static, dtype=i64) if isinstance(static, Dim) else static
     if offset.dynamic is None:

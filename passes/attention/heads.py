@@ -1,11 +1,11 @@
-"""Heads that are computed one by one, joined: concat of attention(q_i, k_i, v_i), the parts of three splits."""
+"""Attention computed head by head as one op: a concat of attention(q_i, k_i, v_i), where q_i, k_i, v_i are parts of splits."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from passes.attention.axes import Atom, Axes, View, above, is_view, resolve, stages
+from passes.attention.axes import Axes, AxisFactor, View, is_view, resolve, result_axes, view_chain
 from passes.attention.form import Form, MatchFailure
 from passes.attention.read import read
 from tgraph.ir.graph import Graph
@@ -13,7 +13,7 @@ from tgraph.ir.values import Node, Result, Value
 
 
 def join(graph: Graph, concat: Node, parameter_only: Collection[Node]) -> Form:
-    """The one attention that a concat of attentions is. Raises MatchFailure with the reason if it is none."""
+    """The attention over all heads that a concat of single heads computes. Raises MatchFailure if it joins no heads."""
     count = len(concat.inputs)
     paths = [_up(graph, x, concat) for x in concat.inputs]
     heads = [path[-1] for path in paths]
@@ -26,29 +26,29 @@ def join(graph: Graph, concat: Node, parameter_only: Collection[Node]) -> Form:
         if _parts([node.operands[position] for node in heads]) != "shared":
             raise MatchFailure(f"each head has a {name} of its own", concat)
     form = read(graph, first, parameter_only, None)
-    digit = Atom(count)
+    number = AxisFactor(count)  # the new axis of heads
     operands = []
     for view, position, name in ((form.query, 0, "q"), (form.key, 1, "k"), (form.value, 2, "v")):
         kind = _parts([node.operands[position] for node in heads])
         if kind is None:
             raise MatchFailure(f"{name} of the heads is not what one split gives, in order", concat)
-        operands.append(_whole(graph, view, digit, first) if kind == "split" else view)
+        operands.append(_whole(graph, view, number, first) if kind == "split" else view)
     output: Axes = form.output.axes
     for node in reversed(paths[0][:-1]):
-        moved = above(graph, node, output)
+        moved = result_axes(graph, node, output)
         if moved is None:
             raise MatchFailure("a reshape of the heads cuts through an axis", node)
         output = moved
     axis = concat.attrs["axis"] % len(output)
-    output = (*output[:axis], (digit, *output[axis]), *output[axis + 1:])
+    output = (*output[:axis], (number, *output[axis]), *output[axis + 1:])
     batch, own, positions, keys = form.axes
     nodes = [*dict.fromkeys((*form.nodes, *(n for path in paths for n in reversed(path)), concat))]
-    return replace(form, axes=(batch, (digit, *own), positions, keys), query=operands[0], key=operands[1],
+    return replace(form, axes=(batch, (number, *own), positions, keys), query=operands[0], key=operands[1],
                    value=operands[2], output=View(concat.result, output), nodes=nodes)
 
 
 def _up(graph: Graph, value: Value, reader: Node) -> list[Node]:
-    """The views of an attention that nothing but `reader` reads in the end, and the attention, the last first."""
+    """The nodes from `value` back to an attention, through view ops; nothing but `reader` may depend on them."""
     path: list[Node] = []
     while isinstance(value, Result):
         if value.users != [reader] or graph.is_output(value):
@@ -68,7 +68,10 @@ def _steps(path: Sequence[Node]) -> list[object]:
 
 
 def _parts(values: Sequence[Value | None]) -> str | None:
-    """"shared" if all are one value under the same views, "split" if they are all parts of one split in order."""
+    """How the same operand of all heads relates: "shared", one value; "split", the parts of one split in order; else None.
+
+    Equal view and elementwise ops on all of them are looked through.
+    """
     current = list(values)
     while True:
         if all(v is current[0] for v in current):
@@ -89,12 +92,12 @@ def _parts(values: Sequence[Value | None]) -> str | None:
         current = [n.inputs[0] for n in nodes]
 
 
-def _whole(graph: Graph, view: View, digit: Atom, reader: Node) -> View:
-    """What the first part of a split is a part of, with the part's number as a digit."""
-    for stage in stages(graph, view):
+def _whole(graph: Graph, view: View, number: AxisFactor, reader: Node) -> View:
+    """The operand of the split that `view` is the first part of, with the number of the part as an axis factor."""
+    for stage in view_chain(graph, view):
         node = stage.value.node if isinstance(stage.value, Result) else None
         if node is not None and node.op.name == "split":
             axis = node.attrs["axis"] % len(stage.axes)
-            axes = (*stage.axes[:axis], (digit, *resolve(stage.axes[axis])), *stage.axes[axis + 1:])
+            axes = (*stage.axes[:axis], (number, *resolve(stage.axes[axis])), *stage.axes[axis + 1:])
             return View(node.inputs[0], axes)
     raise MatchFailure("the parts of a split are changed before they are heads", reader)

@@ -1,8 +1,8 @@
-"""What of the changes to scores becomes a mask of the op, and what its bias.
+"""Deciding which changes of attention scores become the op's mask, and which its bias.
 
-A mask that fills with a finite number is the op's mask only if a query without any key left then has all scores equal,
-which is what `empty_row="uniform"` says: one fill, so low that a score added to it is lost in rounding, and beside it no
-term that may be as low as the fill. All else becomes part of the bias, which can say everything that finite fills do.
+Selections with a finite fill become the mask only if a query without any key left then has equal weights, which the op calls
+`empty_row="uniform"`. So there must be one fill, so low that scores added to it are lost in rounding, and no term beside it
+that may be as low. All else becomes part of the bias, which can express any finite fill.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from passes.algebra.magnitudes import may_exceed
-from passes.attention.axes import View, aligned, beneath
+from passes.attention.axes import View, aligned, view_root
 from passes.attention.conditions import Leaf, conjuncts, number
 from passes.attention.form import Masked, MatchFailure, Term
 from passes.attention.scores import Scores, ScoresMatcher
@@ -23,8 +23,8 @@ LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
 
 
 def settle(m: ScoresMatcher, state: Scores) -> Scores:
-    """Sort the changes into terms, conditions and what these are filled with. Raises MatchFailure if they are no attention."""
-    found = _joined(m, state) if m.additive is not None else _as_masks(m, state)
+    """Sort the changes into terms, conditions and their fill. Raises MatchFailure if neither mask nor bias can express them."""
+    found = _all_low_fills(m, state) if m.additive is not None else _as_masks(m, state)
     if found is None:
         _check_bias(m, state)
         return replace(state, terms=state.changes)
@@ -36,11 +36,11 @@ def settle(m: ScoresMatcher, state: Scores) -> Scores:
     return replace(state, terms=tuple(terms), conditions=tuple(conditions), fill=fill)
 
 
-Settled = tuple[list[Term], list[Leaf], "float | None"]
+Settled = tuple[list[Term], list[Leaf], "float | None"]  # terms, conditions, fill
 
 
 def _as_masks(m: ScoresMatcher, state: Scores) -> Settled | None:
-    """Terms, conditions and fill, if the op's mask can say what the selections do."""
+    """All selections as the op's mask; None if it cannot express them."""
     changes = state.changes
     masks = [c for c in changes if isinstance(c, Masked)]
     added = {i: found for i, c in enumerate(changes) if isinstance(c, Term) and (found := added_mask(m, c)) is not None}
@@ -60,8 +60,8 @@ def _as_masks(m: ScoresMatcher, state: Scores) -> Settled | None:
     return terms, conditions, fill
 
 
-def _joined(m: ScoresMatcher, state: Scores) -> Settled:
-    """The same where every low fill is asked to be a mask, added or selected, whatever empty rows were."""
+def _all_low_fills(m: ScoresMatcher, state: Scores) -> Settled:
+    """All selections and all low added terms as the op's mask, as `additive` asks, whatever rows without keys were."""
     terms: list[Term] = []
     conditions: list[Leaf] = []
     fill: float | None = None
@@ -81,12 +81,12 @@ def _joined(m: ScoresMatcher, state: Scores) -> Settled:
 
 
 def is_moderate(term: Term) -> bool:
-    """Whether a term disappears beside the fill of a mask."""
-    return not may_exceed(term.view.value, LARGEST_TERM / max(abs(term.factor), 1e-300))
+    """Whether a term is lost in rounding when it is added to the fill of a mask."""
+    return not may_exceed(term.view.value, LARGEST_TERM / max(abs(term.scale), 1e-300))
 
 
 def _check_bias(m: ScoresMatcher, state: Scores) -> None:
-    """Raises MatchFailure if a bias cannot say what happens to the scores."""
+    """Raise MatchFailure if a bias cannot express all changes of the scores."""
     assert state.query is not None
     dtype, at, matched = state.query.value.dtype, state.nodes[-1], len(state.nodes)
     filled = [i for i, c in enumerate(state.changes) if isinstance(c, Masked) and math.isfinite(c.fill)]
@@ -104,35 +104,33 @@ def _holds(dtype: np.dtype, number: float) -> bool:
 
 
 def added_mask(m: ScoresMatcher, term: Term) -> tuple[Leaf, float] | None:
-    """The condition and the fill of where(c, 0, fill), for fills that count as masks; with `additive` of (1 - c) fill, too."""
-    bias, factor = term.view, term.factor
-    inner: View | None = bias
-    while inner is not None:
-        bias, inner = inner, beneath(m.graph, inner)
-    if not isinstance(bias.value, Result) or not factor > 0:
+    """The condition c and the fill of an added term where(c, 0, fill), if the fill counts as a mask; else None.
+
+    With `m.additive` also those of (1 - c) fill, where c was cast from a boolean.
+    """
+    bias, scale = view_root(m.graph, term.view), term.scale
+    if not isinstance(bias.value, Result) or not scale > 0:
         return None
     node = bias.value.node
     lowest = m.mask_fill if m.additive is None else m.additive
     if node.op.name == "where":
         for position, negated in ((1, False), (2, True)):
             kept, filled = number(node.inputs[position]), number(node.inputs[3 - position])
-            if kept == 0 and filled is not None and filled * factor <= lowest:
-                return Leaf.of(aligned(node.inputs[0], bias.axes), negated), filled * factor
+            if kept == 0 and filled is not None and filled * scale <= lowest:
+                return Leaf.of(aligned(node.inputs[0], bias.axes), negated), filled * scale
     if m.additive is not None and node.op.name == "mul":
         for x, y in (node.inputs, node.inputs[::-1]):
             fill, ones = number(y), _complement(m, aligned(x, bias.axes))
             if fill is not None and ones is not None and math.isfinite(fill):
                 leaf, sign = ones
-                if sign * fill * factor <= lowest:
-                    return leaf, sign * fill * factor
+                if sign * fill * scale <= lowest:
+                    return leaf, sign * fill * scale
     return None
 
 
 def _complement(m: ScoresMatcher, view: View) -> tuple[Leaf, int] | None:
-    """1 - c or c - 1 of a condition c (or of ones and zeros cast from it), and the sign."""
-    inner: View | None = view
-    while inner is not None:
-        view, inner = inner, beneath(m.graph, inner)
+    """The condition c of 1 - c (then the sign is 1) or c - 1 (-1), where c was cast from a boolean; None for other values."""
+    view = view_root(m.graph, view)
     if not isinstance(view.value, Result):
         return None
     node = view.value.node
@@ -150,10 +148,8 @@ def _complement(m: ScoresMatcher, view: View) -> tuple[Leaf, int] | None:
             elif number(y) == 1 and isinstance(x, Result) and x.node.op.name == "neg":
                 pairs.append((x.node.inputs[0], 1))
     for x, sign in pairs:
-        ones: View | None = aligned(x, view.axes)
-        while ones is not None:
-            view, ones = ones, beneath(m.graph, ones)
-        cast = view.value.node if isinstance(view.value, Result) else None
+        ones = view_root(m.graph, aligned(x, view.axes))
+        cast = ones.value.node if isinstance(ones.value, Result) else None
         if cast is not None and cast.op.name == "cast" and cast.inputs[0].dtype.is_bool:
-            return Leaf.of(View(cast.inputs[0], view.axes), False), sign
+            return Leaf.of(View(cast.inputs[0], ones.axes), False), sign
     return None

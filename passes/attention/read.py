@@ -1,31 +1,34 @@
-"""An `attention` op told in atoms again, so that what lies around it can move into it."""
+"""An `attention` op as a `Form`, so that scales, repeated heads and masks around it can move into it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
 
-from passes.attention.axes import Atom, Axes, View, aligned, fresh
+from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
 from passes.attention.conditions import Leaf, Offset
 from passes.attention.form import Form, MatchFailure, Term
 from passes.attention.masking import added_mask
-from passes.attention.match import peel
+from passes.attention.match import unscaled
 from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 
 def read(graph: Graph, node: Node, parameter_only: Collection[Node], additive: float | None) -> Form:
-    """The form of an op, with constant factors taken off q and k, and added masks off the bias. Raises MatchFailure."""
+    """The form of an `attention` op, without constant scales on q and k, and with added masks among its conditions.
+
+    Raises MatchFailure if two of the masks fill with different numbers.
+    """
     q, k, v, mask, bias, _ = node.operands
     assert q is not None and k is not None and v is not None
-    (batch, positions, inner), (heads,) = fresh((q.shape[0], q.shape[2], q.shape[3])), fresh(k.shape[1:2])
-    keys, width = fresh(v.shape[2:])
-    repeats = () if q.shape[1] == k.shape[1] else (Atom(q.shape[1] // k.shape[1]),)
+    (batch, positions, inner), (heads,) = new_axes((q.shape[0], q.shape[2], q.shape[3])), new_axes(k.shape[1:2])
+    keys, width = new_axes(v.shape[2:])
+    repeats = () if q.shape[1] == k.shape[1] else (AxisFactor(q.shape[1] // k.shape[1]),)
     axes: Axes = (batch, (*heads, *repeats), positions, keys)
     matcher = ScoresMatcher(graph, parameter_only, -math.inf, additive, keys)
-    query = peel(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
-    key = peel(graph, View(k, (batch, heads, keys, inner)))
+    query = unscaled(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
+    key = unscaled(graph, View(k, (batch, heads, keys, inner)))
     conditions = [] if mask is None else [Leaf.of(_mask(mask, axes))]
     empty_row: str = node.attrs["empty_row"]
     terms: list[Term] = []
@@ -45,7 +48,7 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], additive: f
             empty_row = "nan" if fills == {-math.inf} else "uniform"
     return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),
                 View(node.result, (batch, (*heads, *repeats), positions, width)),
-                node.attrs["scale"] * query.factor * key.factor, terms, conditions, empty_row,
+                node.attrs["scale"] * query.scale * key.scale, terms, conditions, empty_row,
                 (*query.nodes, *key.nodes, node), _causality(node))
 
 
@@ -54,13 +57,14 @@ def _causality(node: Node) -> Offset | None:
 
 
 def _mask(mask: Value, axes: Axes) -> View:
+    """The op's mask, of rank 2 to 4, with those of the scores' axes that it has."""
     batch, _, positions, _ = axes
     own = {2: (batch, axes[3]), 3: (batch, positions, axes[3])}.get(mask.type.rank, axes)
     return aligned(mask, own)
 
 
 def _terms(bias: View) -> list[View]:
-    """What a bias is the sum of."""
+    """The terms that a bias is the sum of."""
     found, stack = [], [bias]
     while stack:
         view = stack.pop()

@@ -1,4 +1,4 @@
-"""From a softmax back to the product of queries and keys, with all scales, biases and masks on the way."""
+"""Following attention scores from the softmax back to the product of q and k, with all scales, biases and masks on the way."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from passes.attention.axes import Axes, Axis, View, aligned, beneath, is_view, resolve
+from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, view_operand
 from passes.attention.conditions import Leaf, number
-from passes.attention.contractions import factors
-from passes.attention.form import Factor, Masked, MatchFailure, Term
+from passes.attention.contractions import product_operands
+from passes.attention.form import DynamicScale, Masked, MatchFailure, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
-LONGEST = 24  # nodes between the products; no spelling has as many
+LONGEST = 24  # nodes between the products; no variant has as many
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The way back from softmax so far: everything that happens after what is looked at next."""
+    """What is known of the scores so far: all that happens to them between the value looked at next and the softmax."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[Node, ...]  # from the softmax back
     scale: float = 1.0
-    changes: tuple[Term | Masked, ...] = ()
-    factors: tuple[Factor, ...] = ()
-    terms: tuple[Term | Masked, ...] = ()  # of all changes, those that are bias, and
-    conditions: tuple[Leaf, ...] = ()  # those that are masks, which
-    fill: float | None = None  # give this to what they exclude
+    changes: tuple[Term | Masked, ...] = ()  # added terms and selections, the last one first
+    dynamic_scales: tuple[DynamicScale, ...] = ()
+    # found with the product
     query: View | None = None
     key: View | None = None
     inner: Axis = ()
+    # what `masking.settle` makes of the changes
+    terms: tuple[Term | Masked, ...] = ()  # those that are bias
+    conditions: tuple[Leaf, ...] = ()  # of those that are masks
+    fill: float | None = None  # what scores become where a condition does not hold
 
 
 @dataclass(frozen=True)
@@ -45,59 +47,77 @@ class ScoresMatcher:
 
 
 def follow_back(m: ScoresMatcher, value: Value, axes: Axes, state: Scores) -> Scores:
-    """Follow the scores from softmax to the product that makes them."""
-    last, matched = state.nodes[-1], len(state.nodes)
-    if not isinstance(value, Result):
-        raise MatchFailure("the scores are no product of queries and keys", last, matched)
-    node = value.node
-    _only_reader(m.graph, value, last, matched)
-    if matched > LONGEST:
-        raise MatchFailure(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
+    """Follow the scores from `value`, with the given axes, back to the product of q and k, through one node a call.
+
+    Raises MatchFailure at the first node that `attention` cannot express.
+    """
+    matched = len(state.nodes)
+    node = _producer(m.graph, value, state.nodes[-1], matched)
     state = replace(state, nodes=(*state.nodes, node))
     if node.op.contract is not None:
         return _product(m, node, axes, state)
-    if is_view(node):
-        inner = beneath(m.graph, View(value, axes))
-        if inner is None:
-            raise MatchFailure("a reshape of the scores cuts through an axis", node, matched)
-        return follow_back(m, inner.value, inner.axes, state)
-    if node.op.name == "cast":
-        if not node.inputs[0].dtype.is_float or node.inputs[0].dtype.bits > value.dtype.bits:
-            raise MatchFailure("the scores lose digits in a cast", node, matched)
-        return follow_back(m, node.inputs[0], axes, state)
-    if (scaled := scaled_by(node)) is not None:
-        x, factor = scaled
-        return follow_back(m, x, aligned(x, axes).axes, replace(state, scale=state.scale * factor))
-    if node.op.name in ("mul", "div") and (position := _scores_among(m, node, axes)) is not None:
-        fed = Factor(aligned(node.inputs[1 - position], axes), divides=node.op.name == "div")
-        x = node.inputs[position]
-        return follow_back(m, x, aligned(x, axes).axes, replace(state, factors=(*state.factors, fed)))
     if node.op.name in ("add", "sub"):
         return _add(m, node, axes, state)
     if node.op.name == "where":
         return _masked(m, node, axes, state)
-    raise MatchFailure(f"the scores come from {node.op.name}", node, matched)
+    if is_view(node):
+        operand = view_operand(m.graph, View(value, axes))
+        if operand is None:
+            raise MatchFailure("a reshape of the scores cuts through an axis", node, matched)
+    elif node.op.name == "cast":
+        operand = View(node.inputs[0], axes)
+        if not operand.value.dtype.is_float or operand.value.dtype.bits > value.dtype.bits:
+            raise MatchFailure("the scores lose digits in a cast", node, matched)
+    elif (constant := scaled_by(node)) is not None:
+        operand = aligned(constant[0], axes)
+        state = replace(state, scale=state.scale * constant[1])
+    elif (dynamic := _dynamic_scale(m, node, axes)) is not None:
+        operand = dynamic[0]
+        state = replace(state, dynamic_scales=(*state.dynamic_scales, dynamic[1]))
+    else:
+        raise MatchFailure(f"the scores come from {node.op.name}", node, matched)
+    return follow_back(m, operand.value, operand.axes, state)
 
 
-def _scores_among(m: ScoresMatcher, node: Node, axes: Axes) -> int | None:
-    """Which operand of a product or quotient is the scores, the other one being the same for all keys."""
-    wanted = set(resolve(m.keys))
-    for position in (0, 1) if node.op.name == "mul" else (0,):
-        x, other = node.inputs[position], node.inputs[1 - position]
-        if wanted and x.shape == node.result.shape and not wanted & set(aligned(other, axes).atoms):
-            return position
+def _follow_operand(m: ScoresMatcher, x: Value, axes: Axes, state: Scores) -> Scores:
+    """Follow the scores back through an operand of an elementwise node whose result has the given axes."""
+    return follow_back(m, x, aligned(x, axes).axes, state)
+
+
+def _producer(graph: Graph, value: Value, reader: Node, matched: int) -> Node:
+    """The node that computes the scores for `reader`. Raises MatchFailure if something else reads them, too."""
+    if not isinstance(value, Result):
+        raise MatchFailure("the scores are no product of queries and keys", reader, matched)
+    node = value.node
+    other = next((u for u in value.users if u is not reader), None)
+    if other is not None:
+        raise MatchFailure(f"the result of {node.op.name} is also read by {other.op.name}", node, matched)
+    if graph.is_output(value):
+        raise MatchFailure(f"the result of {node.op.name} is an output", node, matched)
+    if matched > LONGEST:
+        raise MatchFailure(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
+    return node
+
+
+def _dynamic_scale(m: ScoresMatcher, node: Node, axes: Axes) -> tuple[View, DynamicScale] | None:
+    """The scores, and the tensor by which a `mul` or `div` scales them, if that is the same for all keys; else None."""
+    keys = set(resolve(m.keys))
+    for position in {"mul": (0, 1), "div": (0,)}.get(node.op.name, ()):
+        x, scale = node.inputs[position], aligned(node.inputs[1 - position], axes)
+        if keys and x.shape == node.result.shape and not keys & set(scale.factors):
+            return aligned(x, axes), DynamicScale(scale, divides=node.op.name == "div")
     return None
 
 
 def _product(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
-    """The factors of the scores; softmax goes over the axis of keys, which is the key's alone."""
+    """The end of the way: q and k of the product, told apart by the axis that softmax goes over, which only k has."""
     matched, wanted = len(state.nodes), set(resolve(m.keys))
     try:
-        x, y, inner = factors(m.graph, node, axes)
-    except MatchFailure as refused:
-        raise MatchFailure(refused.reason, node, matched) from None
-    has_x, has_y = bool(wanted & set(x.atoms)), bool(wanted & set(y.atoms))
-    if has_x == has_y or not wanted <= set((x if has_x else y).atoms):
+        x, y, inner = product_operands(node, axes)
+    except MatchFailure as failure:
+        raise MatchFailure(failure.reason, node, matched) from None
+    has_x, has_y = bool(wanted & set(x.factors)), bool(wanted & set(y.factors))
+    if has_x == has_y or not wanted <= set((x if has_x else y).factors):
         raise MatchFailure("softmax goes over an axis that is not one of keys", node, matched)
     query, key = (y, x) if has_x else (x, y)
     if is_prepared(key.value, m.parameter_only):
@@ -106,8 +126,8 @@ def _product(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
 
 
 def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
-    """scores + bias, on whichever side the scores are."""
-    if state.factors:
+    """scores + bias or scores - bias: of a sum, either operand is tried as the scores."""
+    if state.dynamic_scales:
         raise MatchFailure("a bias is added before a scale that only a run knows", node, len(state.nodes))
     sides = [(0, 1), (1, 0)] if node.op.name == "add" else [(0, 1)]
     nearest: MatchFailure | None = None
@@ -115,15 +135,15 @@ def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
         x, bias = node.inputs[position], node.inputs[other]
         term = Term(aligned(bias, axes), state.scale if node.op.name == "add" else -state.scale)
         try:
-            return follow_back(m, x, aligned(x, axes).axes, replace(state, changes=(*state.changes, term)))
-        except MatchFailure as refused:
-            nearest = refused if nearest is None or refused.matched > nearest.matched else nearest
+            return _follow_operand(m, x, axes, replace(state, changes=(*state.changes, term)))
+        except MatchFailure as failure:
+            nearest = failure if nearest is None or failure.matched > nearest.matched else nearest
     assert nearest is not None
     raise nearest
 
 
 def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
-    """where(allowed, scores, fill), or the other way round."""
+    """where(allowed, scores, fill) or where(excluded, fill, scores), with a fill so low that it is a mask."""
     matched = len(state.nodes)
     for position in (1, 2):
         fill = number(node.inputs[3 - position])
@@ -132,7 +152,7 @@ def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
             break
     else:
         raise MatchFailure("scores are replaced by something that is no constant", node, matched)
-    if state.factors:
+    if state.dynamic_scales:
         raise MatchFailure("masked scores are multiplied by what only a run knows, and may turn their sign", node, matched)
     if not state.scale > 0:
         raise MatchFailure(f"masked scores are multiplied by {state.scale}", node, matched)
@@ -141,26 +161,18 @@ def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
         reason = f"masked scores become {fill:g}, not {m.mask_fill:g} or less; finite-mask takes it as a mask"
         raise MatchFailure(reason, node, matched)
     masked = Masked(Leaf.of(aligned(node.inputs[0], axes), negated), fill)
-    return follow_back(m, scores, aligned(scores, axes).axes, replace(state, changes=(*state.changes, masked)))
+    return _follow_operand(m, scores, axes, replace(state, changes=(*state.changes, masked)))
 
 
 def scaled_by(node: Node) -> tuple[Value, float] | None:
-    """x and c of x * c or x / c."""
+    """x and the constant c of a node x * c, or x and 1 / c of x / c, that leaves the shape of x; None for other nodes."""
     if node.op.name == "mul":
         for x, y in (node.inputs, node.inputs[::-1]):
-            factor = number(y)
-            if factor is not None and math.isfinite(factor) and x.shape == node.result.shape:
-                return x, factor
+            scale = number(y)
+            if scale is not None and math.isfinite(scale) and x.shape == node.result.shape:
+                return x, scale
     if node.op.name == "div":
         divisor = number(node.inputs[1])
         if divisor and math.isfinite(divisor) and node.inputs[0].shape == node.result.shape:
             return node.inputs[0], 1 / divisor
     return None
-
-
-def _only_reader(graph: Graph, value: Result, reader: Node, matched: int) -> None:
-    other = next((u for u in value.users if u is not reader), None)
-    if other is not None:
-        raise MatchFailure(f"the result of {value.node.op.name} is also read by {other.op.name}", value.node, matched)
-    if graph.is_output(value):
-        raise MatchFailure(f"the result of {value.node.op.name} is an output", value.node, matched)

@@ -1,19 +1,22 @@
-"""From a softmax on to the product with the values, and what becomes of rows without a key on the way."""
+"""Following attention weights from the softmax to the product with v, and what rows without any key become on the way."""
 
 from __future__ import annotations
 
 import math
 
-from passes.attention.axes import Axes, Axis, View, above, aligned, is_view, resolve
+from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, result_axes
 from passes.attention.conditions import conjuncts, number, some_key
-from passes.attention.contractions import other_factor
+from passes.attention.contractions import other_operand
 from passes.attention.form import MatchFailure
 from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Node, Result, Value
 
 
 class WeightsMatcher:
-    """The way from softmax on to the product with the values."""
+    """Walks from the softmax to the product with v; then `value` is v, `output` the product's result, `nodes` what was passed.
+
+    `empty_row` is what a row without any key becomes, as the attribute of `attention` names it.
+    """
 
     def __init__(self, m: ScoresMatcher, scores: Scores, axes: Axes, keys: Axis):
         self.m, self.scores, self.axes, self.keys = m, scores, axes, keys
@@ -23,7 +26,7 @@ class WeightsMatcher:
         self.output: View
 
     def walk(self, softmax: Node) -> None:
-        """Follow the weights. Raises MatchFailure where they are more than one product's operand."""
+        """Follow the weights from the softmax. Raises MatchFailure if they go elsewhere than into one product."""
         weights, axes = softmax.result, self.axes
         matched = len(self.scores.nodes)
         while True:
@@ -36,23 +39,23 @@ class WeightsMatcher:
             self.nodes.append(node)
             matched += 1
             if node.op.contract is not None:
-                self.value, out = other_factor(self.m.graph, node, position, axes, self.keys)
+                self.value, out = other_operand(node, position, axes, self.keys)
                 self.output = View(node.result, out)
                 return
             if is_view(node):
-                moved = above(self.m.graph, node, axes)
+                moved = result_axes(self.m.graph, node, axes)
                 if moved is None:
                     raise MatchFailure("a reshape of the weights cuts through an axis", node, matched)
                 axes = moved
             elif node.op.name == "where":
-                self._emptied(node, position, axes, matched)
+                self._empty_rows(node, position, axes, matched)
             elif not (node.op.name == "cast" and node.result.dtype.is_float
                       and node.result.dtype.bits <= weights.dtype.bits):
                 raise MatchFailure(f"the weights are read by {node.op.name}, not by a product", node, matched)
             weights = node.result
 
-    def _emptied(self, node: Node, position: int, axes: Axes, matched: int) -> None:
-        """where(some key is allowed, weights, filler), or where(allowed, weights, 0)."""
+    def _empty_rows(self, node: Node, position: int, axes: Axes, matched: int) -> None:
+        """Take in where(some key is allowed, weights, filler), or where(allowed, weights, 0), which decide `empty_row`."""
         if not self.scores.conditions or position == 0:
             raise MatchFailure("weights are selected away without a mask", node, matched)
         filler, negated = number(node.inputs[3 - position]), position == 2
@@ -75,12 +78,13 @@ class WeightsMatcher:
             raise MatchFailure("empty rows become neither zeros nor equal weights", node, matched)
 
     def _same(self, view: View, negated: bool) -> bool:
+        """Whether a condition is that of the scores."""
         given = {leaf.key for leaf in conjuncts(self.m.graph, view, negated)}
         used = {leaf.key for c in self.scores.conditions for leaf in conjuncts(self.m.graph, c.view, c.negated)}
         return given == used
 
     def _is_mean(self, filler: Value) -> bool:
-        """1 / the number of keys."""
+        """Whether a filler is 1 / the number of keys."""
         keys = resolve(self.keys)
         if len(keys) != 1:
             return False

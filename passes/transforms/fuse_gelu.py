@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from passes.algebra.spellings import cube, half, over, square
+from passes.algebra.variants import cube, half, over, square
 from passes.base import register_pass
 from passes.language import tg
 from passes.patterns import either, rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.algebra.spellings import half, over
+from passes.algebra.variants import half, over
 from passes.base import register_pass
 from passes.language import tg
 from passes.patterns import either, rule

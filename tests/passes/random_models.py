@@ -1,4 +1,4 @@
-"""Hypothesis strategy for graphs of the kind that passes are made for: spelled-out norms, activations, attention, products."""
+"""Hypothesis strategy for graphs that passes are made for: norms, activations and attention in primitives, products."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Maker:
         y = self.b.mul(x, self.b.rsqrt(self.b.add(mean, 1e-3)))
         return self.b.mul(y, self.weight(H)) if self.flag() else y
 
-    def gelu_spelled(self, x: Value) -> Value:
+    def gelu_in_primitives(self, x: Value) -> Value:
         if self.flag():
             inner = self.b.erf(self.b.div(x, math.sqrt(2.0)) if self.flag() else self.b.mul(x, math.sqrt(0.5)))
         else:
@@ -107,7 +107,7 @@ class Maker:
             inner = self.b.tanh(self.b.mul(math.sqrt(2 / math.pi), self.b.add(x, cube)))
         return self.b.mul(self.b.mul(x, 0.5), self.b.add(inner, 1.0))
 
-    def silu_spelled(self, x: Value) -> Value:
+    def silu_in_primitives(self, x: Value) -> Value:
         if self.flag():
             return self.b.mul(x, self.b.sigmoid(x))
         return self.b.div(x, self.b.add(1.0, self.b.exp(self.b.neg(x))))
@@ -195,7 +195,7 @@ class Maker:
         return b.add(b.mul(x, np.cos(twice)), b.mul(joined(b.neg(second), first), np.sin(twice)))
 
     def called(self, x: Value) -> Value:
-        """A function of a product, softmax or SiLU that is spelled out; several calls may share it."""
+        """A function of a product, softmax or SiLU in primitives; several calls may share it."""
         kind = self.random.choice(["product", "softmax", "silu"])
         if kind not in self.functions:
             function = self.functions[kind] = Graph(kind)

@@ -1,4 +1,4 @@
-"""The parts of the canonical form: spellings of views, the order of operands, which casts keep every number."""
+"""The parts of the canonical form: views, the order of operands, which casts keep every number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tgraph as tg
 from passes import optimize, parse_pipeline
 from passes.algebra.scalars import as_written, float_result, representable
-from passes.algebra.views import spelled
+from passes.algebra.views import reshaping
 from passes.rewriting import Report, reporting
 from passes.transforms.simplify import exactly
 from tgraph.ir.dtypes import DTYPES, DType
@@ -32,9 +32,9 @@ B, S = tg.dims("B S")
     ((B, S, 8), (B * S, 8), ("reshape", None)),
     ((1, 2, 3), (3, 2), ("reshape", None)),
 ])
-def test_views_have_one_spelling(shape: tuple[object, ...], target: tuple[object, ...],
-                                 how: tuple[str, tuple[int, ...] | None] | None) -> None:
-    found = spelled(shape, target)  # type: ignore[arg-type]
+def test_views_have_one_canonical_form(shape: tuple[object, ...], target: tuple[object, ...],
+                                       how: tuple[str, tuple[int, ...] | None] | None) -> None:
+    found = reshaping(shape, target)  # type: ignore[arg-type]
     assert (found if found is None else (found[0], found[1].get("axes"))) == how
 
 

@@ -12,7 +12,7 @@ from benchmarks.pass_nodes import table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_spellings import SPELLINGS, count, spelled
+from test_variants import VARIANTS, count, traced
 
 LAYERS = 3
 COMPOSITE = {"attention", "gelu", "layer_norm", "linear", "softmax"}
@@ -32,9 +32,9 @@ def test_a_bert_in_primitives_comes_back_layer_by_layer() -> None:
     assert nodes[1] > nodes[2] > nodes[3] > nodes[4] and nodes[4] < nodes[0]
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("prefix", ["", "decompose,"], ids=["as_written", "in_primitives"])
-def test_each_spelling_is_one_attention_at_every_fusing_level(spelling: object, prefix: str) -> None:
+def test_each_variant_is_one_attention_at_every_fusing_level(variant: object, prefix: str) -> None:
     for level in ("O2", "O3"):
-        found = count(tg.optimize(spelled(spelling), prefix + level, verify_each=True))  # type: ignore[arg-type]
+        found = count(tg.optimize(traced(variant), prefix + level, verify_each=True))  # type: ignore[arg-type]
         assert found["attention"] == 1 and not {"softmax", "matmul", "einsum", "exp", "concat"} & set(found)

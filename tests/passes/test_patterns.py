@@ -112,7 +112,7 @@ def test_attributes_have_their_default_or_a_name() -> None:
     assert len(after(both, add(0, 1), x=tg.f32[4, 4], z=tg.f32[4, 4])[0]) == 3
 
 
-def test_spellings_and_what_may_be_missing() -> None:
+def test_variants_and_what_may_be_missing() -> None:
     norm = rule("x / (|x| + e)", lambda x, e=NUMBER: either(x / maybe(lambda v: v + e, tg.abs(x)), tg.sign(x) * 1.0),
                 lambda x, e: tg.tanh(x) if e is None else tg.tanh(x) * e)
     assert after(norm, lambda x: x / tg.abs(x), x=X)[0] == ["tanh"]

@@ -53,10 +53,10 @@ def with_neighbours(q: Any, k: Any, v: Any, mask: Any) -> Any:
     return tg.softmax(tg.where(tg.unsqueeze(mask, axes=(1, 2)), scores, float("-inf"))) @ v
 
 
-@pytest.mark.parametrize(("spelling", "pairs"), [(with_wide_tables, by_halves), (with_neighbours, by_neighbours)])
+@pytest.mark.parametrize(("variant", "pairs"), [(with_wide_tables, by_halves), (with_neighbours, by_neighbours)])
 @pytest.mark.parametrize("prefix", ["", "decompose,"])
-def test_attention_with_rotary_positions(spelling: Any, pairs: Any, prefix: str) -> None:
-    graph = tg.trace(spelling, q=X, k=X, v=X, mask=tg.bool_[B, S])
+def test_attention_with_rotary_positions(variant: Any, pairs: Any, prefix: str) -> None:
+    graph = tg.trace(variant, q=X, k=X, v=X, mask=tg.bool_[B, S])
     fused = optimize(graph, prefix + tg.passes.LEVELS["O2"], instruments=[ValidateEach()])
     found = Counter(n.op.name for n in fused.nodes)
     assert (found["attention"], found["rotary"], found["cos"], found["sin"]) == (1, 2, 1, 1)

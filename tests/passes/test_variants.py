@@ -1,4 +1,4 @@
-"""Every spelling of attention becomes one `attention` op that means the same: models, six by hand, random ones."""
+"""Every variant of attention becomes one `attention` op that means the same: models, six by hand, random ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_fused_attention_knows_where_it_comes_from(primitives: tg.Graph) -> None
     assert scopes == [f"encoder.layer.{i}.attention.self" for i in range(SMALL.num_hidden_layers)]
 
 
-# Six spellings
+# Six variants
 
 def heads(x: Any) -> Any:
     return tg.transpose(tg.reshape(x, shape=(*x.shape[:2], HEADS, HEAD_DIM)), perm=(0, 2, 1, 3))
@@ -158,14 +158,14 @@ def with_k_transposed_first(q: Any, k: Any, v: Any, mask: Any) -> Any:
     return merged(tg.matmul(tg.where(allowed, weights, 0.0), heads(v)))
 
 
-SPELLINGS = [by_einsum, with_transposed_scores, by_selection_and_addition, head_by_head, by_division,
+VARIANTS = [by_einsum, with_transposed_scores, by_selection_and_addition, head_by_head, by_division,
              with_k_transposed_first]
 COMPILED = [by_selection_and_addition, head_by_head]
 
 
-def spelled(spelling: Callable[..., Any]) -> tg.Graph:
+def traced(variant: Callable[..., Any]) -> tg.Graph:
     wide = HEADS * HEAD_DIM
-    return tg.trace(spelling, q=tg.f32[B, S, wide], k=tg.f32[B, T, wide], v=tg.f32[B, T, wide], mask=tg.bool_[B, T])
+    return tg.trace(variant, q=tg.f32[B, S, wide], k=tg.f32[B, T, wide], v=tg.f32[B, T, wide], mask=tg.bool_[B, T])
 
 
 def feeds_for(graph: tg.Graph, empty: bool, seed: int = 0) -> dict[str, np.ndarray]:
@@ -175,9 +175,9 @@ def feeds_for(graph: tg.Graph, empty: bool, seed: int = 0) -> dict[str, np.ndarr
 
 
 @pytest.mark.parametrize("prefix", ["", "decompose,"], ids=["as_written", "in_primitives"])
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=lambda f: f.__name__)
-def test_each_spelling_becomes_one_attention(spelling: Callable[..., Any], prefix: str) -> None:
-    graph = spelled(spelling)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda f: f.__name__)
+def test_each_variant_becomes_one_attention(variant: Callable[..., Any], prefix: str) -> None:
+    graph = traced(variant)
     fused = run_pipeline(graph, f"{prefix}canonicalize,cse,fuse-softmax,fuse-attention,cse,dce", verify_each=True)[0]
     found = count(fused)
     assert found["attention"] == 1
@@ -186,24 +186,24 @@ def test_each_spelling_becomes_one_attention(spelling: Callable[..., Any], prefi
         assert_same(graph, fused, feeds_for(graph, empty))
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS, ids=lambda f: f.__name__)
-def test_each_spelling_is_softmax_of_the_products(spelling: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda f: f.__name__)
+def test_each_variant_is_softmax_of_the_products(variant: Callable[..., Any]) -> None:
     """The graph as written means what NumPy says attention is."""
-    graph = spelled(spelling)
+    graph = traced(variant)
     feeds = feeds_for(graph, empty=False)
-    scale = {head_by_head: 0.25, by_division: 1 / 3, with_k_transposed_first: 0.5}.get(spelling, HEAD_DIM**-0.5)
+    scale = {head_by_head: 0.25, by_division: 1 / 3, with_k_transposed_first: 0.5}.get(variant, HEAD_DIM**-0.5)
     q, k, v = (feeds[n].astype(np.float64).reshape(3, -1, HEADS, HEAD_DIM) for n in "qkv")
     allowed = np.broadcast_to(feeds["mask"][:, None, None, :], (3, 1, 5, 7))
-    if spelling is by_selection_and_addition:
+    if variant is by_selection_and_addition:
         allowed = allowed & np.tri(5, 7, dtype=bool)
     e = np.exp(np.einsum("bihd,bjhd->bhij", q, k) * scale) * allowed
     expected = np.einsum("bhij,bjhd->bihd", e / e.sum(-1, keepdims=True), v).reshape(3, 5, -1)
     np.testing.assert_allclose(next(iter(run(graph, feeds).values())), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("spelling", COMPILED, ids=lambda f: f.__name__)
-def test_fused_spellings_compile(spelling: Callable[..., Any]) -> None:
-    graph = spelled(spelling)
+@pytest.mark.parametrize("variant", COMPILED, ids=lambda f: f.__name__)
+def test_fused_variants_compile(variant: Callable[..., Any]) -> None:
+    graph = traced(variant)
     feeds = feeds_for(graph, empty=False)
     exe = tg.compile(graph, target="cpu", passes="canonicalize,cse,fuse-softmax,fuse-attention,cse,dce")
     expected = next(iter(run(graph, feeds).values()))
@@ -239,10 +239,10 @@ def test_every_near_miss_says_why() -> None:
     assert ("not_mild_fill", mild) in reasons
 
 
-# Random spellings
+# Random variants
 
 @st.composite
-def spelling(draw: st.DrawFn) -> tuple[tg.Graph, str]:
+def variant(draw: st.DrawFn) -> tuple[tg.Graph, str]:
     """A graph of attention, drawn decision by decision, and what becomes of its masks: "mask", "bias" or nothing, ""."""
     graph = tg.Graph("g")
     b = Builder(graph)
@@ -307,8 +307,8 @@ def spelling(draw: st.DrawFn) -> tuple[tg.Graph, str]:
     return graph, kind
 
 
-@given(spelling(), st.booleans())
-def test_random_spellings(drawn: tuple[tg.Graph, str], canonical: bool) -> None:
+@given(variant(), st.booleans())
+def test_random_variants(drawn: tuple[tg.Graph, str], canonical: bool) -> None:
     graph, kind = drawn
     pipeline = "canonicalize,cse,fuse-attention" if canonical else "fuse-attention"
     fused = run_pipeline(graph, pipeline, verify_each=True)[0]
