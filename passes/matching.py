@@ -1,9 +1,9 @@
-"""Finding a pattern in a graph, and saying how far the search got where it did not."""
+"""Matching the pattern of a rule at a node of a graph; where it does not match, saying how near it came."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from tgraph.ir.values import Constant, Node, Result, Value
 
 @dataclass(frozen=True)
 class Match:
-    """What a pattern's names stand for, and the nodes that it covers, the last one first."""
+    """A pattern found in a graph: what its wildcards stand for, and the nodes that it covers, the last one first."""
 
     graph: Graph
     names: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Miss:
-    """The nearest that a rule came to matching at a node: `matched` nodes, then `reason` at `at`."""
+    """Why a rule did not match at `root`: after `matched` nodes it failed at node `at`, for `reason`."""
 
     rule: str
     root: Node
@@ -47,28 +47,121 @@ class Miss:
         return f"{self.rule}: {self.matched} nodes matched from {self.root.op.name}, then {self.reason} (at {where})"
 
 
+def find_match(graph: Graph, parameter_only: Collection[Node], rule: Rule, root: Node) -> Match | Miss | None:
+    """The first match of a rule that ends in `root`; else the miss that came furthest, if any.
+
+    `parameter_only` are the nodes of the prepare part.
+    """
+    search = _Search(graph, parameter_only, rule, root)
+    return next(search.matches(), None) or search.nearest
+
+
+Names = dict[str, Any]  # what the wildcards of a pattern stand for
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """A match in the making: the names bound so far, and the nodes covered so far, the last one first."""
+
+    names: Names
+    nodes: tuple[Node, ...]
+
+
 @dataclass
-class Matcher:
-    """Matches rules in one graph; `parameter_only` are the nodes of its prepare part. Keeps the nearest miss of each attempt."""
+class _Search:
+    """A search for one rule's pattern from one root node, by backtracking.
+
+    `value`, `apply` and `operands` yield each extension of a partial match with which a pattern matches, lazily: where one
+    turns out not to fit what follows, the caller asks for the next.
+    """
 
     graph: Graph
-    parameter_only: set[Node]
-    nearest: Miss | None = field(default=None, init=False)
+    parameter_only: Collection[Node]
+    rule: Rule
+    root: Node
+    nearest: Miss | None = None
 
-    def match(self, rule: Rule, root: Node) -> Match | None:
-        """The first match of a rule that ends in `root`, or None; then `nearest` says why."""
-        self.nearest = None
-        for index in range(len(root.results)):
-            for state in self._value(rule, root, rule.pattern, root.results[index], _State({}, ())):
-                match = Match(self.graph, state.names, state.nodes)
-                refusal = self._refusal(rule, match)
-                if refusal is None:
-                    return match
-                self._miss(rule, root, len(state.nodes), refusal[0], refusal[1])
-        return None
+    def matches(self) -> Iterator[Match]:
+        """All matches, of all results of the root, that the rule accepts."""
+        for result in self.root.results:
+            for found in self.value(self.rule.pattern, result, _Partial({}, ())):
+                match = Match(self.graph, found.names, found.nodes)
+                rejected = self.rejection(match)
+                if rejected is None:
+                    yield match
+                else:
+                    self.miss(found, *rejected)
 
-    def _refusal(self, rule: Rule, match: Match) -> tuple[Node | None, str] | None:
-        if not rule.shared:
+    def value(self, pattern: Pattern | None, value: Value | None, partial: _Partial) -> Iterator[_Partial]:
+        """The extensions with which a pattern matches an operand; None stands for an optional operand that is absent."""
+        if pattern is None or value is None:
+            if pattern is None and value is None:
+                yield partial
+            else:
+                self.miss(partial, None, f"an optional operand is {'missing' if value is None else 'present'}")
+        elif isinstance(pattern, Either):
+            for choice in pattern.choices:
+                yield from self.value(choice, value, partial)
+        elif isinstance(pattern, Apply):
+            yield from self.apply(pattern, value, partial)
+        else:
+            names = self.bind(pattern, value, partial.names)
+            if isinstance(names, str):
+                self.miss(partial, _node(value), names)
+            else:
+                yield _Partial(names, partial.nodes)
+
+    def apply(self, pattern: Apply, value: Value, partial: _Partial) -> Iterator[_Partial]:
+        """The extensions with which an op's application matches a value; operands of commutative ops match in both orders."""
+        node = _node(value)
+        if node is None or not isinstance(value, Result) or not pattern.takes(node.op) or value.index != pattern.result:
+            self.miss(partial, node, f"expected {pattern.wanted}, found {_what(value)}")
+            return
+        names = _bind_node(pattern, node, partial.names)
+        if isinstance(names, str):
+            self.miss(partial, node, names)
+            return
+        covered = partial.nodes if node in partial.nodes else (*partial.nodes, node)
+        for operands in [node.operands, node.operands[::-1]] if node.op.traits.commutative else [node.operands]:
+            yield from self.operands(pattern.operands, operands, _Partial(names, covered))
+
+    def operands(self, patterns: Sequence[Pattern | None], values: Sequence[Value | None],
+                 partial: _Partial) -> Iterator[_Partial]:
+        """The extensions with which each pattern matches the operand at its place."""
+        if not patterns:
+            yield partial
+            return
+        for found in self.value(patterns[0], values[0], partial):
+            yield from self.operands(patterns[1:], values[1:], found)
+
+    def bind(self, pattern: Wild | Scalar | Number, value: Value, names: Names) -> Names | str:
+        """The names after a wildcard or a number meets a value, or the reason why it does not match."""
+        if isinstance(pattern, Number):
+            number = splat(value)
+            fits = number is not None and _close(number, pattern.value, value.dtype)
+            return names if fits else f"expected the constant {pattern.value}, found {_what(value)}"
+        if isinstance(pattern, Scalar):
+            number = splat(value)
+            if number is None:
+                return f"expected a constant for {pattern.name}, found {_what(value)}"
+            if pattern.check is not None and not pattern.check(number):
+                return f"{pattern.name} = {number} is refused"
+            if pattern.name in names and names[pattern.name] != number:
+                return f"{pattern.name} is {names[pattern.name]} elsewhere, {number} here"
+            return {**names, pattern.name: number}
+        if pattern.prepared and not is_prepared(value, self.parameter_only):
+            return f"{pattern.name} is not known before the inputs"
+        if pattern.kinds and value.dtype.kind not in pattern.kinds:
+            return f"{pattern.name} is {value.dtype}, not {' or '.join(pattern.kinds)}"
+        if pattern.rank is not None and value.type.rank != pattern.rank:
+            return f"{pattern.name} is {value.type}, not of rank {pattern.rank}"
+        if names.get(pattern.name, value) is not value:
+            return f"{pattern.name} is another value here ({_what(value)})"
+        return {**names, pattern.name: value}
+
+    def rejection(self, match: Match) -> tuple[Node | None, str] | None:
+        """Why a complete match cannot be replaced, and at which node: others need a value inside of it, or the rule says no."""
+        if not self.rule.shared:
             inside = set(match.nodes)
             for node in match.nodes[1:]:
                 for value in node.results:
@@ -77,105 +170,31 @@ class Matcher:
                         return node, f"the result of {node.op.name} is also read by {other.op.name}"
                     if self.graph.is_output(value):
                         return node, f"the result of {node.op.name} is an output"
-        reason = rule.where(match) if rule.where is not None else None
+        reason = self.rule.where(match) if self.rule.where is not None else None
         return None if reason is None else (match.root, reason)
 
-    def _value(self, rule: Rule, root: Node, pattern: Pattern | None, value: Value | None,
-               state: _State) -> Iterator[_State]:
-        """All ways in which `value` can be what `pattern` says."""
-        if pattern is None or value is None:
-            if pattern is None and value is None:
-                yield state
-            else:
-                present = "missing" if value is None else "present"
-                self._miss(rule, root, len(state.nodes), None, f"an optional operand is {present}")
-        elif isinstance(pattern, Either):
-            for choice in pattern.choices:
-                yield from self._value(rule, root, choice, value, state)
-        elif isinstance(pattern, Apply):
-            yield from self._apply(rule, root, pattern, value, state)
-        else:
-            reason, names = self._leaf(pattern, value, state.names)
-            if reason is None:
-                yield _State(names, state.nodes)
-            else:
-                self._miss(rule, root, len(state.nodes), value.node if isinstance(value, Result) else None, reason)
-
-    def _apply(self, rule: Rule, root: Node, pattern: Apply, value: Value, state: _State) -> Iterator[_State]:
-        if not isinstance(value, Result) or not pattern.takes(value.node.op) or value.index != pattern.result:
-            found = value.node.op.name if isinstance(value, Result) else repr(value)
-            at = value.node if isinstance(value, Result) else None
-            self._miss(rule, root, len(state.nodes), at, f"expected {pattern.wanted}, found {found}")
-            return
-        node = value.node
-        names: dict[str, Any] | None = dict(state.names)
-        for name, wanted in pattern.attrs:
-            names = _attribute(wanted, node.attrs[name], names)
-            if names is None:
-                self._miss(rule, root, len(state.nodes), node,
-                           f"attribute {name} of {node.op.name} is {node.attrs[name]}, not {_shown(wanted)}")
-                return
-        if len(pattern.operands) != len(node.operands):
-            self._miss(rule, root, len(state.nodes), node, f"{node.op.name} has {len(node.operands)} operands")
-            return
-        if node.op.elementwise and (wide := _widening(node)) is not None:
-            self._miss(rule, root, len(state.nodes), node, f"the constant {wide} gives {node.op.name} its shape")
-            return
-        covered = state.nodes if node in state.nodes else (*state.nodes, node)
-        assert names is not None
-        orders: list[Sequence[Value | None]] = [node.operands]
-        if node.op.traits.commutative:
-            orders.append(node.operands[::-1])
-        for operands in orders:
-            yield from self._operands(rule, root, pattern.operands, operands, _State(names, covered))
-
-    def _operands(self, rule: Rule, root: Node, patterns: Sequence[Pattern | None], values: Sequence[Value | None],
-                  state: _State) -> Iterator[_State]:
-        if not patterns:
-            yield state
-            return
-        for found in self._value(rule, root, patterns[0], values[0], state):
-            yield from self._operands(rule, root, patterns[1:], values[1:], found)
-
-    def _leaf(self, pattern: Wild | Scalar | Number, value: Value,
-              names: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        if isinstance(pattern, Number):
-            number = splat(value)
-            fits = number is not None and _close(number, pattern.value, value.dtype)
-            return (None if fits else f"expected the constant {pattern.value}, found {_what(value)}"), names
-        if isinstance(pattern, Scalar):
-            number = splat(value)
-            if number is None:
-                return f"expected a constant for {pattern.name}, found {_what(value)}", names
-            if pattern.check is not None and not pattern.check(number):
-                return f"{pattern.name} = {number} is refused", names
-            if pattern.name in names and names[pattern.name] != number:
-                return f"{pattern.name} is {names[pattern.name]} elsewhere, {number} here", names
-            return None, {**names, pattern.name: number}
-        if pattern.prepared and not is_prepared(value, self.parameter_only):
-            return f"{pattern.name} is not known before the inputs", names
-        if pattern.kinds and value.dtype.kind not in pattern.kinds:
-            return f"{pattern.name} is {value.dtype}, not {' or '.join(pattern.kinds)}", names
-        if pattern.rank is not None and value.type.rank != pattern.rank:
-            return f"{pattern.name} is {value.type}, not of rank {pattern.rank}", names
-        known = names.get(pattern.name)
-        if known is not None and known is not value:
-            return f"{pattern.name} is another value here ({_what(value)})", names
-        return None, {**names, pattern.name: value}
-
-    def _miss(self, rule: Rule, root: Node, matched: int, at: Node | None, reason: str) -> None:
-        if self.nearest is None or matched > self.nearest.matched:
-            self.nearest = Miss(rule.name, root, matched, at, reason)
+    def miss(self, partial: _Partial, at: Node | None, reason: str) -> None:
+        """Keep a failure if it came further than those before it."""
+        if self.nearest is None or len(partial.nodes) > self.nearest.matched:
+            self.nearest = Miss(self.rule.name, self.root, len(partial.nodes), at, reason)
 
 
-@dataclass(frozen=True)
-class _State:
-    names: dict[str, Any]
-    nodes: tuple[Node, ...]
+def _bind_node(pattern: Apply, node: Node, names: Names) -> Names | str:
+    """The names after the attributes of a node of the right op, or the reason why the node does not match."""
+    for name, wanted in pattern.attrs:
+        extended = _bind_attribute(wanted, node.attrs[name], names)
+        if extended is None:
+            return f"attribute {name} of {node.op.name} is {node.attrs[name]}, not {_shown(wanted)}"
+        names = extended
+    if len(pattern.operands) != len(node.operands):
+        return f"{node.op.name} has {len(node.operands)} operands"
+    if node.op.elementwise and (wide := _widening(node)) is not None:
+        return f"the constant {wide} gives {node.op.name} its shape"
+    return names
 
 
 def _widening(node: Node) -> Constant | None:
-    """A constant whose shape the result has and no other operand: a number in its place would lose that shape."""
+    """An operand that alone gives the result its shape, and is a constant; a number in its place would lose that shape."""
     for value in node.inputs:
         if isinstance(value, Constant) and value.type.rank:
             others = [v for v in node.inputs if v is not value]
@@ -185,7 +204,7 @@ def _widening(node: Node) -> Constant | None:
 
 
 def splat(value: Value | None) -> Any:
-    """The number that all elements of a constant are, or None."""
+    """The number that all elements of a constant equal, or None."""
     if not isinstance(value, Constant) or value.data is None or not value.data.size:
         return None
     first = value.data.reshape(-1)[0]
@@ -193,6 +212,7 @@ def splat(value: Value | None) -> Any:
 
 
 def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
+    """Whether a constant of a type is the number of a pattern, rounded to that type."""
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     # 1 and 0.5 mean themselves; sqrt(2) is rounded to its type, and often to the digits that somebody typed
@@ -203,9 +223,8 @@ def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
     return bool(abs(found - wanted) <= allowed * abs(wanted))
 
 
-def _attribute(wanted: Any, found: Any, names: dict[str, Any] | None) -> dict[str, Any] | None:
-    if names is None:
-        return None
+def _bind_attribute(wanted: Any, found: Any, names: Names) -> Names | None:
+    """The names after an attribute in a pattern, a wildcard or a tuple of some too, meets that of a node; None if they differ."""
     if isinstance(wanted, Attribute):
         if wanted.check is not None and not wanted.check(found):
             return None
@@ -216,13 +235,19 @@ def _attribute(wanted: Any, found: Any, names: dict[str, Any] | None) -> dict[st
         if len(wanted) != len(found):
             return None
         for w, f in zip(wanted, found):
-            names = _attribute(w, f, names)
+            if (extended := _bind_attribute(w, f, names)) is None:
+                return None
+            names = extended
         return names
     return names if type(wanted) is type(found) and wanted == found else None
 
 
 def _shown(wanted: Any) -> str:
     return f"acceptable for {wanted.name}" if isinstance(wanted, Attribute) else str(wanted)
+
+
+def _node(value: Value) -> Node | None:
+    return value.node if isinstance(value, Result) else None
 
 
 def _what(value: Value) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from passes.base import Pass
-from passes.matching import Match, Matcher, Miss
+from passes.matching import Match, Miss, find_match
 from passes.patterns import NodeRule, Rule
 from tgraph.current_tracer import current_tracer
 from tgraph.ir.analysis import is_prepared, prepared
@@ -113,7 +113,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
             by_root[node.op] = [rule for rule in rules if rule.ends_in(node.op)]
         return by_root[node.op]
 
-    matcher = Matcher(graph, prepared(graph))
+    parameter_only = prepared(graph)
     pending = deque(n for n in graph.nodes if rules_of(n))
     limit = REWRITES_PER_NODE * (len(graph) + 1)
     count = 0
@@ -123,11 +123,11 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
             continue
         for rule in rules_of(node):
             report.attempts += 1
-            done = _try(graph, matcher, rule, node)
+            done = _try(graph, parameter_only, rule, node)
             if not isinstance(done, Rewritten):
                 report.missed(done)
                 continue
-            matcher.parameter_only.update(n for n in done.nodes if _is_ready(n, matcher.parameter_only))
+            parameter_only.update(n for n in done.nodes if _is_parameter_only(n, parameter_only))
             report.rewrote(rule.name, done.covered, done.values)
             count += 1
             if count > limit:
@@ -147,14 +147,15 @@ class Rewritten:
     nodes: Sequence[Node]
 
 
-def _try(graph: Graph, matcher: Matcher, rule: Rule | NodeRule, node: Node) -> Rewritten | Miss | None:
+def _try(graph: Graph, parameter_only: set[Node], rule: Rule | NodeRule, node: Node) -> Rewritten | Miss | None:
+    """Apply a rule that ends in `node` if it matches there."""
     if isinstance(rule, NodeRule):
         return _apply_node_rule(graph, rule, node)
-    match = matcher.match(rule, node)
-    return matcher.nearest if match is None else replace_match(graph, rule, match)
+    found = find_match(graph, parameter_only, rule, node)
+    return replace_match(graph, rule, found) if isinstance(found, Match) else found
 
 
-def _is_ready(node: Node, parameter_only: set[Node]) -> bool:
+def _is_parameter_only(node: Node, parameter_only: set[Node]) -> bool:
     """Whether a new node belongs to the prepare part; asked in order, so that nothing is computed twice."""
     static = all(isinstance(d, int) for r in node.results for d in r.shape)
     return bool(node.inputs) and static and all(is_prepared(v, parameter_only) for v in node.inputs)
