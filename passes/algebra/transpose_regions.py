@@ -9,12 +9,11 @@ by the same permutation, from inside, or are weights that can be laid out the ot
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from passes.rewriting import current_report, erase_dead
-from tgraph.ir.analysis import is_prepared, prepared
+from tgraph.ir.analysis import is_prepared, order_within, prepared
 from tgraph.ir.axis_maps import moved_attributes, permutation, permuted
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
@@ -126,7 +125,7 @@ def _move(graph: Graph, region: Region, parameter_only: set[Node]) -> list[Node]
     """Rebuild the region on what its entries read; the transposes that are still needed come after it."""
     perm, made = region.perm, list[Node]()
     moved: dict[Value, Value] = {t.result: t.inputs[0] for t in region.entries}
-    order = _ordered(region)
+    order = order_within(region.nodes, region.nodes)
     for node in order:
         below = [v.node for v in node.inputs if v in moved and isinstance(v, Result) and v.node in region.entries]
         b = Builder(graph, Provenance.merge((*(n.provenance for n in below), node.provenance)))
@@ -138,21 +137,6 @@ def _move(graph: Graph, region: Region, parameter_only: set[Node]) -> list[Node]
         made += _leave(graph, region, node.result, moved[node.result])
     erase_dead(graph, [*region.entries, *order])
     return made
-
-
-def _ordered(region: Region) -> Sequence[Node]:
-    """Operands before users."""
-    done: dict[Node, None] = {}
-    for root in region.nodes:
-        stack = [root]
-        while stack:
-            above = [v.node for v in stack[-1].inputs
-                     if isinstance(v, Result) and v.node in region.nodes and v.node not in done]
-            if above:
-                stack.append(above[0])
-            else:
-                done[stack.pop()] = None
-    return list(done)
 
 
 def _attributes(node: Node, perm: Perm) -> dict[str, Any]:

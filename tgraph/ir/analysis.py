@@ -1,8 +1,8 @@
-"""Questions about a graph's shape: order, liveness, dominance, the longest chain, and parts that stand alone."""
+"""Graph analyses: order, liveness, dominators, the critical path, convex sets of nodes, and the prepare part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .dims import evaluate
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 SPREAD = 2**20  # bytes of a result that may be kept although it is made of less
 
+
 def to_networkx(graph: Graph) -> networkx.DiGraph:
-    """The nodes and their dependences; each edge carries the first `value` that flows, and all of them as `values`."""
+    """The nodes and their dependences as a networkx graph; an edge has the first `value` that flows, and all as `values`."""
     import networkx
 
     result = networkx.DiGraph(name=graph.name)
@@ -33,7 +34,10 @@ def to_networkx(graph: Graph) -> networkx.DiGraph:
 
 
 def topological_order(graph: Graph, key: Callable[[Node], int] | None = None) -> list[Node]:
-    """An order with operands before users; among nodes that are free, the smallest `key` first (default: canonical)."""
+    """The nodes with operands before users; of several that could come next, the one with the smallest `key`.
+
+    Without a `key`, the order of the graph's text.
+    """
     import networkx
 
     if key is None:
@@ -92,7 +96,7 @@ def _immediate(graph: Graph, forward: bool) -> dict[Node, Node | None]:
 
 def critical_path(graph: Graph, sizes: Mapping[str, int] | None = None,
                   cost: Callable[[Node], float] | None = None) -> tuple[list[Node], float]:
-    """The chain of dependent nodes that costs most, and its cost (default: FLOPs at `sizes`)."""
+    """The most expensive chain of dependent nodes, and its cost (default: FLOPs at `sizes`)."""
     import networkx
 
     known = {} if sizes is None else dict(sizes)
@@ -114,27 +118,26 @@ def critical_path(graph: Graph, sizes: Mapping[str, int] | None = None,
 
 
 def is_convex(graph: Graph, nodes: Collection[Node]) -> bool:
-    """Whether no path leaves the set and comes back, so that it can run as one."""
+    """Whether no path leaves a set of nodes and comes back into it, so that the set can run as one."""
     inside = set(nodes)
     above = _ancestors_within(inside)
-    enters = {n for n in inside if any(isinstance(v, Result) and v.node not in inside for v in n.inputs)}
+    entries = {n for n in inside if any(source not in inside for source in _sources(n))}
     # A path that leaves at `n` cannot come back at what `n` depends on: that would be a cycle.
-    leaves = [n for n in inside if any(u not in inside for r in n.results for u in r.users) and enters - above[n]]
-    if not leaves:
-        return True
-    entered = {m for n in leaves for m in enters - above[n]}
-    down = [u for n in leaves for r in n.results for u in r.users if u not in inside]
-    up = [v.node for n in entered for v in n.inputs if isinstance(v, Result) and v.node not in inside]
-    seen_down, seen_up = set(down), set(up)
-    while down and up:  # from both ends, in turns, until one of them is exhausted
-        for step, seen, stack in ((_readers(down.pop()), seen_down, down), (_sources(up.pop()), seen_up, up)):
-            for node in step:
-                if node in inside:
-                    return False
-                if node not in seen:
-                    seen.add(node)
-                    stack.append(node)
-    return True
+    returns = {n: entries - above[n] for n in inside if any(reader not in inside for reader in _readers(n))}
+    down = _walk_outside([n for n, back in returns.items() if back], _readers, inside)
+    up = _walk_outside(set().union(*returns.values()), _sources, inside)
+    return not any(back_below or back_above for back_below, back_above in zip(down, up))  # as long as the shorter walk
+
+
+def _walk_outside(starts: Iterable[Node], step: Callable[[Node], list[Node]], inside: set[Node]) -> Iterator[bool]:
+    """Walk from nodes of a set to all nodes outside that `step` leads to; yields for each whether it leads back inside."""
+    stack = [*dict.fromkeys(n for start in starts for n in step(start) if n not in inside)]
+    seen = set(stack)
+    while stack:
+        reached = step(stack.pop())
+        yield any(n in inside for n in reached)
+        stack += dict.fromkeys(n for n in reached if n not in seen)
+        seen.update(reached)
 
 
 def _readers(node: Node) -> list[Node]:
@@ -146,33 +149,32 @@ def _sources(node: Node) -> list[Node]:
 
 
 def _ancestors_within(inside: set[Node]) -> dict[Node, set[Node]]:
-    """For each node of a set, itself and those that it depends on by paths within the set."""
+    """For each node of a set, itself and the nodes that it depends on by paths within the set."""
     found: dict[Node, set[Node]] = {}
     for node in order_within(inside, inside):
         found[node] = {node}.union(*(found[n] for n in _sources(node) if n in inside))
     return found
 
 
-def order_within(inside: set[Node], roots: Iterable[Node]) -> list[Node]:
-    """The roots and what they need within the set: operands first, depth first, looking at nothing outside."""
+def order_within(inside: Collection[Node], roots: Iterable[Node]) -> list[Node]:
+    """The roots and what they depend on by paths within a set, each node after its operands; nothing outside is looked at."""
     done: dict[Node, None] = {}
     for root in roots:
         stack = [root]
         while stack:
-            node = stack[-1]
-            below = [n for n in _sources(node) if n in inside and n not in done]
-            if below and node not in done:
-                stack.append(below[0])
+            pending = next((n for n in _sources(stack[-1]) if n in inside and n not in done), None)
+            if pending is not None:
+                stack.append(pending)
             else:
                 done[stack.pop()] = None
     return list(done)
 
 
 def prepared(graph: Graph, but: Collection[str] = ()) -> set[Node]:
-    """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or sizes.
+    """The prepare part: nodes whose results depend on parameters and constants alone, not on inputs or symbolic sizes.
 
-    Ops named in `but`, and what depends on them, stay out of it; and so does what is large and cheaper made than read, such as a
-    table of the distances between positions: it would be kept in memory and in bundles.
+    Ops named in `but`, and what depends on them, are left out. So are large results that are cheaper to compute than to read,
+    such as a table of the distances between positions: they would take memory, and space in bundles.
     """
     found: set[Node] = set()
     for node in graph.nodes:
@@ -185,7 +187,7 @@ def prepared(graph: Graph, but: Collection[str] = ()) -> set[Node]:
 
 
 def _spreads(node: Node) -> bool:
-    """Whether an elementwise op or a view that repeats makes much of little: over 1 MiB, and four times what it reads."""
+    """Whether an elementwise op or an expansion has a result of over 1 MiB that is four times as large as its operands."""
     if not (node.op.elementwise or node.op.traits.view == "repeat"):
         return False
     made, read = (sum(int(v.type.nbytes) for v in values) for values in (node.results, node.inputs))  # type: ignore[arg-type]

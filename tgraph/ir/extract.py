@@ -1,4 +1,4 @@
-"""Parts of a graph as graphs of their own."""
+"""Extraction of a set of nodes as a graph of its own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list
 
 
 def _needed_order(graph: Graph, members: Iterable[Node]) -> list[Inequality]:
-    """The inequalities that the rules of some nodes rest on: a kernel of other nodes is the same with and without them."""
+    """The inequalities of a graph that type rules of some nodes rely on, so that equal sets of nodes have equal ones."""
     asked: set[str] = set()
     for node in members:
         with collect_constraints(graph.constraints) as constraints:
@@ -64,40 +64,52 @@ def _needed_order(graph: Graph, members: Iterable[Node]) -> list[Inequality]:
 
 
 def arranged(graph: Graph, nodes: Iterable[Node]) -> list[Node]:
-    """The nodes of a set in the order in which `extract` takes them: operands first, whatever stands around the set."""
+    """The nodes of a set in the order in which `extract` takes them: operands first, whatever is around the set."""
     return _arrange(graph, set(nodes))[0]
 
 
 def _arrange(graph: Graph, inside: set[Node]) -> tuple[list[Node], list[Result]]:
-    """The nodes of a set in an order of its own, and the results that it gives."""
-    outputs = {id(v) for _, v in graph.outputs}
-    keys = _local_keys(inside, order_within(inside, inside))
-    produced = [r for n in inside for r in n.results]
-    results = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
-    results = results or [r for r in produced if not r.uses]
+    """The nodes of a set, and its results that are read outside, both in an order that depends on the set alone.
+
+    Results go by a digest of what computes them. Nodes come operands first, as the results in this order need them, then those
+    that none needs. Only between equal digests the order of the graph decides.
+    """
+    digests = _digests(inside)
+    results = _results_of(graph, inside)
     needed = set(order_within(inside, [r.node for r in results]))
     dead = [n for n in inside if n not in needed]
-    ends = [*dict.fromkeys(r.node for r in results), *dead]
-    position: dict[Node, int] = {}
-    if len({keys[n] for n in ends}) < len(ends):  # equal but for what they read: only the graph can tell them apart
-        position = {n: i for i, n in enumerate(graph.nodes)}
-    results.sort(key=lambda r: (keys[r.node], position.get(r.node, 0), r.index))
-    dead.sort(key=lambda n: (keys[n], position.get(n, 0)))
+    ends = {*(r.node for r in results), *dead}
+    ambiguous = len({digests[n] for n in ends}) < len(ends)
+    position = {n: i for i, n in enumerate(graph.nodes)} if ambiguous else {}
+
+    def rank(node: Node) -> tuple[str, int]:
+        return digests[node], position.get(node, 0)
+
+    results.sort(key=lambda r: (rank(r.node), r.index))
+    dead.sort(key=rank)
     return order_within(inside, [*(r.node for r in results), *dead]), results
 
 
-def _local_keys(inside: set[Node], members: Iterable[Node]) -> dict[Node, str]:
-    """A digest of what each node computes from values outside of the set, whatever those are."""
-    keys: dict[Node, str] = {}
-    for node in members:
+def _results_of(graph: Graph, inside: set[Node]) -> list[Result]:
+    """The results of a set that are outputs or read outside of it; those that nothing reads if there are no such."""
+    outputs = {id(v) for _, v in graph.outputs}
+    produced = [r for n in inside for r in n.results]
+    read = [r for r in produced if id(r) in outputs or any(u not in inside for u in r.users)]
+    return read or [r for r in produced if not r.uses]
+
+
+def _digests(inside: set[Node]) -> dict[Node, str]:
+    """A digest of what each node of a set computes from values outside of it, whatever those are."""
+    digests: dict[Node, str] = {}
+    for node in order_within(inside, inside):
         operands = []
         for value in node.operands:
             if isinstance(value, Result) and value.node in inside:
-                operands.append(f"{keys[value.node]}.{value.index}")
+                operands.append(f"{digests[value.node]}.{value.index}")
             elif isinstance(value, Constant) and value.type.rank == 0:
                 operands.append(f"{value.type} {value.digest}")
             else:
                 operands.append("none" if value is None else str(value.type))
         attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
-        keys[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()
-    return keys
+        digests[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()
+    return digests
