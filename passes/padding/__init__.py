@@ -1,1 +1,1 @@
-"""Which rows of padded tensors matter, and how ops look on those rows alone; `remove-padding` is built on it."""
+"""Finding out which padded rows matter, and computing on the others alone; `remove-padding` is built on it."""

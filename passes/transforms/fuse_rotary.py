@@ -1,4 +1,4 @@
-"""Rotary position embeddings from their spellings."""
+"""Rotary position embeddings as one `rotary` op."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NUMBER = scalar()
 
 
 def _halves(x: Any, middle: Any, end: Any) -> tuple[Any, Any]:
-    """x[..., :middle] and x[..., middle:end], by slices or by a split."""
+    """Patterns for x[..., :middle] and x[..., middle:end], by slices or by a split."""
     both = tg.split(x, sizes=(middle, middle), axis=-1)
     return (either(tg.slice(x, starts=(0,), stops=(middle,), axes=(-1,), steps=(1,)), result(both, 0)),
             either(tg.slice(x, starts=(middle,), stops=(end,), axes=(-1,), steps=(1,)), result(both, 1)))
 
 
 def _neighbours(x: Any, pairs: Any, ends: Any) -> tuple[Any, Any]:
-    """x[..., 0::2] and x[..., 1::2], by steps or by the columns of a reshape to [..., D/2, 2]."""
+    """Patterns for x[..., 0::2] and x[..., 1::2], by slices with a step or the columns of a reshape to [..., D/2, 2]."""
     columns = tg.reshape(x, shape=pairs)
 
     def part(i: int) -> Any:
@@ -45,7 +45,7 @@ def _neighbours(x: Any, pairs: Any, ends: Any) -> tuple[Any, Any]:
 
 
 def _stacked(x: Any, y: Any, shape: Any) -> Any:
-    """x0 y0 x1 y1 ..."""
+    """x and y interleaved: x0 y0 x1 y1 ..."""
     return tg.reshape(tg.concat(tg.unsqueeze(x, axes=(-1,)), tg.unsqueeze(y, axes=(-1,)), axis=-1), shape=shape)
 
 
@@ -54,20 +54,20 @@ def _minus(x: Any) -> Any:
 
 
 def _turned(x: Any, parts: tuple[Any, Any], cos: Any, sin: Any, join: Callable[[Any, Any], Any]) -> Any:
-    """x cos + (-x2, x1) sin: a number of the tables for every element."""
+    """x cos + (-x2, x1) sin, with tables that have a column for each element."""
     first, second = parts
     return either(x * cos + join(_minus(second), first) * sin, x * cos - join(second, _minus(first)) * sin)
 
 
 def _pairwise(parts: tuple[Any, Any], cos: Any, sin: Any, join: Callable[[Any, Any], Any]) -> Any:
-    """(x1 cos - x2 sin, x2 cos + x1 sin): a number of the tables for every pair."""
+    """(x1 cos - x2 sin, x2 cos + x1 sin), with tables that have a column for each pair."""
     first, second = parts
     return join(either(first * cos - second * sin, first * cos + _minus(second) * sin, first * cos + _minus(second * sin)),
                 second * cos + first * sin)
 
 
 def _fits(interleaved: bool) -> Callable[[Match], str | None]:
-    """The parts are all of x, in their order, and the tables broadcast to x: what the op asks for."""
+    """A condition: the parts are the halves, or the pairs, of x in order, and the op takes such tables."""
 
     def where(match: Match) -> str | None:
         x, names = match["x"], match.names
@@ -92,30 +92,25 @@ def _concat(x: Any, y: Any) -> Any:
     return tg.concat(x, y, axis=-1)
 
 
-def _half_width(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
-    """How to make a table of one number a pair in the place of one a number an element; None if a pair's may differ.
+def _half_table(b: Builder, table: Value, interleaved: bool) -> Value | None:
+    """A table with one column for each pair, from one with a column for each element; None if the columns of a pair may differ.
 
-    Looks through what treats all columns alike: elementwise ops with a number, lookups of rows, slices of other axes.
+    Looks through ops that treat all columns alike: elementwise ops with a number, lookups of rows, slices of other axes.
     """
-    chain: list[tuple[Node, int]] = []  # what to apply to the narrow table, the last one first, and at which operand
-    while isinstance(value, Result) and (position := _column_wise(value.node)) is not None:
-        chain.append((value.node, position))
-        value = value.node.inputs[position]
-    narrow = _narrowed(value, interleaved)
-    if narrow is None or not chain:
-        return narrow
-
-    def again(b: Builder) -> Value:
-        made = narrow(b)
-        for node, position in reversed(chain):
-            made = b.apply(node.op, [made if i == position else v for i, v in enumerate(node.inputs)], node.attrs)
-        return made
-
-    return again
+    chain: list[tuple[Node, int]] = []  # such ops, the last one first, and which operand of each has the columns
+    while isinstance(table, Result) and (position := _column_operand(table.node)) is not None:
+        chain.append((table.node, position))
+        table = table.node.inputs[position]
+    half = _half_source(b, table, interleaved)
+    if half is None:
+        return None
+    for node, position in reversed(chain):
+        half = b.apply(node.op, [half if i == position else v for i, v in enumerate(node.inputs)], node.attrs)
+    return half
 
 
-def _column_wise(node: Node) -> int | None:
-    """The operand whose columns a node treats all alike, giving as many."""
+def _column_operand(node: Node) -> int | None:
+    """The position of the operand whose columns, as many as the result has, a node treats all alike; None for other nodes."""
     traits = node.op.traits
     wide = [i for i, v in enumerate(node.inputs) if v.type.rank and v.shape[-1] == node.results[0].shape[-1]
             and (axes := axis_map(node, i)) is not None and axes[-1:] == (v.type.rank - 1,)]
@@ -125,30 +120,28 @@ def _column_wise(node: Node) -> int | None:
     return wide[-1] if wide and not sized and (moves or single) else None
 
 
-def _narrowed(value: Value, interleaved: bool) -> Callable[[Builder], Value] | None:
-    """`_half_width` of a constant, or of a table beside itself."""
-    if isinstance(value, Constant) and value.data is not None:
-        half = value.data.shape[-1] // 2
+def _half_source(b: Builder, table: Value, interleaved: bool) -> Value | None:
+    """`_half_table` of a constant, or of concat(x, x)."""
+    if isinstance(table, Constant) and table.data is not None:
+        half = table.data.shape[-1] // 2
         cuts = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
-        first, second = (value.data[..., cut] for cut in cuts)
-        return (lambda b: b.constant(first.copy(), value.dtype)) if np.array_equal(first, second) else None
-    if not isinstance(value, Result):
-        return None
-    node = value.node
-    if node.op.name == "concat" and node.attrs["axis"] == -1 and not interleaved:
-        return (lambda b: node.inputs[0]) if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1] else None
+        first, second = (table.data[..., cut] for cut in cuts)
+        return b.constant(first.copy(), table.dtype) if np.array_equal(first, second) else None
+    node = table.node if isinstance(table, Result) else None
+    if node is not None and node.op.name == "concat" and node.attrs["axis"] == -1 and not interleaved:
+        return node.inputs[0] if len(node.inputs) == 2 and node.inputs[0] is node.inputs[1] else None
     return None
 
 
 @node_rule("rotary(x, (c, c), (s, s)) = rotary(x, c, s)", "rotary")
-def _narrow_tables(graph: Graph, node: Node) -> Sequence[Value] | str:
+def _halve_tables(graph: Graph, node: Node) -> Sequence[Value] | str:
     x, *tables = node.inputs
     interleaved = node.attrs["interleaved"]
-    made = [_half_width(t, interleaved) if t.shape[-1] == x.shape[-1] else None for t in tables]
-    if not any(made):
-        return "no table says the same number twice a pair"
     b = Builder(graph, node.provenance)
-    return [b.rotary(x, *[t if m is None else m(b) for t, m in zip(tables, made)], interleaved=interleaved)]
+    halves = [_half_table(b, t, interleaved) if t.shape[-1] == x.shape[-1] else None for t in tables]
+    if all(half is None for half in halves):
+        return "no table says the same number twice a pair"
+    return [b.rotary(x, *[t if half is None else half for t, half in zip(tables, halves)], interleaved=interleaved)]
 
 
 @register_pass
@@ -156,8 +149,8 @@ def _narrow_tables(graph: Graph, node: Node) -> Sequence[Value] | str:
 class FuseRotary(RewritePass):
     """x cos + (-x2, x1) sin = rotary(x, cos, sin) (arXiv:2104.09864), x1 and x2 halves of the last axis or neighbours.
 
-    Or the same pair by pair: (x1 cos - x2 sin, x2 cos + x1 sin). Tables that have each number twice are halved, and a
-    constant factor on x moves behind, where attention takes it in.
+    Also the same pair by pair: (x1 cos - x2 sin, x2 cos + x1 sin). Tables that have each number twice are halved. A constant
+    factor on x moves behind the op, where attention takes it in.
     """
 
     effect = "rounds"
@@ -176,7 +169,7 @@ class FuseRotary(RewritePass):
              lambda x, cos, sin, shape=ANY, pairs=ANY, end0=ANY, end1=ANY: _pairwise(
                  _neighbours(x, pairs, (end0, end1)), cos, sin, lambda a, b: _stacked(a, b, shape)),
              lambda x, cos, sin: tg.rotary(x, cos, sin, interleaved=True), where=_fits(True)),
-        _narrow_tables,
+        _halve_tables,
         rule("rotary(x c, cos, sin) = rotary(x, cos, sin) c",
              lambda x, cos, sin, c=NUMBER, interleaved=ANY: tg.rotary(x * c, cos, sin, interleaved=interleaved),
              lambda x, cos, sin, c, interleaved: tg.rotary(x, cos, sin, interleaved=interleaved) * c),

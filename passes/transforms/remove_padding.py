@@ -1,4 +1,4 @@
-"""Padded rows that no result depends on are not computed."""
+"""Leaving out the computation of padded rows that no result depends on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from passes.padding.packed_rows import RowPacker, has_row_form, row_layout
-from passes.padding.row_demand import MOVED, RowDemand
+from passes.padding.packed_rows import RowPacker, has_row_form, packed_axes
+from passes.padding.row_demand import WHOLE_VIEWS, RowDemand
 from passes.products import missed
 from passes.rewriting import current_report
 from tgraph.ir.analysis import prepared
@@ -25,16 +25,16 @@ RULE = "zero_padding(f(x), mask) = pad_rows(f(rows of x where mask), positions o
 class RemovePadding(Pass):
     """zero_padding(f(x), mask) = pad_rows(f(rows of x), positions): f works row by row, so padded rows are left out.
 
-    Walks back from what does not depend on padded rows: zero_padding, where(mask, x, y), the keys and values of masked
-    attention. Products, norms, activations, embeddings and elementwise ops between them run on the N rows that
-    `unpack(mask)` lists, [N, ...] for [B, S, ...], and attention becomes `ragged_attention`; with a bias, or a mask
-    that differs by query, it keeps its padded form. So do functions that are called: run this pass before those that
-    make calls. A position that something reads besides (the first token, say) is kept in every sequence of the batch,
-    and stays no key where the mask excludes it. Nothing is approximated: rows only have other neighbours.
+    Walks back from ops that ignore padded rows: zero_padding, where(mask, x, y), and masked attention for its keys and values.
+    Products, norms, activations, embeddings and elementwise ops before them run on the N rows that `unpack(mask)` lists,
+    [N, ...] for [B, S, ...], and attention becomes `ragged_attention`. Attention with a bias, or with a mask that differs
+    by query, keeps its padded form; so do calls of functions: run this pass before those that make calls. A position that
+    something else reads (the first token, say) is kept in every sequence of the batch, and is no key where the mask
+    excludes it. Nothing is approximated: rows only have other neighbours.
 
-    `mask` names the input to which the pass keeps (default: every mask). `finite=true` states that padded rows are
-    finite, so that x * mask counts as zero_padding. `output=hidden,mask=mask` puts zero_padding(hidden, mask) in the
-    place of that output first: this changes the meaning, for its padded rows become zeros.
+    `mask` names the one input to take as a mask (default: every mask). `finite=true` states that padded rows are
+    finite, so that x * mask counts as zero_padding. `output=hidden,mask=mask` first replaces the output `hidden` by
+    zero_padding(hidden, mask), which changes the meaning: its padded rows become zeros.
     """
 
     effect = "rounds"
@@ -93,7 +93,7 @@ class RemovePadding(Pass):
 
 
 def _masks(graph: Graph) -> list[Value]:
-    """Every boolean [B, S] that something masks with, those that are made of others first."""
+    """Every boolean [B, S] that ops use as a mask, directly or within a conjunction."""
     found: dict[Value, None] = {}
     for node in graph.nodes:
         position = {"zero_padding": 1, "attention": 3, "where": 0}.get(node.op.name)
@@ -106,12 +106,13 @@ def _masks(graph: Graph) -> list[Value]:
                 continue
             if value.type.rank == 2 and value.dtype.is_bool:
                 found[value] = None
-            if isinstance(value, Result) and (value.node.op.name == "logical_and" or value.node.op.traits.view in MOVED):
+            if isinstance(value, Result) and (value.node.op.name == "logical_and" or value.node.op.traits.view in WHOLE_VIEWS):
                 pending += value.node.inputs
     return list(found)
 
 
 def _is_zero_where_false(value: Value, mask: Value) -> bool:
+    """Whether a value is made by `zero_padding` with the mask, or by `pad_rows` with its positions."""
     if not isinstance(value, Result):
         return False
     node = value.node
@@ -123,29 +124,30 @@ def _is_zero_where_false(value: Value, mask: Value) -> bool:
 
 
 def _row_operands(node: Node, demand: RowDemand) -> Iterator[Value]:
+    """The operands that have rows."""
     for position, value in enumerate(node.operands):
-        if value is not None and row_layout(node, position, demand) is not None:
+        if value is not None and packed_axes(node, position, demand) is not None:
             yield value
 
 
 def _without_outer_views(candidates: Sequence[Node], demand: RowDemand) -> list[Node]:
-    """The candidates without the views at their borders: rows are taken and put back where there is least to move."""
+    """The candidates without view ops first or last, so that rows are taken and put back where there is least to move."""
     kept = dict.fromkeys(candidates)
     for node in reversed(candidates):  # after the last op, before a padded reader; zero_padding goes into pad_rows
         parts = node.op.traits.view == "cut" and len(node.results) > 1
-        if (node.op.traits.view in MOVED or parts) and not any(
+        if (node.op.traits.view in WHOLE_VIEWS or parts) and not any(
                 u in kept or u.op.name == "zero_padding" for r in node.results for u in r.users):
             del kept[node]
     for node in candidates:  # before the first op, after a padded producer
         part = node.op.traits.view == "cut" and len(node.results) == 1
-        if node in kept and (node.op.traits.view in MOVED or part) and not any(
+        if node in kept and (node.op.traits.view in WHOLE_VIEWS or part) and not any(
                 isinstance(v, Result) and v.node in kept for v in _row_operands(node, demand)):
             del kept[node]
     return list(kept)
 
 
 def _worthwhile(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
-    """The nodes of those connected parts that hold a product."""
+    """The nodes of the connected components that have a product: only there packing pays."""
     inside = set(nodes)
     seen: set[Node] = set()
     chosen: set[Node] = set()
@@ -165,7 +167,7 @@ def _worthwhile(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
 
 
 def _pack(graph: Graph, demand: RowDemand, packed: Sequence[Node]) -> tuple[list[Node], list[Value]]:
-    """Replace nodes by their row forms; padded readers get the rows put back."""
+    """Replace nodes by their row forms; readers outside get the rows put back. Returns the old nodes and the new values."""
     packer = RowPacker(graph, demand, Provenance.merge(u.provenance for u in demand.mask.users))
     inside = set(packed)
     erased: list[Node] = []

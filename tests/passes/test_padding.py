@@ -125,7 +125,7 @@ def test_a_mean_of_all_values_reads_padded_rows() -> None:
     assert run_pipeline(read, "remove-padding")[0] == read
     spared = tg.trace(without_first, **types)
     demand = RowDemand(spared, spared.inputs[1])
-    assert (0, 2) in {layout for value, layout in demand.layouts.items() if value.type.rank == 4}
+    assert (0, 2) in {axes for value, axes in demand.row_axes.items() if value.type.rank == 4}
 
 
 def test_finite_rows_are_asked_of_the_user() -> None:
