@@ -1,4 +1,4 @@
-"""Graph to graph: the passes, one file each, and how pipelines of them run. `optimize(graph, "O2")` gives a new graph."""
+"""Passes, which rewrite graphs, and pipelines of them: `optimize(graph, "O2")` gives a new graph."""
 
 from passes.base import PASSES, Effect, Pass, register_pass
 from passes.debug.bisection import Culprit, bisect

@@ -1,4 +1,4 @@
-"""What a pass is: a frozen dataclass whose fields are its options, with what it promises about meaning."""
+"""The base class of passes, frozen dataclasses whose fields are their options, and the registry of all passes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from passes.functions import rewrite_functions
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 
-# exact: the same numbers. rounds: the same real numbers, rounded elsewhere. changes-meaning: says how in its doc.
+# What a pass promises of results. exact: they stay the same. rounds: they change by rounding alone. changes-meaning: they
+# change, as its docstring says.
 Effect = Literal["exact", "rounds", "changes-meaning"]
 
 
 class Pass(abc.ABC):
-    """Rewrites a graph in place; `passes.optimize` hands it a copy. The docstring says what it does, as an equation.
+    """A rewrite of graphs, in place; `passes.optimize` applies it to a copy. The docstring says what it does, as an equation.
 
-    `name` follows from the class (FuseQKV: fuse-qkv); its file has the same name.
+    Its name follows from the class (FuseQKV: fuse-qkv); its file has the same name.
     """
 
     effect: ClassVar[Effect] = "exact"
-    # whether NaN and infinities at what a mask excludes may come or go: primitives say 0 NaN = NaN, `attention` leaves them out
+    # whether NaN and infinities where a mask excludes may appear or vanish: in primitives 0 NaN = NaN, `attention` skips them
     moves_excluded: ClassVar[bool] = False
-    option_help: ClassVar[str] = ""  # for options that are no fields: how they are written
-    enters_functions: ClassVar[bool] = False  # whether what calls apply is rewritten, too, function by function
+    option_help: ClassVar[str] = ""  # the syntax of options that are not fields
+    enters_functions: ClassVar[bool] = False  # whether the functions that a graph calls are rewritten, too
 
     @classmethod
     def pass_name(cls) -> str:
-        """As on the command line."""
+        """The name on the command line."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
     @classmethod
@@ -51,16 +52,16 @@ class Pass(abc.ABC):
 
     @abc.abstractmethod
     def apply(self, graph: Graph) -> None:
-        """Rewrite the graph itself; a runner calls `run`."""
+        """Rewrite a graph, but not the functions that it calls. Runners call `run`."""
 
     def run(self, graph: Graph) -> None:
-        """Rewrite the graph, and before it the functions that it calls if the pass enters them."""
+        """Rewrite a graph, and before it the functions that it calls if the pass enters them."""
         if self.enters_functions:
             rewrite_functions(graph, self.apply)
         self.apply(graph)
 
     def __str__(self) -> str:
-        """As in a pipeline: the name, and in braces the options that differ from their defaults."""
+        """The text in a pipeline: the name, and in braces the options that differ from their defaults."""
         shown = [f"{f.name}={_text(getattr(self, f.name))}" for f in options_of(type(self))
                  if getattr(self, f.name) != f.default]
         return self.pass_name() + (f"{{{','.join(shown)}}}" if shown else "")
@@ -95,8 +96,8 @@ def find_pass(name: str) -> type[Pass]:
     return PASSES[name]
 
 
-
 def _value(name: str, key: str, text: str, type: Any) -> Any:
+    """The value of an option from its text. Raises PassError."""
     if type is bool:
         if text not in ("true", "false"):
             raise PassError(f"pass {name}: option {key} is true or false, got {text!r}")

@@ -1,4 +1,4 @@
-"""Rewriting what calls apply: the bodies of functions."""
+"""Rewriting the functions that a graph calls."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Rewrite = Callable[[Graph], None]
 
 
 def rewrite_functions(graph: Graph, rewrite: Rewrite, wanted: Callable[[Node], bool] = lambda _: True) -> None:
-    """Apply `rewrite` to a copy of the function of every wanted call, and of all that it calls, callees first.
+    """Replace the function of every wanted call by a rewritten copy, and likewise the functions that it calls, callees first.
 
-    Calls of one function share one again. The given functions never change: other graphs may call them, too.
+    Calls that shared a function share its copy. The given functions never change: other graphs may call them, too.
     """
     others = [n.attrs["function"] for n in graph.nodes if n.op.name == "call" and not wanted(n)]
     known: Functions = {name: f for function in others for name, f in (*function.functions.items(), (function.name, function))}
@@ -23,6 +23,7 @@ def rewrite_functions(graph: Graph, rewrite: Rewrite, wanted: Callable[[Node], b
 
 
 def _rewrite(graph: Graph, rewrite: Rewrite, calls: list[Node], known: Functions) -> None:
+    """The same for given calls; `known` are the functions that may be shared, by name."""
     callers: dict[int, list[Node]] = {}
     for node in calls:
         callers.setdefault(id(node.attrs["function"]), []).append(node)
@@ -32,7 +33,7 @@ def _rewrite(graph: Graph, rewrite: Rewrite, calls: list[Node], known: Functions
         try:
             _rewrite(body, rewrite, [n for n in body.nodes if n.op.name == "call"], known)
             rewrite(body)
-        finally:  # a report that stops a pass wants to see how far it came
+        finally:  # LimitReached stops a pass early, and what it did so far must be in the graph
             new = share(function if snapshot(body) == snapshot(function) else body, known)
             if new is not function:
                 for node in together:
@@ -40,7 +41,7 @@ def _rewrite(graph: Graph, rewrite: Rewrite, calls: list[Node], known: Functions
 
 
 def _call(graph: Graph, node: Node, function: Graph) -> None:
-    """The same call of another function."""
+    """Replace a call by the same call of another function."""
     made = graph.insert(node.op, node.operands, {"function": function}, node.provenance)
     for old, new in zip(node.results, made if isinstance(made, tuple) else (made,)):
         graph.replace(old, new)

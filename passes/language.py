@@ -1,4 +1,4 @@
-"""The language as rules use it: `from passes.language import tg`, then `tg.softmax(x)`."""
+"""The package `tgraph` for patterns and replacements of rules, untyped: `from passes.language import tg`."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from typing import Any
 
 import tgraph
 
-# ops are found by name when they are asked for, and pattern functions have no types: a checker has nothing to say
+# pattern functions call ops on patterns, which the types of the ops do not allow
 tg: Any = tgraph

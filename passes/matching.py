@@ -86,11 +86,11 @@ class _Search:
         for result in self.root.results:
             for found in self.value(self.rule.pattern, result, _Partial({}, ())):
                 match = Match(self.graph, found.names, found.nodes)
-                rejected = self.rejection(match)
-                if rejected is None:
+                failure = self.failure(match)
+                if failure is None:
                     yield match
                 else:
-                    self.miss(found, *rejected)
+                    self.miss(found, *failure)
 
     def value(self, pattern: Pattern | None, value: Value | None, partial: _Partial) -> Iterator[_Partial]:
         """The extensions with which a pattern matches an operand; None stands for an optional operand that is absent."""
@@ -159,7 +159,7 @@ class _Search:
             return f"{pattern.name} is another value here ({_what(value)})"
         return {**names, pattern.name: value}
 
-    def rejection(self, match: Match) -> tuple[Node | None, str] | None:
+    def failure(self, match: Match) -> tuple[Node | None, str] | None:
         """Why a complete match cannot be replaced, and at which node: others need a value inside of it, or the rule says no."""
         if not self.rule.shared:
             inside = set(match.nodes)
@@ -224,7 +224,7 @@ def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
 
 
 def _bind_attribute(wanted: Any, found: Any, names: Names) -> Names | None:
-    """The names after an attribute in a pattern, a wildcard or a tuple of some too, meets that of a node; None if they differ."""
+    """The names after an attribute of a pattern, which may hold wildcards in tuples, meets a node's; None if they differ."""
     if isinstance(wanted, Attribute):
         if wanted.check is not None and not wanted.check(found):
             return None

@@ -1,4 +1,4 @@
-"""Functions: making a set of nodes one, `call $linear_gelu(...)`, and one table of them for several graphs."""
+"""Outlining: a set of nodes becomes a function, `call $linear_gelu(...)`. Also one table of functions for several graphs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Functions = dict[str, Graph]
 
 
 def outline(graph: Graph, nodes: Iterable[Node], name: str, functions: Functions) -> Node:
-    """Replace a convex set of nodes by one call of a function with their content.
+    """Replace a convex set of nodes by a call of a function that has their content, and return the call.
 
-    Equal functions are shared through `functions`, which is added to; a name that stands for another one gets a number.
-    The call stands for the scopes and source lines of all its nodes.
+    Equal functions are shared through `functions`, to which new ones are added; if `name` is taken by another function, a
+    number is appended. The call has the scopes and source lines of all its nodes.
     """
     members = arranged(graph, nodes)
     function, arguments, results = extract(graph, members, name)
@@ -36,7 +36,7 @@ def outline(graph: Graph, nodes: Iterable[Node], name: str, functions: Functions
 
 
 def share(function: Graph, functions: Functions) -> Graph:
-    """The known function of the same content, or this one under a name that is free."""
+    """The function in `functions` with the same content; if there is none, this one, added under a free name."""
     base, number = function.name, 1
     while function.name in functions:
         if functions[function.name] == function:
@@ -48,9 +48,9 @@ def share(function: Graph, functions: Functions) -> Graph:
 
 
 def share_functions(graphs: Iterable[Graph]) -> None:
-    """Bring the functions that graphs call into one table: equal ones become one, others of a name that is taken get a number."""
+    """Let several graphs share one table of functions: equal ones become one, and a name that is taken gets a number."""
     functions: Functions = {}
-    shared: dict[int, Graph] = {}  # by the identity of what it stands for
+    shared: dict[int, Graph] = {}  # the function to call, by the id of the one that it replaces
     for graph in graphs:
         for function in graph.functions.values():  # callees first
             if function.name in functions or any(shared[id(f)] is not f for f in function.functions.values()):
@@ -63,7 +63,7 @@ def share_functions(graphs: Iterable[Graph]) -> None:
 
 
 def _call_shared(graph: Graph, shared: Mapping[int, Graph]) -> None:
-    """Make the calls of a graph call what their functions are in the table."""
+    """Make the calls of a graph call the shared functions."""
     for node in graph.nodes:
         function = node.attrs.get("function")
         if isinstance(function, Graph) and shared[id(function)] is not function:

@@ -1,13 +1,15 @@
-"""Rules of rewriting, written in the language itself: one function is the pattern, another what takes its place.
+"""Rewrite rules, written in the language itself: one function is the pattern, another is its replacement.
 
     rule("x sigmoid(x) = silu(x)", lambda x: x * tg.sigmoid(x), lambda x: tg.silu(x))
 
-A parameter of the pattern is a wildcard, and its default says of what kind: none, any value; `tensor("bool", rank=2)`, one of
-a type; `weight()`, one known before any input; `scalar()`, a constant of one value; `attribute()`, an attribute. The
-replacement takes those it needs by name. Numbers match constants of that value, commutative ops match in both orders, an
-attribute that a pattern does not name must have its default. `either(a, b)` matches one of several spellings, `maybe(f, x)`
-matches f(x) or x, `like(tg.reduce_sum(x), "reduces")` any op with that trait; a name that the spelling found does not have is
-None in the replacement. A replacement that takes `match` gets the whole `Match`.
+Each parameter of the pattern is a wildcard, whose default says what it matches: no default, any value;
+`tensor("bool", rank=2)`, a value of such a type; `weight()`, a parameter-only value; `scalar()`, a constant whose elements are
+one number; `attribute()`, an attribute. The replacement takes those that it needs, by name. A number matches a constant of
+that value. Commutative ops match in both orders. An attribute that the pattern leaves out must have its default.
+
+`either(a, b)` matches one of several variants, `maybe(f, x)` matches f(x) or x, and `like(tg.reduce_sum(x), "reduces")` any op
+with that trait. In the replacement, a wildcard that the variant found does not have is None. A replacement with a parameter
+`match` gets the whole `Match`.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from tgraph.tensor import Operators
 
 @dataclass(frozen=True)
 class Wild:
-    """Any value; the same name must mean the same value everywhere. With `prepared`, one known before any input.
+    """A wildcard for a value, the same one wherever its name occurs. With `prepared`, a parameter-only value.
 
-    `kinds` of elements and `rank` limit the type; () and None do not.
+    `kinds` of elements and `rank` limit its type; () and None do not.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Wild:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A constant all of whose elements are one number, which is bound as a Python number."""
+    """A wildcard for a constant whose elements are all one number, bound as a Python number."""
 
     name: str
     check: Callable[[float], bool] | None = None
@@ -48,14 +50,14 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Number:
-    """A constant all of whose elements are this number."""
+    """A constant whose elements are all this number."""
 
     value: float | int | bool
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute's value, bound by name; the same name must mean the same value everywhere."""
+    """A wildcard for the value of an attribute, the same one wherever its name occurs."""
 
     name: str
     check: Callable[[Any], bool] | None = None
@@ -63,9 +65,9 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Apply:
-    """One result of an op applied to patterns; `attrs` may hold `Attribute`s, also inside tuples.
+    """One result of an op applied to patterns; values in `attrs` may be `Attribute`s, also inside of tuples.
 
-    With a `trait`, any op that has it and takes the same attributes will do in the place of `op`.
+    With a `trait`, any other op that has the trait and takes the same attributes matches, too.
     """
 
     op: Op
@@ -75,13 +77,13 @@ class Apply:
     trait: str | None = None
 
     def takes(self, op: Op) -> bool:
-        """Whether a node of that op may match."""
+        """Whether a node with the given op may match."""
         return op is self.op or (self.trait is not None and bool(getattr(op.traits, self.trait))
                                  and op.attributes.keys() >= dict(self.attrs).keys())
 
     @property
     def wanted(self) -> str:
-        """What is looked for, in words."""
+        """What would match, in words."""
         return self.op.name if self.trait is None else f"an op that {self.trait} as {self.op.name}"
 
 
@@ -96,7 +98,7 @@ Pattern = Wild | Scalar | Number | Apply | Either
 
 
 class PatternTensor(Operators):
-    """What a pattern function handles: Python operators on it make patterns."""
+    """A pattern with Python operators, which make larger patterns: what pattern functions take and return."""
 
     def __init__(self, pattern: Pattern):
         self.pattern = pattern
@@ -106,15 +108,14 @@ class PatternTensor(Operators):
 
 
 class _PatternTracer:
-    """Records ops as patterns. There are no types yet: what a rule means for a type is checked when it is applied."""
+    """Makes a pattern of each op that a pattern function applies. No types are checked: wildcards have none."""
 
     def apply(self, op: Op, operands: tuple[Any, ...], named: dict[str, Any]) -> Any:
         names = {o.name for o in op.operands}
         given = {k: v for k, v in named.items() if k in names}
         attrs = {k: v for k, v in named.items() if k not in names}
         bound = op.bind_operands([as_pattern(o) for o in operands], {k: as_pattern(v) for k, v in given.items()})
-        complete = op.complete_attributes(attrs)  # some are still to be found
-        return PatternTensor(Apply(op, tuple(bound), tuple(complete.items())))
+        return PatternTensor(Apply(op, tuple(bound), tuple(op.complete_attributes(attrs).items())))
 
     def scope(self, module: Any) -> Any:
         raise PassError("a pattern is made of ops, not of modules")
@@ -133,7 +134,7 @@ class _PatternTracer:
 
 
 def as_pattern(value: Any) -> Pattern | None:
-    """The pattern of what a pattern function passes to an op."""
+    """The pattern for an operand in a pattern function. Raises PassError for what is none."""
     if value is None:
         return None
     if isinstance(value, PatternTensor):
@@ -145,16 +146,16 @@ def as_pattern(value: Any) -> Pattern | None:
     raise PassError(f"a pattern is made of its parameters, ops and numbers, not of {type(value).__name__} ({value!r})")
 
 
-# What a pattern function's parameters default to
+# Defaults of the parameters of pattern functions
 
 @dataclass(frozen=True)
 class weight:
-    """A wildcard for a value that is known before any input."""
+    """A wildcard for a parameter-only value: one that depends on parameters and constants alone."""
 
 
 @dataclass(frozen=True)
 class tensor:
-    """A wildcard for a value of a type: elements of `kinds` ("float", "int", "uint", "bool", joined by +), axes."""
+    """A wildcard for a value with elements of `kinds` ("float", "int", "uint", "bool", joined by +), of a rank."""
 
     kinds: str = ""
     rank: int | None = None
@@ -162,20 +163,20 @@ class tensor:
 
 @dataclass(frozen=True)
 class scalar:
-    """A wildcard for a constant of one value, bound as a number; `check` may refuse it."""
+    """A wildcard for a constant whose elements are one number, bound as that; `check` decides which numbers match."""
 
     check: Callable[[float], bool] | None = None
 
 
 @dataclass(frozen=True)
 class attribute:
-    """A wildcard for an attribute; `check` may refuse it."""
+    """A wildcard for an attribute; `check` decides which values match."""
 
     check: Callable[[Any], bool] | None = None
 
 
 def either(*choices: Any) -> PatternTensor:
-    """One of several spellings, tried in order."""
+    """One of several variants, tried in order."""
     return PatternTensor(Either(tuple(p for c in choices if (p := as_pattern(c)) is not None)))
 
 
@@ -202,11 +203,10 @@ def like(of: Any, trait: str) -> PatternTensor:
 
 @dataclass(frozen=True)
 class Rule:
-    """A pattern and what takes its place.
+    """A pattern and its replacement; `name` is the equation that they state.
 
-    `name` is the equation. `where(match)` may refuse a match: it gives the reason as a text, or None to agree. A value
-    inside the match that something else reads, or that is an output, makes the match fail, unless `shared` allows that it is
-    computed in both places.
+    `where(match)` is a further condition: it returns None, or as a text the reason why the match does not count. If something
+    else reads a value inside of the match, or it is an output, the match fails, unless `shared` allows to compute it twice.
     """
 
     name: str
@@ -217,43 +217,44 @@ class Rule:
     parameters: tuple[str, ...] = field(default=())
 
     def ends_in(self, op: Op) -> bool:
-        """Whether the last node of a match can have that op."""
+        """Whether the last node of a match can have the given op."""
         return any(root.takes(op) for root in _roots(self.pattern))
 
     def __str__(self) -> str:
         return self.name
 
 
+NodeFunction = Callable[[Graph, Node], "Sequence[Value] | str"]  # new values for a node's results, or why there are none
+
+
 @dataclass(frozen=True)
 class NodeRule:
-    """A rule in plain code, for what no pattern says (any number of operands, sums of sizes).
+    """A rule in plain code, for what no pattern can express (any number of operands, sums of sizes).
 
-    `function(graph, node)` is called on nodes of the ops `roots`, which are names or a condition. It gives the values that
-    take the place of the node's results, or as a text the reason why not. It adds nodes with a `Builder`, and only if it
-    succeeds.
+    `function(graph, node)` is called for nodes of the ops `roots`, names or a condition. It returns the values that replace
+    the node's results, or as a text the reason why it does not apply; only if it applies may it add nodes, by a `Builder`.
     """
 
     name: str
     roots: frozenset[str] | Callable[[Op], bool]
-    function: Callable[[Graph, Node], Sequence[Value] | str]
+    function: NodeFunction
 
     def ends_in(self, op: Op) -> bool:
-        """Whether the rule is for nodes of that op."""
+        """Whether the rule is for nodes with the given op."""
         return self.roots(op) if callable(self.roots) else op.name in self.roots
 
     def __str__(self) -> str:
         return self.name
 
 
-def node_rule(name: str, *roots: str,
-              where: Callable[[Op], bool] | None = None) -> Callable[[Callable[[Graph, Node], Sequence[Value] | str]], NodeRule]:
-    """A decorator that makes a function a `NodeRule` for the ops named, or for those with which a condition holds."""
+def node_rule(name: str, *roots: str, where: Callable[[Op], bool] | None = None) -> Callable[[NodeFunction], NodeRule]:
+    """A decorator that makes a function a `NodeRule` for the named ops, or for the ops for which `where` holds."""
     return lambda function: NodeRule(name, frozenset(roots) if where is None else where, function)
 
 
 def rule(name: str, pattern: Callable[..., Any], replacement: Callable[..., Any], *,
          where: Callable[[Any], str | None] | None = None, shared: bool = False) -> Rule:
-    """A rule from two functions in the language; see the module's docstring."""
+    """A rule from two functions in the language, as the docstring of this module says. Raises PassError for a bad one."""
     kinds: dict[str, Any] = {}
     for parameter in inspect.signature(pattern).parameters.values():
         kinds[parameter.name] = _wildcard(name, parameter)

@@ -1,4 +1,4 @@
-"""Pipelines as text, `name{key=value,key=value},name`, and the levels O0 to O3, which are such texts."""
+"""Pipelines as text, `name{key=value,key=value},name`, and the optimization levels O0 to O3, which are such texts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from passes.base import Pass, find_pass
 from tgraph.ir.errors import PassError
 from tgraph.ir.levels import DEFAULT_LEVEL as DEFAULT_LEVEL
 
-# dce first, since a dead reader would keep a rule from matching; canonicalize again, since what simplify takes away may
-# have parted two factors
+# dce first, since a dead reader would keep a rule from matching; canonicalize again, since what simplify removes may have
+# stood between two factors
 _CLEAN = "dce,fold-constants,canonicalize,simplify,canonicalize"
 _FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
          "eliminate-transposes,fuse-attention")
@@ -26,7 +26,7 @@ LEVELS: dict[str, str] = {
 LEVEL_DOCS: dict[str, str] = {
     "O0": "as traced",
     "O1": "one canonical form; nothing is computed twice, or for nothing",
-    "O2": "O1, and chains of primitives become the composite op that they spell",
+    "O2": "O1, and chains of primitives become the composite ops that they compute",
     "O3": "O2, and products are joined with each other and with what follows them",
 }
 
@@ -56,6 +56,7 @@ def parse_pipeline(text: str) -> list[Pass]:
 
 
 def _create(name: str, text: str) -> Pass:
+    """A pass from its name and the text within the braces. Raises PassError."""
     cls = find_pass(name)
     options: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in _OPTION.findall(text))):

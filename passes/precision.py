@@ -16,9 +16,9 @@ WEIGHTS = ("f32", *HALVES, "i8")
 
 
 def precision_passes(precision: str, weights: str, activations: bool = False) -> list[Pass]:
-    """What computes products in `precision` with weights stored as `weights`; nothing for f32.
+    """The passes that make products compute in `precision`, with weights stored as `weights`; none if both are f32.
 
-    activations: whether what lies between products is kept in `precision`, too.
+    activations: whether values between products are kept in `precision`, too.
 
     Raises PassError for another name.
     """

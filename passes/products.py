@@ -1,4 +1,4 @@
-"""Products with a weight known before any input, in their spellings: linear(x, W), x W, and a bias added after them."""
+"""Products with a parameter-only weight, in all variants: linear(x, W), matmul(x, W), each with a bias added after it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Value
 
-PROJECTIONS = ("linear", "matmul")  # the ops that a product with a weight is written in
+PROJECTIONS = ("linear", "matmul")  # the ops that compute a product with a weight
 
 
 @dataclass(frozen=True)
 class Projection:
-    """x W^T + b; `nodes` make it, the last one first. `transposed`: `weight` is [in, out], as `matmul` has it."""
+    """x W^T + b, computed by `nodes`, the last one first. `transposed`: `weight` is [in, out], as in a `matmul`."""
 
     x: Value
     weight: Value
@@ -40,7 +40,7 @@ class Projection:
 
 
 def projection(graph: Graph, node: Node, parameter_only: set[Node]) -> Projection | str:
-    """The projection that a `linear` or `matmul` begins, with the bias added after it; or why it is none."""
+    """The projection that a `linear` or `matmul` computes, with a bias that is added after it; or the reason why it is none."""
     x, weight = node.operands[:2]
     assert x is not None and weight is not None
     bias = node.operands[2] if node.op.name == "linear" else None
@@ -58,7 +58,7 @@ def projection(graph: Graph, node: Node, parameter_only: set[Node]) -> Projectio
 
 
 def added_bias(graph: Graph, product: Node, parameter_only: set[Node]) -> tuple[Node, Value] | None:
-    """The `add` that alone reads a product, and the bias of one element a column that it adds."""
+    """The `add` that alone reads a product, and the parameter-only bias [columns] that it adds; None if there is none."""
     if len(product.result.uses) != 1 or graph.is_output(product.result):
         return None
     user = product.result.users[0]
@@ -70,5 +70,5 @@ def added_bias(graph: Graph, product: Node, parameter_only: set[Node]) -> tuple[
 
 
 def missed(rule: str, root: Node, reason: str, matched: int = 1) -> None:
-    """Tell the report why a rule in plain code left a node alone."""
+    """Report why a rule in plain code did not apply at a node."""
     current_report().missed(Miss(rule, root, matched, root, reason))

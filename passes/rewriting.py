@@ -1,4 +1,4 @@
-"""Applying rules until none applies: the driver, what it reports, and passes that are nothing but rules."""
+"""The rewriter: applies rules to a graph until none matches, and reports what was rewritten and what nearly was."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.tensor import Tensor
 from tgraph.trace import Tracer
 
-REWRITES_PER_NODE = 20  # more of them, and the rules undo each other
-FEW_READERS = 4  # a value inside of a match has no more of them, all inside as well
+REWRITES_PER_NODE = 20  # with more, rules are taken to undo each other
+FEW_READERS = 4  # a value inside of a match has no more readers, all of which are inside as well
 
 
 class LimitReached(Exception):
-    """The rewrite that a report was to stop at is done."""
+    """Stops a pass after the number of rewrites that its report is limited to."""
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """One rewrite: the rule, the nodes that it matched (the last one first) and the values that took their place."""
+    """One rewrite: the rule, the nodes that it matched (the last one first) and the values that replaced their results."""
 
     rule: str
     old: tuple[Node, ...] = ()
@@ -43,9 +43,9 @@ class Rewrite:
 
 @dataclass
 class Report:
-    """What a pass did in one graph: attempts to match, rewrites by rule, and the nearest miss of each rule.
+    """What a pass did: the number of attempts to match, of rewrites by rule, and the nearest miss of each rule.
 
-    With a `limit` the pass is stopped (by LimitReached) right after that many rewrites; `last` is the latest of them.
+    With a `limit`, LimitReached stops the pass right after that many rewrites; `last` is the latest of them.
     """
 
     attempts: int = 0
@@ -59,14 +59,14 @@ class Report:
         return sum(self.rewrites.values())
 
     def rewrote(self, rule: str, old: Sequence[Node] = (), new: Sequence[Value] = ()) -> None:
-        """Count one rewrite. Plain-code passes call it too, when the rewrite is complete: the graph may be looked at now."""
+        """Count one rewrite, when it is complete: others may look at the graph now. Passes in plain code call it, too."""
         self.rewrites[rule] = self.rewrites.get(rule, 0) + 1
         self.last = Rewrite(rule, tuple(old), tuple(new))
         if self.limit is not None and self.total >= self.limit:
             raise LimitReached
 
     def missed(self, miss: Miss | None) -> None:
-        """Keep a miss if it came nearer than the one known of its rule."""
+        """Keep a miss if it matched more nodes than the one kept for its rule."""
         if miss is not None and (miss.rule not in self.misses or miss.matched > self.misses[miss.rule].matched):
             self.misses[miss.rule] = miss
 
@@ -76,7 +76,7 @@ _report: ContextVar[Report | None] = ContextVar("tgraph_rewriting_report", defau
 
 @contextmanager
 def reporting(report: Report) -> Iterator[Report]:
-    """Everything that is rewritten inside is counted in `report`."""
+    """Within this context, `report` is the current report."""
     token = _report.set(report)
     try:
         yield report
@@ -85,12 +85,12 @@ def reporting(report: Report) -> Iterator[Report]:
 
 
 def current_report() -> Report:
-    """Where to count; a throw-away one if nobody asked."""
+    """The report to count in; outside of `reporting`, one that nobody reads."""
     return _report.get() or Report()
 
 
 class RewritePass(Pass):
-    """A pass that is a list of rules, each tried in order at every node until none applies."""
+    """A pass that is a list of rules, which are tried in order at every node until none matches."""
 
     enters_functions = True
     rules: ClassVar[Sequence[Rule | NodeRule]] = ()
@@ -99,12 +99,12 @@ class RewritePass(Pass):
         rewrite(graph, self.chosen_rules(), self.pass_name())
 
     def chosen_rules(self) -> Sequence[Rule | NodeRule]:
-        """The rules that the options ask for; all by default."""
+        """The rules that the options of the pass select; all by default."""
         return self.rules
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules") -> None:
-    """Apply rules until none matches. Raises PassError if they do not come to an end."""
+    """Apply rules until none matches; errors call them `what`. Raises PassError if they do not come to an end."""
     report = current_report()
     by_root: dict[Op, list[Rule | NodeRule]] = {}
 
@@ -140,7 +140,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The nodes that were matched (the last one first), what took their place, and the nodes made for that in order."""
+    """A rule applied: the nodes matched (the last one first), the values that replace them, and the new nodes in order."""
 
     covered: Sequence[Node]
     values: Sequence[Value]
@@ -156,13 +156,13 @@ def _try(graph: Graph, parameter_only: set[Node], rule: Rule | NodeRule, node: N
 
 
 def _is_parameter_only(node: Node, parameter_only: set[Node]) -> bool:
-    """Whether a new node belongs to the prepare part; asked in order, so that nothing is computed twice."""
+    """Whether a new node belongs to the prepare part, as `prepared` decides it; operands first."""
     static = all(isinstance(d, int) for r in node.results for d in r.shape)
     return bool(node.inputs) and static and all(is_prepared(v, parameter_only) for v in node.inputs)
 
 
 def _affected(values: Sequence[Value]) -> list[Node]:
-    """The nodes that may match now: those that were made, and the readers of their results, three steps on."""
+    """The nodes at which a rule may match now: those that compute new values, and their readers up to three steps on."""
     found: dict[Node, None] = {}
     frontier = [v.node for v in values if isinstance(v, Result)]
     for _ in range(4):
@@ -172,13 +172,13 @@ def _affected(values: Sequence[Value]) -> list[Node]:
 
 
 def _freed(graph: Graph, covered: Sequence[Node]) -> list[Value]:
-    """What the covered nodes read and few others do: it may be inside of a match now."""
+    """The operands of covered nodes that have few readers left: now a match may contain them."""
     found: dict[Value, None] = {}
     stack = list(covered)
     while stack:
         for value in stack.pop().inputs:
             if isinstance(value, Result) and value not in found:
-                if value.node not in graph:  # went with them
+                if value.node not in graph:  # erased with them
                     stack.append(value.node)
                 elif len(value.uses) <= FEW_READERS:
                     found[value] = None
@@ -186,9 +186,9 @@ def _freed(graph: Graph, covered: Sequence[Node]) -> list[Value]:
 
 
 def replace_match(graph: Graph, rule: Rule, match: Match) -> Rewritten | Miss:
-    """Put a rule's replacement in the place of a match; the new nodes stand for all scopes and lines of the old ones.
+    """Replace a match as its rule says; the new nodes have the scopes and source lines of all old ones.
 
-    Nodes of the match that something else still reads stay. A replacement of another type is refused.
+    Nodes of the match that something else reads stay. A Miss if the replacement has another type.
     """
     last = next(reversed(graph._nodes), None)
     provenance = Provenance.merge(n.provenance for n in reversed(match.nodes))
@@ -206,6 +206,7 @@ def replace_match(graph: Graph, rule: Rule, match: Match) -> Rewritten | Miss:
 
 
 def _apply_node_rule(graph: Graph, rule: NodeRule, node: Node) -> Rewritten | Miss:
+    """Replace a node as a rule in plain code says."""
     last = next(reversed(graph._nodes), None)
     try:
         found = rule.function(graph, node)
@@ -218,7 +219,7 @@ def _apply_node_rule(graph: Graph, rule: NodeRule, node: Node) -> Rewritten | Mi
 
 
 def _put(graph: Graph, name: str, covered: Sequence[Node], new: list[Value], made: list[Node]) -> Rewritten | Miss:
-    """Make all readers of the first covered node's results read the new values, and drop what nothing reads then."""
+    """Replace the results of the first covered node by new values, which nodes `made` compute, and erase dead nodes."""
     root = covered[0]
     if len(new) != len(root.results):
         raise PassError(f"rule {name!r} replaces {len(root.results)} results by {len(new)}")
@@ -241,7 +242,7 @@ def _since(graph: Graph, last: Node | None) -> list[Node]:
 
 
 def erase_dead(graph: Graph, nodes: Sequence[Node], above: bool = False) -> None:
-    """Erase those of the nodes that nothing reads any more, in whatever order; with `above` also all that only they read."""
+    """Erase those of the nodes that nothing reads any more; with `above`, also other nodes that only they read."""
     pending, wanted = list(nodes), set(nodes)
     while pending:
         node = pending.pop()
@@ -251,7 +252,7 @@ def erase_dead(graph: Graph, nodes: Sequence[Node], above: bool = False) -> None
 
 
 class _ReplacementTracer(Tracer):
-    """Traces a replacement into the graph that is being rewritten."""
+    """Traces a replacement function into the graph that is being rewritten."""
 
     def __init__(self, graph: Graph, provenance: Provenance):
         super().__init__(graph)
@@ -261,11 +262,11 @@ class _ReplacementTracer(Tracer):
         return self._provenance
 
     def argument(self, bound: Any) -> Any:
-        """What a replacement gets for a name: a tensor, a number or an attribute."""
+        """The argument for what a wildcard stands for: a tensor for a value, else the number or attribute itself."""
         return Tensor(bound, self) if isinstance(bound, Value) else bound
 
     def value_of(self, made: Any) -> Value:
-        """The graph's value for what a replacement returns."""
+        """The value of the graph for a tensor that a replacement returns."""
         if isinstance(made, Tensor):
             return made.value
         raise PassError(f"a replacement returns tensors, not {type(made).__name__}")

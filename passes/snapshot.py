@@ -1,4 +1,4 @@
-"""Whether a graph has changed: its content as a value that compares, which is much cheaper than its text."""
+"""Detecting whether a graph has changed, by comparing snapshots of its content, which is much cheaper than comparing text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tgraph.ir.values import Constant, Input, Parameter, Result, Value
 
 
 def snapshot(graph: Graph) -> Any:
-    """What the canonical text shows, without names of functions' content: equal before and after means that nothing changed."""
+    """The content of a graph as a value: snapshots before and after are equal if and only if nothing has changed."""
     nodes = graph.nodes
     numbers: dict[Value, Any] = {}
 
@@ -35,7 +35,7 @@ def snapshot(graph: Graph) -> Any:
 
 
 class Watch:
-    """Tells after each of a row of passes whether the graph is another one than before it."""
+    """Watches a graph for changes while passes run on it."""
 
     def __init__(self, graph: Graph):
         self._graph = graph
@@ -43,7 +43,7 @@ class Watch:
         self._touched = self._mark()
 
     def changed(self) -> bool:
-        """Whether the graph differs from what it was when this was last asked."""
+        """Whether the graph differs from what it was at the last call, or at first when the watch began."""
         mark = self._mark()
         if mark[0] is self._touched[0] and mark[1:] == self._touched[1:]:
             return False  # every change of nodes makes a new order

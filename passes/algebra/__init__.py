@@ -1,1 +1,1 @@
-"""The pieces of spelling that `canonicalize`, `simplify` and the fusions share."""
+"""Rules, patterns and conditions that `canonicalize`, `simplify` and the fusions share."""

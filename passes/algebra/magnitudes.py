@@ -1,4 +1,4 @@
-"""Which large constants a value is made of, and which values may be large."""
+"""Bounds on magnitudes: the large constants that reach a value, and whether a value may be large."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tgraph.ir.values import Constant, Node, Parameter, Result, Value
 
 
 class LargeConstants:
-    """Finds the finite constants above a limit that reach values; remembers what it has seen."""
+    """Finds finite constants above a limit that reach values through ops that carry magnitudes; caches what it found."""
 
     def __init__(self, limit: float):
         self.limit = limit
         self._found: dict[Value, float | None] = {}
 
     def reaching(self, value: Value) -> float | None:
-        """One of the large constants that a value is made of, or None."""
+        """One of the large constants that reach a value, or None."""
         pending = [value]
         while pending:
             current = pending[-1]
@@ -41,14 +41,14 @@ class LargeConstants:
 
 
 def _carries(node: Node) -> bool:
-    """Whether a large number among the operands may be one of the result."""
+    """Whether a large number in an operand may be, or stay in, the result."""
     return node.op.traits.magnitude == "carried"
 
 
 def may_exceed(value: Value, limit: float) -> bool:
-    """Whether a float may lie beyond a limit: an input or a parameter is handed on, or a constant is, that does.
+    """Whether some element of a value may exceed a limit: because an input, a parameter or such a constant reaches it.
 
-    Products, norms and the like are taken to give numbers of a usual size, and so are rows looked up in a parameter.
+    Results of products, norms and the like, and rows looked up in a parameter, are taken to be of ordinary size.
     """
     pending, seen = [value], {value}
     while pending:

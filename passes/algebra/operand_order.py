@@ -1,4 +1,4 @@
-"""One order for the operands of commutative ops, whatever order they were written in."""
+"""A canonical order for the operands of commutative ops and of comparisons with a constant."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tgraph.ir.values import Constant, Input, Node, Parameter, Result, Value
 
 
 def order_operands(graph: Graph) -> None:
-    """f(y, x) = f(x, y): constants right, before them what depends on weights alone, then by depth.
+    """f(y, x) = f(x, y): constants come last, before them parameter-only values, before these the others by depth.
 
-    Equal depths go by a digest of what is computed, which does not depend on the order that the operands had. An order
-    that would give the result's dims other names stays.
+    Equal depths are ordered by a digest of what is computed, which does not depend on the order that the operands had.
+    Operands stay where another order would give the result's dims other names.
     """
     keys = _Keys(graph)
     report = current_report()
@@ -35,6 +35,7 @@ def order_operands(graph: Graph) -> None:
 
 
 def _mirror(graph: Graph, node: Node) -> Node:
+    """Replace a comparison c < x by x > c."""
     x, y = node.inputs
     assert node.op.traits.mirrored is not None
     new: Value = graph.insert(get_op(node.op.traits.mirrored), (y, x), {}, node.provenance)
@@ -45,35 +46,36 @@ def _mirror(graph: Graph, node: Node) -> Node:
 
 
 def _same_type(node: Node) -> bool:
+    """Whether the result has the same type with the operands swapped."""
     types = [v.type for v in reversed(node.inputs)]
     return bool(node.op.infer(*types) == node.result.type)
 
 
 class _Keys:
-    """By what values are sorted: kind, depth, and a digest of the computation."""
+    """Sort keys of values: kind, depth, and a digest of the computation."""
 
     def __init__(self, graph: Graph):
-        self._ready = prepared(graph)
+        self._parameter_only = prepared(graph)
         self._position = {value: i for i, value in enumerate(graph.inputs)}
         self._depth: dict[Node, int] = {}
         self._digest: dict[Node, str] = {}
 
     def of(self, value: Value) -> tuple[int, int, Hashable]:
-        kind = 2 if isinstance(value, Constant) else 1 if is_prepared(value, self._ready) else 0
+        kind = 2 if isinstance(value, Constant) else 1 if is_prepared(value, self._parameter_only) else 0
         if isinstance(value, Result):
             return kind, self._depth[value.node], f"{self._digest[value.node]}.{value.index}"
         return kind, 0, self._name(value)
 
     def add(self, node: Node) -> None:
-        """Know a node whose operands are known."""
+        """Compute the keys of a node's results; operands come first."""
         self._depth[node] = 1 + max((self._depth[v.node] for v in node.inputs if isinstance(v, Result)), default=0)
         operands = ["none" if v is None else self._name(v) for v in node.operands]
         if node.op.traits.commutative:
             operands.sort()
         attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
         self._digest[node] = hashlib.sha256(f"{node.op.name}({', '.join(operands)}) {attributes}".encode()).hexdigest()
-        if all(is_prepared(v, self._ready) for v in node.inputs) and node.inputs:
-            self._ready.add(node)
+        if all(is_prepared(v, self._parameter_only) for v in node.inputs) and node.inputs:
+            self._parameter_only.add(node)
 
     def _name(self, value: Value) -> str:
         if isinstance(value, Result):

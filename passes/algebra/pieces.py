@@ -1,4 +1,4 @@
-"""Rules for concat, split and slice, where sums of sizes decide."""
+"""Rules for concat, split and slice, which compare offsets along an axis, and for expand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tgraph.ir.values import Node, Result, Value
 
 
 def _maker(value: Value | None, op: str) -> Node | None:
+    """The node that computes a value, if it has the given op."""
     return value.node if isinstance(value, Result) and value.node.op.name == op else None
 
 
@@ -105,6 +106,7 @@ def _split_of_concat(graph: Graph, node: Node) -> Sequence[Value] | str:
 
 
 def _cuts(node: Node) -> Iterator[tuple[int, DimLike, DimLike | None, int]]:
+    """The axis, start, stop and step of each axis that a slice cuts."""
     yield from zip(*(node.attrs[k] for k in ("axes", "starts", "stops", "steps")))
 
 

@@ -1,4 +1,4 @@
-"""Numbers in rules: whether a constant that a rule computes can stand in the graph."""
+"""Conditions on constants that rules compute: whether a type can hold them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tgraph.ir.values import Constant, Value
 
 
 def representable(number: float | int | bool, dtype: DType) -> str | None:
-    """Why a number is none of an integer type; any is one of a float type."""
+    """The reason why a dtype cannot hold a number, or None. Floats hold every number, rounded; booleans hold none."""
     if dtype.is_bool or isinstance(number, bool):
         return "booleans are no numbers"
     if dtype.is_integer:
@@ -21,7 +21,7 @@ def representable(number: float | int | bool, dtype: DType) -> str | None:
 
 
 def float_result(number: float, dtype: DType) -> str | None:
-    """Why a computed factor may not stand in the graph: it must be finite and keep all its digits (no subnormal)."""
+    """The reason why a computed factor is not a normal number of a float dtype, finite and with all its digits; or None."""
     info = ml_dtypes.finfo(dtype.numpy)
     if not float(info.smallest_normal) <= abs(number) <= float(info.max):
         return f"the factor {number} is no normal number of {dtype}"
@@ -29,7 +29,7 @@ def float_result(number: float, dtype: DType) -> str | None:
 
 
 def same_sign(value: Value) -> bool:
-    """Whether the elements of a constant of one value are so bit by bit: -0.0 == 0.0."""
+    """Whether the elements of a constant, all equal, have the same sign too: -0.0 == 0.0."""
     if not isinstance(value, Constant) or value.data is None or not value.dtype.is_float:
         return True
     signs = np.signbit(value.data)
@@ -37,5 +37,5 @@ def same_sign(value: Value) -> bool:
 
 
 def as_written(number: float | None, dtype: DType) -> float:
-    """A number of an f32 constant in the digits that name it: 1e-12, not 9.999999960041972e-13. None is 0."""
+    """The shortest decimal number that rounds to a given f32: 1e-12, not 9.999999960041972e-13. None is 0."""
     return float(str(np.float32(number))) if number is not None and dtype == f32 else float(number or 0.0)

@@ -1,9 +1,9 @@
-"""Moving transposes through regions of ops that work on each element or row alone, where fewer are left afterwards.
+"""Moving transposes through regions of elementwise and row-wise ops, where fewer transposes are left afterwards.
 
     transpose(x, p) -> gelu -> add(.., transpose(y, p)) -> transpose(.., p^-1)   becomes   gelu -> add, on x and y
 
-A region is all that can be reached downwards from one transpose over such ops, whose operands all come from transposes
-by the same permutation, from inside, or are weights that can be laid out the other way beforehand.
+A region is the set of such ops that are reached downwards from one transpose, and whose operands are transposed by the same
+permutation, come from the region itself, or are parameter-only, so that they can be transposed the other way beforehand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAME = "op(transpose(x)) = transpose(op(x))"
 
 @dataclass
 class Region:
-    """Nodes to move above a permutation, and the transposes that they read."""
+    """Nodes to apply before a transpose instead of after it, and `entries`, the transposes that they read."""
 
     perm: Perm
     nodes: dict[Node, None] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Region:
 
 
 def move_transposes(graph: Graph) -> int:
-    """Apply all moves that leave fewer transposes; how many there were."""
+    """Move transposes through every region where that leaves fewer of them; returns the number of moves."""
     parameter_only = prepared(graph)
     report = current_report()
     pending = deque(n for n in graph.nodes if permutation(n) is not None and n not in parameter_only)
@@ -55,6 +55,7 @@ def move_transposes(graph: Graph) -> int:
 
 
 def _grow(start: Node, parameter_only: set[Node]) -> Region:
+    """The region below a transpose: all movable ops that it reaches, less those with an operand that does not fit."""
     perm = permutation(start)
     assert perm is not None
     region = Region(perm)
@@ -76,6 +77,7 @@ def _grow(start: Node, parameter_only: set[Node]) -> Region:
 
 
 def _movable(node: Node, perm: Perm) -> bool:
+    """Whether a node computes the same on an operand with its axes in another order."""
     rank, along = len(perm), node.op.traits.along
     if len(node.results) != 1 or node.result.type.rank != rank or not node.op.traits.rank_generic:
         return False
@@ -85,6 +87,7 @@ def _movable(node: Node, perm: Perm) -> bool:
 
 
 def _is_entry(region: Region, value: Value | None) -> bool:
+    """Whether a value is made by a transpose, with the region's permutation, of something outside of the region."""
     if not isinstance(value, Result) or permutation(value.node) != region.perm:
         return False
     source = value.node.inputs[0]
@@ -92,6 +95,7 @@ def _is_entry(region: Region, value: Value | None) -> bool:
 
 
 def _fits(region: Region, parameter_only: set[Node], node: Node, position: int) -> bool:
+    """Whether an operand can be had without the transpose."""
     value = node.operands[position]
     if value is None:
         return True
@@ -102,7 +106,7 @@ def _fits(region: Region, parameter_only: set[Node], node: Node, position: int) 
 
 
 def _saved(graph: Graph, region: Region) -> int:
-    """How many transposes fewer there are after the move."""
+    """How many fewer transposes there are after the move."""
     before = sum(not graph.is_output(t.result) and all(u in region.nodes for u in t.result.users)
                  for t in region.entries)
     after = 0
@@ -116,13 +120,13 @@ def _saved(graph: Graph, region: Region) -> int:
 
 
 def _joined(first: Perm, second: Perm) -> Perm | None:
-    """The permutation of one after the other, None for the identity."""
+    """The permutation of one transpose after another; None for the identity."""
     perm = tuple(first[a] for a in second)
     return None if perm == tuple(range(len(perm))) else perm
 
 
 def _move(graph: Graph, region: Region, parameter_only: set[Node]) -> list[Node]:
-    """Rebuild the region on what its entries read; the transposes that are still needed come after it."""
+    """Rebuild the region on the operands of its entries, with the transposes still needed after it. Returns the new nodes."""
     perm, made = region.perm, list[Node]()
     moved: dict[Value, Value] = {t.result: t.inputs[0] for t in region.entries}
     order = order_within(region.nodes, region.nodes)
@@ -134,12 +138,13 @@ def _move(graph: Graph, region: Region, parameter_only: set[Node]) -> list[Node]
         moved[node.result] = new
         made.append(new.node)
     for node in order:
-        made += _leave(graph, region, node.result, moved[node.result])
+        made += _connect_readers(graph, region, node.result, moved[node.result])
     erase_dead(graph, [*region.entries, *order])
     return made
 
 
 def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
+    """The attributes of a node's op before the transpose."""
     if node.op.elementwise:
         return dict(node.attrs)
     # the new axis perm[i] is what axis i was
@@ -151,6 +156,7 @@ def _attributes(node: Node, perm: Perm) -> dict[str, Any]:
 
 def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Value, Value],
              parameter_only: set[Node]) -> Value | None:
+    """What a moved node reads in the place of an operand; parameter-only values are transposed back."""
     value = node.operands[position]
     if value is None or not value.type.rank or (node.op.traits.along is not None and position):
         return value
@@ -170,8 +176,8 @@ def _operand(b: Builder, node: Node, position: int, perm: Perm, moved: dict[Valu
     return laid_out
 
 
-def _leave(graph: Graph, region: Region, old: Result, new: Value) -> list[Node]:
-    """Give the readers outside of the region what they read, by as few transposes as that takes."""
+def _connect_readers(graph: Graph, region: Region, old: Result, new: Value) -> list[Node]:
+    """Let the readers outside of the region read the new value, by as few transposes as that takes."""
     made: list[Node] = []
     for user in [u for u in old.users if u not in region.nodes]:
         if (outer := permutation(user)) is None:

@@ -1,1 +1,1 @@
-"""Looking for a pass that is wrong: validation against the reference, bisection, reduction of graphs, instruments."""
+"""Finding faults of passes: validation against the reference, bisection, reduction of graphs, instruments."""

@@ -1,4 +1,4 @@
-"""Which single rewrite broke the result: a pass is run again and again on the same graph, stopped after fewer rewrites."""
+"""Bisection: finds the single rewrite that breaks a result, by running a pass repeatedly with different limits of rewrites."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Culprit:
 
 def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge | None = None, *,
            sizes: Mapping[str, int] | None = None, seed: int = 0) -> Culprit | None:
-    """The rewrite that breaks the result; None if all passes keep it. The graph never changes.
+    """The first rewrite after which the graph is wrong; None if all passes keep it right. The given graph never changes.
 
-    Without `wrong`, each pass is judged by the reference as `ValidateEach` does it, and passes that change the meaning are
-    taken as they are. `wrong(graph)` may ask anything else of the graphs on the way, of the compiled result for
-    instance. The first pass after which something is wrong is searched. A graph that does not verify is always wrong.
+    Without `wrong`, the reference decides, as in `ValidateEach`; passes that change the meaning are taken to be right.
+    `wrong(graph)` returns what is wrong with a graph, or None, and may test anything, the compiled result for instance. A graph
+    that does not verify is always wrong. The rewrites of the first pass after which something is wrong are searched.
     """
     current = only_graph(graph, PassError, "passes.bisect(program[{name}], ...)").copy()
     for step in parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline:
@@ -62,7 +62,7 @@ def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge 
 
 
 def _search(step: Pass, graph: Graph, judge: Judge, full: Report, reason: str) -> Culprit:
-    """The smallest number of rewrites after which the graph is wrong; it is right after none and wrong after all."""
+    """Binary search for the first wrong rewrite of a pass; the graph is right before the pass and wrong after it."""
     right, wrong_at = 0, full.total + 1
     culprit = Culprit(step, 0, full.total, None, f"{reason}\n  {fired(full)}")
     while wrong_at - right > 1:
@@ -78,7 +78,7 @@ def _search(step: Pass, graph: Graph, judge: Judge, full: Report, reason: str) -
 
 
 def _run(step: Pass, graph: Graph, limit: int | None) -> tuple[Graph, Report, str | None]:
-    """A copy after the pass, or after so many of its rewrites; and the error if it fails."""
+    """A copy of a graph after a pass, or after its first `limit` rewrites; the report; and the error if the pass fails."""
     result = graph.copy()
     report = Report(limit=limit)
     try:

@@ -1,4 +1,4 @@
-"""What one may want to see of a pipeline: graphs before and after, files, costs, the nearest misses of rules."""
+"""Instruments that show what a pipeline does: graphs before and after passes, dumps, costs, nearest misses of rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Show = Callable[[str, Graph], None]  # called with a title and the graph
 
 @dataclass
 class Print(Instrument):
-    """Shows the graph before and after passes, by name; None means all."""
+    """Shows the graph before and after the passes with the given names; None stands for all."""
 
     show: Show
     before_passes: Collection[str] | None = ()
@@ -37,9 +37,9 @@ class Print(Instrument):
 
 @dataclass
 class DumpFolder(Instrument):
-    """Writes the graph to numbered .tg files: `00-input.tg`, then one a pass, `01-fold-constants.tg`.
+    """Writes the graph to numbered .tg files: `00-input.tg`, then one for each pass, `01-fold-constants.tg`.
 
-    The parameters' data is not written. Raises PassError for a folder that holds other numbered .tg files already.
+    The parameters' data is not written. Raises PassError if the folder already has numbered .tg files.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class DumpFolder(Instrument):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call of a graph takes: floating-point operations, and the bytes that its nodes read and write.
+    """The cost of one call of a graph: floating-point operations, and the bytes that its nodes read and write.
 
     `nodes` are all nodes; those of the prepare part run once and not in a call, so they cost nothing.
     """
@@ -74,7 +74,7 @@ class Cost:
 
     @classmethod
     def of(cls, graph: Graph, sizes: Mapping[str, int] | None = None) -> Cost:
-        """At `sizes`; a dim without a size stays a symbol."""
+        """The cost of a graph at `sizes`; dims without a size stay symbolic."""
         flops: DimLike = 0
         nbytes: DimLike = 0
         parameter_only = prepared(graph)
@@ -89,7 +89,7 @@ class Cost:
 
 @dataclass
 class Deltas(Instrument):
-    """The cost of the graph before the first pass and after each; `rows` has the name of each pass and both costs."""
+    """The cost of the graph before and after each pass; `rows` has the name of each pass and both costs."""
 
     sizes: Mapping[str, int] | None = None
     rows: list[tuple[str, Cost, Cost]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Deltas(Instrument):
 
 @dataclass(frozen=True)
 class Explanation:
-    """One rule in one pass: how often it fired, and the nearest that it came to firing once more."""
+    """One rule in one pass: how often it fired, and its nearest miss."""
 
     step: str
     rule: str
@@ -124,7 +124,7 @@ class Explanation:
 
 @dataclass
 class Explain(Instrument):
-    """For each rule of each pass, how often it fired and its nearest miss: how far it got, and why it stopped there."""
+    """For each rule of each pass, how often it fired, and its nearest miss: how many nodes matched, and why no more did."""
 
     rows: list[Explanation] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Delta debugging: the smallest graph on which something still happens, as llvm-reduce does it for LLVM's IR."""
+"""Reduction of graphs by delta debugging: finds a small graph on which something still happens, as llvm-reduce does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Edit = Callable[[Graph, list[Node]], None]  # changes a copy, given its nodes in
 
 @dataclass
 class Reducer:
-    """The search: `graph` is the smallest interesting graph so far; `tried` and `kept` count candidates."""
+    """A search in progress: `graph` is the smallest interesting graph so far; `tried` and `kept` count candidates."""
 
     graph: Graph
     interesting: Interesting
@@ -30,7 +30,7 @@ class Reducer:
     kept: int = 0
 
     def run(self) -> Graph:
-        """Try smaller and smaller edits until none is interesting. Raises PassError if the graph itself is not."""
+        """Apply all kinds of edits until none gives an interesting graph. Raises PassError if the graph itself is not."""
         if not self.interesting(self.graph):
             raise PassError(f"graph {self.graph.name} is not interesting as it is: there is nothing to reduce")
         while any([self._one_output(), self._outputs(), self._cut(), self._bypass(), self._operands(), self._inputs()]):
@@ -38,14 +38,14 @@ class Reducer:
         return self.graph
 
     def _one_output(self) -> bool:
-        """One inner value as the only output: what comes after it goes. Early values first, so that most goes."""
+        """Make an inner value the only output, so that all after it is dropped; early values first, which drop the most."""
         before = self.kept
         while any(map(self._only, self._positions())):
             pass
         return self.kept > before
 
     def _positions(self) -> range:
-        """All nodes of a small graph, every sixteenth of a large one."""
+        """The positions of all nodes in a small graph, of sixteen nodes in a large one."""
         count = len(self.graph)
         return range(count) if count <= 32 else range(count // 16, count, count // 16)
 
@@ -53,29 +53,30 @@ class Reducer:
         return any(self._try(_output_at(position, r.index)) for r in self.graph.nodes[position].results)
 
     def _outputs(self) -> bool:
-        """Fewer outputs, by halves, quarters, ..., single ones."""
+        """Drop outputs: halves of them, quarters, ..., single ones."""
         return self._chunks(lambda: [n for n, _ in self.graph.outputs], lambda names: lambda graph, _: graph.set_outputs(
             [(n, v) for n, v in graph.outputs if n not in names]), at_least=1)
 
     def _cut(self) -> bool:
-        """Nodes replaced by new inputs of their types: what comes before them goes."""
+        """Replace nodes by new inputs of their types, so that all before them is dropped."""
         return self._chunks(lambda: list(range(len(self.graph))), lambda chosen: lambda graph, nodes: _to_inputs(
             graph, [nodes[i] for i in chosen]))
 
     def _bypass(self) -> bool:
-        """Single nodes replaced by one of their operands of the same type."""
+        """Replace single nodes by one of their operands of the same type."""
         return self._nodes(lambda node: len(node.operands), _bypass)
 
     def _operands(self) -> bool:
-        """Optional operands left out."""
+        """Leave out optional operands."""
         return self._nodes(lambda node: len(node.operands), _leave_out)
 
     def _inputs(self) -> bool:
-        """Inputs that nothing reads."""
+        """Drop inputs that nothing reads."""
         return self._chunks(lambda: [i.name for i in self.graph.inputs if not i.uses and not self.graph.is_output(i)],
                             lambda names: lambda graph, _: _drop_inputs(graph, names))
 
     def _nodes(self, choices: Callable[[Node], int], edit: Callable[[Graph, Node, int], None]) -> bool:
+        """Try an edit at each node, the last one first, with each of its choices until one is kept."""
         before, position = self.kept, len(self.graph) - 1
         while position >= 0:
             if position < len(self.graph):
@@ -86,7 +87,7 @@ class Reducer:
         return self.kept > before
 
     def _chunks(self, things: Callable[[], Sequence[Any]], edit: Callable[[Sequence[Any]], Edit], at_least: int = 0) -> bool:
-        """ddmin over a list that shrinks: halves first, then ever smaller runs, until single ones."""
+        """Try an edit on runs of a list: halves first, then ever smaller runs, down to single things (the ddmin algorithm)."""
         before = self.kept
         size = max(len(things()) // 2, 1)
         while size >= 1:
@@ -125,9 +126,9 @@ class Reducer:
 
 
 def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Callable[[Reducer], None] | None = None) -> Graph:
-    """The smallest graph found that is still interesting; each candidate verifies. The given graph never changes.
+    """The smallest graph found that is still interesting; only graphs that verify are tried. The given graph never changes.
 
-    Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands, optional operands left out.
+    Drops outputs and inputs, cuts off subgraphs at either end, replaces nodes by their operands, leaves out optional operands.
     Raises PassError if the graph itself is not interesting.
     """
     one = only_graph(graph, PassError, "reduce_graph(program[{name}], ...)")
@@ -135,18 +136,19 @@ def reduce_graph(graph: Graph | Program, interesting: Interesting, progress: Cal
 
 
 def _size(graph: Graph) -> tuple[int, ...]:
-    """What is to become smaller: nodes, those that nothing reads (a chain of them is cut only from an output), operands, outputs,
-    leaves."""
+    """The size of a graph, compared in this order: nodes, nodes that nothing reads, operands, outputs, leaves."""
     unread = sum(not any(r.uses or graph.is_output(r) for r in n.results) for n in graph.nodes)
     return (len(graph), unread, sum(len(n.inputs) for n in graph.nodes), len(graph.outputs),
             len(graph.inputs) + len(graph.parameters) + len(graph.constants))
 
 
 def _output_at(position: int, index: int) -> Edit:
+    """The edit that makes a result of a node the only output."""
     return lambda graph, nodes: graph.set_outputs([(graph.outputs[0][0], nodes[position].results[index])])
 
 
 def _to_inputs(graph: Graph, nodes: Sequence[Node]) -> None:
+    """Replace the results of nodes by new inputs."""
     taken = {i.name for i in graph.inputs}
     for node in nodes:
         for result in node.results:
@@ -181,7 +183,7 @@ def _drop_inputs(graph: Graph, names: Sequence[str]) -> None:
 
 
 def _forget_constraints(graph: Graph) -> None:
-    """Drop what is required of dims that are gone."""
+    """Drop the constraints on dims that the graph no longer has."""
     values: list[Value] = [*graph.inputs, *(r for n in graph.nodes for r in n.results)]
     known = {s.name for v in values for d in v.shape for s in symbols(d)}
     for required in (graph.constraints, graph.inequalities):

@@ -1,4 +1,4 @@
-"""Numeric validation: a graph before and after a pass, run by the NumPy reference on the same generated inputs."""
+"""Numeric validation: runs a graph before and after a pass in the NumPy reference, on the same generated inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.special import Kind, special_inputs
 from tgraph.reference.tolerance import Comparison, compare, compare_bands, decided, tolerance
 
-# What a pass that rounds may change in float64: it may have folded constants at single precision.
+# The tolerance in float64 for a pass that rounds: it may have folded constants at single precision.
 ROUNDING = 1e-6
 
 Feeds = dict[str, np.ndarray]
@@ -29,7 +29,7 @@ Outputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of inputs, and the sizes that it was made for."""
+    """One set of inputs, with the sizes of its dims."""
 
     sizes: Mapping[str, int]
     feeds: Feeds
@@ -43,7 +43,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Difference:
-    """An output that is another one than before, and the first pair of nodes that stand for each other and differ."""
+    """An output that differs, and the first node whose result differs from that of its counterpart in the new graph."""
 
     output: str
     trial: Trial
@@ -62,10 +62,10 @@ class Difference:
 
 
 class Validator:
-    """Compares graphs that shall mean the same, on a few sets of inputs made for the first of them.
+    """Compares graphs that should mean the same, on a few sets of inputs generated for the first of them.
 
-    Two sets of typical sizes, and one with all sizes as small as they may be and, in each mask, a last row without any
-    key; then what `special_inputs` makes of the graph. Parameters without data get normal values, seeded by name.
+    Two sets have typical sizes. One has all sizes as small as they may be and, in each mask, a last row without any key. Then
+    come those of `special_inputs`. Parameters without data get random values of a normal distribution, seeded by name.
     """
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0):
@@ -79,9 +79,9 @@ class Validator:
         self.trials += [Trial(base, s.feeds, s.kind, s.label) for s in special_inputs(graph, base, seed + 3)]
 
     def expect(self, graph: Graph) -> list[Outputs]:
-        """`run` for the graph to compare with: inputs that it does not take (sizes that do not divide) are dropped.
+        """The outputs of the graph to compare with. Trials that it does not take (sizes that do not divide) are dropped.
 
-        Raises PassError if none are left.
+        Raises PassError if none is left.
         """
         outputs, reason = [], None
         for trial in list(self.trials):
@@ -100,7 +100,7 @@ class Validator:
 
     def difference(self, before: Graph, after: Graph, effect: Effect, expected: list[Outputs] | None = None,
                    found: list[Outputs] | None = None, *, moves_excluded: bool = False) -> Difference | None:
-        """The first output that differs by more than the effect allows, if any; an output that is gone differs."""
+        """The first output that differs by more than the effect allows, if any; a missing output differs."""
         expected = self.expect(before) if expected is None else expected
         found = self.run(after) if found is None else found
         allowed = _allowed(before, after, effect)
@@ -118,13 +118,15 @@ class Validator:
 
     def _where_decided(self, before: Graph, trial: Trial, name: str, y: np.ndarray, r: np.ndarray, allowed: float,
                        dtype: DType, moves_excluded: bool) -> Comparison:
-        """The comparison for a pass that rounds, of those elements that it must keep.
+        """The comparison of the elements that a pass that rounds must keep.
 
-        Of special inputs these are the elements which single precision decides: where the graph itself gives the same with
-        each value rounded to its type. What overflows, or is lost beside a huge number, is not among them; nor, where there
-        are infinities or huge numbers, is what was no finite number before, nor, if the pass may move what masks exclude,
-        what is none before or after; where one attention may read another's rows without a key, these are such, too. A row
-        with NaN in it may become NaN as a whole.
+        For ordinary inputs these are all. For special ones, only elements that single precision determines: where the graph
+        itself gives the same result with each value rounded to its type, so nothing that overflows or is lost beside a huge
+        number. Further exceptions:
+        - a row that has NaN may become NaN as a whole;
+        - with infinite or huge inputs, elements that were not finite may change;
+        - if the pass moves what masks exclude, so may elements that are not finite before or after: with NaN or infinite
+          inputs, or where one attention may read rows of another that have no key.
         """
         whole = _compare(y, r, dtype, allowed)
         if trial.kind == "ordinary" or y.shape != r.shape:
@@ -140,7 +142,7 @@ class Validator:
         return _compare(y[kept], r[kept], dtype, allowed)
 
     def _rounded(self, graph: Graph, trial: Trial) -> Outputs:
-        """The outputs with each value rounded to its type; remembered for the graph at hand."""
+        """The outputs with each value rounded to its type; cached for the latest graph."""
         if self._faithful is None or self._faithful[0] is not graph:
             self._faithful = graph, {}
         known = self._faithful[1]
@@ -150,7 +152,7 @@ class Validator:
         return known[id(trial)]
 
     def _first(self, before: Graph, after: Graph, trial: Trial, allowed: float) -> tuple[Node | None, Node | None]:
-        """The first two nodes that stand for each other and have other results."""
+        """The first node whose result differs from that of its counterpart, and the counterpart."""
         old, new = (self._all_values(graph, trial) for graph in (before, after))
         pairs = counterparts(before, after)
         for node in before.nodes:
@@ -184,7 +186,7 @@ class Validator:
 
 
 def counterparts(before: Graph, after: Graph) -> dict[Value, Value]:
-    """Values of two graphs that stand for each other: the outputs of one name, and operands of equal ops that do."""
+    """Corresponding values of two graphs: outputs of the same name, and operands of equal ops whose results correspond."""
     names = dict(after.outputs)
     stack = [(v, names[n]) for n, v in reversed(before.outputs) if n in names]
     found: dict[Value, Value] = {}
@@ -211,7 +213,7 @@ def _op(value: Value | None) -> str:
 
 
 def _attends_twice(graph: Graph) -> bool:
-    """Whether the rows of one attention, which may be NaN without a key, may be values of another, which excludes them."""
+    """Whether a graph has several attentions: rows of one without a key, NaN, may be values that another one excludes."""
     nodes = [n for block in (graph, *graph.functions.values()) for n in block.nodes]
     return sum(n.op.traits.attention or n.op.name in ("softmax", "exp") for n in nodes) > 1
 
@@ -232,7 +234,7 @@ def _compare(y: np.ndarray, r: np.ndarray, dtype: DType, allowed: float) -> Comp
 
 
 def _without_keys(feeds: Feeds) -> Feeds:
-    """The last row of each mask all False."""
+    """Inputs with the last row of each mask all False."""
     for name, array in feeds.items():
         if array.dtype == bool and array.ndim > 1 and array.size:
             feeds[name] = array.copy()
@@ -242,10 +244,10 @@ def _without_keys(feeds: Feeds) -> Feeds:
 
 @dataclass
 class ValidateEach(Instrument):
-    """Runs the graph before and after each pass in the reference, and raises PassError where the results differ.
+    """Runs the graph before and after each pass in the reference, and raises PassError if the results differ.
 
-    A pass that is exact must give equal numbers, one that rounds numbers that are near; one that changes the meaning is
-    not compared, and `skipped` says so.
+    After a pass that is exact they must be equal, after one that rounds close; one that changes the meaning is not validated,
+    and noted in `skipped`.
     """
 
     sizes: Mapping[str, int] | None = None
@@ -286,13 +288,13 @@ class ValidateEach(Instrument):
 
 
 def fired(report: Report) -> str:
-    """`rules that fired: x y = y x (3 times)`."""
+    """A text of the rules that fired, such as `rules that fired: x y = y x (3 times)`."""
     shown = [f"{rule}" + (f" ({count} times)" if count > 1 else "") for rule, count in report.rewrites.items()]
     return f"rules that fired: {'; '.join(shown)}" if shown else "no rule fired: the pass's own code did it"
 
 
 def describe(node: Node) -> str:
-    """`add(f32[B, S], f32[S]) in encoder.layer.0 at model.py:31`."""
+    """A text of a node, such as `add(f32[B, S], f32[S]) in encoder.layer.0 at model.py:31`."""
     function = node.attrs.get("function")
     label = f"call ${function.name}" if isinstance(function, Graph) else node.op.name
     return f"{label}({', '.join(map(_short, node.inputs))}) {node.provenance.describe()}".rstrip()

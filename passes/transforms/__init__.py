@@ -1,4 +1,4 @@
-"""The passes, one a file, named as on the command line: `fuse-qkv` is `FuseQKV` in `fuse_qkv.py`."""
+"""The passes, each in a file of its own name: `fuse-qkv` on the command line is `FuseQKV` in `fuse_qkv.py`."""
 
 from . import (  # noqa: F401  (each registers its pass)
     canonicalize,

@@ -1,7 +1,8 @@
-"""One spelling for what has several: identities removed, scales and views in one place, operands in one order."""
+"""The canonical form of expressions: no identities, scales and views in one place, operands in one order."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,12 @@ NUMBER = scalar()
 
 
 def _negatable(match: Match) -> str | None:
-    """-c must be of the type. Floats: x - c and x + (-c) are the same bits, signed zeros and infinities too."""
+    """A condition: the type holds -c. For floats x - c and x + (-c) are then equal bit by bit, signed zeros included."""
     return representable(-match["c"], match["x"].dtype)
 
 
 def _reciprocal(match: Match) -> str | None:
-    """Integers round in a division. Exact if c is a power of two, else one more rounding."""
+    """A condition: x is a float (division of integers rounds) and the type holds 1 / c, rounded unless c is a power of two."""
     c, dtype = match["c"], match["x"].dtype
     if not dtype.is_float:
         return f"division of {dtype} rounds towards zero"
@@ -35,19 +36,19 @@ def _reciprocal(match: Match) -> str | None:
 
 
 def _product(match: Match) -> str | None:
-    """Of integers the products wrap alike; the constant itself must fit."""
+    """A condition: the type holds a b. Products of integers wrap alike either way."""
     product, dtype = match["a"] * match["b"], match["x"].dtype
     return float_result(product, dtype) if dtype.is_float else representable(product, dtype)
 
 
 def _integer_sum(match: Match) -> str | None:
-    """(x + 1e8) - 1e8 is a way to round: sums of floats stay in their order."""
+    """A condition: x is an integer, whose type holds a + b. Floats stay: (x + 1e8) - 1e8 is a way to round."""
     dtype = match["x"].dtype
     return "sums of floats stay in their order" if dtype.is_float else representable(match["a"] + match["b"], dtype)
 
 
 def _wide_exponent(match: Match) -> str | None:
-    """Without its scale the product of f16 numbers may be above 65504."""
+    """A condition: x is a float, but not f16, whose products may exceed 65504 before they are scaled."""
     dtype = match["x"].dtype
     if not dtype.is_float or dtype.name == "f16":
         return f"a product of {dtype} may overflow without its scale"
@@ -55,10 +56,9 @@ def _wide_exponent(match: Match) -> str | None:
 
 
 def _is_mean(match: Match) -> str | None:
+    """A condition: c is 1 / the number of elements that are summed."""
     x, reduction = match["x"], match.nodes[1]
-    count: object = 1
-    for axis in reduction.attrs["axes"]:
-        count = count * x.shape[axis]
+    count = math.prod(x.shape[axis] for axis in reduction.attrs["axes"])
     if not x.dtype.is_float or not isinstance(count, int) or abs(match["c"] * count - 1) > 1e-6:
         return f"a sum over {count} times {match['c']} is no mean"
     return None
@@ -70,7 +70,7 @@ def _scaled_views(x, c, perm, shape, axes):  # type: ignore[no-untyped-def]
 
 
 def _again(match, x):  # type: ignore[no-untyped-def]
-    """The op of the last matched node, applied to x."""
+    """The op of the match's root, applied to x."""
     return getattr(tg, match.root.op.name)(x, **match.root.attrs)
 
 
@@ -92,16 +92,17 @@ def _splat_to_number(graph: Graph, node: Node) -> Sequence[Value] | str:
 @register_pass
 @dataclass(frozen=True)
 class Canonicalize(RewritePass):
-    """One spelling for what has several: x / c = x (1/c), view(c x) = c view(x), x + 0 = x, x x = x^2, b + a = a + b, ...
+    """The canonical form of expressions: x / c = x (1/c), view(c x) = c view(x), x + 0 = x, x x = x^2, b + a = a + b, ...
 
-    Differences with a constant are sums, quotients by one products; a scale stands behind views and products; identities
-    (x + 0, x 1, a view or cast to what x is) go; views are joined; constants stand right, other operands in one order.
+    Subtracting a constant becomes addition, dividing by one multiplication. A scale moves behind views and products. Identities
+    (x + 0, x 1, a view or cast to the type that x has) are removed. Adjacent views are joined. Operands of commutative ops get
+    one order, constants last.
     """
 
     effect = "rounds"
     rules = (
         _splat_to_number,
-        # -0.0 + 0.0 is 0.0: the sign of a zero is the one thing that may change
+        # -0.0 + 0.0 is 0.0: nothing but the sign of a zero may change
         rule("x + 0 = x", lambda x: x + 0.0, lambda x: x),
         rule("x 1 = x", lambda x: either(x * 1.0, x / 1.0, x ** 1.0), lambda x: x),
         rule("x as its own type = x", lambda x, dtype=ANY: tg.cast(x, dtype=dtype), lambda x: x,

@@ -1,4 +1,4 @@
-"""Composite ops in terms of simpler ones."""
+"""Decomposition of composite ops into simpler ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tgraph.ir.values import Node, Result
 class Decompose(Pass):
     """softmax, layer_norm, gelu, attention, linear, ... = their definitions, down to primitives.
 
-    `ops` names those to take apart, joined by `+` (`softmax+gelu`); all by default.
+    `ops` names the ops to decompose, joined by `+` (`softmax+gelu`); all composite ops by default.
     """
 
     effect = "rounds"
@@ -60,7 +60,7 @@ class Decompose(Pass):
 
 
 class _Recorder(Builder):
-    """A builder that knows what it made."""
+    """A builder that records the nodes that it made."""
 
     def __init__(self, graph: Graph, provenance: Provenance):
         super().__init__(graph, provenance)

@@ -1,4 +1,4 @@
-"""Transposes that cancel, join, or disappear into products."""
+"""Elimination of transposes: they cancel, join, or become part of products."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ WEIGHT = weight()
 
 
 def _is_matrix(match: Match) -> str | None:
-    """A weight [in, out] that is stored as [out, in]."""
+    """A condition: the transposed weight is a matrix."""
     return None if match["perm"] == (1, 0) else f"perm {list(match['perm'])} is not that of a matrix"
 
 
 def _swaps_last(match: Match) -> str | None:
+    """A condition: the transpose swaps the last two axes."""
     perm = match["perm"]
     n = len(perm)
     return None if perm == (*range(n - 2), n - 1, n - 2) else f"perm {list(perm)} does more than swap the last two axes"
 
 
 def _moves_ones(match: Match) -> str | None:
-    """The axes that are not 1 stay in their order. A size that may be 1 does not count."""
+    """A condition: axes of a size other than 1 stay in their order; a symbolic size counts as such."""
     shape = match["x"].shape
     moved = [a for a in match["perm"] if shape[a] != 1]
     return None if moved == sorted(moved) else f"perm {list(match['perm'])} moves more than axes of size 1"
 
 
 def _order_stays(match: Match) -> str | None:
-    """Without the reduced axes, the others must be in their order."""
+    """A condition: the axes that are not reduced stay in their order."""
     perm, node = match["perm"], match.root
     gone = {a % len(perm) for a in node.attrs["axes"]}
     left = [a for i, a in enumerate(perm) if i not in gone]
@@ -48,7 +49,7 @@ def _reduced(match, x, perm):  # type: ignore[no-untyped-def]
     return getattr(tg, match.root.op.name)(x, axes=axes)
 
 
-# last: a transpose that others can cancel should stay one
+# applied last: a transpose that others may cancel should stay one
 _ONES = rule("transpose(x) = reshape(x) where axes of size 1 move", lambda x, perm=ANY: tg.transpose(x, perm=perm),
              lambda x, perm: tg.reshape(x, shape=tuple(x.shape[a] for a in perm)), where=_moves_ones)
 
@@ -56,10 +57,10 @@ _ONES = rule("transpose(x) = reshape(x) where axes of size 1 move", lambda x, pe
 @register_pass
 @dataclass(frozen=True)
 class EliminateTransposes(RewritePass):
-    """transpose(transpose(x, p), p^-1) = x, also with ops in between that transposes pass through. Never makes more of them.
+    """transpose(transpose(x, p), p^-1) = x, also across ops between them. Never makes more transposes.
 
-    Elementwise ops, softmax, norms and products of rows let them through. x transpose(W) = linear(x, W) for a W known
-    before any input; x^T y^T = (y x)^T; a reduction takes the order of its operand's axes.
+    Transposes move across elementwise ops, softmax, norms and products of rows. x transpose(W) = linear(x, W) for a
+    parameter-only W; x^T y^T = (y x)^T; a reduction of a transpose reduces other axes instead.
     """
 
     effect = "rounds"

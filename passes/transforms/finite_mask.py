@@ -1,4 +1,4 @@
-"""Masks that are only large negative numbers, taken as masks because the user says so."""
+"""Attention fusion that takes large negative numbers as masks, because the user says so."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RULE = "where(mask, s, c) or s + (1 - mask) c, with c <= at_most: a mask"
 @register_pass
 @dataclass(frozen=True)
 class FiniteMask(Pass):
-    """Fuse attention, and take where(mask, s, c) and s + (1 - mask) c for masks if c <= `at_most` (-10000).
+    """`fuse-attention` that takes where(mask, s, c) and s + (1 - mask) c as masks if c <= `at_most` (-10000).
 
-    So does the lowest number of f16, -65504, which f16 scores may come near to: no other pass takes it for a mask.
+    That includes the lowest number of f16, -65504, which no other pass takes as a mask, since scores of f16 may come near it.
     Changes the meaning: masked keys had a weight of about e^c, and now have none; a query with no key left had
-    weights by its scores or equal ones, and now has equal ones. Biases of `attention` ops are looked at too.
+    weights by its scores or equal ones, and now has equal ones. Biases of `attention` ops count, too.
     """
 
     effect = "changes-meaning"

@@ -1,4 +1,4 @@
-"""Bias and activation joined to the product before them."""
+"""Fusion of a product with the bias and the activation after it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tgraph.ir.values import Node, Result, Value
 class FuseBiasActivation(Pass):
     """x W = linear(x, W^T); linear(x, W) + b = linear(x, W, b); activation(linear(...)) = call $linear_activation(...).
 
-    W and b are known before any input, b has one element a column; a second bias is added to the first. The call is
-    made only if nothing else reads the product.
+    W and b are parameter-only, b has one element a column; a second bias is added to the first. The product and the activation
+    become a call only if nothing else reads the product.
     """
 
     effect = "rounds"
@@ -45,7 +45,7 @@ class FuseBiasActivation(Pass):
 
     @staticmethod
     def _affine(graph: Graph, node: Node, parameter_only: set[Node]) -> None:
-        """One `linear` for a product with all biases that follow it."""
+        """Make one `linear` of a product and all biases added after it."""
         name = "x W = linear(x, W^T)" if node.op.name == "matmul" else "linear(x, W) + b = linear(x, W, b)"
         found = projection(graph, node, parameter_only)
         if isinstance(found, str):
@@ -74,7 +74,7 @@ def _as_linear(graph: Graph, found: Projection, name: str, parameter_only: set[N
 
 
 def _only_product(graph: Graph, value: Value) -> Node | str:
-    """The `linear` that makes a value which one node reads, and no output; or why there is none."""
+    """The `linear` whose result is `value` and has one reader; or the reason why there is none."""
     if not isinstance(value, Result) or value.node.op.name != "linear":
         return "its operand is no linear product"
     if len(value.uses) != 1:

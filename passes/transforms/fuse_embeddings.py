@@ -1,4 +1,4 @@
-"""Sums of embeddings, and the norm after them, as one call."""
+"""Fusion of a sum of embeddings with the norm after it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tgraph.ir.values import Constant, Node, Result, Value
 class FuseEmbeddings(Pass):
     """norm(words[i] + positions[j] + ...) = call $embeddings_layer_norm(i, words, j, positions, ...).
 
-    A sum of at least two terms, each a row of a table looked up by `embedding` or known before any input, one of them
-    looked up; a term may be scaled by a constant. The norm (layer_norm or rms_norm) may be missing. If others than the
-    norm read the sum, too, it is a second result.
+    A sum of two terms or more, each looked up by `embedding` or parameter-only, at least one of them looked up; a term may be
+    scaled by a constant. The norm (layer_norm or rms_norm) may be missing. If something besides the norm reads the sum, it
+    is a second result.
     """
 
     effect = "exact"
@@ -29,14 +29,14 @@ class FuseEmbeddings(Pass):
     def apply(self, graph: Graph) -> None:
         parameter_only = prepared(graph)
         functions: Functions = graph.functions
-        refused = refusals(graph, parameter_only)
+        failed = failures(graph, parameter_only)
         for node in reversed(graph.nodes):
             if node not in graph or node.op.name != "add" or node in parameter_only:
                 continue
-            refusal = refused[node]
-            terms = embedding_sum(node, parameter_only) if refusal is None else []
+            reason = failed[node]
+            terms = embedding_sum(node, parameter_only) if reason is None else []
             if not terms:
-                missed(_rule("layer_norm"), node, refusal or "no term is looked up")
+                missed(_rule("layer_norm"), node, reason or "no term is looked up")
                 continue
             terms += _ranges(graph, terms)
             norm = next((u for u in node.result.users if is_norm(u) and u.inputs[0] is node.result), None)
@@ -48,7 +48,7 @@ class FuseEmbeddings(Pass):
 
 
 def is_norm(node: Node) -> bool:
-    """Whether a node normalises the rows of its first operand, or does something alike with them."""
+    """Whether a node is a norm: works along the last axis of its first operand, and gives the same type."""
     return (node.op.traits.along == -1 and node.op.contract is None and len(node.results) == 1
             and node.result.type == node.inputs[0].type)
 
@@ -58,11 +58,11 @@ def _rule(norm: str | None) -> str:
     return f"{terms} = call $embeddings(...)" if norm is None else f"norm({terms}) = call $embeddings_{norm}(...)"
 
 
-def refusals(graph: Graph, parameter_only: set[Node]) -> dict[Node, str | None]:
-    """For each `add` and `mul`, why what it adds up is no sum of embeddings; None if it may be one."""
+def failures(graph: Graph, parameter_only: set[Node]) -> dict[Node, str | None]:
+    """For each `add`, and each `mul` by a constant, the reason why it cannot be a sum of embeddings; None if it may be one."""
     found: dict[Node, str | None] = {}
 
-    def refusal(value: Value) -> str | None:
+    def failure(value: Value) -> str | None:
         if is_prepared(value, parameter_only):
             return None
         if not isinstance(value, Result):
@@ -74,20 +74,22 @@ def refusals(graph: Graph, parameter_only: set[Node]) -> dict[Node, str | None]:
 
     for node in graph.nodes:
         if node.op.name == "add" or _scales(node):
-            found[node] = next((r for v in reversed(_terms(node)) if (r := refusal(v)) is not None), None)
+            found[node] = next((r for v in reversed(_terms(node)) if (r := failure(v)) is not None), None)
     return found
 
 
 def _scales(node: Node) -> bool:
+    """Whether a node multiplies by a constant number."""
     return node.op.name == "mul" and any(isinstance(v, Constant) and v.type.rank == 0 for v in node.inputs)
 
 
 def _terms(node: Node) -> list[Value]:
+    """The operands of an `add`, or the operand that a `mul` scales."""
     return [v for v in node.inputs if node.op.name == "add" or not isinstance(v, Constant)]
 
 
 def embedding_sum(root: Node, parameter_only: set[Node]) -> list[Node]:
-    """The nodes below an `add` that make its terms, which nothing refuses; none if no term is looked up."""
+    """The nodes that compute the terms of an `add` that may be a sum of embeddings; none if no term is looked up."""
     found: list[Node] = []
     pending = list(root.inputs)
     while pending:
@@ -101,7 +103,7 @@ def embedding_sum(root: Node, parameter_only: set[Node]) -> list[Node]:
 
 
 def _ranges(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
-    """The `range`s that number positions for these nodes alone, if the other indices tell how far they go."""
+    """The `range` nodes that only embeddings among `nodes` read as indices, and whose sizes other indices have, too."""
     indices = [n.inputs[0] for n in nodes if n.op.name == "embedding"]
     ranges = [v.node for v in indices if isinstance(v, Result) and v.node.op.name == "range" and _only(graph, v)]
     known = {d for v in indices if not (isinstance(v, Result) and v.node in ranges) for d in v.shape}

@@ -1,4 +1,4 @@
-"""GELU from its spellings: exact, by tanh, and quick."""
+"""GELU as one `gelu` or `quick_gelu` op, from all variants: exact, by tanh, and by a sigmoid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = 1.702
 
 
 def _gated(x, g):  # type: ignore[no-untyped-def]
-    """x/2 (1 + g), with the half at any factor."""
+    """x/2 (1 + g), with the 1/2 on any factor."""
     one = g + 1.0
     return either(half(x) * one, half(x * one), x * half(one), x * (half(g) + 0.5), half(x) + half(x) * g)
 
@@ -28,7 +28,7 @@ def _erf(x):  # type: ignore[no-untyped-def]
 
 
 def _cubic(x, slope):  # type: ignore[no-untyped-def]
-    """slope (x + 0.044715 x^3), whole or with x in front."""
+    """slope (x + 0.044715 x^3), also as slope x (1 + 0.044715 x^2)."""
     third = either(cube(x) * CUBIC, x * CUBIC * x * x, square(x) * CUBIC * x, x * CUBIC * square(x))
     factor = either(square(x) * CUBIC, x * CUBIC * x) + 1.0
     return either((x + third) * slope, x * slope * factor, x * factor * slope, x * (factor * slope))

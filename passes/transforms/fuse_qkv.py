@@ -1,4 +1,4 @@
-"""Projections of one input joined into one product."""
+"""Fusion of several projections of one input, such as q, k and v, into one product."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RULE = "x W1^T, ..., x Wn^T = split(x concat(W1, ..., Wn)^T)"
 class FuseQKV(Pass):
     """x Wq^T, x Wk^T, x Wv^T = split(x concat(Wq, Wk, Wv)^T), with the biases likewise.
 
-    Joins the products of one value with weights known before any input, `at_least` of them: query, key and value; key
+    Joins the products of one value with parameter-only weights, if there are `at_least` so many: query, key and value; key
     and value of cross-attention; gate and up of a gated feed-forward network. The widths may differ; a product without
-    a bias gets zeros if another one has a bias. A joined product has at most `widest` columns (0: no limit). The joined
-    weight is made by ordinary nodes of the prepare part; the parameters keep their names and shapes.
+    a bias gets zeros if another one has a bias. A joined product has at most `widest` columns (0: no limit). Ordinary nodes
+    of the prepare part concatenate the weights; the parameters keep their names and shapes.
     """
 
     effect = "rounds"
@@ -56,7 +56,7 @@ class FuseQKV(Pass):
                            f"{len(members)} products read its input, of {max(self.at_least, 2)} asked for{within}")
 
     def _parts(self, together: Sequence[Projection]) -> Iterator[list[Projection]]:
-        """The projections of one value in runs of at most `widest` columns."""
+        """Groups of projections, in order, of at most `widest` columns each."""
         run: list[Projection] = []
         for member in together:
             if run and self.widest and sum(_width(m) for m in (*run, member)) > self.widest:
@@ -73,6 +73,7 @@ def _width(member: Projection) -> int:
 
 
 def _join(graph: Graph, members: Sequence[Projection]) -> Sequence[Value]:
+    """Replace projections by one `linear` and a split, and return its parts."""
     b = Builder(graph, Provenance.merge(m.provenance for m in members))
     weight = b.concat(*[m.weight_rows(b) for m in members], axis=0)
     bias = None

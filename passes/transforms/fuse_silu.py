@@ -1,4 +1,4 @@
-"""SiLU and the logistic function from their spellings."""
+"""SiLU and the logistic function as one `silu` or `sigmoid` op, from all variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A residual connection and the norm after it as one call."""
+"""Fusion of a residual connection with the norm after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
 from passes.products import missed
 from passes.rewriting import current_report
-from passes.transforms.fuse_embeddings import embedding_sum, is_norm, refusals
+from passes.transforms.fuse_embeddings import embedding_sum, failures, is_norm
 from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result
@@ -20,8 +20,8 @@ from tgraph.ir.values import Node, Result
 class FuseSkipNorm(Pass):
     """norm(x + r) = call $add_layer_norm(x, r, weight, bias), for layer_norm and rms_norm.
 
-    x and r have one shape and depend on inputs. If others than the norm read the sum, too, as in networks that
-    normalise what goes into a branch, it is a second result of the function.
+    x and r have the same shape and depend on inputs. If something besides the norm reads the sum, as in pre-norm networks, it
+    is a second result of the function.
     """
 
     effect = "exact"
@@ -29,12 +29,12 @@ class FuseSkipNorm(Pass):
     def apply(self, graph: Graph) -> None:
         parameter_only = prepared(graph)
         functions: Functions = graph.functions
-        refused = refusals(graph, parameter_only)
+        failed = failures(graph, parameter_only)
         for norm in graph.nodes:
             if norm in parameter_only or not is_norm(norm):
                 continue
             rule = f"{norm.op.name}(x + r, ...) = call $add_{norm.op.name}(x, r, ...)"
-            found = _residual(norm, parameter_only, refused)
+            found = _residual(norm, parameter_only, failed)
             if isinstance(found, str):
                 missed(rule, norm, found)
             else:
@@ -42,8 +42,8 @@ class FuseSkipNorm(Pass):
                 current_report().rewrote(rule, (norm, found), made.results)
 
 
-def _residual(norm: Node, parameter_only: set[Node], refused: Mapping[Node, str | None]) -> Node | str:
-    """The `add` of a residual that a norm reads, or why there is none."""
+def _residual(norm: Node, parameter_only: set[Node], failed: Mapping[Node, str | None]) -> Node | str:
+    """The `add` of a residual connection that a norm reads; or the reason why there is none."""
     x, *affine = norm.inputs
     if not isinstance(x, Result) or x.node.op.name != "add":
         return "it normalises no sum"
@@ -53,6 +53,6 @@ def _residual(norm: Node, parameter_only: set[Node], refused: Mapping[Node, str 
         return "one operand of the sum is broadcast"
     if any(is_prepared(v, parameter_only) for v in x.node.inputs):
         return "one operand of the sum is known before the inputs"
-    if refused[x.node] is None and embedding_sum(x.node, parameter_only):
+    if failed[x.node] is None and embedding_sum(x.node, parameter_only):
         return "the sum is one of embeddings (fuse-embeddings)"
     return x.node

@@ -13,23 +13,27 @@ from passes.rewriting import RewritePass
 
 AXIS = ANY = attribute()
 MASK = tensor("bool")
-FACTOR = scalar(lambda c: c > 0)  # a negative one turns the maximum into a minimum: e^(c (x - max x)) may overflow
+FACTOR = scalar(lambda c: c > 0)  # with a negative one, c (x - max x) is not negative, and its exponential may overflow
 
 
 def _largest(x, axis):  # type: ignore[no-untyped-def]
+    """max x along an axis, which stays with size 1."""
     return either(tg.reduce_max(x, axes=(axis,), keepdims=True),
                   tg.unsqueeze(tg.reduce_max(x, axes=(axis,)), axes=(axis,)))
 
 
 def _shifted(x, axis):  # type: ignore[no-untyped-def]
+    """x - max x."""
     return x - _largest(x, axis)
 
 
 def _over_sum(e, axis):  # type: ignore[no-untyped-def]
+    """e / sum e."""
     return over(e, sum_of(e, (axis,)))
 
 
 def _log_sum_exp(x, axis):  # type: ignore[no-untyped-def]
+    """ln sum e^x."""
     return tg.log(sum_of(tg.exp(x), (axis,)))
 
 

@@ -1,4 +1,4 @@
-"""Calls taken apart again."""
+"""Inlining of function calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tgraph.ir.graph import Graph
 @register_pass
 @dataclass(frozen=True)
 class Inline(Pass):
-    """call $f(x) = the body of f with x in place of its inputs, again and again until no call is left."""
+    """call $f(x) = the body of f with x in the place of its inputs, repeated until no call is left."""
 
     effect = "exact"
 

@@ -1,4 +1,4 @@
-"""Products in half precision, all else in single."""
+"""Mixed precision: products in half precision, all else in single precision."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ HALVES = {"f16": f16, "bf16": bf16}
 class MixedPrecision(Pass):
     """x W^T = f32(half(x) half(W)^T) for every f32 product of tensors that depend on inputs; half is f16 or bf16.
 
-    Products (linear, matmul, attention, ragged_attention) take and give halves; inside they sum in f32, as their
+    Products (linear, matmul, attention, ragged_attention) take halves and return halves; inside they sum in f32, as their
     definitions say. Norms, softmax, reductions, elementwise ops and einsum stay in f32, and so do inputs, outputs and
-    parameters. Moves between two products (splitting heads, say) move halves. `keep` lists products to leave in f32:
-    `keep=attention+matmul`.
+    parameters. View ops between two products (such as splitting heads) move halves. `keep` lists products to leave in
+    f32: `keep=attention+matmul`.
 
-    An f16 above 65504 is infinite. With f16 a product stays in f32 if a constant beyond that reaches it by moves, sums,
+    An f16 above 65504 is infinite. With f16 a product stays in f32 if a constant beyond that reaches it by view ops, sums,
     scales and selections alone, and so does attention with an additive bias, which may be a mask of -1e9, unless it is a
     constant within the range. Parameters and inputs are taken to fit; `tg.check` tells. Functions that are called are
-    treated likewise, each by itself: what goes into a call and comes out of it stays f32.
+    rewritten each by itself: the operands and results of calls stay f32.
 
-    activations=True: what norms, activations, sums and products of elements, and embeddings make of halves is rounded to halves
-    as well, which halves the memory that a GPU moves.
+    activations=True: results of norms, activations, sums and products of elements on halves, and of embeddings, are rounded
+    to halves as well, which halves the memory that a GPU moves.
     """
 
     effect = "rounds"
@@ -60,16 +60,16 @@ class MixedPrecision(Pass):
         self._lower(graph, prepared(graph), kept)
 
     def _lower(self, graph: Graph, parameter_only: set[Node], kept: Collection[str]) -> None:
-        """The products of one graph."""
+        """Rewrite the products of one graph, but not of functions that it calls."""
         lowering = _Lowering(graph, HALVES[self.dtype], parameter_only)
         for node in graph.nodes:
             product = node.op.traits.precision == "product"
             if node in parameter_only or not (product or (self.activations and lowering.continues(node))):
                 continue
             rule = f"{node.op.name}(...) = f32({node.op.name}({self.dtype}(...)))"
-            refusal = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.refusal(node)
-            if refusal is not None:
-                missed(rule, node, refusal)
+            reason = f"{node.op.name} is to be kept" if node.op.name in kept else lowering.reason_to_keep(node)
+            if reason is not None:
+                missed(rule, node, reason)
                 continue
             before = node.inputs
             new = lowering.product(node)
@@ -78,16 +78,16 @@ class MixedPrecision(Pass):
 
 
 class _Lowering:
-    """Half-precision twins of the values of one graph, each made once."""
+    """Half-precision copies of the values of one graph, each made once."""
 
     def __init__(self, graph: Graph, half: DType, parameter_only: set[Node]):
         self.graph, self.half, self.parameter_only = graph, half, parameter_only
         self._twins: dict[Value, Value] = {}
-        self._movers: set[Node] = set()  # known to move only what products made in halves
+        self._movers: set[Node] = set()  # view ops known to move only halves
         self._large = LargeConstants(float(np.finfo(np.float16).max))
 
     def continues(self, node: Node) -> bool:
-        """Whether a node makes something of halves that may be kept as halves: it computes in f32 inside, and rounds once."""
+        """Whether the result of a node that reads halves may be kept as halves: it computes in f32 inside, and rounds once."""
         traits = node.op.traits
         if len(node.results) != 1 or node.result.dtype != f32:
             return False
@@ -96,8 +96,8 @@ class _Lowering:
         floats = [v for v in node.inputs if v.dtype == f32]
         return traits.precision == "activation" and any(self._widened(v) is not None for v in floats)
 
-    def refusal(self, node: Node) -> str | None:
-        """Why a product must stay as it is."""
+    def reason_to_keep(self, node: Node) -> str | None:
+        """The reason why a product must stay in its precision, or None."""
         if node.result.dtype != f32:
             return f"it is computed in {node.result.dtype}"
         if self.half is f16:
@@ -109,7 +109,7 @@ class _Lowering:
         return None
 
     def product(self, node: Node) -> list[Value]:
-        """Compute a product in halves; what reads it gets the result as f32."""
+        """Compute a product in half precision; its readers get the result cast to f32."""
         operands = [self.twin(v) if v is not None and v.dtype == f32 else v for v in node.operands]
         made = self.graph.insert(node.op, operands, node.attrs, node.provenance)
         wide = Builder(self.graph, node.provenance).cast(made, dtype=f32)
@@ -117,7 +117,7 @@ class _Lowering:
         return [wide]
 
     def twin(self, value: Value) -> Value:
-        """A value rounded to half precision: where it was made from halves by moves alone, those halves moved."""
+        """A value rounded to half precision: if view ops alone made it of halves, the same view ops on those halves."""
         pending = [value]
         while pending:
             current = pending[-1]
@@ -137,7 +137,7 @@ class _Lowering:
         return self._twins[value]
 
     def _moves_halves(self, node: Node) -> bool:
-        """Whether a node moves only what a product made in halves."""
+        """Whether a node, and view ops before it, only move results of products in halves."""
         pending, seen = [node], {node}
         while pending:
             mover = pending.pop()
@@ -156,7 +156,7 @@ class _Lowering:
         return True
 
     def _widened(self, value: Value) -> Value | None:
-        """The halves that a value was cast from."""
+        """The half-precision value that a value was cast from, or None."""
         if isinstance(value, Result) and value.node.op.name == "cast" and value.node.inputs[0].dtype == self.half:
             return value.node.inputs[0]
         return None
@@ -170,12 +170,12 @@ class _Lowering:
 
 
 def _moves(node: Node) -> bool:
-    """Whether round(f(x)) = f(round(x)): the node moves what it is given."""
+    """Whether round(f(x)) = f(round(x)), since the node only moves elements."""
     return node.op.traits.view is not None
 
 
 def _movers(values: Sequence[Value]) -> list[Node]:
-    """The casts and moves that made values, which may be read by nothing any more."""
+    """The casts and view ops behind values, which may have no reader left."""
     found: dict[Node, None] = {}
     pending = [v.node for v in values if isinstance(v, Result)]
     while pending:

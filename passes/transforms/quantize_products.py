@@ -1,4 +1,4 @@
-"""Products of 8-bit integers: weights quantised beforehand, activations row by row as they come."""
+"""Quantisation of products to 8-bit integers: weights beforehand, activations row by row in every call."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from tgraph.ir.values import Node, Result, Value
 @register_pass
 @dataclass(frozen=True)
 class QuantizeProducts(Pass):
-    """x W^T + b = s_x s_W (q_x q_W^T) + b, nearly, where (q, s) = quantize_rows: 8-bit integers and a factor for each row.
+    """x W^T + b = s_x s_W (q_x q_W^T) + b, nearly, where (q, s) = quantize_rows: 8-bit integers and a scale for each row.
 
-    For `linear` and `matmul` of f32 with a matrix W known before any input. Each output channel of W has a factor of its
-    own, and so has each row of x (each token), which is quantised anew in every call; the sums are exact, in i32. An
-    embedding table becomes q[i] s[i]. Products of two inputs, attention, norms and biases stay in f32. Changes results by
-    what 8 bits cannot hold, about 0.4 % of a row's largest element at most. Functions that are called are left as they are:
-    `inline` takes them apart.
+    For `linear` and `matmul` of f32 with a parameter-only matrix W. Each output channel of W has a scale of its own, and so has
+    each row of x (each token), which is quantised in every call; the sums are exact, in i32. An embedding table becomes
+    q[i] s[i]. Products of two inputs, attention, norms and biases stay in f32. Changes results by what 8 bits cannot hold,
+    about 0.4 % of a row's largest element at most. Functions that are called stay as they are; run `inline` first.
     """
 
     effect = "changes-meaning"
@@ -33,7 +32,7 @@ class QuantizeProducts(Pass):
         for node in graph.nodes:
             if node in quantizing.parameter_only or node.op.name not in (*PROJECTIONS, "embedding"):
                 continue
-            reason = quantizing.refusal(node)
+            reason = quantizing.reason_to_keep(node)
             if node.op.name == "embedding":
                 rule, rewrite = "table[i] = s[i] q[i]", quantizing.table
             else:
@@ -48,15 +47,15 @@ class QuantizeProducts(Pass):
 
 
 class _Quantizing:
-    """Values of one graph as integers and factors, each made once."""
+    """Values of one graph as 8-bit integers and scales, each made once."""
 
     def __init__(self, graph: Graph, parameter_only: set[Node]):
         self.graph, self.parameter_only = graph, parameter_only
         self._rows: dict[Value, tuple[Value, Value]] = {}
         self._transposed: dict[Value, Value] = {}
 
-    def refusal(self, node: Node) -> str | None:
-        """Why a node must stay as it is."""
+    def reason_to_keep(self, node: Node) -> str | None:
+        """The reason why a node must stay as it is, or None."""
         weight = node.inputs[1]
         if not is_prepared(weight, self.parameter_only):
             return "the weight is not known before the inputs"

@@ -1,4 +1,4 @@
-"""Outputs that nobody asks for."""
+"""Removal of outputs that nobody needs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tgraph.ir.graph import Graph
 @register_pass
 @dataclass(frozen=True)
 class RemoveDeadOutputs(Pass):
-    """Drop the outputs that are not in `keep` (names with ; between them), and what only they needed.
+    """Drop the outputs that are not in `keep` (names separated by ;), and the nodes that only they needed.
 
-    The outputs kept are as before, and so are all inputs, so that callers need no change. Without `keep` nothing is dropped.
+    The other outputs stay as they are, and so do all inputs, so that callers need no change. Without `keep` nothing is dropped.
     """
 
     effect = "changes-meaning"

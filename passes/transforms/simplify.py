@@ -1,4 +1,4 @@
-"""Algebra that removes work and keeps every bit."""
+"""Algebraic simplifications that remove work and keep results equal bit by bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLOAT, SIGNED = tensor("float"), tensor("float+int")
 
 
 def exactly(narrow: DType, wide: DType) -> bool:
-    """Whether every number of one type is a number of the other."""
+    """Whether `wide` holds every number of `narrow`."""
     if narrow == wide or narrow.is_bool:
         return True
     if wide.is_bool:
@@ -33,7 +33,7 @@ def exactly(narrow: DType, wide: DType) -> bool:
 
 
 def _same_conversion(match: Match) -> str | None:
-    """The first cast must keep every number; and integers wrap where floats saturate."""
+    """A condition: the first cast keeps every number. A float between integers would saturate where a direct cast wraps."""
     source, middle, last = match["x"].dtype, match["inner"], match["outer"]
     if not exactly(source, middle):
         return f"{source} to {middle} rounds"
@@ -43,12 +43,13 @@ def _same_conversion(match: Match) -> str | None:
 
 
 def _not_float(match: Match) -> str | None:
-    """With NaN, x < y and x >= y are both false."""
+    """A condition: x is not a float, for with NaN x < y and x >= y are both false."""
     x = match["x"]
     return f"x may be NaN ({x.dtype})" if x.dtype.is_float else None
 
 
 def _sizes_are_one(match: Match) -> str | None:
+    """A condition: all reduced axes have size 1."""
     x, node = match["x"], match.root
     if wrong := [x.shape[a] for a in node.attrs["axes"] if x.shape[a] != 1]:
         return f"an axis of size {wrong[0]} is reduced"
@@ -68,10 +69,10 @@ def _opposites():  # type: ignore[no-untyped-def]
 @register_pass
 @dataclass(frozen=True)
 class Simplify(RewritePass):
-    """where(true, x, y) = x, concat(split(x)) = x, max(x, x) = x, not not x = x, and more that removes work, bit by bit the same.
+    """where(true, x, y) = x, concat(split(x)) = x, max(x, x) = x, not not x = x, and more; results are equal bit by bit.
 
-    Pieces that are put together as they were cut, selections that are decided, casts that change no number, reductions
-    of axes of size 1, comparisons and logic with one simpler form.
+    Removes splits and slices that a concat undoes, selections with a constant condition, casts that change no number,
+    reductions of axes of size 1, and comparisons and logic that have a simpler form.
     """
 
     effect = "exact"

@@ -1,4 +1,4 @@
-"""Sizes that are known before any call."""
+"""Specialisation of a graph to fixed sizes of symbolic dims."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SpecializeShapes(Pass):
     """B = 1, S = 128: symbolic dims of the inputs become numbers, as in `specialize-shapes{B=1,S=128}`.
 
     Results are the same, but the graph takes inputs of these sizes only: their types change, so this changes the meaning.
-    A graph whose inputs have no symbolic dim is left as it is. Functions that are called get the sizes of their calls.
+    A graph whose inputs have no symbolic dim stays as it is. Functions are specialised to the sizes of their calls.
     """
 
     effect = "changes-meaning"
@@ -32,7 +32,7 @@ class SpecializeShapes(Pass):
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> SpecializeShapes:
-        """Every option is a dim and its size."""
+        """A pass from options that are the names of dims and their sizes."""
         for name, size in options.items():
             if not size.isdecimal():
                 raise PassError(f"pass {cls.pass_name()}: the size of dim {name} is a whole number, got {size!r}")
@@ -63,8 +63,8 @@ class SpecializeShapes(Pass):
 
 
 def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> None:
-    """Give dims of the inputs the sizes: types are inferred anew, and what is called gets functions of these sizes."""
-    graph.constraints, graph.inequalities = _decided(graph, sizes), _ordered(graph, sizes)
+    """Replace dims of the inputs by sizes: infers all types again, and specialises functions to the sizes of their calls."""
+    graph.constraints, graph.inequalities = _open_constraints(graph, sizes), _open_inequalities(graph, sizes)
     outputs, old_nodes, old_inputs = graph.outputs, graph.nodes, graph.inputs
     graph.inputs = []
     mapping: dict[Value, Value] = {i: graph.input(i.name, i.type.substitute(sizes)) for i in old_inputs}
@@ -83,7 +83,7 @@ def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> No
 
 
 def _bound(function: Graph, operands: Sequence[Value], functions: Functions) -> Graph:
-    """A function for operands of known sizes; one that is called with several sizes becomes several."""
+    """A function specialised to the sizes of operands; shared by all calls with these sizes."""
     sizes: dict[str, DimLike] = {}
     for formal, actual in zip(function.inputs, operands):
         unify_shapes(formal.type, actual.type, sizes)
@@ -92,8 +92,8 @@ def _bound(function: Graph, operands: Sequence[Value], functions: Functions) -> 
     return share(body, functions)
 
 
-def _decided(graph: Graph, sizes: Mapping[str, DimLike]) -> list[tuple[DimLike, DimLike]]:
-    """The constraints that are still open under the sizes. Raises PassError for one that cannot hold."""
+def _open_constraints(graph: Graph, sizes: Mapping[str, DimLike]) -> list[tuple[DimLike, DimLike]]:
+    """The constraints that the sizes leave undecided. Raises PassError for one that cannot hold."""
     found = []
     for left, right in graph.constraints:
         a, b = substitute(left, sizes), substitute(right, sizes)
@@ -105,8 +105,8 @@ def _decided(graph: Graph, sizes: Mapping[str, DimLike]) -> list[tuple[DimLike, 
     return found
 
 
-def _ordered(graph: Graph, sizes: Mapping[str, DimLike]) -> list[Inequality]:
-    """The inequalities that are still open under the sizes. Raises PassError for one that cannot hold."""
+def _open_inequalities(graph: Graph, sizes: Mapping[str, DimLike]) -> list[Inequality]:
+    """The inequalities that the sizes leave undecided. Raises PassError for one that cannot hold."""
     found = []
     for left, right in graph.inequalities:
         a, b = substitute(left, sizes), substitute(right, sizes)

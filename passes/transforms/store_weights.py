@@ -1,4 +1,4 @@
-"""Weights kept in half precision, computed with in single."""
+"""Storage of weights in half precision, for computation in single precision."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tgraph.ir.values import Node, Result, Value
 class StoreWeights(Pass):
     """x W^T = x f32(half(W))^T, and table[i] = f32(half(table)[i]); half is bf16 (the default) or f16.
 
-    For the f32 weights of `linear` and `matmul`, matrices known before any input, and the tables of `embedding` and of
-    `gather` along the first axis. half(W) belongs to the prepare part, so that half the bytes are kept and read; the
-    kernel widens what it reads, and computes as it does with f32. Biases and norms stay in f32. An f16 above 65504 is
-    infinite, a bf16 has 8 bits. Functions that are called are left as they are: `inline` takes them apart.
+    For parameter-only f32 matrices W of `linear` and `matmul`, and the tables of `embedding` and of `gather` along the first
+    axis. half(W) belongs to the prepare part, so that half the bytes are kept and read; the kernel widens what it reads,
+    and computes as it does with f32. Biases and norms stay in f32. An f16 above 65504 is infinite, a bf16 has 8 bits.
+    Functions that are called stay as they are; run `inline` first.
     """
 
     effect = "rounds"
@@ -39,12 +39,12 @@ class StoreWeights(Pass):
                 continue
             if node.op.name in PROJECTIONS:
                 rule = f"{node.op.name}(x, W) = {node.op.name}(x, f32({self.dtype}(W)))"
-                reason = _refusal(node.inputs[1], parameter_only)
+                reason = _reason_to_keep(node.inputs[1], parameter_only)
                 if node.inputs[1].type.rank != 2:
                     reason = reason or f"the weight has rank {node.inputs[1].type.rank}, not 2"
             elif (lookup := node.op.traits.lookup) is not None:
                 rule = f"{node.op.name}(table, i) = f32({node.op.name}({self.dtype}(table), i))"
-                reason = _refusal(node.inputs[lookup.table], parameter_only)
+                reason = _reason_to_keep(node.inputs[lookup.table], parameter_only)
                 if lookup.axis is not None and node.attrs[lookup.axis] != 0:
                     reason = reason or "it does not look up whole rows"
             else:
@@ -59,8 +59,8 @@ class StoreWeights(Pass):
                 current_report().rewrote(rule, [node], [node.result])
 
 
-def _refusal(weight: Value, parameter_only: set[Node]) -> str | None:
-    """Why a weight must stay as it is."""
+def _reason_to_keep(weight: Value, parameter_only: set[Node]) -> str | None:
+    """The reason why a weight must stay as it is, or None."""
     if not is_prepared(weight, parameter_only):
         return "the weight is not known before the inputs"
     if weight.dtype != f32:
@@ -71,6 +71,7 @@ def _refusal(weight: Value, parameter_only: set[Node]) -> str | None:
 
 
 def _store_table(graph: Graph, node: Node, position: int, half: DType) -> Value:
+    """Replace a lookup by one in the table as halves, widened after it."""
     b = Builder(graph, node.provenance)
     operands = list(node.operands)
     operands[position] = b.cast(operands[position], dtype=half)
