@@ -135,7 +135,7 @@ class _Search:
             yield from self.operands(patterns[1:], values[1:], found)
 
     def bind(self, pattern: Wild | Scalar | Number, value: Value, names: Names) -> Names | str:
-        """The names after a wildcard or a number meets a value, or the reason why it does not match."""
+        """Match a wildcard or a number with a value: the names bound then, or the reason why it does not match."""
         if isinstance(pattern, Number):
             number = splat(value)
             fits = number is not None and _close(number, pattern.value, value.dtype)
@@ -145,7 +145,7 @@ class _Search:
             if number is None:
                 return f"expected a constant for {pattern.name}, found {_what(value)}"
             if pattern.check is not None and not pattern.check(number):
-                return f"{pattern.name} = {number} is refused"
+                return f"{pattern.name} = {number} is not accepted"
             if pattern.name in names and names[pattern.name] != number:
                 return f"{pattern.name} is {names[pattern.name]} elsewhere, {number} here"
             return {**names, pattern.name: number}
@@ -180,7 +180,7 @@ class _Search:
 
 
 def _bind_node(pattern: Apply, node: Node, names: Names) -> Names | str:
-    """The names after the attributes of a node of the right op, or the reason why the node does not match."""
+    """Match attributes and operand count with those of a node of the right op: the names bound then, or why it does not match."""
     for name, wanted in pattern.attrs:
         extended = _bind_attribute(wanted, node.attrs[name], names)
         if extended is None:
@@ -215,7 +215,7 @@ def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
     """Whether a constant of a type is the number of a pattern, rounded to that type."""
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
-    # 1 and 0.5 mean themselves; sqrt(2) is rounded to its type, and often to the digits that somebody typed
+    # 1 and 0.5 are exact; sqrt(2) is rounded to its type, and often to the digits that somebody typed
     single = f32 if dtype.bits == 64 else dtype
     if not dtype.is_float or float(np.asarray(wanted).astype(single.numpy)) == wanted:
         return bool(found == wanted)
@@ -224,7 +224,7 @@ def _close(found: Any, wanted: float | int | bool, dtype: DType) -> bool:
 
 
 def _bind_attribute(wanted: Any, found: Any, names: Names) -> Names | None:
-    """The names after an attribute of a pattern, which may hold wildcards in tuples, meets a node's; None if they differ."""
+    """Match an attribute of a pattern, which may have wildcards in tuples, with a node's: the names bound then, or None."""
     if isinstance(wanted, Attribute):
         if wanted.check is not None and not wanted.check(found):
             return None

@@ -10,7 +10,7 @@ from tgraph.ir.values import Constant, Input, Parameter, Result, Value
 
 
 def snapshot(graph: Graph) -> Any:
-    """The content of a graph as a value: snapshots before and after are equal if and only if nothing has changed."""
+    """The content of a graph as a value: equal snapshots before and after a pass mean that it changed nothing."""
     nodes = graph.nodes
     numbers: dict[Value, Any] = {}
 

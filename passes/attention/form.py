@@ -83,7 +83,7 @@ class Form:
     dynamic_scales: Sequence[DynamicScale] = ()
 
     def replace(self, graph: Graph) -> Value:
-        """Replace the match by an `attention` op, and return what takes the place of the output.
+        """Replace the match by an `attention` op, and return the value that replaces the output.
 
         Raises MatchFailure, before it changes anything, if no such op says the same.
         """
@@ -249,9 +249,9 @@ class _OpAxes:
 
 
 def _held_by_keys(axes: Sequence[Axis], key: set[AxisFactor], roots: set[AxisFactor]) -> set[AxisFactor]:
-    """The factors that k and v have: `roots`, those of the values beneath their view ops, and some that expansions add to k.
+    """The factors of the scores that count as k's and v's: `roots`, of the values beneath their view ops, and some added to k.
 
-    An expansion to a static size behind a batch or a head repeats heads, which k itself lacks; any other one counts as k's.
+    An expansion of k to a static size, behind a batch or a head, repeats heads, which k itself lacks. Others count as k's.
     """
     held = set(roots)
     behind = False

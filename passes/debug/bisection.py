@@ -20,7 +20,7 @@ Judge = Callable[[Graph], str | None]  # what is wrong with a graph, None if not
 
 @dataclass(frozen=True)
 class Culprit:
-    """The first rewrite after which a graph is wrong; `rewrite` is None if the pass did it besides its rewrites."""
+    """The first rewrite after which a graph is wrong; `rewrite` is None if no rewrite of the pass is to blame."""
 
     step: Pass
     number: int

@@ -45,7 +45,7 @@ class Reducer:
         return self.kept > before
 
     def _positions(self) -> range:
-        """The positions of all nodes in a small graph, of sixteen nodes in a large one."""
+        """The positions of all nodes in a small graph, of about sixteen in a large one."""
         count = len(self.graph)
         return range(count) if count <= 32 else range(count // 16, count, count // 16)
 
