@@ -145,7 +145,7 @@ class _Search:
             if number is None:
                 return f"expected a constant for {pattern.name}, found {_what(value)}"
             if pattern.check is not None and not pattern.check(number):
-                return f"{pattern.name} = {number} is not accepted"
+                return f"{pattern.name} = {number} is refused"
             if pattern.name in names and names[pattern.name] != number:
                 return f"{pattern.name} is {names[pattern.name]} elsewhere, {number} here"
             return {**names, pattern.name: number}
@@ -180,7 +180,7 @@ class _Search:
 
 
 def _bind_node(pattern: Apply, node: Node, names: Names) -> Names | str:
-    """Match attributes and operand count with those of a node of the right op: the names bound then, or why it does not match."""
+    """Match attributes and operand count with those of a node of the right op: the names bound then, or why it fails."""
     for name, wanted in pattern.attrs:
         extended = _bind_attribute(wanted, node.attrs[name], names)
         if extended is None:
