@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from passes.attention.axes import Axes, Axis, View, flat, new_axes, resolve
-from passes.attention.form import MatchFailure
+from passes.attention.failure import MatchFailure
 from tgraph.ir.axis_maps import Labels, contraction
 from tgraph.ir.values import Node, Value
 

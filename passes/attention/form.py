@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from passes.attention.axes import (
-    Axes,
-    Axis,
-    AxisFactor,
-    Step,
-    View,
-    build,
-    cheapest,
-    flat,
-    resolve,
-    size_of,
-    view_chain,
-    view_root,
-)
+from passes.attention.axes import Axes, Axis, Step, View, build, cheapest, resolve, size_of, view_chain, view_root
 from passes.attention.conditions import Leaf, Offset, causal, conjuncts
+from passes.attention.failure import MatchFailure
+from passes.attention.op_axes import OpAxes, op_axes
 from passes.rewriting import erase_dead
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import Dim, bounds
@@ -29,14 +17,6 @@ from tgraph.ir.dtypes import DType, i64
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
 from tgraph.ir.values import Node, Result, Value
-
-
-class MatchFailure(Exception):
-    """Why something is not attention: a match that covered `matched` nodes failed at node `at`, for `reason`."""
-
-    def __init__(self, reason: str, at: Node | None = None, matched: int = 1):
-        super().__init__(reason)
-        self.reason, self.at, self.matched = reason, at, matched
 
 
 @dataclass(frozen=True)
@@ -124,26 +104,8 @@ class Form:
                 or size_of(op.heads) != k.shape[1] or len(self.conditions) != (mask is not None)
                 or (bias is not None and not self.terms))
 
-    def _op_axes(self, graph: Graph) -> _OpAxes:
-        """The axis factors of the op's batch, heads, query positions, and so on. Raises MatchFailure if there are no such axes.
-
-        Of what the scores have besides the keys, the factors that k and v have too are batch and heads. Of those that k and v
-        lack, the last ones are query positions, and others are heads that share a key head.
-        """
-        roots = [view_root(graph, view).factors for view in (self.key, self.value)]  # first: this may split factors
-        keys = set(resolve(self.keys))
-        axes = [tuple(f for f in resolve(axis) if f not in keys) for axis in self.axes]
-        held = _held_by_keys(axes, set(self.key.factors), set().union(*roots))
-        positions = _query_positions(axes, held)
-        repeats = tuple(f for axis in axes for f in axis if f not in held and f not in positions)
-        batch, heads = _batch_and_heads([kept for axis in axes if (kept := tuple(f for f in axis if f in held))], bool(repeats))
-        for name, view in (("k", self.key), ("v", self.value)):
-            if not set(batch) <= set(view.factors):
-                raise MatchFailure(f"{name} is the same for the whole batch", self.nodes[-1])
-        if repeats and any(not isinstance(f.size, int) for f in (*heads, *repeats)):
-            raise MatchFailure("a symbolic number of heads shares a key head", self.nodes[-1])
-        width = tuple(f for f in self.output.factors if f not in set(flat(self.axes)))
-        return _OpAxes(batch, heads, repeats, positions, resolve(self.keys), resolve(self.inner), width)
+    def _op_axes(self, graph: Graph) -> OpAxes:
+        return op_axes(graph, self.axes, self.keys, self.inner, self.key, self.value, self.output)
 
     def _plan(self, graph: Graph, view: View, target: Axes, name: str, broadcasts: bool = False) -> _Plan:
         """How to bring an operand to the axes `target`. Raises MatchFailure, which calls it `name`, if that cannot be.
@@ -161,7 +123,7 @@ class Form:
             raise MatchFailure(f"{name} has other axes than attention takes", self.nodes[-1])
         return found[0].value, found[1]
 
-    def _masks(self, graph: Graph, leaves: Sequence[Leaf], op: _OpAxes) -> list[tuple[_Plan, bool]]:
+    def _masks(self, graph: Graph, leaves: Sequence[Leaf], op: OpAxes) -> list[tuple[_Plan, bool]]:
         """How to bring conditions to a shape that the op takes, [B, Sk], [B, Sq, Sk] or of rank 4, and whether to negate them.
 
         Several conditions all get the same one, so that `logical_and` joins them.
@@ -182,7 +144,7 @@ class Form:
             plans.append(((found[0].value, found[1]), leaf.negated))
         return plans
 
-    def _causality(self, graph: Graph, op: _OpAxes) -> tuple[Offset | None, Sequence[Leaf]]:
+    def _causality(self, graph: Graph, op: OpAxes) -> tuple[Offset | None, Sequence[Leaf]]:
         """The offset of the first causal conjunct and the other conjuncts; None and the whole conditions if none is causal."""
         if self.known is not None:
             return self.known, list(self.conditions)
@@ -213,73 +175,6 @@ class Form:
 
 
 _Plan = tuple[Value, list[Step]]  # a value of the graph, and the ops to apply to it
-
-
-@dataclass(frozen=True)
-class _OpAxes:
-    """The axis factors of the op's axes. `heads` are those of k and v; each of them is read by all `repeats` heads of q."""
-
-    batch: Axis
-    heads: Axis
-    repeats: Axis
-    positions: Axis  # of queries
-    keys: Axis
-    inner: Axis  # head_dim of q and k
-    width: Axis  # head_dim of v
-
-    @property
-    def query(self) -> Axes:
-        return self.batch, (*self.heads, *self.repeats), self.positions, self.inner
-
-    @property
-    def key(self) -> Axes:
-        return self.batch, self.heads, self.keys, self.inner
-
-    @property
-    def value(self) -> Axes:
-        return self.batch, self.heads, self.keys, self.width
-
-    @property
-    def scores(self) -> Axes:
-        return self.batch, (*self.heads, *self.repeats), self.positions, self.keys
-
-    @property
-    def result(self) -> Axes:
-        return self.batch, (*self.heads, *self.repeats), self.positions, self.width
-
-
-def _held_by_keys(axes: Sequence[Axis], key: set[AxisFactor], roots: set[AxisFactor]) -> set[AxisFactor]:
-    """The factors of the scores that count as k's and v's: `roots`, of the values beneath their view ops, and some added to k.
-
-    An expansion of k to a static size, behind a batch or a head, repeats heads, which k itself lacks. Others count as k's.
-    """
-    held = set(roots)
-    behind = False
-    for factor in itertools.chain(*axes):
-        if factor in key and not (behind and isinstance(factor.size, int)):
-            held.add(factor)
-        behind = behind or factor in held
-    return held
-
-
-def _query_positions(axes: Sequence[Axis], held: set[AxisFactor]) -> Axis:
-    """The last factors of the scores that k and v lack: those at the end of an axis, the last axis that ends in such."""
-    for axis in reversed(axes):
-        tail = tuple(itertools.takewhile(lambda f: f not in held, reversed(axis)))
-        if tail:
-            return tail[::-1]
-    return ()
-
-
-def _batch_and_heads(axes: Sequence[Axis], repeated: bool) -> tuple[Axis, Axis]:
-    """The axes that k and v share with the scores, as batch and heads: the last axis is heads, if there are two or more.
-
-    A single axis is both if it has several factors, and batch alone if heads are `repeated`, which are then heads of q.
-    """
-    if len(axes) > 1:
-        return flat(tuple(axes[:-1])), axes[-1]
-    axis = axes[0] if axes else ()
-    return (axis[:-1], axis[-1:]) if len(axis) > 1 and not repeated else (axis, ())
 
 
 def _always_some(offset: Offset) -> bool:

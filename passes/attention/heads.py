@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from passes.attention.axes import Axes, AxisFactor, View, is_view, resolve, result_axes, view_chain
-from passes.attention.form import Form, MatchFailure
+from passes.attention.failure import MatchFailure
+from passes.attention.form import Form
 from passes.attention.read import read
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value

@@ -15,7 +15,8 @@ import numpy as np
 from passes.algebra.magnitudes import may_exceed
 from passes.attention.axes import View, aligned, view_root
 from passes.attention.conditions import Leaf, conjuncts, number
-from passes.attention.form import Masked, MatchFailure, Term
+from passes.attention.failure import MatchFailure
+from passes.attention.form import Masked, Term
 from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Result, Value
 

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from passes.attention.axes import View, flat, new_axes, resolve, view_operand
-from passes.attention.form import Form, MatchFailure, Term
+from passes.attention.failure import MatchFailure
+from passes.attention.form import Form, Term
 from passes.attention.masking import settle
 from passes.attention.scores import Scores, ScoresMatcher, follow_back, scaled_by
 from passes.attention.weights import WeightsMatcher

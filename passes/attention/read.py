@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
 from passes.attention.conditions import Leaf, Offset
-from passes.attention.form import Form, MatchFailure, Term
+from passes.attention.failure import MatchFailure
+from passes.attention.form import Form, Term
 from passes.attention.masking import added_mask
 from passes.attention.match import unscaled
 from passes.attention.scores import ScoresMatcher

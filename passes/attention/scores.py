@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, view_operand
 from passes.attention.conditions import Leaf, number
 from passes.attention.contractions import product_operands
-from passes.attention.form import DynamicScale, Masked, MatchFailure, Term
+from passes.attention.failure import MatchFailure
+from passes.attention.form import DynamicScale, Masked, Term
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value

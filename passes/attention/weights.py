@@ -7,7 +7,7 @@ import math
 from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, result_axes
 from passes.attention.conditions import conjuncts, number, some_key
 from passes.attention.contractions import other_operand
-from passes.attention.form import MatchFailure
+from passes.attention.failure import MatchFailure
 from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Node, Result, Value
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from passes.attention.form import Form, MatchFailure
+from passes.attention.failure import MatchFailure
+from passes.attention.form import Form
 from passes.attention.heads import join
 from passes.attention.match import match
 from passes.attention.read import read
