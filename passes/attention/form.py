@@ -70,8 +70,8 @@ class Form:
         op = self._op_axes(graph)
         query, key, value = (self._plan(graph, v, t, n) for v, t, n in (
             (self.query, op.query, "q"), (self.key, op.key, "k"), (self.value, op.value, "v")))
-        terms = [(self._plan(graph, t.condition.view if isinstance(t, Masked) else t.view, op.scores, "the bias",
-                                 broadcasts=True), t) for t in self.terms]
+        views = [t.condition.view if isinstance(t, Masked) else t.view for t in self.terms]
+        terms = [(self._plan(graph, v, op.scores, "the bias", broadcasts=True), t) for v, t in zip(views, self.terms)]
         scales = [(self._plan(graph, s.view, op.scores, "the scale", broadcasts=True), s.divides) for s in self.dynamic_scales]
         offset, leaves = self._causality(graph, op)
         masks = self._masks(graph, leaves, op)
