@@ -187,6 +187,13 @@ def pieces() -> list[Sample]:
              lambda x: np.pad(x, ((0, 0), (2, 0), (0, 1)), constant_values=-1)),
         case("pad", "torch_last", lambda x: tg.pad(x, pad=(1, 1)), X, lambda x: np.pad(x, ((0, 0), (0, 0), (1, 1)))),
         case("pad", "all", lambda x: tg.pad(x, 1), X, lambda x: np.pad(x, 1)),
+        *[case("pad", f"{mode}_{n}", lambda x, m=mode, n=n: tg.pad(x, ((0, 0), (0, 1), (n, 2)), m), X,
+               lambda x, m=mode, n=n: np.pad(x, ((0, 0), (0, 1), (n, 2)), m))
+          for mode in ("edge", "reflect", "symmetric", "wrap") for n in (1, 9)],
+        case("pad", "circular", lambda x: tg.pad(x, pad=(2, 1), mode="circular"), {"x": tg.f32[B, S]},
+             lambda x: np.pad(x, ((0, 0), (2, 1)), "wrap")),
+        case("pad", "replicate", lambda x: tg.pad(x, pad=(2, 1), mode="replicate"), {"x": tg.f32[B, S]},
+             lambda x: np.pad(x, ((0, 0), (2, 1)), "edge")),
         case("pad", "vector", lambda x: tg.pad(x, (1, 2)), {"x": tg.f32[S]}, lambda x: np.pad(x, (1, 2))),
         case("gather", "rows", lambda x, i: tg.gather(x, i, 2), {**X, "i": tg.i64[T]}, lambda x, i: x[:, :, i],
              {"i": integers(-4, 4)}),

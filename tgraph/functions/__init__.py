@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     creation,
     methods,
     ordering,
+    padding,
     pieces,
     pointwise,
     products,

@@ -107,49 +107,6 @@ def _triangle(x: Any, k: Any, comparison: str, zero: int) -> Tensor:
     return apply("logical_and", x, kept) if x.dtype.is_bool else apply("where", kept, x, zero)
 
 
-@function()
-def pad(x: Any, pad_width: Any = None, mode: str = "constant", fill_value: Any = None, *, pad: Any = None,
-        constant_values: Any = None, before: Any = None, after: Any = None) -> Tensor:
-    """NumPy's pairs, one an axis, pad(x, ((0, 0), (1, 2))); or PyTorch's sizes from the last axis on, pad(x, (left, right, top,
-    bottom)). One pair alone pads all axes in NumPy and the last in PyTorch: it is refused unless it says pad= or
-    pad_width=... for a tensor of rank 1. Mode constant only.
-    """
-    if mode != "constant":
-        raise RuleError(f"mode {mode!r} is not there; gather(x, indices, axis=) takes elements in any order")
-    values = [v for v in (fill_value, constant_values) if v is not None]
-    if len(values) > 1:
-        raise RuleError("the value is given twice")
-    attributes = {"value": values[0]} if values else {}
-    if before is not None or after is not None:
-        if pad_width is not None or pad is not None or before is None or after is None:
-            raise RuleError("takes before= and after=, one size an axis each, or one of pad_width and pad")
-        return apply("pad", x, before=before, after=after, **attributes)
-    pairs = _pairs(as_tensor(x), pad_width, pad)
-    return apply("pad", x, before=tuple(b for b, _ in pairs), after=tuple(a for _, a in pairs), **attributes)
-
-
-def _pairs(x: Any, width: Any, pad: Any) -> list[tuple[Any, Any]]:
-    given = pad if width is None else width
-    if given is None or (pad is not None and width is not None):
-        raise RuleError("takes before= and after=, one size an axis each, or one of pad_width and pad")
-    if isinstance(given, (int, Dim)):
-        return [(given, given)] * x.rank
-    if not isinstance(given, (tuple, list)):
-        raise RuleError(f"sizes to pad with are integers, got {given!r}")
-    if all(isinstance(p, (tuple, list)) and len(p) == 2 for p in given):
-        if len(given) not in (1, x.rank):
-            raise RuleError(f"{x.type} has {x.rank} axes, got {len(given)} pairs")
-        return [tuple(p) for p in given] * (x.rank if len(given) == 1 else 1)
-    if len(given) % 2 or len(given) > 2 * x.rank or any(isinstance(p, (tuple, list)) for p in given):
-        raise RuleError(f"takes a pair an axis, or PyTorch's two sizes an axis from the last on, got {given!r}")
-    if len(given) == 2 and x.rank > 1 and pad is None:
-        pairs = ", ".join(["(0, 0)"] * (x.rank - 1) + [str(tuple(given))])
-        raise RuleError(f"{tuple(given)} pads the last axis in PyTorch and all axes in NumPy; write pad={tuple(given)} "
-                        f"or ({pairs}) for the last")
-    own = [(given[i], given[i + 1]) for i in range(0, len(given), 2)]
-    return [(0, 0)] * (x.rank - len(own)) + own[::-1]
-
-
 @function(method=True)
 def gather(x: Any, indices: Any, axis: Any = 0) -> Tensor:
     """PyTorch's gather(x, dim, index) is another function, `take_along_axis(x, indices, axis)`."""
