@@ -1,7 +1,8 @@
-"""How tensors meet Python, NumPy and PyTorch: their functions compute at once, which a tensor without values cannot.
+"""Protocols of Python, NumPy and PyTorch for traced tensors.
 
-Element types convert under the names of all three. Operators with an array or a NumPy number on the left (`np.ones(4) + x`) are
-the tensor's own; every other function of theirs is an error that says what to write.
+Casts have the names of all three. Operators with a NumPy array or number on the left (`np.ones(4) + x`) are the tensor's own.
+All other functions of NumPy, PyTorch and Python compute at once, which a tensor without values cannot: they raise an error that
+says what to write.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SWAPPED = {"__lt__": "__gt__", "__le__": "__ge__", "__gt__": "__lt__", "__ge__"
 
 
 class Conversions:
-    """What tensors and parameters have besides operators on tensors."""
+    """Base class of tensors and parameters: casts, and errors for what needs values."""
 
     takes_sizes = True  # a dim on the left of an operator leaves it to us
 

@@ -1,4 +1,4 @@
-"""What to write in place of what NumPy, PyTorch and Python's own functions would compute at once."""
+"""Hints for error messages: what to write instead of functions of NumPy, PyTorch and Python that compute at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class MissingAttribute(TraceError, AttributeError):
 
 
 def instead_of(name: str) -> str | None:
-    """`tg.softmax(x, axis=-1)` for softmax: what to write in place of a function of that name, None if there is nothing."""
+    """What to write instead of a function of that name, such as `tg.softmax(x, axis=-1)`; None if there is nothing."""
     if name in WRITE:
         return WRITE[name]
     own = _own(name)
@@ -63,13 +63,13 @@ def instead_of(name: str) -> str | None:
 
 
 def near(name: str) -> str:
-    """Where to look for a function that goes by another name."""
+    """A hint for a function that tgraph does not have by that name: similar names."""
     found = difflib.get_close_matches(name, public_names(), n=3)
     return f"`tgraph ops` lists the functions there are{'; near: ' + ', '.join(found) if found else ''}"
 
 
 def instead_of_attribute(name: str) -> str:
-    """What to do in place of `x.name`."""
+    """What to write instead of `x.name`."""
     if name in ATTRIBUTES:
         return ATTRIBUTES[name]
     found = instead_of(name)
@@ -77,13 +77,13 @@ def instead_of_attribute(name: str) -> str:
 
 
 def functions_of_line(file: str, line: int) -> list[str]:
-    """What to write in place of each of math's functions on a line of the user's code."""
+    """What to write instead of each function of `math` on a line of the user's code."""
     names = re.findall(r"\bmath\.(\w+)\(", linecache.getline(file, line))
     return [f"{instead_of(n)} in place of math.{n}" for n in dict.fromkeys(names) if _own(n) is not None]
 
 
 def _own(name: str) -> Callable[..., Any] | None:
-    """tgraph's own function of that name, which may be an op or a function that uses several."""
+    """The op or function of tgraph by that name, None if there is none."""
     try:
         return get_op(name).infer
     except RuleError:

@@ -1,4 +1,4 @@
-"""`x[...]` while tracing, as NumPy means it: slices, integers, None, ..., integer tensors side by side, or one mask."""
+"""Indexing of traced tensors as in NumPy: slices, integers, None, ..., adjacent integer tensors, or one mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .user_code import model_error
 
 
 def index(x: Any, given: tuple[Any, ...]) -> Any:
-    """The tensor that `x[given]` is. Raises TraceError for what is no index, OpError for slices that do not fit."""
+    """`x[given]`; x itself if that is all of it. Raises TraceError for a bad index, OpError for slices that do not fit."""
     items = _complete(x, [_array(i) for i in given])
     advanced = [at for at, (_, i) in enumerate(items) if _is_array(i)]
     if any(_is_mask(items[at][1]) for at in advanced):
@@ -50,14 +50,14 @@ def _is_mask(i: Any) -> bool:
 
 
 def _rank(i: Any) -> int:
-    """How many axes an index takes."""
+    """How many axes an index consumes."""
     if i is None or i is Ellipsis:
         return 0
     return len(i.shape) if _is_mask(i) else 1
 
 
 def _complete(x: Any, given: list[Any]) -> Items:
-    """Every index with its axis, and full slices in place of the ellipsis."""
+    """Every index with its axis, the ellipsis replaced by full slices."""
     taken = sum(map(_rank, given))
     dots = [at for at, i in enumerate(given) if i is Ellipsis]
     if taken > x.rank or len(dots) > 1:
@@ -73,7 +73,7 @@ def _complete(x: Any, given: list[Any]) -> Items:
 
 
 def _basic(x: Any, items: Items) -> Any:
-    """Slices, integers and None as slice, squeeze and unsqueeze; one integer tensor gathers along its axis."""
+    """Apply slices, integers and None by slice, squeeze and unsqueeze, and at most one integer tensor by gather."""
     cuts: list[tuple[int, Any, Any, int]] = []  # axis, start, stop, step
     checked: list[tuple[int, int]] = []  # axis, number of an element that may not be there
     removed: list[int] = []
@@ -115,7 +115,7 @@ def _basic(x: Any, items: Items) -> Any:
 
 
 def _position(x: Any, axis: int, i: Any) -> DimLike:
-    """One integer of an index. Raises TraceError for another thing, and for an element that there never is."""
+    """An integer of an index. Raises TraceError for anything else, and if it is outside of the axis."""
     if isinstance(i, bool) or not isinstance(i, (int, np.integer, Dim)):
         raise model_error("an index is made of integers, slices, None, ..., integer tensors and masks, "
                           f"got {type(i).__name__} ({i!r})")
@@ -127,7 +127,7 @@ def _position(x: Any, axis: int, i: Any) -> DimLike:
 
 
 def _apart(x: Any, items: Items, group: list[int], what: str) -> Any:
-    """What the slices around a group of indices leave of x. Raises TraceError for anything else around it."""
+    """x with the slices around a group of indices applied. Raises TraceError for other indices around the group."""
     rest = [(axis, i) for at, (axis, i) in enumerate(items) if at not in group]
     if not all(isinstance(i, slice) for _, i in rest):
         raise model_error(f"{what} can be mixed with slices only; write the others as an index of their own: x[...][...]")
@@ -135,7 +135,7 @@ def _apart(x: Any, items: Items, group: list[int], what: str) -> Any:
 
 
 def _side_by_side(x: Any, items: Items) -> Any:
-    """x[i, j]: the elements (i, j) of two or more axes, as one axis whose elements are numbered i * size + j."""
+    """x[i, j] for adjacent index tensors: merge their axes into one, and gather the elements i * size + j of it."""
     group = [at for at, (_, i) in enumerate(items) if not (i is None or isinstance(i, slice))]
     if group != list(range(group[0], group[-1] + 1)):
         raise model_error("index tensors must stand side by side (NumPy puts the axes of others first): "

@@ -1,4 +1,4 @@
-"""Masks in arithmetic: beside numbers a boolean tensor is one of 0 and 1, where that is all that it can mean."""
+"""Boolean tensors in arithmetic: beside numbers a mask counts as 0 and 1, unless it could mean something else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_NUMBERS = {"sub": "~mask for the opposite mask", "neg": "~mask for the oppos
 
 
 def unmasked(op: str, x: Any, y: Any) -> tuple[Any, Any]:
-    """The operands of a Python operator, masks beside numbers cast. Raises OpError for masks that may mean several things."""
+    """The operands of a Python operator, with masks beside numbers cast. Raises OpError where a mask is ambiguous."""
     kinds = _kind(x), _kind(y)
     if op in _LOGIC and "number" in kinds:
         number = x if kinds[0] == "number" else y
@@ -44,19 +44,19 @@ def unmasked(op: str, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def counted(x: Any) -> Any:
-    """A mask as 0 and 1, of which sums are counts; anything else as it is."""
+    """A mask as integers 0 and 1, so that sums count it; anything else as it is."""
     return _cast(x, i64) if _kind(x) == "bool" else x
 
 
 def not_a_mask(op: str, x: Any) -> Any:
-    """x, unless it is a mask. Raises OpError that says what to write."""
+    """x itself. Raises OpError that says what to write if it is a mask."""
     if _kind(x) == "bool":
         _refuse(op, (x,), _OF_NUMBERS.get(op))
     return x
 
 
 def _kind(value: Any) -> str:
-    """"bool", "number", or "" for what an operator does not take."""
+    """The kind of an operand: "bool", "number", or "" if it is neither."""
     if isinstance(value, (bool, np.bool_)):
         return "bool"
     dtype = getattr(value, "dtype", None)
@@ -68,7 +68,7 @@ def _kind(value: Any) -> str:
 
 
 def _number_type(value: Any) -> DType | None:
-    """The type that a mask takes beside a value; None for a whole number, which may stand for any."""
+    """The type that a mask is cast to beside a value; None beside a Python integer, which adapts to any type."""
     if isinstance(value, (int, np.integer, Dim)):
         return None
     if isinstance(value, (float, np.floating, SizeNumber)):

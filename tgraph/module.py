@@ -16,7 +16,7 @@ from .tensor import Parameter
 
 
 class Module:
-    """A layer or model: parameters and other modules as attributes, meaning in `__call__`.
+    """A layer or model: its attributes are parameters and other modules, and `__call__` computes its outputs.
 
     The path of attributes (`encoder.layer.0.attention`) names parameters, and is the scope of the nodes that a call
     adds. Lists, tuples and dicts of modules count. No `super().__init__()` is needed.

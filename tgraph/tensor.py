@@ -1,7 +1,7 @@
-"""What a model handles while it is traced: tensors without values, and the parameters of its layers.
+"""Traced tensors, which have types but no values, and the parameters of layers.
 
-A `Tensor` stands for a value of the graph under construction. It is not that value: operators and functions on it
-go to the tracer at work, which adds nodes.
+A `Tensor` stands for a value of the graph under construction. Operators and functions on it add nodes by way of the current
+tracer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .user_code import model_error
 
 
 def _binary(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """`x op y`, and the same with the operands the other way round."""
+    """The methods for `x op y` and for `y op x`."""
     return (lambda self, other: apply(op, *unmasked(op, self, other)),
             lambda self, other: apply(op, *unmasked(op, other, self)))
 
@@ -37,7 +37,7 @@ else:  # tgraph.functions adds them
 
 
 class Operators(Conversions, Methods):
-    """Python operators and the common methods, for tensors and parameters alike. Indexing follows NumPy."""
+    """Python operators and common methods of tensors and parameters. Indexing follows NumPy."""
 
     type: TensorType
     __hash__ = object.__hash__

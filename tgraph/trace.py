@@ -1,4 +1,4 @@
-"""Python to graph: call a function or module on tensors without values, and record what it does."""
+"""Tracing: call a Python function or module on tensors without values, and record the ops that it applies as a graph."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _WORD = re.compile(r"""
 
 
 class Tracer:
-    """Adds the nodes of one trace to one graph; knows the paths of the modules and parameters at hand."""
+    """Adds the nodes of one trace to a graph, and knows the names of the model's modules and parameters."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -51,7 +51,7 @@ class Tracer:
     # Names
 
     def name_tree(self, path: str, thing: Any) -> None:
-        """Give every module and parameter under `thing` its first path; a parameter's other paths become aliases."""
+        """Name every module and parameter under `thing` by its first path; the other paths of a parameter become aliases."""
         for name, found in walk(thing, path):
             table = self._parameters if isinstance(found, Parameter) else self._modules
             first = table.setdefault(id(found), name)
@@ -203,7 +203,7 @@ def trace_into(graph: Graph, function: Callable[..., Any], specs: Sequence[Any],
 
 
 def _constant(array: Any) -> Any:
-    """An array of another library's, such as a tensor of PyTorch's that a model closes over, as NumPy's."""
+    """An array of another library as a NumPy array, such as a PyTorch tensor that a model closes over."""
     try:
         return np.from_dlpack(array)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
@@ -223,13 +223,13 @@ def _attribute(op: Op, name: str, value: Any) -> Any:
 
 
 def _line_of(error: BaseException) -> str:
-    """The innermost of the user's lines that an error came through."""
+    """The innermost line of the user's code in the traceback of an error."""
     places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
     return "{}:{}".format(*next(place for place in reversed(places) if is_user_code(place[0])))
 
 
 def _check_sizes(graph: Graph) -> None:
-    """Raises TraceError with the user's line if a call could not know all sizes."""
+    """Check that a call can know all sizes. Raises TraceError with the user's line."""
     found = undetermined(graph)
     if found is None:
         return
@@ -237,7 +237,7 @@ def _check_sizes(graph: Graph) -> None:
 
 
 def snake_case(name: str) -> str:
-    """`BertLayer` -> `bert_layer`, `GPT2Model` -> `gpt2_model`, `ViT` -> `vit`."""
+    """The name of a class in snake case: `BertLayer` -> `bert_layer`, `GPT2Model` -> `gpt2_model`, `ViT` -> `vit`."""
     def apart(found: re.Match[str]) -> str:
         before = name[:found.start()]
         return found[0] if not before or before.endswith("_") else f"_{found[0]}"
@@ -253,7 +253,7 @@ def _positional_names(signature: inspect.Signature) -> Iterator[str]:
 
 
 def _roots(function: Callable[..., Any]) -> list[tuple[str, Any]]:
-    """Where parameter names start: the module itself, or the variables that a function closes over."""
+    """The objects whose parameters get names, by path: the module itself, or the variables that a function closes over."""
     owner = getattr(function, "__self__", None)
     target = owner if owner is not None else function
     if not inspect.isfunction(target):

@@ -1,4 +1,4 @@
-"""Lines of the user's code: where an op was applied, for nodes and for the errors of a trace."""
+"""Finding the line of the user's code that applied an op, for nodes and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: `write(graph, "layer.svg")` and `read("layer.tg")`, by suffix. Further ones register with `@format`."""
+"""File formats by suffix: `write(graph, "layer.svg")`, `read("layer.tg")`. `@format` registers a further one."""
 
 from ..ir.file_formats import FORMATS, Format, format, read, write
 from . import dot, json, svg, tg  # noqa: F401  (each registers its suffix)

@@ -1,4 +1,4 @@
-"""A graph as nested boxes: one for each node, leaf and output, inside of one for each scope, all placed by `layout`."""
+"""A graph as nested boxes: one for each node, leaf and output, within one for each scope. `layout` places them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Measure = Callable[[object], tuple[float, float]]  # width and height of the box
 
 
 def nest(graph: Graph, measure: Measure, *, parameters: bool = True) -> Box:
-    """The boxes of a graph, placed. The outermost holds inputs and outputs; places are relative to the box around."""
+    """Make and place the boxes of a graph. Returns the outermost; positions are relative to the enclosing box."""
     builder = _Builder(graph, measure, parameters)
     return builder.level(graph.nodes, ())
 
@@ -57,7 +57,7 @@ class _Builder:
         return Box(*self.measure(thing), shows=thing, leaf=leaf)
 
     def level(self, nodes: Sequence[Node], prefix: tuple[str, ...], top: bool = True) -> Box:
-        """The box around some nodes that are all in the scope `prefix`."""
+        """The box of a scope: `nodes` are all nodes within the scope `prefix`."""
         boxes: list[Box] = [self.box(i) for i in self.graph.inputs] if top else []
         producer: dict[Value, Box] = dict(zip(self.graph.inputs, boxes))
         box_of: dict[Node, Box] = {}
@@ -110,7 +110,7 @@ class _Builder:
         return {value: list(boxes) for value, boxes in found.items()}
 
     def _noted(self, value: Value) -> bool:
-        """Whether a leaf gets a note beside each scope that reads it; scalars are written into the node."""
+        """Whether a value is drawn as a note in each scope that reads it: a parameter or a constant that is not a scalar."""
         large = isinstance(value, Constant) and value.type.rank > 0
         return self.parameters and (large or isinstance(value, Parameter))
 
@@ -143,7 +143,7 @@ def _note(value: Value, scope: str) -> Note:
 
 
 def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The longest path that all start with."""
+    """The longest common prefix of some paths."""
     count = 0
     while all(len(p) > count for p in paths) and len({p[count] for p in paths}) == 1:
         count += 1
@@ -151,9 +151,10 @@ def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _parts(nodes: Sequence[Node], label: dict[Node, object]) -> list[list[Node]]:
-    """Nodes of one label together, in an order where each part needs only parts before it.
+    """Group nodes by label, in an order where each group depends only on groups before it.
 
-    A label that a path leaves and comes back to is split: such nodes cannot be one box in a picture that goes down.
+    The nodes of a label are split where a path of the graph leaves them and comes back: they could not be one box in a picture in
+    which all signals go down.
     """
     below: dict[Node, list[Node]] = {n: [] for n in nodes}
     waits: dict[Node, int] = dict.fromkeys(nodes, 0)

@@ -1,4 +1,4 @@
-"""Writing files: complete or not at all, and with one clear error for a full disk."""
+"""Writing a file completely or not at all, with a clear error for a full disk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 @contextlib.contextmanager
 def writing(what: str, folder: str | os.PathLike[str], needed: int | None = None) -> Iterator[None]:
-    """While a file is written into a folder: raises DiskError for the OSError of a full disk, quota or limit; others pass.
+    """Context for writing a file into a folder: an OSError because of a full disk, quota or limit becomes a DiskError.
 
-    `needed`: the bytes that are to be written, if that is known.
+    `needed`: how many bytes are to be written, if that is known.
     """
     try:
         yield
@@ -34,9 +34,9 @@ def writing(what: str, folder: str | os.PathLike[str], needed: int | None = None
 
 @contextlib.contextmanager
 def replacing(path: Path, needed: int | None = None) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when all is written; on an error `path` stays as it was.
+    """Context for a temporary file that replaces `path` at the end; on an error `path` stays as it was.
 
-    `needed`: the bytes that it will have, if that is known. Raises DiskError if they find no room.
+    `needed`: how many bytes it will have, if that is known. Raises DiskError if there is no room for them.
     """
     with writing(str(path), path.parent, needed), _beside(path) as temporary:
         with open(temporary, "w+b") as file:
@@ -50,7 +50,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """An empty file in the folder of `path`, which is gone if what follows fails."""
+    """Context for an empty temporary file in the folder of `path`, deleted if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -79,7 +79,7 @@ def _limit() -> str:
 
 
 def file_size_limit() -> int | None:
-    """The most bytes that this process may write to a file (ulimit -f); None if there is no such limit."""
+    """How many bytes this process may write to a file (ulimit -f); None if there is no such limit."""
     try:
         import resource
     except ImportError:  # not on this system

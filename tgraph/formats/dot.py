@@ -1,4 +1,4 @@
-"""Graphviz's DOT language, one cluster a scope, for those who want to lay a graph out themselves."""
+"""Graphs in Graphviz's DOT language, one cluster a scope, for layout by other tools."""
 
 from __future__ import annotations
 

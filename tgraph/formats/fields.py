@@ -1,4 +1,4 @@
-"""Reading a tree of JSON values whose makers are other programs: each error says where it is and what was expected there."""
+"""Checked access to JSON values: each error says where in the tree it is, and what was expected there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string"
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Errors inside are errors at this place of the tree."""
+    """Context that adds this place of the tree to errors."""
     try:
         yield
     except TGraphError as error:
@@ -22,14 +22,14 @@ def at(place: str) -> Iterator[None]:
 
 
 def of_kind(value: Any, kind: type, what: str) -> Any:
-    """A value that must be of one kind. Raises FormatError."""
+    """The value, if it is of the kind that is expected. Raises FormatError."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise FormatError(f"expected {_KINDS[kind]} for {what}, found {shown(value)}")
     return value
 
 
 def field(entry: Any, name: str, kind: type) -> Any:
-    """A field of an object, which must be there and of one kind. Raises FormatError."""
+    """The field of an object. Raises FormatError if it is missing or of another kind."""
     of_kind(entry, dict, f"what has a field {name!r}")
     if name not in entry:
         raise FormatError(f"expected a field {name!r}, found {', '.join(map(repr, entry)) or 'none'}")
@@ -37,12 +37,12 @@ def field(entry: Any, name: str, kind: type) -> Any:
 
 
 def entries(entry: Any, name: str, kind: type = dict) -> list[Any]:
-    """A field that is a list of values of one kind. Raises FormatError."""
+    """The field of an object, which is a list of values of one kind. Raises FormatError."""
     return [of_kind(item, kind, f"each of {name!r}") for item in field(entry, name, list)]
 
 
 def known(table: Mapping[Any, Any], key: Any, what: str) -> Any:
-    """What a name or number stands for. Raises FormatError if it stands for nothing."""
+    """The entry of a table for a name or number. Raises FormatError if there is none."""
     if not isinstance(key, (str, int)) or isinstance(key, bool) or key not in table:
         raise FormatError(f"there is no {what} {shown(key)} before it")
     return table[key]

@@ -1,4 +1,4 @@
-"""Graphs as JSON, for tools in other languages. Complete but for the parameters' data: it reads back to an equal graph.
+"""Graphs as JSON, for tools in other languages. Complete except for the data of parameters: it reads back to an equal graph.
 
     {"format": "tgraph", "version": 1,
      "functions": [GRAPH, ...],                         callees first
@@ -91,7 +91,7 @@ def to_json(obj: Graph | Program) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Graph | Program:
-    """The inverse of `to_json`. Raises FormatError that says where the data is none of a graph, and what was expected there."""
+    """The inverse of `to_json`. Raises FormatError that says where the data is wrong, and what was expected there."""
     if not isinstance(data, dict) or data.get("format") != "tgraph" or data.get("version") != VERSION:
         found = (data.get("format"), data.get("version")) if isinstance(data, dict) else (None, None)
         raise FormatError(f"expected format tgraph, version {VERSION}, found {found[0]!r}, {found[1]!r}")

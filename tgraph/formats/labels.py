@@ -1,4 +1,4 @@
-"""What pictures say about a node: its op with the attributes that matter, types, and the details for a tooltip."""
+"""Labels of nodes in pictures: op, attributes and types, and the details for a tooltip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..ir.values import Constant, Input, Node, Parameter, Value
 
 
 def op_title(node: Node) -> str:
-    """`linear`, or `$gemm_gelu` for a call."""
+    """The title of a node: `linear`, or `$gemm_gelu` for a call."""
     function = node.attrs.get("function")
     return f"${function.name}" if isinstance(function, Graph) else node.op.name
 
@@ -27,7 +27,7 @@ def attributes(node: Node) -> str:
 
 
 def value_label(value: Value) -> str:
-    """A leaf by its name and type; a scalar constant by its value."""
+    """The label of a leaf: name and type, or the value of a scalar constant."""
     if isinstance(value, (Input, Parameter)):
         return f"{value.name}: {plain(value.type)}"
     if isinstance(value, Constant) and value.type.rank == 0 and value.data is not None:
@@ -36,19 +36,19 @@ def value_label(value: Value) -> str:
 
 
 def plain(type: TensorType) -> str:
-    """A type without its value range."""
+    """The text of a type without its value range."""
     return str(TensorType(type.dtype, type.shape))
 
 
 def node_label(node: Node) -> str:
-    """Op, attributes and result types, one a line."""
+    """The label of a node: op, attributes and result types, one a line."""
     scalars = [value_label(v) for v in node.inputs if isinstance(v, Constant) and v.type.rank == 0]
     lines = [op_title(node), ", ".join(filter(None, (*scalars, attributes(node))))]
     return "\n".join([line for line in lines if line] + [plain(r.type) for r in node.results])
 
 
 def node_tooltip(node: Node) -> str:
-    """Everything: the application with operand names and types, scopes, source lines."""
+    """The tooltip of a node: the application with operand names and types, scopes, source lines."""
     lines = [op_title(node)]
     for position, operand in enumerate(node.operands):
         if operand is not None:

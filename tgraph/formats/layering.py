@@ -1,7 +1,8 @@
-"""Which layer each box of a level stands in, and which signals go around the level instead of past its boxes.
+"""Assigning the boxes of a level to layers, and choosing the signals that run beside the layers instead of through them.
 
-Both keep a drawing, and the time that it takes, in proportion to the graph: a signal that passes a layer takes a place there, so
-a thousand values that are made at the top and added one after the other further down would take half a million.
+A signal that passes a layer takes a place there: a thousand values that are computed at the top and added one after the other
+further down would take half a million places. Both functions keep the size of a drawing, and the time to make it, in
+proportion to the graph.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ PLACES_A_BOX = 4  # ... and more where it has many boxes
 
 
 def layers_of(boxes: Sequence[Box], signals: Sequence[Signal]) -> dict[Box, int]:
-    """The length of the longest chain that ends at each box; leaves stand right above their first reader.
+    """The layer of each box: the length of the longest chain that ends there; a leaf is in the layer above its first reader.
 
-    If that makes too many lanes, a box whose readers are all far below it stands right above them.
+    If signals then pass too many layers, boxes whose readers are all far below move down to the layer above these.
     """
     import networkx
 
@@ -44,7 +45,7 @@ def _place_leaves(boxes: Iterable[Box], layer: dict[Box, int], readers: Mapping[
 
 
 def _sink(boxes: Iterable[Box], signals: Iterable[Signal], layer: dict[Box, int], readers: Mapping[Box, Sequence[Box]]) -> None:
-    """Readers first: move boxes down where the lanes that this takes are not more than those that it saves."""
+    """Move boxes down, readers before what they read, where this makes the signals that pass layers no longer in sum."""
     arriving: dict[Box, list[Signal]] = {}
     leaving: dict[Box, int] = {}
     for signal in signals:
@@ -65,7 +66,7 @@ def _sink(boxes: Iterable[Box], signals: Iterable[Signal], layer: dict[Box, int]
 
 
 def around(boxes: Collection[Box], signals: Sequence[Signal], layer: Mapping[Box, int]) -> set[Hashable]:
-    """The keys of the signals that go around: the longest ones, so many that the rest has room."""
+    """The keys of the signals that run beside the layers: the longest ones, as many as needed for the rest to have room."""
     lengths = _lengths(signals, layer)
     excess = sum(lengths.values()) - _room(boxes)
     if excess <= 0:
@@ -81,7 +82,7 @@ def around(boxes: Collection[Box], signals: Sequence[Signal], layer: Mapping[Box
 
 
 def _lengths(signals: Iterable[Signal], layer: Mapping[Box, int]) -> dict[Hashable, int]:
-    """How many layers each signal passes."""
+    """How many layers each signal passes, by its key."""
     last = max(layer.values(), default=0) + 1
     return {s.key: max((last if s.leaves else 0, *(layer[h] for h in s.heads))) - 1 - (-1 if s.tail is None else layer[s.tail])
             for s in signals}

@@ -1,4 +1,4 @@
-"""Cells in layers: the order within each layer by barycentres, the places by least squares.
+"""Layered graph drawing: the order of cells within each layer by barycentres, their positions by least squares.
 
 Source: Sugiyama, Tagawa and Toda, "Methods for Visual Understanding of Hierarchical System Structures" (1981).
 """
@@ -21,7 +21,7 @@ STRAIGHT = (3.0, 1.0, 10.0)  # the pull of a link between two boxes, a box and a
 
 
 class Cell:
-    """A place in a layer: a box, or where a wire passes."""
+    """A place in a layer: of a box, or of a signal that passes."""
 
     __slots__ = ("above", "below", "box", "height", "layer", "rank", "width", "x")
 
@@ -51,7 +51,7 @@ class Link:
 
     @property
     def shift(self) -> float:
-        """How far right of the upper cell's middle the lower one should be. Scopes stand in a column."""
+        """How far to the right of the upper cell's middle the lower cell's should be; 0 between scopes, which form a column."""
         both = self.upper.box is not None and self.lower.box is not None
         if both and self.upper.box.boxes and self.lower.box.boxes:  # type: ignore[union-attr]
             return 0.0
@@ -59,7 +59,7 @@ class Link:
 
 
 def order(layers: list[list[Cell]]) -> None:
-    """Reorder each layer by the mean place of its neighbours, down and up in turn; keep what crosses least."""
+    """Reorder each layer by the mean position of its cells' neighbours, down and up in turn; keep what crosses least."""
     _rank(layers)
     best, fewest = [list(layer) for layer in layers], _crossings(layers)
     for sweep in range(_sweeps(layers)):
@@ -108,7 +108,7 @@ def _crossings(layers: Iterable[list[Cell]]) -> int:
 
 
 def place(layers: list[list[Cell]]) -> None:
-    """Move each cell as near to its neighbours as its layer's order and the space between boxes allow."""
+    """Set the positions of cells: each as near to its neighbours as the order in its layer and the space between boxes allow."""
     for layer in layers:
         _settle(layer, [0.0] * len(layer), [1.0] * len(layer))
     sweeps = _sweeps(layers)
@@ -130,7 +130,8 @@ def place(layers: list[list[Cell]]) -> None:
 
 
 def _settle(layer: Sequence[Cell], wanted: Sequence[float], weights: Sequence[float]) -> None:
-    """Least squares under the minimal distances: isotonic regression, by pooling adjacent violators."""
+    """Positions nearest to the wanted ones by least squares, at minimal distances: isotonic regression by pooling adjacent
+    violators."""
     offsets, offset = [], 0.0
     for i, cell in enumerate(layer):
         if i:

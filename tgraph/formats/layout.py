@@ -1,6 +1,6 @@
-"""Layered layout of the boxes of one level: layers by longest path, and lanes for the signals that pass layers.
+"""Layered layout of the boxes of one level, with lanes for the signals that pass layers.
 
-Lengths are in pixels, y grows downwards. `layers` has the order and the places within a layer.
+Lengths are in pixels, y grows downwards. `layering` assigns the layers, `layers` the order and positions within them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Box:
 
 @dataclass
 class Signal:
-    """What flows from one box (None: from outside of the level) to others, and out of the level if it `leaves`."""
+    """A value that flows from one box (None: from outside of the level) to others, and out of the level if it `leaves`."""
 
     key: Hashable
     tail: Box | None
@@ -113,7 +113,7 @@ def arrange(boxes: Sequence[Box], signals: Sequence[Signal]) -> Level:
 
 
 def _lay_lane(key: Hashable, start: Cell, ends: Sequence[Cell], layers: list[list[Cell]]) -> None:
-    """Lead one signal down, layer by layer; all its readers share the lane."""
+    """Add the cells and links of one signal, from layer to layer down; all its readers share one lane."""
     by_layer: dict[int, list[Cell]] = {}
     for end in ends:
         by_layer.setdefault(end.layer, []).append(end)
@@ -139,7 +139,7 @@ def _link(key: Hashable, upper: Cell, lower: Cell) -> None:
 
 
 class Margin(Cell):
-    """A lane beside all layers: a signal goes there below its tail, straight down, and back above each head."""
+    """A lane beside the layers: a signal enters it below its tail, runs straight down, and returns above each head."""
 
     __slots__ = ("ends", "key", "last", "start")
 
@@ -150,7 +150,7 @@ class Margin(Cell):
 
 
 def _beside(margins: Sequence[Margin], right: float) -> float:
-    """Give lanes beside the layers their places, each the leftmost that is free, and link them. Returns the width they take."""
+    """Place the lanes beside the layers, each at the leftmost position that is free, and link them. Returns their total width."""
     free: list[int] = []  # places that are free again
     busy: list[tuple[int, int]] = []  # (last layer, place)
     places = 0
@@ -174,7 +174,7 @@ def _beside(margins: Sequence[Margin], right: float) -> float:
 
 
 def _heights(layers: Sequence[Sequence[Cell]]) -> tuple[list[float], list[float]]:
-    """Top and bottom of each layer. Many wires that move sideways get more room."""
+    """The top and bottom of each layer; there is more space between layers where many wires move sideways."""
     tops, bottoms, y = [], [], 0.0
     for i, layer in enumerate(layers):
         height = max((cell.height for cell in layer), default=0.0)
@@ -215,7 +215,7 @@ def _wires(layers: Sequence[Sequence[Cell]], margins: Sequence[Margin], tops: Se
 
 
 def _spread(cell: Cell, starts: dict[Link, float], stops: dict[Link, float]) -> None:
-    """Where links touch a cell: at fixed places, or spread over the side of a box in the order of their other ends."""
+    """Set where links touch a cell: at fixed positions, or spread over the side of a box in the order of their other ends."""
     keys = {key: i for i, key in enumerate(dict.fromkeys(k.key for k in cell.below))}
     for link in cell.below:
         free = cell.box is not None and link.key not in cell.box.exits and len(keys) > 1

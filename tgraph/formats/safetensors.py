@@ -1,4 +1,4 @@
-"""The safetensors format: a JSON header, then raw little-endian tensors. Files are mapped, not read.
+"""Files of named arrays in the safetensors format: a JSON header, then little-endian tensors. Files are mapped, not read.
 
 Source: the format's description at https://github.com/huggingface/safetensors (README, "Format").
 """
@@ -134,7 +134,7 @@ def save_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndar
 
 def tensor_parts(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray],
                  metadata: Mapping[str, str] | None = None) -> list[np.ndarray]:
-    """What `save_safetensors` writes, as bytes one after the other."""
+    """The content of a safetensors file, as arrays of bytes to be written one after the other."""
     if "__metadata__" in tensors:
         raise FormatError(f"{os.fspath(path)}: no tensor of a safetensors file can be named '__metadata__'")
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}

@@ -75,7 +75,7 @@ def to_svg(graph: Graph, *, parameters: bool = True) -> str:
 
 
 def _draw(box: Box, x: float, y: float, depth: int, lines: list[str]) -> None:
-    """One box whose parent's corner is at (x, y): its frame, then its wires, then what is inside of it."""
+    """Append a box to the document, with (x, y) the corner of its parent: its frame, its wires, then the boxes inside."""
     x, y = x + box.x, y + box.y
     if not isinstance(box.shows, Scope):
         lines.append(_leaf(box, x, y))
@@ -134,7 +134,7 @@ def _lines(thing: object) -> list[tuple[str, str]]:
 
 
 def _measure(thing: object) -> tuple[float, float]:
-    """Width and height of the box that shows a thing."""
+    """The width and height of the box for a node, leaf, output or scope."""
     if isinstance(thing, Scope):
         return _width(_clip(thing.title), "scope") + 8, TITLE
     lines = _lines(thing)
@@ -142,7 +142,7 @@ def _measure(thing: object) -> tuple[float, float]:
 
 
 def _width(text: str, style: str) -> float:
-    """Pixels of a line: the fonts asked for are at most 0.61 em a letter wide, East Asian ones 1.05."""
+    """The width of a line in pixels: letters of the fonts are at most 0.61 em wide, East Asian ones 1.05 em."""
     return sum(1.05 if unicodedata.east_asian_width(c) in "WF" else 0.61 for c in text) * _SIZES[style]
 
 
@@ -182,5 +182,5 @@ def _signal(value: Value) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as XML has it; characters that XML has no place for become U+FFFD."""
+    """Text with XML's special characters escaped; characters that XML does not allow become U+FFFD."""
     return escape(_ILLEGAL.sub("\ufffd", text))

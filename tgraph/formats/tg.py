@@ -1,4 +1,4 @@
-"""The text form in a file (`layer.tg`), and beside it the data that the text names: `layer.safetensors`."""
+"""Files of the text form (`layer.tg`), each with a second one for the data that the text refers to (`layer.safetensors`)."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class TextFormat:
 
 
 def data_path(path: Path) -> Path:
-    """Where the data of a text lies."""
+    """The path of the data of a text file."""
     return path.with_suffix(".safetensors")
 
 
 def load_data(program: Program, path: Path) -> None:
-    """Give parameters and constants their data: all of them or, for the parameters, none.
+    """Load the data of constants, and of all parameters unless the file has none.
 
     Raises WeightsError that lists missing, unexpected and misshapen names; FormatError for a constant with other bytes.
     """
@@ -102,7 +102,7 @@ def _parameters(obj: Graph | Program, path: Path) -> dict[str, np.ndarray]:
 
 
 def _large(blocks: Iterable[Graph]) -> list[Constant]:
-    """The constants that the text shows a digest of."""
+    """The constants that the text refers to by their digest."""
     return [c for block in blocks for c in block.constants.values()
             if (c.uses or block.is_output(c)) and np.prod(c.type.evaluate({})) > SHOWN_ELEMENTS]
 

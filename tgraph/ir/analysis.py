@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from .graph import Graph
 
-SPREAD = 2**20  # bytes of a result that may be kept although it is made of less
+SPREAD = 2**20  # bytes of a result that is kept in the prepare part however little it is computed from
+
 
 
 def to_networkx(graph: Graph) -> networkx.DiGraph:
@@ -195,5 +196,5 @@ def _spreads(node: Node) -> bool:
 
 
 def is_prepared(value: Value, nodes: Collection[Node]) -> bool:
-    """Whether a value is known before any input: a leaf with data, or made by one of the `prepared` nodes."""
+    """Whether a value is known before any input: a parameter, a constant, or a result of one of the `prepared` nodes."""
     return isinstance(value, (Parameter, Constant)) or (isinstance(value, Result) and value.node in nodes)

@@ -1,9 +1,9 @@
-"""What an attribute of an op may be: read from the annotation in the op's signature, and checked wherever a node is made.
+"""Kinds of attributes: the values that an op allows, read from its signature's annotations and checked when a node is made.
 
     epsilon: Annotated[float, AtLeast(0)]       a finite number, kept as a float (an int is welcome)
     causal: bool                                true or false; 1 and "false" are neither
     approximate: Literal["none", "tanh"]        one of these strings
-    axes: tuple[int, ...] | None                integers, of which a lone one is a tuple of one; or none
+    axes: tuple[int, ...] | None                several integers or one (kept as a tuple), or none
     value: bool | int | float                   any number, kept as it is, NaN and infinities too
     size: DimLike, dtype: DType, function: Graph
 
@@ -35,7 +35,7 @@ class AtLeast:
 
 @dataclass(frozen=True)
 class Kind:
-    """The values of one annotation. `take` gives the value in its one spelling, and raises ValueError for another kind."""
+    """The values that an annotation allows. `take` returns one in canonical form, and raises ValueError for others."""
 
     says: str
     take: Callable[[Any], Any]
@@ -43,7 +43,7 @@ class Kind:
 
 
 def kinds_of(function: Callable[..., Any]) -> dict[str, Kind]:
-    """The kind of each annotated parameter. Annotations that cannot be read (a name that is not there) count as none."""
+    """The kind of each annotated parameter; an empty dict if an annotation cannot be evaluated."""
     try:
         hints = typing.get_type_hints(function, localns={"Dim": Dim}, include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError):
@@ -52,7 +52,7 @@ def kinds_of(function: Callable[..., Any]) -> dict[str, Kind]:
 
 
 def check_attribute(name: str, value: Any, kind: Kind | None) -> Any:
-    """The value as it is kept. Raises RuleError that names the attribute, what it may be, and what came."""
+    """The value in canonical form. Raises RuleError that names the attribute, what it may be, and what was given."""
     plain = plain_attribute(value)
     if kind is None:
         return plain
@@ -63,7 +63,7 @@ def check_attribute(name: str, value: Any, kind: Kind | None) -> Any:
 
 
 def plain_attribute(value: Any) -> Any:
-    """An attribute with tuples for lists and Python numbers for NumPy's, so that equal attributes print alike."""
+    """The value with lists as tuples and NumPy numbers as Python numbers, so that equal attributes have equal text."""
     if isinstance(value, (list, tuple)):
         return tuple(plain_attribute(v) for v in value)
     return value.item() if isinstance(value, np.generic) else value
@@ -125,7 +125,7 @@ def _bounded(kind: Kind, least: float) -> Kind:
 
 
 def _union(hints: tuple[Any, ...]) -> Kind:
-    """The first kind that fits; numbers of any type stay as they are."""
+    """A union: a value is taken by the first kind that allows it; `bool | int | float` keeps each number's own type."""
     left = set(hints)
     kinds = []
     if left >= _NUMBER:

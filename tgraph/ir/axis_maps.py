@@ -1,8 +1,8 @@
 """Axis maps: for a node and an operand of it, the axis of the operand that each axis of the result comes from.
 
-If result axis r comes from operand axis a, the results at position i along r depend on the operand at position i along a
-alone (at position 0 where the operand has size 1 there and is broadcast). What comes from no single axis is None. So a map is
-all that is needed to follow rows through a graph, whatever the ops do to them: transposed, split into heads, normalised.
+If result axis r comes from operand axis a, the results at position i along r depend only on the operand at position i along a
+(at position 0 where the operand has size 1 there and is broadcast). An axis that comes from no single axis has None. With these
+maps, rows can be followed through a graph whatever the ops do to them: transpose, split into heads, normalise.
 
 The map follows from the traits of most ops (elementwise, row-wise, a view that regroups or repeats), and of products from their
 `contraction`. Others declare it, one entry an operand:
@@ -38,7 +38,7 @@ def broadcast_map(operand: int, result: int) -> AxisMap:
 
 
 def same_axes(rank: int, *but: int) -> AxisMap:
-    """Each axis comes from itself, but for some that come from no single one; negative ones count from the end."""
+    """The map of an op that keeps all axes in place, with None for the axes in `but`; negative ones count from the end."""
     gone = {a % rank for a in but} if rank else set()
     return tuple(None if a in gone else a for a in range(rank))
 
@@ -112,7 +112,7 @@ def _row_map(node: Node, operand: TensorType) -> AxisMap:
 
 
 def _regrouped(x: Sequence[DimLike], y: Sequence[DimLike], axis: int, same: Same) -> int | None:
-    """The axis of `x` with as many elements before it and as large as `axis` of the regrouped `y`."""
+    """The axis of `x` that `axis` of the regrouped `y` is: of equal size, after axes of equally many elements."""
     before = _product(y[:axis])
     lead: DimLike = 1
     for a, size in enumerate(x):
@@ -140,7 +140,7 @@ def permuted(perm: Sequence[int]) -> Order:
 
 
 def moved_attributes(node: Node, operand: Order, result: Order, merged_size: DimLike = 0) -> dict[str, Any] | None:
-    """The attributes with which the node's op does the same on operands whose axes are in another order, or merged.
+    """The attributes for applying the node's op to operands whose axes are in another order, or merged.
 
     `operand` and `result` are the new axes of the first operand and of the result; a merged axis has `merged_size`. None if
     the op has a meaning for the given order only, or works along an axis that was merged.

@@ -1,4 +1,4 @@
-"""From arrays to sizes: check what a caller feeds against a graph's inputs, and solve for its symbolic dims."""
+"""Checking the arrays that a caller feeds against a graph's inputs, and solving for its symbolic dims."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
 
     Python numbers adapt, and integers that are all 0 or 1, as tokenizers give masks, are booleans.
 
-    adopt: gives an array of its own kind, with NumPy's `shape`, `ndim` and `dtype`, for a value that is none of NumPy's business;
-    else None. Raises InputError that names the input, what was expected and what came.
+    adopt: returns an array of another kind, with NumPy's `shape`, `ndim` and `dtype`, for a value that is not to become a NumPy
+    array (it may be on a GPU), else None. Raises InputError that names the input, what was expected and what was given.
     """
     want = input.type
     try:
@@ -112,7 +112,7 @@ def bind_shapes(graph: Graph, shapes: tuple[Sequence[int], ...]) -> Sizes:
 
 def bind_shape(type: TensorType, shape: Sequence[int], sizes: Sizes, name: str,
                source: dict[str, str] | None = None) -> None:
-    """Bind the symbols of one type to the sizes of an array in `sizes`; what they already fix must agree.
+    """Add the sizes that follow from one array's shape to `sizes`; sizes that are there already must agree.
 
     `source` remembers which value a symbol was first seen on. Raises InputError.
     """
@@ -138,7 +138,7 @@ class _Axis:
 
 
 def _bind(values: Iterable[tuple[str, TensorType, Sequence[int]]], sizes: Sizes, source: dict[str, str]) -> list[_Axis]:
-    """Bare symbols first, then what follows from expressions with one unknown (2*N = 6). Returns the axes that stay open."""
+    """Bind dims that stand alone, then the only unknown of expressions (2*N = 6). Returns the axes that stay unsolved."""
     pending = []
     for name, type, shape in values:
         for axis, (want, have) in enumerate(zip(type.shape, shape)):
@@ -160,7 +160,7 @@ def _bind(values: Iterable[tuple[str, TensorType, Sequence[int]]], sizes: Sizes,
 
 
 def _settle(axis: _Axis, sizes: Sizes, source: dict[str, str]) -> bool:
-    """Check an axis whose size is known, or solve for its only unknown; False if it has more than one, or stays open."""
+    """Check an axis whose size is known, or solve for its only unknown. Returns False if it cannot be solved yet."""
     want, have = axis.want, axis.have
     unknown = {s.name: s for s in symbols(want) if s.name not in sizes}
     rule = f"{axis.name} must be {axis.type}: axis {axis.axis} must be"
@@ -188,7 +188,7 @@ def _range(symbol: Symbol) -> str:
 
 
 def _given(want: DimLike, sizes: Sizes) -> str:
-    """` with B = 2`: the sizes that are known of an expression."""
+    """The sizes of an expression that are known, for an error: ` with B = 2`."""
     known = dict.fromkeys(s.name for s in symbols(want) if s.name in sizes)
     return f" with {', '.join(f'{name} = {sizes[name]}' for name in known)}" if known else ""
 
@@ -203,7 +203,7 @@ def check_bounds(graph: Graph, sizes: Sizes) -> None:
 
 
 def check_constraints(graph: Graph, sizes: Sizes, source: Mapping[str, str] | None = None) -> None:
-    """Check the equalities and inequalities that tracing could not decide. Raises InputError that names the dims."""
+    """Check the equalities and inequalities that tracing left open. Raises InputError that names the dims."""
     for left, right in graph.constraints:
         a, b = _sides(left, right, sizes)
         if a != b:
@@ -216,7 +216,7 @@ def check_constraints(graph: Graph, sizes: Sizes, source: Mapping[str, str] | No
 
 
 def _sides(left: DimLike, right: DimLike, sizes: Sizes) -> tuple[int, int]:
-    """Both sides of a constraint as numbers; equal ones where it has a dim that only nodes know, which check it as they run."""
+    """Both sides of a constraint as numbers; (0, 0) if it has a data-dependent dim, which its node checks as it runs."""
     try:
         return evaluate(left, sizes), evaluate(right, sizes)
     except RuleError:

@@ -1,4 +1,4 @@
-"""A plain way to add nodes to a graph: `b.softmax(x, axis=-1)`. Decompositions and passes are written in it."""
+"""Adding nodes to a graph by op: `b.softmax(x, axis=-1)`. Decompositions and passes are written with it."""
 
 from __future__ import annotations
 

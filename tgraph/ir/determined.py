@@ -1,7 +1,8 @@
-"""Whether a call can know every size that a graph mentions: from a dim that stands alone on an input, from an expression on an
-input with one unknown (2*N, N+1, B*N where B is known), or from a node that decides it as it runs.
+"""Finding sizes that no call could know.
 
-A function that other graphs call takes the sizes that are left from its caller, so `verify` asks for none of this.
+A call knows a dim that is an axis of an input, the only unknown in an axis of an input (2*N, N+1, B*N where B is known), or
+data-dependent: made by a node as it runs. A function takes the sizes that are left from its caller, so `verify` checks none
+of this.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Undetermined:
-    """A size that no call can know, and where it is asked for."""
+    """A size that no call can know, and the place that needs it."""
 
     message: str
     provenance: Provenance = NOWHERE
@@ -44,7 +45,7 @@ def sizes_of_shapes(types: Iterable[TensorType]) -> set[str]:
 
 
 def _only_unknown(size: DimLike, known: Collection[str]) -> str | None:
-    """The dim that follows from the size of an axis, the others being known."""
+    """The only unknown dim of an axis, if its size can be solved for; else None."""
     unknown = {s.name for s in symbols(size) if s.name not in known}
     name = unknown.pop() if len(unknown) == 1 else None
     return name if name is not None and linear_in(size, name) is not None else None

@@ -1,4 +1,4 @@
-"""How two graphs differ: which nodes of one are also in the other, and what was added, removed or changed."""
+"""The difference of two graphs: which nodes of one are also in the other, and what was added, removed or changed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Difference:
 
 
 def difference(a: Graph, b: Graph) -> Difference:
-    """Structural difference: a node is the same if it applies the same op to the same operands, wherever it stands.
+    """Compare two graphs: a node is the same if it applies the same op to the same operands, wherever it stands.
 
     Names of values, scopes, lines and the parameters' data do not count, as in `==`; it is empty if and only if a == b.
     """
@@ -76,10 +76,10 @@ def difference(a: Graph, b: Graph) -> Difference:
 
 
 def match(a: Graph, b: Graph) -> dict[Node, Node]:
-    """Nodes of `a` with the nodes of `b` that stand for them, each at most once and of one op.
+    """Match nodes of `a` with nodes of `b` that have the same op; each is matched at most once.
 
-    First those that compute the same from the leaves; then, from the outputs up, those that lead to the same; then, in
-    what is left, the longest common runs of equal ops, and those that stand beside nodes that are matched.
+    First match nodes that compute the same from the leaves; then, from the outputs upwards, the producers of matching values;
+    then, of what is left, the longest common runs of equal ops; last, nodes whose neighbours are matched.
     """
     pairs: dict[Node, Node] = {}
     taken: set[Node] = set()
@@ -117,7 +117,7 @@ def match(a: Graph, b: Graph) -> dict[Node, Node]:
 
 
 def _beside(node: Node, b: Graph, pairs: dict[Node, Node]) -> Iterator[Node]:
-    """The nodes of `b` that read what stands for an operand of `node`, or make what stands for its result's readers'."""
+    """Candidates in `b` for a node: readers of what matches its operands, and producers of what the matches of its users read."""
     leaves = {_leaf(v): v for v in (*b.inputs, *b.parameters.values())}
     for value in node.operands:
         if isinstance(value, Result) and value.node in pairs:
@@ -133,7 +133,7 @@ def _beside(node: Node, b: Graph, pairs: dict[Node, Node]) -> Iterator[Node]:
 
 
 def _keys(graph: Graph, known: dict[str, int]) -> dict[Node, int]:
-    """A number for what each node computes from the leaves; equal computations have equal numbers."""
+    """A number for each node, equal for nodes that compute the same from the leaves; `known` is shared between graphs."""
     keys: dict[Node, int] = {}
     for node in graph.nodes:
         operands = [f"{keys[v.node]}.{v.index}" if isinstance(v, Result) else _leaf(v) for v in node.operands]
@@ -150,7 +150,7 @@ def _leaf(value: Value | None) -> str:
 
 
 def _local(node: Node) -> str:
-    """A node without its operands."""
+    """The op and attributes of a node, without its operands."""
     attributes = ", ".join(f"{name}={attribute(value)}" for name, value in node.attrs.items())
     return f"{node.op.name}({attributes}): {', '.join(str(r.type) for r in node.results)}"
 
@@ -176,7 +176,7 @@ def _stands_for(v: Value | None, w: Value | None, pairs: dict[Node, Node]) -> bo
 
 
 def _nodes(a: Graph, b: Graph, pairs: dict[Node, Node]) -> tuple[int, list[Change]]:
-    """The nodes that are the same, and the changes: those of `a` in its order, each with what takes its place."""
+    """How many nodes are the same, and the changes: in the order of `a`, each node with the one that replaces it."""
     ours, theirs = node_lines(a), node_lines(b)
     partner = {y: x for x, y in pairs.items()}
     same, changes = 0, []
@@ -202,7 +202,7 @@ def _nodes(a: Graph, b: Graph, pairs: dict[Node, Node]) -> tuple[int, list[Chang
 
 
 def _returned(a: Graph, b: Graph, pairs: dict[Node, Node]) -> Iterator[Change]:
-    """Outputs of one name and type that are other values."""
+    """Changes of outputs that have the same name and type in both graphs, but other values."""
     theirs = dict(b.outputs)
     ours_text, theirs_text = node_lines(a), node_lines(b)
     for name, v in a.outputs:

@@ -1,4 +1,4 @@
-"""Sizes that are known only at run time, with exact integer arithmetic.
+"""Symbolic dims: sizes that are known only at run time, with exact integer arithmetic.
 
 A dim is an `int` or a `Dim`: an integer polynomial over atoms, where an atom is a named symbol (`B`, `S`) or a floor
 quotient that does not simplify (`S//2`). The polynomial is kept in one normal form, so that equal expressions are
@@ -28,7 +28,7 @@ Monomial = tuple[tuple["Atom", int], ...]  # ((atom, power), ...), sorted; () is
 
 @dataclass(frozen=True)
 class Symbol:
-    """A named size with inclusive bounds. Within a graph a symbol is its name: bounds take no part in `==`."""
+    """A named size with inclusive bounds. Within a graph the name identifies a symbol, so bounds take no part in `==`."""
 
     name: str
     min: int = field(default=0, compare=False)
@@ -228,7 +228,7 @@ def evaluate(value: DimLike, sizes: Mapping[str, int]) -> int:
 
 
 def linear_in(value: DimLike, name: str) -> tuple[DimLike, DimLike] | None:
-    """(a, b) with value == a name + b, neither of which contains the symbol; None if `value` is not of that form."""
+    """(a, b) with value == a * name + b, where neither contains the symbol; None if `value` is not of that form."""
     slope: dict[Monomial, int] = {}
     rest: dict[Monomial, int] = {}
     for monomial, coefficient in _terms(value):
@@ -343,7 +343,7 @@ def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
 
 
 def _takes_over(other: object) -> bool:
-    """Whether a binary operator is left to the other operand: a tensor's."""
+    """Whether the other operand of a binary operator is a tensor, whose operator then applies."""
     return getattr(type(other), "takes_sizes", False)
 
 

@@ -1,4 +1,4 @@
-"""Element types: `f32[B, S, 768]` makes a tensor type, a bare `f32` stands for rank 0."""
+"""Element types. `f32[B, S, 768]` is a tensor type, and a bare `f32` the type of a scalar."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def dtype_of(array: Any) -> DType:
 
 
 def as_dtype(value: Any) -> DType:
-    """The element type that a dtype of ours, of NumPy's or of PyTorch's, its name, or Python's `int` or `bool` stands for.
+    """The DType for a dtype of tgraph, NumPy or PyTorch, for the name of one, or for Python's `int` or `bool`.
 
     Raises TypeError for anything else, and for Python's `float`, which is f64 to NumPy and f32 to PyTorch.
     """
@@ -121,7 +121,7 @@ def as_dtype(value: Any) -> DType:
 
 
 def require_held(data: np.ndarray, dtype: DType, what: str = "the number") -> None:
-    """Raises RuleError for the first finite number that lies beyond a float type's range, and says where that ends."""
+    """Check that a float type can hold all finite numbers of an array. Raises RuleError for the first beyond its range."""
     if not np.issubdtype(data.dtype, np.number) and data.dtype.kind not in "fV":
         return
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""Every error that reaches a user, one class a kind of mistake.
+"""The errors that reach a user, one class for each kind of mistake.
 
 Each message names the thing (op, input, file, parameter), the rule that it breaks, and, where there is one, the line
 of the user's own code.
@@ -86,7 +86,7 @@ class DiskError(TGraphError, OSError):
 
 
 def first_line(error: BaseException) -> str:
-    """An error of a library's in one line: its class and the last line of its text, which says what is wrong."""
+    """An error in one line: ours as it is, a library's by its class and the last line of its text."""
     if isinstance(error, TGraphError):
         return str(error)
     return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else 'no reason given'}"

@@ -1,4 +1,4 @@
-"""The small pieces of the text form: dims, types, attributes and the elements of constants."""
+"""Parsing the expressions of the text form: dims, types, attributes and the elements of constants."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 class ExpressionParser:
     """A recursive descent parser over the tokens of one source.
 
-    `symbols` are the dims with bounds of the block at hand, `functions` those that are defined so far.
+    `symbols` are the dims of the current block with their bounds, `functions` those that are defined so far.
     """
 
     def __init__(self, source: Source):
@@ -85,7 +85,7 @@ class ExpressionParser:
 
     @contextmanager
     def at(self, token: Token) -> Iterator[None]:
-        """Rules that break inside are errors at this token."""
+        """Context in which an error of a rule becomes a ParseError at this token."""
         try:
             yield
         except ParseError:
@@ -108,7 +108,7 @@ class ExpressionParser:
     # Dims and types
 
     def dim(self) -> DimLike:
-        """`B*S`, `S+1`, `(S+1)//2`: Python's precedence; only + - * // are known."""
+        """A dim such as `B*S`, `S+1` or `(S+1)//2`: the operators + - * // with Python's precedence."""
         token = self.token
         with self.nested(), self.at(token):
             total = self._product()
@@ -144,7 +144,7 @@ class ExpressionParser:
         raise self.expected("a dim")
 
     def type(self) -> TensorType:
-        """`f32`, `f32[B, S, 768]`, `i64[B, S].range(0, 30522)`."""
+        """A type such as `f32`, `f32[B, S, 768]` or `i64[B, S].range(0, 30522)`."""
         token = self.expect_kind("a type such as f32[B, 768]", "word")
         base, _, suffix = token.text.partition(".")
         if base not in DTYPES or suffix not in ("", "range"):
@@ -220,7 +220,7 @@ class ExpressionParser:
     # Elements of constants
 
     def elements(self, type: TensorType) -> np.ndarray:
-        """Nested lists that fill a static type."""
+        """The elements of a constant of that type, as nested lists."""
         shape = [d for d in type.shape if isinstance(d, int)]
         if len(shape) != type.rank:
             raise self.error(self.token, f"the shape of a constant is static, not {type}")

@@ -16,12 +16,12 @@ from .values import Constant, Node, Result, Value
 
 
 def extract(graph: Graph, nodes: Iterable[Node], name: str) -> tuple[Graph, list[Value], list[Value]]:
-    """A convex set of nodes as a graph of its own, with the values to feed it and the values that it replaces.
+    """Copy a convex set of nodes into a new graph. Returns it, the values to feed to its inputs, and the values that it computes.
 
-    Inputs `x0, x1, ...` stand for the outside values in the order of first use; constants of rank 0 move in. Outputs
-    `y0, y1, ...` are what is read outside, or for a set that nothing reads, all results. Names and order depend on the
-    set's own shape only, so equal sets give equal graphs (but for outputs that the same nodes compute from different
-    outside values, which are taken in the graph's order). Symbolic dims keep their names.
+    Inputs `x0, x1, ...` stand for the values from outside, in the order of first use; constants of rank 0 are copied. Outputs
+    `y0, y1, ...` are the results that are read outside or, if none is, all results that nothing reads. Names and order depend
+    on the set alone, so that equal sets give equal graphs; only outputs that equal nodes compute from different outside
+    values follow the order of `graph`. Symbolic dims keep their names.
 
     Raises GraphError if the set is empty, not convex, or not of this graph.
     """

@@ -1,9 +1,9 @@
-"""The dataflow graph: SSA values, nodes that apply ops to them, and the one way to change them.
+"""The dataflow graph in SSA form, and the methods that change it.
 
 A `Value` is an `Input`, a `Parameter`, a `Constant` or a `Result` of a `Node`; it knows all its uses. Every change goes
-through the methods of `Graph` below, which keep the use-lists right. Ops have no side effects, so a graph has
-no order but that of its dataflow, to which the dims belong that a node decides as it runs (`unpack`); `Graph.nodes` lists it
-in one canonical order.
+through the methods of `Graph`, which keep the use-lists right. Ops have no side effects, so only dataflow orders the nodes: a
+node runs after those whose results it reads, and after those that make a data-dependent dim that it mentions (`unpack`).
+`Graph.nodes` lists them in one canonical order.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ class Graph(Textual, Callee):
         return found
 
     def constant(self, data: Any, dtype: DType | None = None) -> Constant:
-        """A constant, one object a content. `data` is anything NumPy takes; it is copied and frozen.
+        """The constant with this content, one object for equal contents. `data` is anything NumPy takes; it is copied and frozen.
 
         Raises RuleError for a finite number that `dtype` cannot hold: -1e9 in f16 would silently be -inf.
         """
         return self._intern(Constant.of(data, dtype))
 
     def opaque_constant(self, type: TensorType, digest: str) -> Constant:
-        """A constant known by the SHA-256 of its bytes only (text without its data file)."""
+        """A constant of which only the SHA-256 of its bytes is known: the text was read without its data file."""
         return self._intern(Constant(None, type, digest))
 
     def _intern(self, constant: Constant) -> Constant:
@@ -121,7 +121,7 @@ class Graph(Textual, Callee):
         return node.results if isinstance(inferred, tuple) else node.results[0]
 
     def _attach(self, node: Node) -> Node:
-        """Take a new node in, whose operands are this graph's."""
+        """Add a new node whose operands are values of this graph."""
         for result in node.results:
             self._register_symbols(result.type)
         self._nodes[node] = None
@@ -204,13 +204,13 @@ class Graph(Textual, Callee):
         self._add_inequalities(constraints.added_order)
 
     def _add_inequalities(self, added: Iterable[Inequality]) -> None:
-        """Take inequalities in, and drop those that follow from them: S >= 5 from S >= 8."""
+        """Add inequalities, and drop older ones that follow from them: S >= 5 from S >= 8."""
         for left, right in added:
             self.inequalities = [(a, b) for a, b in self.inequalities if not is_nonnegative((a - b) - (left - right))]
             self.inequalities.append((left, right))
 
     def _check_order(self, added: Iterable[Inequality]) -> None:
-        """Raises RuleError for an inequality that no call could check before it runs: inputs lack its dims."""
+        """Check that inputs have all dims of new inequalities, so that a call can check them before it runs. Raises RuleError."""
         for left, right in added:
             given = {s.name for i in self.inputs for d in i.shape for s in symbols(d)}
             inner = sorted({s.name for d in (left, right) for s in symbols(d)} - given)
@@ -219,7 +219,7 @@ class Graph(Textual, Callee):
                                 "can check it beforehand")
 
     def prune(self) -> None:
-        """Forget parameters and constants that nothing reads."""
+        """Remove parameters and constants that nothing reads."""
         live = {id(v) for _, v in self.outputs}
         self.parameters = {n: p for n, p in self.parameters.items() if p.uses or id(p) in live}
         self.constants = {k: c for k, c in self.constants.items() if c.uses or id(c) in live}
@@ -239,7 +239,7 @@ class Graph(Textual, Callee):
         return set().union(*self._deciders.values())
 
     def is_needed(self, node: Node) -> bool:
-        """Whether anything reads a result of the node, or is as large as the node alone can say."""
+        """Whether anything reads a result of the node, or mentions a data-dependent dim that it makes."""
         if any(result.uses or self.is_output(result) for result in node.results):
             return True
         return node in self._deciders and any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
@@ -283,7 +283,7 @@ class Graph(Textual, Callee):
     # Copies
 
     def copy(self, name: str | None = None) -> Graph:
-        """A graph of its own with the same content; the weights are shared."""
+        """A separate graph with the same content; the weights are shared."""
         new = Graph(name or self.name, self.weights)
         new.constraints, new.inequalities = list(self.constraints), list(self.inequalities)
         new.symbols = dict(self.symbols)
@@ -296,7 +296,7 @@ class Graph(Textual, Callee):
         return new
 
     def clone(self, node: Node, mapping: Mapping[Value, Value]) -> Node:
-        """Add the twin of another graph's node, types and all, that reads what `mapping` says for each operand."""
+        """Copy another graph's node, types and all; `mapping` gives the value of this graph for each operand."""
         operands = [None if v is None else mapping[v] for v in node.operands]
         return self._attach(Node(node.op, operands, dict(node.attrs), [r.type for r in node.results], node.provenance))
 
@@ -324,7 +324,7 @@ class Graph(Textual, Callee):
                                      f"{symbol.min}..{symbol.max} there")
 
     def load_weights(self, weights: Any, *, cast: bool = False) -> None:
-        """Take the data of all parameters from a mapping or a `.safetensors` file, by name, into `weights`.
+        """Load the data of all parameters into `weights`, by name, from a mapping or a `.safetensors` file.
 
         cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
         """
@@ -332,7 +332,7 @@ class Graph(Textual, Callee):
         self.weights.load(weights, wanted, cast)
 
     def _repr_svg_(self) -> str | None:
-        """The picture that a notebook shows; None, for its text, where the graph is too large to be looked at as one."""
+        """The picture that a notebook shows; None if the graph is too large for one, and the notebook shows its text."""
         return render(self, ".svg") if len(self) <= SHOWN_NODES else None
 
 

@@ -1,4 +1,4 @@
-"""What is known of the sign of a size expression, and the one spelling of an inequality between two."""
+"""Lower bounds of size expressions, and the canonical form of an inequality between two of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Inequality = tuple[DimLike, DimLike]  # (left, right): left >= right at run time
 
 
 def lower_bound(value: DimLike) -> int | None:
-    """A number that `value` never is below; None if none follows.
+    """A number that `value` is never below; None if none can be derived.
 
     By interval arithmetic, and because n//m lies between (n - m + 1) / m and n / m: S - S//2 is at least 0.
     """
@@ -37,7 +37,7 @@ def is_nonnegative(value: DimLike) -> bool:
 
 
 def canonical(left: DimLike, right: DimLike) -> Inequality:
-    """left >= right without a common term, minus sign or factor: S-5 >= 0 is S >= 5, and 2*S >= 2*T+3 is S >= T+2."""
+    """left >= right without common terms, minus signs or a common factor: S-5 >= 0 is S >= 5, and 2*S >= 2*T+3 is S >= T+2."""
     difference = left - right
     terms = difference.terms if isinstance(difference, Dim) else (((), difference),)
     factor = gcd(*(c for m, c in terms if m)) or 1

@@ -1,4 +1,3 @@
-"""The level of optimisation that everything takes unless it is told another. The pipelines themselves are in `passes`, which the
-command line does not load to show a default."""
+"""The default level of optimisation. The levels are in `passes`, which `tgraph --help` need not import to show the default."""
 
 DEFAULT_LEVEL = "O3"

@@ -1,4 +1,4 @@
-"""Text to tokens, each with its line and column."""
+"""Splitting text into tokens, each with its line and column."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Token:
-    """`kind` is a group of the pattern above or "end"; `value` is the name, number or string that the token means."""
+    """One token: `kind` is a group of the pattern above or "end", `value` the name, number or string that it stands for."""
 
     kind: str
     text: str
@@ -47,7 +47,7 @@ class Token:
 
 
 class Source:
-    """A text with a name; makes the errors that point into it."""
+    """A text with the name of its file, which makes errors that point into it."""
 
     def __init__(self, text: str, file: str):
         self.text, self.file = text, file
@@ -58,7 +58,7 @@ class Source:
 
 
 def tokenize(source: Source) -> list[Token]:
-    """All tokens, the last one of kind "end". Raises ParseError at a character that starts none."""
+    """All tokens, the last one of kind "end". Raises ParseError at a character that cannot start a token."""
     tokens: list[Token] = []
     position, line, start = 0, 1, 0
     while position < len(source.text):

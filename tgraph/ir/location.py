@@ -1,4 +1,4 @@
-"""Where a node comes from: its scope in the model and the line of Python that made it."""
+"""The origin of a node: its scope in the model and the line of Python that made it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All scopes (`encoder.layer.3.attention`) and source lines that a node stands for.
+    """The scopes (`encoder.layer.3.attention`) and source lines that a node comes from.
 
     A traced node has one of each; a node that a pass made from several has those of all of them.
     """
@@ -35,7 +35,7 @@ class Provenance:
 
     @classmethod
     def merge(cls, parts: Iterable[Provenance]) -> Provenance:
-        """Union in order of first appearance."""
+        """The union of several, in order of first appearance."""
         scopes: dict[str, None] = {}
         locations: dict[Location, None] = {}
         for part in parts:
@@ -45,7 +45,7 @@ class Provenance:
 
     @property
     def scope(self) -> str:
-        """The innermost scope that holds all of them ("" for the top)."""
+        """The innermost scope that contains all scopes ("" for the top)."""
         if not self.scopes:
             return ""
         parts = [s.split(".") for s in self.scopes]

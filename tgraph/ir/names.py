@@ -1,4 +1,4 @@
-"""How names and plain values are written in the text form; what is no plain word is quoted like a JSON string."""
+"""Writing names and plain values in the text form; a name that is not a plain word is quoted like a JSON string."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which UTF-8 has 
 
 
 def quote(text: str) -> str:
-    """A string as JSON writes it, with non-ASCII letters as they are."""
+    """A string as a JSON literal, with non-ASCII letters as they are."""
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def word(name: str) -> str:
-    """The name of a graph, an input, an output, a function, a scope or a file."""
+    """The text of the name of a graph, input, output, function, scope or file."""
     return name if _WORD.fullmatch(name) and name != "sha256" else quote(name)  # `sha256:` starts a digest
 
 
 def path(name: str) -> str:
-    """The name of a parameter."""
+    """The text of the name of a parameter."""
     return name if _PATH.fullmatch(name) else quote(name)
 
 
 def attribute(value: Any) -> str:
-    """The value of an attribute: `true`, `none`, `1e-05`, `"tanh"`, `f32`, `B*S`, `[1, S]`, `$function`."""
+    """The text of the value of an attribute: `true`, `none`, `1e-05`, `"tanh"`, `f32`, `B*S`, `[1, S]`, `$function`."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None:
@@ -53,7 +53,7 @@ def attribute(value: Any) -> str:
 
 
 def number(value: Any, dtype: DType) -> str:
-    """One element of a constant; a float by the shortest decimal that gives the same bits of its type."""
+    """The text of one element of a constant; for a float, the shortest decimal that its type rounds to the same bits."""
     if dtype.is_bool:
         return "true" if value else "false"
     if not dtype.is_float:
@@ -70,7 +70,7 @@ def number(value: Any, dtype: DType) -> str:
 
 
 def elements(data: np.ndarray, dtype: DType) -> str:
-    """All elements as nested lists."""
+    """The text of all elements, as nested lists."""
     if data.ndim == 0:
         return number(data[()], dtype)
     return f"[{', '.join(elements(part, dtype) for part in data)}]"

@@ -1,6 +1,6 @@
-"""Python numbers with sizes in them: `1.0 / S`, `S * 0.5`, `S ** -0.5`.
+"""Numbers computed from symbolic sizes: `1.0 / S`, `S * 0.5`, `S ** -0.5`.
 
-They are no dims, which are integers, and have no value while tracing; beside a tensor they become a scalar of its element type,
+Unlike dims they are not integers. They have no value while tracing; beside a tensor they become a scalar of its element type,
 as a Python float would.
 """
 
@@ -23,24 +23,24 @@ Operator = Callable[[Any, "float | Sized"], "SizeNumber"]
 
 
 def combine(op: str, left: object, right: object) -> Any:
-    """The number `left op right`; NotImplemented, which asks the other operand, where one is neither a number nor a size."""
+    """The number `left op right`; NotImplemented (Python asks the other operand) if one is neither a number nor a size."""
     if all(isinstance(v, (int, float, Sized)) and not isinstance(v, bool) for v in (left, right)):
         return SizeNumber(op, left, right)
     return NotImplemented
 
 
 def operators(op: str) -> tuple[Operator, Operator]:
-    """`x op y`, and the same with the operands the other way round."""
+    """The methods for `x op y` and for `y op x`."""
     return lambda self, other: combine(op, self, other), lambda self, other: combine(op, other, self)
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
+    """A NumPy scalar as a Python number; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 class Sized:
-    """What a size and a number made of sizes have in common: the operators that leave the integers."""
+    """Base class of dims and of numbers computed from them: the operators whose results are not integers."""
 
     __slots__ = ()
 
@@ -48,7 +48,7 @@ class Sized:
     __pow__, __rpow__ = operators("pow")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """NumPy's operators with a NumPy number on the left; no other function of NumPy's."""
+        """Operators with a NumPy number on the left. Raises RuleError for all other functions of NumPy."""
         apply = _UFUNCS.get(ufunc.__name__)
         if any(getattr(value, "ndim", 0) for value in inputs):
             raise RuleError(f"np.{ufunc.__name__} of an array and {self}, which has no value while tracing; write "

@@ -1,4 +1,4 @@
-"""Text to graph. Every type is inferred again by the op's own rule and compared with the one that the text states."""
+"""Parsing text into graphs. Every type is inferred by the op's own rule and compared with the one that the text states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPERANDS = ("result", "value", "parameter", "constant")
 
 
 def parse(text: str, *, file: str = "<text>") -> Graph:
-    """The graph that a text stands for. Raises ParseError with line, column and what was expected."""
+    """Parse the text of one graph. Raises ParseError with line, column and what was expected."""
     parser = BlockParser(Source(text, file))
     blocks = parser.blocks()
     if len(blocks) > 1:
@@ -33,7 +33,7 @@ def parse(text: str, *, file: str = "<text>") -> Graph:
 
 
 def parse_program(text: str, *, file: str = "<text>") -> Program:
-    """The program that a text of one or more graphs stands for. Raises ParseError."""
+    """Parse the text of one or more graphs. Raises ParseError with line, column and what was expected."""
     parser = BlockParser(Source(text, file))
     program = Program(parser.weights)
     for token, graph in parser.blocks():
@@ -90,7 +90,7 @@ class BlockParser(ExpressionParser):
     # Header
 
     def bounds_ahead(self) -> dict[str, Any]:
-        """The dims that the coming `where` bounds: the types before it need them."""
+        """Read the bounds of dims in the `where` that follows the types: the types are parsed with them."""
         low: dict[str, int] = {}
         high: dict[str, int] = {}
         seen: dict[str, Token] = {}
@@ -125,7 +125,7 @@ class BlockParser(ExpressionParser):
             self.comparison()
 
     def comparison(self) -> None:
-        """An equality or inequality of two sizes; one that always holds says nothing."""
+        """An equality or inequality of two sizes; one that always holds is dropped."""
         token, left = self.token, self.dim()
         if self.accept(">="):
             right = self.dim()
@@ -266,7 +266,7 @@ class BlockParser(ExpressionParser):
         return found
 
     def annotation(self, node: Node) -> None:
-        """Compare the stated types with the inferred ones; under the graph's constraints one dim may have two names."""
+        """Compare the stated types with the inferred ones; dims that the graph's constraints make equal count as equal."""
         start = self.token
         stated = self._separated(")", self.type) if self.accept("(") else [self.type()]
         inferred = [r.type for r in node.results]
@@ -297,7 +297,7 @@ class BlockParser(ExpressionParser):
         return Location(file, self.integer())
 
     def returns(self, outputs: list[tuple[Token, TensorType]]) -> None:
-        """`return (name: value, ...)`, the names and types of the header."""
+        """Parse `return (name: value, ...)`, whose names and types must be those of the header."""
         start = self.expect("return")
         self.expect("(", "and the outputs")
         found: list[tuple[str, Value]] = []

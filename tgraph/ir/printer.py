@@ -1,4 +1,4 @@
-"""Graph to text: one line a node, types on the right, the same bytes for the same graph (docs/text-format.md)."""
+"""Printing graphs as text: one line a node, types on the right, equal text for equal graphs (docs/text-format.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_ELEMENTS = 16  # a constant of more shows its SHA-256, and its data lies b
 
 @dataclass(frozen=True)
 class Options:
-    """What to print besides the graph itself. The canonical text, which `==` compares, has none of it."""
+    """Optional parts of the text. The canonical text, which `==` compares, has none of them."""
 
     scopes: bool = False
     locations: bool = False
@@ -139,7 +139,7 @@ def node_lines(graph: Graph) -> dict[Node, str]:
 
 
 def canonical_leaves(graph: Graph) -> tuple[list[Parameter], list[Constant]]:
-    """Parameters and constants in the order of first use; unused parameters follow by name, unused constants go."""
+    """Parameters and constants in the order of first use; then unused parameters by name, but no unused constants."""
     read = dict.fromkeys([*(v for n in graph.nodes for v in n.inputs), *(v for _, v in graph.outputs)])
     unused = sorted((p for p in graph.parameters.values() if p not in read), key=lambda p: p.name)
     return [v for v in read if isinstance(v, Parameter)] + unused, [v for v in read if isinstance(v, Constant)]

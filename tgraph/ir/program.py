@@ -1,4 +1,4 @@
-"""What compiles: named graphs over one table of parameters. A single graph is the simple case, named `main`."""
+"""A program: named graphs that share one table of parameters. A single graph is a program with the graph `main`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def as_program(obj: Graph | Program, error: type[TGraphError]) -> Program:
 
 
 def only_graph(obj: Graph | Program, error: type[TGraphError], usage: str, quoted: bool = True) -> Graph:
-    """A graph, or the only one of a program, for what takes one graph.
+    """The graph itself, or the only graph of a program: for functions that take one graph.
 
-    Raises `error` for a program of several, with their names and `usage`, which says what to write for `{name}`, and for other
+    Raises `error` for a program of several, which lists them and shows `usage` with one of the names for `{name}`, and for other
     objects.
     """
     program = as_program(obj, error)

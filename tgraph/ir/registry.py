@@ -1,7 +1,7 @@
-"""What an op is, and the table of all ops.
+"""Ops: the decorator that defines one, and the table of all.
 
-An op is one definition: a function whose signature is the op's signature, whose body is the type rule and whose
-docstring is the documentation; NumPy meaning, cost and decomposition are attached to it.
+An op is defined by one function: its signature is the op's signature, its body the type rule, its docstring the
+documentation. NumPy meaning, cost and decomposition are attached to it.
 
     @op
     def softmax(x: TensorType, *, axis: int = -1) -> TensorType:
@@ -17,8 +17,12 @@ docstring is the documentation; NumPy meaning, cost and decomposition are attach
 Positional parameters are operands (default None: optional; `*xs`: any number), keyword-only ones are attributes, whose
 annotations say what they may be (`attributes.py`).
 
-What passes and targets may conclude about an op are its traits (`traits.py`), given to the decorator, and how its axes
-correspond (`axis_maps.py`): `@op(elementwise=True, work=20)`, `@op(along="axis")`, `@op(view="permute")` with `@my_op.axis_map`.
+Passes and targets know of an op what its traits say (`traits.py`), which are given to the decorator, and how the axes of
+operands and result correspond (`axis_maps.py`):
+
+    @op(elementwise=True, work=20)
+    @op(along="axis")
+    @op(view="permute")       # with @my_op.axis_map
 """
 
 from __future__ import annotations
@@ -123,7 +127,7 @@ class Op:
         return function
 
     def axis_map(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Which axis of each operand the axes of the result come from (`axis_maps.py`).
+        """Declare which axis of each operand the axes of the result come from (`axis_maps.py`).
 
         `(operand types, result type, attributes)` to a list with, for each operand, an axis or None for each axis of the result.
         """
@@ -145,7 +149,7 @@ class Op:
         return function
 
     def canonicalize(self, function: Callable[..., dict[str, Attribute]]) -> Callable[..., dict[str, Attribute]]:
-        """One spelling of the attributes: `(operand types, attributes)` to attributes (axis 2 of rank 3 is -1)."""
+        """The canonical form of the attributes: `(operand types, attributes)` to attributes (axis 2 of rank 3 is -1)."""
         self.canonical = function
         return function
 
@@ -153,13 +157,13 @@ class Op:
 
     def flops(self, operands: Sequence[TensorType | None], results: Sequence[TensorType],
               attrs: Mapping[str, Attribute]) -> DimLike:
-        """Floating-point operations of one application; an elementwise op counts one an element."""
+        """Floating-point operations of one application; an elementwise op has one for each element unless it says otherwise."""
         if self._flops is not None:
             return self._flops(operands, results, attrs)
         return results[0].size if self.elementwise else 0
 
     def bind_attributes(self, given: Mapping[str, Attribute]) -> dict[str, Attribute]:
-        """Complete attributes, in the order of the signature, each in its one spelling.
+        """Complete attributes, in the order of the signature, each in canonical form.
 
         Raises RuleError on unknown or missing ones, and on values that the signature's annotations do not allow.
         """

@@ -56,7 +56,7 @@ class Constraints:
             self.compare(x, y) == "equal" for x, y in zip(a.shape, b.shape))
 
     def _solve(self) -> tuple[dict[str, DimLike], list[Constraint]]:
-        """Equalities as a substitution of symbols by what they equal, and those that give no symbol."""
+        """The equalities as a substitution of symbols, and those that cannot be solved for a symbol."""
         solved: dict[str, DimLike] = {}
         unsolved: list[Constraint] = []
         for equality in (*self.known, *self.added):
@@ -76,7 +76,7 @@ _current: ContextVar[Constraints | None] = ContextVar("tgraph_constraints", defa
 
 @contextlib.contextmanager
 def collect_constraints(known: Iterable[Constraint] = (), known_order: Iterable[Inequality] = ()) -> Iterator[Constraints]:
-    """Collect what `same` and `at_least` could not decide while a type rule runs."""
+    """Collect what type rules require (`same`, `at_least`) and what can be neither proven nor refuted."""
     constraints = Constraints(known, known_order)
     token = _current.set(constraints)
     try:
@@ -117,7 +117,7 @@ def at_least(a: DimLike, b: DimLike, rule: str) -> None:
 
 
 def broadcast_shapes(a: Sequence[DimLike], b: Sequence[DimLike]) -> tuple[DimLike, ...]:
-    """The NumPy rule; only the literal size 1 broadcasts, a symbolic dim never does."""
+    """The shape of two operands broadcast as in NumPy, but that only the literal size 1 broadcasts, never a symbolic dim."""
     result: list[DimLike] = []
     for i in range(max(len(a), len(b))):
         left = a[len(a) - 1 - i] if i < len(a) else 1
@@ -132,7 +132,7 @@ def broadcast_shapes(a: Sequence[DimLike], b: Sequence[DimLike]) -> tuple[DimLik
 
 
 def broadcast(*types: TensorType) -> tuple[DimLike, ...]:
-    """Shape of several operands broadcast together."""
+    """The shape of several operands broadcast together."""
     shape: tuple[DimLike, ...] = ()
     for t in types:
         shape = broadcast_shapes(shape, t.shape)
@@ -148,7 +148,7 @@ def same_shape(a: TensorType, b: TensorType, rule: str) -> None:
 
 
 def same_dtype(*types: TensorType) -> None:
-    """Require one element type for all. No implicit promotion: the user casts."""
+    """Require one element type for all; there is no implicit promotion."""
     first = types[0].dtype
     for t in types[1:]:
         if t.dtype != first:
@@ -186,12 +186,12 @@ def axis_index(axis: object, rank: int) -> int:
 
 
 def axis_from_end(axis: object, rank: int) -> int:
-    """The canonical spelling of an axis: counted from the end (-1 is the last)."""
+    """The canonical form of an axis: counted from the end (-1 is the last)."""
     return axis_index(axis, rank) - rank
 
 
 def axes_from_end(axes: object, rank: int) -> tuple[int, ...]:
-    """Canonical spelling of one, several (distinct) or, for None, all axes: sorted, counted from the end."""
+    """The canonical form of one axis, several distinct ones or, for None, all: sorted, counted from the end."""
     if axes is None:
         return tuple(range(-rank, 0))
     given = (axes,) if isinstance(axes, int) else axes

@@ -26,7 +26,7 @@ _KINDS = {"view": get_args(View), "magnitude": get_args(Magnitude), "precision":
 
 @dataclass(frozen=True)
 class Lookup:
-    """A table is read by index, along the axis that attribute `axis` names (None: the first one).
+    """The op reads a table by index, along the axis that attribute `axis` names (None: the first one).
 
     `table` and `indices` are positions of operands. An index outside of the table is an error at run time; with
     `from_end` negative ones count from the end.
@@ -47,7 +47,7 @@ class Segments:
 
 
 def _says(conclusions: str) -> dict[str, str]:
-    """What may be concluded from a trait, kept with its field: the table in the documentation is made of it."""
+    """Metadata of a field: what may be concluded from the trait. The table of traits in the documentation is made from it."""
     return {"doc": conclusions}
 
 
@@ -136,7 +136,7 @@ class Traits:
 
 
 def declared(op: str, given: Mapping[str, Any]) -> Traits:
-    """The traits of an op as its decorator has them. Raises RuleError for one that does not exist."""
+    """The traits that an op's decorator gives. Raises RuleError for one that does not exist."""
     names = [f.name for f in fields(Traits)]
     for name in given:
         if name not in names:

@@ -63,7 +63,7 @@ class TensorType:
         return TensorType(dtype, self.shape)
 
     def substitute(self, mapping: Mapping[str, DimLike]) -> TensorType:
-        """Replace symbolic dims by name."""
+        """The type with symbolic dims replaced by name."""
         return replace(self, shape=tuple(substitute(d, mapping) for d in self.shape))
 
     def evaluate(self, sizes: Mapping[str, int]) -> tuple[int, ...]:

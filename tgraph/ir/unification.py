@@ -1,4 +1,4 @@
-"""Matching the types of a function's inputs with those of its arguments: what its dims are for a caller."""
+"""Binding the dims of a function to those of a caller, by matching the types of its inputs with those of the arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .types import TensorType
 
 
 def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
-    """Bind the symbols of `formal` to what they are for `actual` in `sizes`; all else must agree."""
+    """Add to `sizes` what the symbols of `formal` are for `actual`. Raises RuleError if the two types do not match."""
     if formal.dtype != actual.dtype or formal.rank != actual.rank:
         raise RuleError(f"expected {formal}, got {actual}")
     bind_dims(formal, actual, sizes)
@@ -21,7 +21,7 @@ def unify_shapes(formal: TensorType, actual: TensorType, sizes: dict[str, DimLik
 
 
 def bind_dims(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike]) -> None:
-    """Bind what follows for the symbols of `formal`: bare ones, and the only unknown of an expression (2*N for 2*M: N = M)."""
+    """Add to `sizes` the symbols of `formal` that stand alone on an axis or are its only unknown (2*N for 2*M: N = M)."""
     for bare in (True, False):
         for want, have in zip(formal.shape, actual.shape):
             names = {s.name for s in symbols(want)}
@@ -40,7 +40,7 @@ def bind_dims(formal: TensorType, actual: TensorType, sizes: dict[str, DimLike])
 
 
 def substitute_attribute(value: Attribute, sizes: Mapping[str, DimLike]) -> Attribute:
-    """Replace symbolic dims inside an attribute."""
+    """The attribute with symbolic dims replaced by name."""
     if isinstance(value, Dim):
         return substitute(value, sizes)
     if isinstance(value, tuple):

@@ -53,7 +53,7 @@ class Input(Value):
 
 
 class Parameter(Value):
-    """A weight; its data lies beside the graph, in `Graph.weights`."""
+    """A weight; its data is not in the graph but in `Graph.weights`."""
 
     __slots__ = ("name",)
 

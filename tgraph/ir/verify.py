@@ -1,4 +1,4 @@
-"""Check the invariants of a graph: structure, use-lists, dominance, types, names."""
+"""Checking the invariants of a graph: structure, use-lists, dominance, types, names."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _check_dims(graph: Graph) -> None:
 
 
 def _check_types(graph: Graph, node: Node) -> None:
-    """Infer the results again; they must be the ones stated, and need no check at run time that the graph lacks."""
+    """Infer the result types again: they must be those stated, and rest on no constraint that the graph lacks."""
     where = _describe(graph, node)
     with collect_constraints(graph.constraints, graph.inequalities) as constraints:
         try:
@@ -171,7 +171,7 @@ def _check_types(graph: Graph, node: Node) -> None:
 
 
 def _describe(graph: Graph, node: Node) -> str:
-    """`linear(f32[B, 768], f32[768, 768]) in graph main, in encoder.layer.0 at model.py:31`."""
+    """A node in an error: `linear(f32[B, 768], f32[768, 768]) in graph main, in encoder.layer.0 at model.py:31`."""
     types = ", ".join("none" if v is None else str(v.type) for v in node.operands)
     where = node.provenance.describe()
     return f"{node.op.name}({types}) in graph {graph.name}" + (f", {where}" if where else "")

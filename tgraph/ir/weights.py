@@ -97,7 +97,7 @@ def check_weights(given: Mapping[str, Any], wanted: Mapping[str, TensorType], al
 
 
 def _fit(array: np.ndarray, type: TensorType, cast: bool) -> tuple[np.ndarray, str]:
-    """The array as data of that type, or what is wrong with it."""
+    """The array as data of that type, and what is wrong with it ("" if nothing is)."""
     differs = f"is {array.dtype}{list(array.shape)}, the graph has {type}"
     if array.shape != type.shape:
         return array, differs
@@ -115,7 +115,7 @@ def _fit(array: np.ndarray, type: TensorType, cast: bool) -> tuple[np.ndarray, s
 
 
 def _numpy(value: Any) -> np.ndarray:
-    """An array, of PyTorch's too: a parameter of a model, or one in bf16, which NumPy knows by ml_dtypes only."""
+    """A value as a NumPy array; PyTorch's parameters and bf16 tensors too, for which NumPy needs ml_dtypes."""
     if hasattr(value, "detach"):
         value = value.detach()
         if str(value.dtype) == "torch.bfloat16":

@@ -1,4 +1,4 @@
-"""The meaning of graphs in NumPy, and the comparison of compiled graphs with it."""
+"""The NumPy reference: an interpreter that defines what graphs mean, and the comparison of compiled graphs with it."""
 
 from .accuracy import Accuracy, AccuracyReport, accuracy
 from .checker import ProgramReport, Report, check

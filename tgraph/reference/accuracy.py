@@ -1,4 +1,4 @@
-"""What reduced precision costs: an executable against its graph computed in f32, output by output."""
+"""The error of reduced precision: an executable compared with its graph computed in f32, output by output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .interpreter import Interpreter
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One output at some sizes. Errors are absolute; cosines are those of rows along the last axis: the mean, and the lowest."""
+    """The accuracy of an output at some sizes: absolute errors, and the mean and lowest cosine of rows along the last axis."""
 
     sizes: Mapping[str, int]
     output: str
@@ -28,7 +28,7 @@ class Accuracy:
 
 @dataclass
 class AccuracyReport:
-    """A table of what reduced precision costs, one row a trial and floating output."""
+    """A table of accuracies, one row for each trial and floating output."""
 
     name: str
     rows: list[Accuracy] = field(default_factory=list)
@@ -36,7 +36,7 @@ class AccuracyReport:
     COLUMNS = ("sizes", "output", "max|f32|", "max error", "mean error", "cosine", "lowest")
 
     def cells(self) -> list[tuple[str, ...]]:
-        """The table as text, a tuple a row."""
+        """The table as text, one tuple a row."""
         return [(", ".join(f"{k}={v}" for k, v in r.sizes.items()) or "static", r.output, f"{r.largest:.3g}",
                  f"{r.max_error:.2e}", f"{r.mean_error:.2e}", f"{r.cosine:.6f}", f"{r.lowest_cosine:.6f}") for r in self.rows]
 

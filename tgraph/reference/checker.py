@@ -1,4 +1,4 @@
-"""`tg.check`: compare a compiled graph with the NumPy reference, and find the node where they part."""
+"""`tg.check`: compare a compiled graph with the NumPy reference, and find the first node whose result differs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .tolerance import QUANTIZED, Comparison, compare, compare_bands, decided, t
 
 
 class Checkable(Protocol):
-    """What `check` needs of an executable."""
+    """The part of an executable that `check` uses."""
 
     @property
     def graph(self) -> Graph: ...
@@ -63,7 +63,7 @@ class Divergence:
 
 @dataclass
 class Report:
-    """What a check found; true on success. `outputs` has one row a trial and output, `special` those of special inputs."""
+    """The result of a check, true on success; `outputs` has a row for each trial and output, `special` for special inputs."""
 
     name: str
     outputs: list[tuple[Mapping[str, int], str, Comparison]] = field(default_factory=list)
@@ -121,9 +121,9 @@ def check(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any] | 
     """Compare an executable with the graph that was given to `compile`, run in float64; of a program, each of its graphs.
 
     `inputs` are feeds by name (of a program, by graph and name); without them, inputs that respect the graph are generated at
-    each of `sizes` (default: two choices of its dims), and for the first of these what `special_inputs` makes, where elements
-    count that the precision of the types decides. The tolerance is that of the outputs' types, or of the least precise type
-    that the optimised graph computes or stores in; `tol` overrides it.
+    each of `sizes` (default: two choices of its dims), and for the first of these also the inputs of `special_inputs`. The
+    tolerance is that of the outputs' types, or of the least precise type that the optimised graph computes or stores in; `tol`
+    overrides it. With special inputs, elements whose value depends on rounding (they overflow, say) do not count.
     """
     if hasattr(executable, "graphs"):
         reports = ProgramReport()
@@ -161,7 +161,7 @@ def check(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any] | 
 
 def _check_special(executable: Checkable, special: Special, reduced: float,
                    tol: float | None) -> list[tuple[str, str, Comparison]]:
-    """The comparisons of one set of special inputs; none if the graph does not take them."""
+    """Compare the outputs for one set of special inputs; an empty list if the reference refuses these inputs."""
     graphs = (executable.graph, executable.optimized)
     runs: dict[tuple[int, bool], dict[str, np.ndarray]] = {}
 
@@ -197,7 +197,7 @@ def _compare_kept(y: np.ndarray, r: np.ndarray, kept: np.ndarray, kind: Kind, al
 
 def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float | None = None,
                      kind: Kind = "ordinary") -> Divergence | None:
-    """Run each node of the optimised graph alone on the reference's operands; the first that is wrong, if any."""
+    """The first node of the optimised graph that gives a wrong result when it runs alone on the reference's operands, if any."""
     graph = executable.optimized
     trace: dict[Node, tuple[Sequence[np.ndarray | None], Sequence[np.ndarray]]] = {}
 
@@ -229,7 +229,7 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
 
 
 def _say_sizes(part: Graph, sizes: Mapping[str, int], bounds: Mapping[str, Symbol]) -> dict[str, np.ndarray]:
-    """Give a part an empty input for each dim of the whole graph whose size does not follow from what the part reads."""
+    """Add an input of size 0 to a part for each dim whose size its other inputs do not determine. Returns the feeds for them."""
     feeds = {}
     known = sizes_of_shapes(i.type for i in part.inputs)
     for name in sizes.keys() - known:

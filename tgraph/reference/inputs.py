@@ -1,4 +1,4 @@
-"""Inputs that respect a graph: indices within their tables, a True key in every mask row, offsets from 0 to all rows."""
+"""Random inputs that a graph accepts: indices within their tables, a True key in every mask row, offsets in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dim
 
 
 def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
-    """A size for each dim of the inputs, within its bounds, and equal or large enough where the graph's constraints say so."""
+    """A size for each dim of the inputs, within its bounds and such that the graph's constraints hold."""
     sizes = dict(given or {})
     shape = [d for i in graph.inputs for d in i.shape]
     names = dict.fromkeys(s.name for d in shape if (s := as_symbol(d)) is not None)
@@ -50,7 +50,7 @@ def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
 
 
 def smallest_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
-    """1 for every dim whose bounds allow it and that leaves no axis without a size; `given` ones as they are."""
+    """The smallest sizes: 1 for every dim, or more where bounds, or an axis such as N-4, need it; `given` ones as they are."""
     names = [n for n in choose_sizes(graph, given) if n in graph.symbols]
     sizes = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in names} | dict(given or {}))
     for size in (*(d for i in graph.inputs for d in i.shape), *(left - right for left, right in graph.inequalities)):
@@ -59,7 +59,7 @@ def smallest_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Size
 
 
 def _not_below_zero(size: DimLike, sizes: Sizes, free: Collection[str]) -> None:
-    """Make a dim larger where an axis such as N-4 would have no size."""
+    """Increase a dim where an axis such as N-4 would have a size below zero."""
     for name in dict.fromkeys(s.name for s in symbols(size) if s.name in free):
         form = linear_in(substitute(size, {n: v for n, v in sizes.items() if n != name}), name)
         if form is not None and isinstance(form[0], int) and isinstance(form[1], int) and form[0] > 0:
@@ -67,7 +67,7 @@ def _not_below_zero(size: DimLike, sizes: Sizes, free: Collection[str]) -> None:
 
 
 def _table_limits(graph: Graph) -> Sizes:
-    """The most that a dim can be whose positions 0 .. size-1 are looked up in a table of fixed length."""
+    """Upper bounds of the dims whose positions 0 .. size-1 are looked up in a table of fixed length."""
     limits: Sizes = {}
     for node in graph.nodes:
         if node.op.name == "range" and (symbol := as_symbol(node.attrs["stop"])) is not None:
@@ -108,13 +108,13 @@ def _generate(input: Input, shape: tuple[int, ...], sizes: Sizes, generator: np.
 
 
 def is_free(input: Input, sizes: Sizes) -> bool:
-    """Whether an integer input may hold any number: it has no range, and nothing takes it for an index, offset or position."""
+    """Whether an integer input may hold any number: it has no range, and nothing uses it as an index, offset or position."""
     names = {node.op.operands[min(position, len(node.op.operands) - 1)].name for node, position in input.uses}
     return not (input.type.value_range or _index_range(input, sizes) or names & {"offsets", "offset"})
 
 
 def _mask(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """True up to a random length along the last axis, at least one; the first row is full."""
+    """A mask that is True up to a random length, at least 1, in each row along the last axis; the first row is all True."""
     if not shape:
         return np.asarray(True)
     length = shape[-1]
@@ -125,7 +125,7 @@ def _mask(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
 
 
 def _offsets(count: int, rows: int, generator: np.random.Generator) -> np.ndarray:
-    """Where sequences of random lengths begin, the end of the last one included."""
+    """The offsets at which sequences of random lengths begin, and the end of the last one."""
     inner = np.sort(generator.integers(0, rows + 1, max(count - 2, 0)))
     return np.concatenate([[0], inner, [rows]])[-count:] if count else np.zeros(0)
 

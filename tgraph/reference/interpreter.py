@@ -1,8 +1,8 @@
-"""The meaning of a graph: run it node by node in NumPy.
+"""Running a graph node by node in NumPy, which defines what it means.
 
-By default every float is a float64 and casts between floats do not round, so that the result stands for exact arithmetic; integer
-casts do round. The faithful mode gives each value the precision that its type names: ops compute in
-float32 or wider, and each result is rounded to its type.
+By default every float is a float64 and casts between floats do not round, so that the result is close to exact arithmetic;
+integer casts do round. The faithful mode gives each value the precision of its type: ops compute in float32 or wider, and
+each result is rounded to its type.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Interpreter:
         return self.run_bound([arrays[i.name] for i in self.graph.inputs], sizes)
 
     def run_bound(self, inputs: Sequence[np.ndarray], sizes: Sizes) -> dict[str, np.ndarray]:
-        """`run` for inputs in order that are known to fit."""
+        """`run` without checks, for arrays in the order of the inputs that are known to fit."""
         values: dict[Value, np.ndarray] = {v: self.load(a, v.type) for v, a in zip(self.graph.inputs, inputs)}
         nodes = self.graph.nodes
         last_use = {v: i for i, node in enumerate(nodes) for v in node.inputs}
@@ -56,7 +56,7 @@ class Interpreter:
         return {name: self.leaf(v, values) for name, v in self.graph.outputs}
 
     def leaf(self, value: Value, values: Mapping[Value, np.ndarray]) -> np.ndarray:
-        """The array of any value; parameters and constants are loaded on use."""
+        """The array of an input, result, parameter or constant; the last two are loaded on first use."""
         if isinstance(value, Parameter):
             if value.name not in self.weights:
                 raise CompileError(f"parameter {value.name!r} has no data")
@@ -131,7 +131,7 @@ class Interpreter:
         return tuple(self._inner(function).run_bound(arrays, sizes).values())
 
     def _inner(self, function: Graph) -> Interpreter:
-        """What runs a function that this graph calls."""
+        """The interpreter of a function that this graph calls."""
         return type(self)(function, faithful=self.faithful, weights=self.weights)
 
 
@@ -142,10 +142,10 @@ def run(graph: Graph | Program, feeds: Mapping[str, Any], *, faithful: bool = Fa
 
 
 def _apart(node: Node, operands: list[np.ndarray | None]) -> list[np.ndarray | None]:
-    """Operands of which no two share memory.
+    """The operands, copied where two share memory.
 
-    NumPy computes x x^T by another algorithm, with other roundings, if both are one array; whether two equal values are
-    one must not show in the result.
+    NumPy computes x @ x.T by another algorithm, which rounds differently, if both are the same array; the result must not
+    depend on whether two equal values are one array.
     """
     if node.op.elementwise:
         return operands

@@ -1,6 +1,6 @@
-"""Inputs of the kinds that models meet now and then and tests forget: fills of masks, rows without a key, ties, NaN, ...
+"""Special inputs for checks: fill values of masks, mask rows without a key, ties, huge numbers, NaN, infinities.
 
-What is made follows from the graph alone: from the types of its inputs, and the large constants that it holds.
+They are derived from the graph: the types of its inputs, how these are used, and its large constants.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCORED = frozenset({"softmax", "log_softmax", "reduce_max", "attention"})
 
 @dataclass(frozen=True)
 class Special:
-    """A set of inputs, and in words what is special in it."""
+    """A set of inputs; `label` says in words what is special about it."""
 
     kind: Kind
     label: str
@@ -40,7 +40,7 @@ class Special:
 
 
 def special_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Iterator[Special]:
-    """Sets of inputs for one choice of sizes, each special in one way; indices and ranges are respected as ever."""
+    """Sets of inputs for one choice of sizes, each special in one way; indices stay within their tables and ranges."""
     chosen = choose_sizes(graph, sizes)
     floats = [i for i in graph.inputs if i.dtype.is_float]
     masks = [i for i in graph.inputs if i.dtype.is_bool]
@@ -71,7 +71,7 @@ def special_inputs(graph: Graph, sizes: Mapping[str, int] | None = None, seed: i
 
 
 def fills_of(graph: Graph) -> list[float]:
-    """-inf, and the large constants of a graph and the functions that it calls, which masks may fill with."""
+    """Values that masks may fill with: -inf, and the large constants of a graph and the functions that it calls."""
     found: dict[float, None] = {-np.inf: None}
     for block in (graph, *graph.functions.values()):
         numbers = [float(n.attrs["value"]) for n in block.nodes if n.op.name == "full" and not isinstance(n.attrs["value"], bool)]
@@ -84,8 +84,9 @@ def fills_of(graph: Graph) -> list[float]:
 
 
 def _added(x: Input) -> tuple[bool, bool]:
-    """Whether an input is handed on to what adds, selects or compares: a bias, scores, a residual; and whether it may be -inf
-    there: it comes to a softmax, not negated, and to no product, where -inf means no mask."""
+    """Whether an input reaches an op that adds, selects or compares, as a bias, scores or a residual do; and whether it may
+    be -inf: it reaches a softmax, is not negated on the way, and reaches no op where -inf would not mean a mask.
+    """
     added, scores, other = False, False, False
     pending: list[tuple[Value, bool]] = [(x, False)]
     seen: set[Value] = {x}
@@ -107,7 +108,7 @@ def _added(x: Input) -> tuple[bool, bool]:
 
 
 def _multiplied(x: Input) -> bool:
-    """Whether an input is handed on to a product of matrices: with fills there, scores would be as large as masks' fills."""
+    """Whether an input reaches a product of matrices: with fill values in it, scores would be as large as the fill values."""
     pending: list[Value] = [x]
     seen: set[Value] = {x}
     while pending:
@@ -121,7 +122,7 @@ def _multiplied(x: Input) -> bool:
 
 
 def _factor(node: Node, position: int) -> float | None:
-    """What an op that hands on a value multiplies it with; None if that is another tensor."""
+    """The constant factor by which an op multiplies its operand; None if the factor is not a constant."""
     if node.op.name not in ("mul", "div"):
         return -1.0 if node.op.name == "neg" else 1.0
     other = node.inputs[1 - position]
@@ -131,7 +132,7 @@ def _factor(node: Node, position: int) -> float | None:
 
 
 def _kept(shape: tuple[int, ...], first: int, generator: np.random.Generator) -> np.ndarray:
-    """Rows along the last axis that are in turn padded on the left, empty, padded on the right, of one key; from `first` on."""
+    """A mask with rows in turn padded on the left, all False, padded on the right, True at one key; begins with `first`."""
     if not shape:
         return np.asarray(first > 0)
     length, kept = shape[-1], np.ones(shape, bool)
@@ -150,7 +151,7 @@ def _kept(shape: tuple[int, ...], first: int, generator: np.random.Generator) ->
 
 
 def _filled(array: np.ndarray, dtype: DType, fills: list[float], first: int, generator: np.random.Generator) -> np.ndarray:
-    """An array with one fill a row, in turn, where `_kept` leaves no key: the finite ones, -inf, the negatives of the finite."""
+    """The array with one fill value a row where `_kept` is False: in turn the finite ones, -inf, the negatives of the finite."""
     result = array.copy()
     kept = _kept(array.shape, first, generator)
     if not array.ndim:
@@ -174,12 +175,12 @@ def _edges(dtype: DType) -> np.ndarray:
 
 
 def _scattered(array: np.ndarray, dtype: DType, numbers: list[float], generator: np.random.Generator) -> np.ndarray:
-    """Some elements, about one in four, replaced by the numbers."""
+    """The array with about one in four elements replaced by one of the numbers."""
     return np.where(generator.random(array.shape) < 0.25, generator.choice(_cast(numbers, dtype), array.shape), array)
 
 
 def _one(array: np.ndarray, dtype: DType, numbers: list[float], generator: np.random.Generator) -> np.ndarray:
-    """As many elements as there are numbers replaced by them, all in the last part of the first axis."""
+    """The array with each of the numbers put in once, at random places of the last slice along the first axis."""
     result = array.copy()
     last = result[-1:].reshape(-1) if result.ndim else result.reshape(-1)
     count = min(len(numbers), last.size)
@@ -188,7 +189,7 @@ def _one(array: np.ndarray, dtype: DType, numbers: list[float], generator: np.ra
 
 
 def _cast(numbers: float | list[float], dtype: DType) -> np.ndarray:
-    """As the nearest numbers of a type; a finite number stays finite."""
+    """Numbers as a type's nearest; a finite number stays finite."""
     wide = np.asarray(numbers, np.float64)
     largest = dtype.largest
     return np.where(np.isfinite(wide), np.clip(wide, -largest, largest), wide).astype(dtype.numpy)

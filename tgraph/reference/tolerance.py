@@ -1,4 +1,4 @@
-"""How far two results may lie apart, and how that is measured. One table for the whole house."""
+"""Tolerances by element type, and how the error of a result is measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUANTIZED = (1e-1, "8 bits for the largest of a row: 4e-3 of it a rounding of ea
 
 @dataclass(frozen=True)
 class Comparison:
-    """`error` is max|y - r| / max(1, max|r|): absolute for small results, relative to the largest for others."""
+    """An error and the largest allowed: max|y - r| / max(1, max|r|), absolute for small results, else relative to the largest."""
 
     error: float
     tolerance: float
@@ -33,12 +33,12 @@ class Comparison:
 
 
 def tolerance(dtype: DType) -> float:
-    """Largest allowed error for results of that type; integers and booleans must be equal."""
+    """The largest allowed error for results of a type; integers and booleans must be equal."""
     return TOLERANCES[dtype][0] if dtype in TOLERANCES else 0.0
 
 
 def compare(result: np.ndarray, reference: np.ndarray, allowed: float) -> Comparison:
-    """Compare a result with its reference. Infinities and NaNs must stand at the same places."""
+    """Compare a result with its reference. Infinities and NaNs must be at the same places."""
     if result.shape != reference.shape:
         return Comparison(float("inf"), allowed)
     y, r = result.astype(np.float64), reference.astype(np.float64)
@@ -58,7 +58,7 @@ BANDS = (0.0, 1e9, 1e20, float("inf"))  # what is computed; what huge numbers be
 
 
 def compare_bands(result: np.ndarray, reference: np.ndarray, allowed: float) -> Comparison:
-    """`compare` with numbers of very different sizes apart, so that a mask's fill hides no error beside it."""
+    """`compare` separately for numbers of very different magnitude, so that a mask's fill value hides no error in the others."""
     if result.shape != reference.shape:
         return Comparison(float("inf"), allowed)
     sizes = np.abs(np.where(np.isfinite(reference), reference, 0.0))
