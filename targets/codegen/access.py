@@ -39,18 +39,18 @@ class Sizes:
         total: Expr | None = None
         for monomial, coefficient in size.terms:
             product: Expr | None = None if coefficient == 1 and monomial else int64(coefficient)
-            for atom, power in monomial:
+            for factor, power in monomial:
                 for _ in range(power):
-                    factor = self._atom(atom)
-                    product = factor if product is None else product * factor
+                    value = self._factor(factor)
+                    product = value if product is None else product * value
             assert product is not None
             total = product if total is None else total + product
         return int64(0) if total is None else total
 
-    def _atom(self, atom: Symbol | Quotient) -> Expr:
-        if isinstance(atom, Symbol):
-            return self.variables[atom.name]
-        return tirx.floordiv(self(atom.numerator), self(atom.denominator))
+    def _factor(self, factor: Symbol | Quotient) -> Expr:
+        if isinstance(factor, Symbol):
+            return self.variables[factor.name]
+        return tirx.floordiv(self(factor.numerator), self(factor.denominator))
 
 
 def extent(digits: Sequence[Digit]) -> DimLike:

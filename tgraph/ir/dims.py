@@ -1,7 +1,7 @@
 """Symbolic dims: sizes that are known only at run time, with exact integer arithmetic.
 
-A dim is an `int` or a `Dim`: an integer polynomial over atoms, where an atom is a named symbol (`B`, `S`) or a floor
-quotient that does not simplify (`S//2`). The polynomial is kept in one normal form, so that equal expressions are
+A dim is an `int` or a `Dim`: an integer polynomial whose factors are named symbols (`B`, `S`) and floor quotients
+that do not simplify (`S//2`). The polynomial is kept in one normal form, so that equal expressions are
 equal objects: `(S + 1) * 2 == 2*S + 2`. A remainder is written with the quotient: `x % n` is `x - n*(x//n)`.
 
 `compare` answers "equal", "different" or "unknown"; what stays unknown becomes a check at run time.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RESERVED = {"true", "false", "none", "inf", "nan"}  # what means something else in the text form; `dtypes` adds its names
 
 DimLike = Union[int, "Dim"]
-Monomial = tuple[tuple["Atom", int], ...]  # ((atom, power), ...), sorted; () is the constant term
+Monomial = tuple[tuple["Factor", int], ...]  # ((factor, power), ...), sorted; () is the constant term
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Quotient:
         return f"{_wrap(self.numerator)}//{_wrap(self.denominator)}"
 
 
-Atom = Symbol | Quotient
+Factor = Symbol | Quotient
 
 
 class Dim(Sized):
@@ -148,7 +148,7 @@ class Dim(Sized):
     def __str__(self) -> str:
         text = ""
         for monomial, coefficient in self.terms:
-            factors = [atom for atom, power in monomial for _ in range(power)]
+            factors = [factor for factor, power in monomial for _ in range(power)]
             magnitude = [str(abs(coefficient))] if abs(coefficient) != 1 or not factors else []
             sign = "-" if coefficient < 0 else "+" if text else ""
             # A quotient stands without parentheses only if it is the whole term; -a//b would be floor((-a)/b).
@@ -188,12 +188,12 @@ def as_symbol(value: DimLike) -> Symbol | None:
 def symbols(value: DimLike) -> Iterator[Symbol]:
     """All symbols in an expression, with repetition."""
     for monomial, _ in _terms(value):
-        for atom, _power in monomial:
-            if isinstance(atom, Symbol):
-                yield atom
+        for factor, _power in monomial:
+            if isinstance(factor, Symbol):
+                yield factor
             else:
-                yield from symbols(atom.numerator)
-                yield from symbols(atom.denominator)
+                yield from symbols(factor.numerator)
+                yield from symbols(factor.denominator)
 
 
 def substitute(value: DimLike, mapping: Mapping[str, DimLike]) -> DimLike:
@@ -203,13 +203,13 @@ def substitute(value: DimLike, mapping: Mapping[str, DimLike]) -> DimLike:
     total: DimLike = 0
     for monomial, coefficient in value.terms:
         product: DimLike = coefficient
-        for atom, power in monomial:
-            if isinstance(atom, Symbol):
-                factor = mapping[atom.name] if atom.name in mapping else Dim({((atom, 1),): 1})
+        for factor, power in monomial:
+            if isinstance(factor, Symbol):
+                base = mapping[factor.name] if factor.name in mapping else Dim({((factor, 1),): 1})
             else:
-                factor = floordiv(substitute(atom.numerator, mapping), substitute(atom.denominator, mapping))
+                base = floordiv(substitute(factor.numerator, mapping), substitute(factor.denominator, mapping))
             for _ in range(power):
-                product = product * factor
+                product = product * base
         total = total + product
     return total
 
@@ -232,8 +232,8 @@ def linear_in(value: DimLike, name: str) -> tuple[DimLike, DimLike] | None:
     slope: dict[Monomial, int] = {}
     rest: dict[Monomial, int] = {}
     for monomial, coefficient in _terms(value):
-        others = tuple((atom, power) for atom, power in monomial if not (isinstance(atom, Symbol) and atom.name == name))
-        power = sum(p for atom, p in monomial if isinstance(atom, Symbol) and atom.name == name)
+        others = tuple((factor, power) for factor, power in monomial if not (isinstance(factor, Symbol) and factor.name == name))
+        power = sum(p for factor, p in monomial if isinstance(factor, Symbol) and factor.name == name)
         if power > 1 or any(s.name == name for s in symbols(_make({others: 1}))):
             return None
         into = slope if power else rest
@@ -258,16 +258,16 @@ def bounds(value: DimLike) -> tuple[int | None, int | None]:
     low: int | None = 0
     high: int | None = 0
     for monomial, coefficient in value.terms:
-        factor_low, factor_high = 1, 1  # every atom that can be bounded is a size, so >= 0
-        term_high: int | None = factor_high
-        for atom, power in monomial:
-            atom_low, atom_high = (atom.min, atom.max) if isinstance(atom, Symbol) else _quotient_bounds(atom)
-            if atom_low is None or atom_low < 0:
+        term_low = 1  # every factor that can be bounded is a size, so >= 0
+        term_high: int | None = 1
+        for factor, power in monomial:
+            factor_low, factor_high = (factor.min, factor.max) if isinstance(factor, Symbol) else _quotient_bounds(factor)
+            if factor_low is None or factor_low < 0:
                 return None, None
-            factor_low *= atom_low**power
-            term_high = None if term_high is None or atom_high is None else term_high * atom_high**power
+            term_low *= factor_low**power
+            term_high = None if term_high is None or factor_high is None else term_high * factor_high**power
         term: tuple[int | None, int | None] = (
-            factor_low * coefficient,
+            term_low * coefficient,
             None if term_high is None else term_high * coefficient,
         )
         if coefficient < 0:
@@ -326,9 +326,9 @@ def _divide_monomial(a: DimLike, b: Dim) -> DimLike | None:
     result: dict[Monomial, int] = {}
     for monomial, coefficient in _terms(a):
         left = dict(monomial)
-        if coefficient % scale or any(left.get(atom, 0) < power for atom, power in powers.items()):
+        if coefficient % scale or any(left.get(factor, 0) < power for factor, power in powers.items()):
             return None
-        rest = tuple((atom, p - powers.get(atom, 0)) for atom, p in monomial if p > powers.get(atom, 0))
+        rest = tuple((factor, p - powers.get(factor, 0)) for factor, p in monomial if p > powers.get(factor, 0))
         result[rest] = coefficient // scale
     return _make(result)
 
@@ -368,8 +368,8 @@ def _make(terms: Mapping[Monomial, int]) -> DimLike:
 
 def _multiply(left: Monomial, right: Monomial) -> Monomial:
     powers = dict(left)
-    for atom, power in right:
-        powers[atom] = powers.get(atom, 0) + power
+    for factor, power in right:
+        powers[factor] = powers.get(factor, 0) + power
     return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
 
 

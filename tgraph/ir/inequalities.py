@@ -18,13 +18,13 @@ def lower_bound(value: DimLike) -> int | None:
         return value
     low = bounds(value)[0]
     for monomial, coefficient in value.terms:
-        (atom, power), *others = monomial or ((None, 0),)
-        if not isinstance(atom, Quotient) or others or power != 1 or not isinstance(atom.denominator, int):
+        (factor, power), *others = monomial or ((None, 0),)
+        if not isinstance(factor, Quotient) or others or power != 1 or not isinstance(factor.denominator, int):
             continue
-        m = atom.denominator
+        m = factor.denominator
         rest = value - coefficient * Dim({monomial: 1})
         # m value, with m times the quotient at that end of its range at which the term is least
-        found = lower_bound(m * rest + coefficient * (atom.numerator - (m - 1 if coefficient > 0 else 0)))
+        found = lower_bound(m * rest + coefficient * (factor.numerator - (m - 1 if coefficient > 0 else 0)))
         if found is not None and (low is None or -(-found // m) > low):
             low = -(-found // m)
     return low
