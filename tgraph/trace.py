@@ -168,7 +168,7 @@ def trace(function: Callable[..., Any], /, *specs: Any, **named_specs: Any) -> G
 
 
 def trace_into(graph: Graph, function: Callable[..., Any], specs: Sequence[Any], named_specs: Mapping[str, Any]) -> Graph:
-    """`trace` into an empty graph, which has a name, and a table of parameter data that it may share."""
+    """`trace` into an empty graph that exists already, with its name and with weights that it may share with others."""
     signature = inspect.signature(function)
     try:
         signature.bind(*specs, **named_specs)

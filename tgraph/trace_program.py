@@ -1,4 +1,4 @@
-"""Several methods of a model as one program over its parameters."""
+"""Tracing several methods of a model into one program over its parameters."""
 
 from __future__ import annotations
 

@@ -66,16 +66,16 @@ class Program(Textual):
         self.graphs[name] = graph
 
     def named(self) -> Program:
-        """The same, of graphs whose own names are those that they have here."""
+        """The program with every graph named as it is called here; a graph of another name is copied."""
         graphs = {name: graph if graph.name == name else graph.copy(name) for name, graph in self.graphs.items()}
         return Program(self.weights, graphs)
 
     def only(self, names: Iterable[str]) -> Program:
-        """The program of some of the graphs."""
+        """The program of those of the graphs, in that order."""
         return Program(self.weights, {name: self[name] for name in names})
 
     def share(self, weights: Weights) -> None:
-        """Take another table of parameter data, for all graphs."""
+        """Make all graphs use another table of parameter data."""
         self.weights = weights
         for graph in self.graphs.values():
             graph.weights = weights
@@ -115,7 +115,7 @@ class Program(Textual):
         return len(self.graphs)
 
     def load_weights(self, weights: Any, *, cast: bool = False) -> None:
-        """Take the data of the parameters of all graphs from a mapping or a `.safetensors` file, by name, into `weights`.
+        """Load the data of the parameters of all graphs into `weights`, by name, from a mapping or a `.safetensors` file.
 
         cast: convert floats of another precision. Raises WeightsError that lists all missing, unexpected and misshapen names.
         """

@@ -143,7 +143,7 @@ class Node:
         return tuple(v for v in self.operands if v is not None)
 
     def computation(self, operands: Sequence[Value | None]) -> Hashable:
-        """The op and its attributes on these operands: nodes for which that is equal have equal results."""
+        """A key of the op, its attributes and these operands: nodes with equal keys have equal results."""
         attributes = tuple((name, type(value).__name__, value) for name, value in self.attrs.items())
         return self.op.name, tuple(map(id, operands)), attributes
 

@@ -42,7 +42,7 @@ class Weights(Mapping[str, np.ndarray]):
         self._entries.setdefault(name, make)
 
     def load(self, weights: Any, wanted: Mapping[str, TensorType], cast: bool) -> None:
-        """Take the data of these parameters from a mapping, or a file of weights by its path, as `check_weights` fits it."""
+        """Load the data of these parameters from a mapping or a file of weights, by its path. Raises as `check_weights` does."""
         given, source = named_arrays(weights)
         self._entries.update(check_weights(given, wanted, self.aliases, source, cast))
 

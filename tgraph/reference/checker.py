@@ -41,7 +41,7 @@ class Checkable(Protocol):
 
 
 class CheckableProgram(Protocol):
-    """What `check` needs of the executable of a program: one a graph, by name."""
+    """The part of a program's executable that `check` uses: the executable of each graph, by name."""
 
     @property
     def graphs(self) -> Mapping[str, Checkable]: ...
@@ -97,7 +97,7 @@ class Report:
 
 
 class ProgramReport(dict[str, Report]):
-    """The reports of a program's graphs, by name; true if all are."""
+    """The reports of a program's graphs, by name; true if all of them are."""
 
     @property
     def ok(self) -> bool:
