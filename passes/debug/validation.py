@@ -18,7 +18,7 @@ from tgraph.ir.weights import Weights
 from tgraph.reference.inputs import choose_sizes, generate_inputs, smallest_sizes
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.special import Kind, special_inputs
-from tgraph.reference.tolerance import Comparison, compare, compare_bands, decided, tolerance
+from tgraph.reference.tolerance import Comparison, compare, compare_bands, stable, tolerance
 
 # The tolerance in float64 for a pass that rounds: it may have folded constants at single precision.
 ROUNDING = 1e-6
@@ -110,17 +110,17 @@ class Validator:
                     return Difference(name, trial, Comparison(float("inf"), 0.0))
                 comparison = _compare(y[name], r[name], value.dtype, allowed)
                 if not comparison.ok and allowed:
-                    comparison = self._where_decided(before, trial, name, y[name], r[name], allowed, value.dtype,
-                                                     moves_excluded)
+                    comparison = self._where_stable(before, trial, name, y[name], r[name], allowed, value.dtype,
+                                                    moves_excluded)
                 if not comparison.ok:
                     return Difference(name, trial, comparison, *self._first(before, after, trial, allowed))
         return None
 
-    def _where_decided(self, before: Graph, trial: Trial, name: str, y: np.ndarray, r: np.ndarray, allowed: float,
-                       dtype: DType, moves_excluded: bool) -> Comparison:
+    def _where_stable(self, before: Graph, trial: Trial, name: str, y: np.ndarray, r: np.ndarray, allowed: float,
+                      dtype: DType, moves_excluded: bool) -> Comparison:
         """The comparison of the elements that a pass that rounds must keep.
 
-        For ordinary inputs these are all. For special ones, only elements that single precision determines: where the graph
+        For ordinary inputs these are all. For special ones, only elements that do not depend on rounding: where the graph
         itself gives the same result with each value rounded to its type, so nothing that overflows or is lost beside a huge
         number. Further exceptions:
         - a row that has NaN may become NaN as a whole;
@@ -131,7 +131,7 @@ class Validator:
         whole = _compare(y, r, dtype, allowed)
         if trial.kind == "ordinary" or y.shape != r.shape:
             return whole
-        kept = decided(r, self._rounded(before, trial)[name])
+        kept = stable(r, self._rounded(before, trial)[name])
         if dtype.is_float:
             if r.ndim:  # a row that has NaN may become NaN as a whole, as softmax does
                 kept &= ~(np.isnan(r).any(axis=-1, keepdims=True) & np.isnan(y)) | np.isnan(r)

@@ -40,4 +40,4 @@ class FoldConstants(Pass):
         leaves = all(isinstance(v, Constant) and v.data is not None for v in node.inputs)
         small = all(isinstance(r.type.size, int) and r.type.size <= self.max_elements for r in node.results)
         # ops on sizes alone stay readable (range(512)), and cost nothing where they are read
-        return bool(node.inputs) and leaves and small and node.op.name != "call" and not node.op.traits.decides
+        return bool(node.inputs) and leaves and small and node.op.name != "call" and not node.op.traits.makes_dim

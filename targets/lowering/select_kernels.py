@@ -14,7 +14,7 @@ from targets.base.backend import emitters_of
 from targets.base.target import Target
 from targets.lowering import canonical
 from targets.lowering.grouping import Grouping
-from targets.lowering.stages import can_stay, decides
+from targets.lowering.stages import can_stay, makes_dim
 from tgraph.ir.analysis import prepared
 from tgraph.ir.errors import CompileError
 from tgraph.ir.extract import arranged, extract
@@ -34,7 +34,7 @@ class SelectKernels(Pass):
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         emitters = emitters_of(target)
-        hosted = {n for n in graph.nodes if decides(n) and not (n.op.name in emitters.families and can_stay(graph, n))}
+        hosted = {n for n in graph.nodes if makes_dim(n) and not (n.op.name in emitters.families and can_stay(graph, n))}
         hosted.update(n for n in graph.nodes if "function" in n.attrs)  # a kernel already
         grouping = Grouping(graph, emitters, prepared(graph, canonical.KERNEL_READS), set(), hosted)
         groups = _groups(grouping, target)

@@ -18,15 +18,15 @@ from tgraph.ir.unification import unify_shapes
 from tgraph.ir.values import Input, Node, Parameter, Value
 
 
-def decides(node: Node) -> bool:
-    """Whether a node's results decide a size: the interpreter runs it between stages, or a kernel with bounds for it."""
-    return node.op.traits.decides is not None
+def makes_dim(node: Node) -> bool:
+    """Whether a node makes a data-dependent dim: the interpreter runs it between stages, or a kernel with an upper bound."""
+    return node.op.traits.makes_dim is not None
 
 
-def decided_dim(node: Node) -> str:
-    """The name of the dim that a node decides."""
-    assert node.op.traits.decides is not None
-    return str(node.attrs[node.op.traits.decides])
+def dim_made_by(node: Node) -> str:
+    """The name of the data-dependent dim that a node makes."""
+    assert node.op.traits.makes_dim is not None
+    return str(node.attrs[node.op.traits.makes_dim])
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Stage:
 
     `counts` are the sizes that are known on the device only, which a tensor i64[1] holds each. `plan` is the shape [symbols...,
     extents..., offsets of `places` (numbers of values in the memory plan)...]. `host` is a node that the interpreter runs after
-    the stage, because its result decides sizes.
+    the stage, because it makes a data-dependent dim.
     """
 
     name: str
@@ -70,7 +70,7 @@ def plan_stages(graph: Graph, taken: set[str]) -> Plan:
     groups: list[tuple[list[Node], Node | None]] = []
     calls: list[Node] = []
     for node in graph.nodes:
-        if decides(node):
+        if makes_dim(node):
             groups.append((calls, node))
             calls = []
         else:
@@ -111,7 +111,7 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or decides(value.node):
+        elif isinstance(value, Input) or makes_dim(value.node):
             stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
@@ -145,7 +145,7 @@ class MemoryPlan:
     def __init__(self, graph: Graph):
         outputs = {v for _, v in graph.outputs}
         intervals = liveness(graph)
-        self.values: list[Value] = [r for n in graph.nodes if not decides(n) for r in n.results if r not in outputs]
+        self.values: list[Value] = [r for n in graph.nodes if not makes_dim(n) for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]
         self.bytes: list[DimLike] = [v.type.nbytes for v in self.values]
 
@@ -168,20 +168,20 @@ class MemoryPlan:
 
 def size_limits(graph: Graph) -> dict[str, DimLike]:
     """The most that each dim which the host finds during a run can be, by what it counts."""
-    return {decided_dim(n): n.inputs[0].type.size for n in graph.nodes if decides(n)}
+    return {dim_made_by(n): n.inputs[0].type.size for n in graph.nodes if makes_dim(n)}
 
 
 def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
-    """The dims that kernels decide, which the host never learns, and an upper bound of each."""
+    """The data-dependent dims that kernels make, whose sizes the host never learns, with an upper bound for each."""
     found: dict[str, DimLike] = {}
     for call in graph.nodes:
         for node in call.attrs["function"].nodes if "function" in call.attrs else ():
-            if decides(node):
-                found[decided_dim(node)] = call.inputs[0].type.size
+            if makes_dim(node):
+                found[dim_made_by(node)] = call.inputs[0].type.size
     return found
 
 
 def can_stay(graph: Graph, node: Node) -> bool:
-    """Whether nobody but kernels needs the size that a node decides: no output has it."""
+    """Whether only kernels need the size of the data-dependent dim that a node makes: no output has the dim."""
     returned = (d for _, value in graph.outputs for d in value.shape if isinstance(d, Dim))
-    return all(s.name != decided_dim(node) for d in returned for s in symbols(d))
+    return all(s.name != dim_made_by(node) for d in returned for s in symbols(d))

@@ -215,7 +215,7 @@ def test_a_size_that_is_on_no_input() -> None:
     assert str(undetermined(graph)) == "the size of N in range is on no input, so no call can know it"
 
 
-def test_a_size_that_a_node_decides() -> None:
+def test_a_data_dependent_size() -> None:
     graph = Graph()
     indices, _ = Builder(graph).unpack(graph.input("mask", bool_[B, S]))
     graph.set_outputs([("rows", Builder(graph).add(indices, Builder(graph).range(stop=dim("N"))))])

@@ -339,7 +339,7 @@ def test_cost_and_views(diamond: Graph) -> None:
         Builder(diamond).split(relu.result, sizes=(1, 3))[0].node.result
 
 
-def test_a_dim_that_a_node_decides_is_a_dependence() -> None:
+def test_a_data_dependent_dim_is_a_dependence() -> None:
     graph = Graph()
     b = Builder(graph)
     mask = graph.input("mask", bool_[B, S])

@@ -114,7 +114,7 @@ def test_the_sign_of_quotients() -> None:
     assert lower_bound(S - T) is None
 
 
-def test_a_size_that_a_node_decides_cannot_be_checked_before_a_call() -> None:
+def test_a_data_dependent_size_cannot_be_checked_before_a_call() -> None:
     with pytest.raises(tg.OpError, match="cannot tell whether N >= 5: no input has the dim N"):
         tg.trace(lambda x, m: tg.gather(x, tg.unpack(m)[0])[:5], x=tg.f32[S], m=tg.bool_[B, S])
 

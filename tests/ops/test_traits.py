@@ -219,7 +219,7 @@ def test_lookups_name_their_operands(op: Op) -> None:
 
 @every_op
 def test_traits_name_attributes_that_exist(op: Op) -> None:
-    names = [op.traits.decides, op.traits.along if isinstance(op.traits.along, str) else None, *op.traits.axis_attributes]
+    names = [op.traits.makes_dim, op.traits.along if isinstance(op.traits.along, str) else None, *op.traits.axis_attributes]
     assert {n for n in names if n is not None} <= set(op.attributes)
     if op.traits.reduces is not None:
         assert "keepdims" in op.attributes

@@ -46,7 +46,7 @@ def same_axes(rank: int, *but: int) -> AxisMap:
 def axis_map(node: Node, position: int, same: Same = provably_equal) -> AxisMap | None:
     """The map of one operand of a node; None if nothing is known, or the operand is absent.
 
-    `same` decides about equal sizes where a view regroups axes. All results of a node have the same map.
+    `same` tells whether two sizes are equal, where a view regroups axes. All results of a node have the same map.
     """
     value = node.operands[position]
     traits, result = node.op.traits, node.results[0].type

@@ -64,12 +64,12 @@ def undetermined(graph: Graph) -> Undetermined | None:
                                     f"{more}; give {names} on an axis of its own, or as the only unknown of a sum such as "
                                     f"2*{first}+1")
     for node in graph.nodes:
-        decided = decided_by(node)
-        missing = _missing(sizes_of(node), known | decided)
+        made = dims_made_by(node)
+        missing = _missing(sizes_of(node), known | made)
         if missing:
             return Undetermined(f"the size of {' and '.join(missing)} in {node.op.name} is on no input, so no call can know it",
                                 node.provenance)
-        known |= decided
+        known |= made
     return None
 
 
@@ -89,11 +89,11 @@ def _attribute_sizes(node: Node) -> list[Dim]:
     return found
 
 
-def decided_by(node: Node) -> set[str]:
-    """The dims that a node decides as it runs: those of its results that it has not from its operands or attributes."""
+def dims_made_by(node: Node) -> set[str]:
+    """The data-dependent dims of a node: those of its results that neither its operands nor its attributes have."""
     function = node.attrs.get("function")
     if isinstance(function, Callee):
-        return set(function.decided)
+        return set(function.data_dependent_dims)
     names = {s.name for r in node.results for d in r.shape if isinstance(d, Dim) and (s := as_symbol(d)) is not None}
     if names:
         given = (*_attribute_sizes(node), *(d for v in node.inputs for d in v.shape))

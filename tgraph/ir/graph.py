@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .analysis import to_networkx
-from .determined import decided_by
+from .determined import dims_made_by
 from .dims import DimLike, Symbol, symbols
 from .dtypes import DType
 from .errors import GraphError, OpError, RuleError
@@ -51,7 +51,7 @@ class Graph(Textual, Callee):
         self.symbols: dict[str, Symbol] = {}
         self.weights: Weights = Weights() if weights is None else weights
         self._nodes: dict[Node, None] = {}
-        self._deciders: dict[Node, set[str]] = {}  # nodes that decide dims as they run
+        self._dim_makers: dict[Node, set[str]] = {}  # nodes with data-dependent dims in their results
         self._order: list[Node] | None = None
 
     # Leaves
@@ -125,8 +125,8 @@ class Graph(Textual, Callee):
         for result in node.results:
             self._register_symbols(result.type)
         self._nodes[node] = None
-        if decided := decided_by(node):
-            self._deciders[node] = decided
+        if made := dims_made_by(node):
+            self._dim_makers[node] = made
         for position, operand in enumerate(node.operands):
             if operand is not None:
                 operand.uses[node, position] = None
@@ -171,7 +171,7 @@ class Graph(Textual, Callee):
             if operand is not None:
                 del operand.uses[node, position]
         del self._nodes[node]
-        self._deciders.pop(node, None)
+        self._dim_makers.pop(node, None)
         self._order = None
 
     def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
@@ -234,15 +234,15 @@ class Graph(Textual, Callee):
         return list(self._order)
 
     @property
-    def decided(self) -> set[str]:
-        """The dims that nodes of the graph decide as they run, those of functions that it calls among them."""
-        return set().union(*self._deciders.values())
+    def data_dependent_dims(self) -> set[str]:
+        """The dims whose sizes nodes compute as they run (`unpack`), those of called functions included."""
+        return set().union(*self._dim_makers.values())
 
     def is_needed(self, node: Node) -> bool:
         """Whether anything reads a result of the node, or mentions a data-dependent dim that it makes."""
         if any(result.uses or self.is_output(result) for result in node.results):
             return True
-        return node in self._deciders and any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
+        return node in self._dim_makers and any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
 
     def __len__(self) -> int:
         return len(self._nodes)

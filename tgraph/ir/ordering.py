@@ -42,9 +42,9 @@ def canonical_order(graph: Graph) -> Iterator[Node]:
 
 
 def needed_nodes(graph: Graph, node: Node) -> Iterator[Node]:
-    """The nodes that must run before a node: those of its operands, and those that decide a size that it mentions."""
+    """The nodes that must run before a node: those of its operands, and those that make a data-dependent dim that it mentions."""
     above = (v.node for v in node.inputs if isinstance(v, Result))
-    if not graph._deciders:
+    if not graph._dim_makers:
         return above
-    asked = {s.name for d in sizes_of(node) for s in symbols(d)} - graph._deciders.get(node, set())
-    return itertools.chain(above, (n for n, names in graph._deciders.items() if names & asked))
+    asked = {s.name for d in sizes_of(node) for s in symbols(d)} - graph._dim_makers.get(node, set())
+    return itertools.chain(above, (n for n, names in graph._dim_makers.items() if names & asked))

@@ -99,8 +99,8 @@ class Traits:
         "One operand cuts the rows of another into sequences; kernels check it."))
     attention: bool = field(default=False, metadata=_says(
         "softmax(scores) v over operands q, k, v: kernels never store the scores, and read each operand once a block."))
-    decides: str | None = field(default=None, metadata=_says(
-        "Data-dependent shape: the values of the operands decide the size of the dim that this attribute names, which is "
+    makes_dim: str | None = field(default=None, metadata=_says(
+        "The dim that this attribute names is data-dependent: its size follows from the values of the operands, and is "
         "at most the number of elements of the first operand. The op is not run ahead of time."))
     axis_attributes: Mapping[str, AxisRole] = field(default_factory=dict, metadata=_says(
         'How attributes speak of axes, so that the op can be applied where axes lie elsewhere: "operand axes" and "result '

@@ -112,8 +112,8 @@ class Callee:
     name: str
 
     @property
-    def decided(self) -> set[str]:
-        """The dims that nodes decide as they run."""
+    def data_dependent_dims(self) -> set[str]:
+        """The dims whose sizes its nodes compute as they run."""
         raise NotImplementedError
 
 

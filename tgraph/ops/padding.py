@@ -50,7 +50,7 @@ def _(b, x, mask):  # type: ignore[no-untyped-def]
     return b.where(wide, x, b.constant(0, x.dtype))
 
 
-@op(opaque=True, decides="name")
+@op(opaque=True, makes_dim="name")
 def unpack(mask: TensorType, *, name: str = "N") -> tuple[TensorType, TensorType]:
     """Where the True elements of a padded batch lie: their flat positions in order, and where each row's begin.
 

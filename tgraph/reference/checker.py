@@ -20,7 +20,7 @@ from ..ir.values import Node, Value
 from .inputs import choose_sizes, generate_inputs, smallest_sizes
 from .interpreter import Interpreter
 from .special import Kind, Special, special_inputs
-from .tolerance import QUANTIZED, Comparison, compare, compare_bands, decided, tolerance
+from .tolerance import QUANTIZED, Comparison, compare, compare_bands, stable, tolerance
 
 
 class Checkable(Protocol):
@@ -183,7 +183,7 @@ def _check_special(executable: Checkable, special: Special, reduced: float,
         if not comparison.ok:
             # what masks exclude may lose its NaN on the way to the optimised graph, whose kernels then must do what it says
             r = run(1 if special.kind in ("nan", "infinite") else 0, False)[name]
-            kept = decided(run(0, False)[name], run(0, True)[name]) & decided(run(1, False)[name], run(1, True)[name])
+            kept = stable(run(0, False)[name], run(0, True)[name]) & stable(run(1, False)[name], run(1, True)[name])
             comparison = _compare_kept(results[name], r, kept, special.kind, allowed)
         found.append((special.label, name, comparison))
     return found
@@ -204,7 +204,7 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
     def observe(node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
         trace[node] = operands, results
 
-    arrays, sizes = bind_inputs(graph, feeds)  # a run adds the sizes that it decides
+    arrays, sizes = bind_inputs(graph, feeds)  # a run adds the data-dependent ones
     Interpreter(graph, weights=executable.weights, observer=observe).run_bound([arrays[i.name] for i in graph.inputs], sizes)
     for node in graph.nodes:
         operands, results = trace[node]
@@ -219,7 +219,7 @@ def first_divergence(executable: Checkable, feeds: Mapping[str, Any], tol: float
             comparison = compare(actual[name], exact[name], allowed)
             if not comparison.ok and kind != "ordinary":
                 rounded = Interpreter(part, weights=executable.weights, faithful=True).run(part_feeds)[name]
-                comparison = _compare_kept(actual[name], exact[name], decided(exact[name], rounded), kind, allowed)
+                comparison = _compare_kept(actual[name], exact[name], stable(exact[name], rounded), kind, allowed)
             if not comparison.ok:
                 function = node.attrs.get("function")
                 label = f"call ${function.name}" if isinstance(function, Graph) else node.op.name

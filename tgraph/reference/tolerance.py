@@ -66,15 +66,14 @@ def compare_bands(result: np.ndarray, reference: np.ndarray, allowed: float) -> 
     return Comparison(max(compare(result[band], reference[band], allowed).error for band in bands), allowed)
 
 
-# How near single precision must come to double for what it gives to be decided by the graph and not by rounding.
-DECIDED = 1e-2
+STABLE = 1e-2  # the difference between single and double precision up to which an element counts as independent of rounding
 
 
-def decided(exact: np.ndarray, rounded: np.ndarray) -> np.ndarray:
-    """Where a graph gives the same in float64 and with each value rounded to its type: not where that overflows, say."""
+def stable(exact: np.ndarray, rounded: np.ndarray) -> np.ndarray:
+    """The elements that are the same in float64 and with each value rounded to its type; those that overflow are not, say."""
     with np.errstate(all="ignore"):
         same = (rounded == exact) | (rounded != rounded) & (exact != exact)
         if exact.dtype.kind in "fV":
             wide, narrow = exact.astype(np.float64), rounded.astype(np.float64)
-            same |= np.abs(narrow - wide) <= DECIDED * np.maximum(1, np.abs(wide))
+            same |= np.abs(narrow - wide) <= STABLE * np.maximum(1, np.abs(wide))
     return np.asarray(same)
