@@ -89,8 +89,7 @@ def load_data(program: Program, path: Path) -> None:
 
 
 def _blocks(obj: Graph | Program) -> list[Graph]:
-    graphs = list(obj.graphs.values()) if isinstance(obj, Program) else [obj]
-    return list(dict.fromkeys(block for g in graphs for block in (*g.functions.values(), g)))
+    return list(dict.fromkeys(block for g in obj.named_graphs().values() for block in (*g.functions.values(), g)))
 
 
 def _parameters(obj: Graph | Program, path: Path) -> dict[str, np.ndarray]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from .. import nn
 from ..current_tracer import apply
-from ..formats.safetensors import load_safetensors
 from ..ir.dtypes import f32
+from ..ir.weights import named_arrays
 from ..nn.attention import merge_heads, split_heads
 from ..tensor import Parameter, Tensor, constant
 from ..user_code import model_error
@@ -286,7 +286,7 @@ def load_checkpoint(model: nn.Module, weights: Mapping[str, Any] | str | Path, *
     TensorFlow's names for LayerNorm (`gamma`, `beta`) are taken too, and buffers that hold no weights are dropped.
     Raises WeightsError that lists all missing, unexpected and misshapen names.
     """
-    given = weights if isinstance(weights, Mapping) else load_safetensors(weights)
+    given, _ = named_arrays(weights)
     renamed = {}
     for name in given:
         if name.endswith(".position_ids"):
