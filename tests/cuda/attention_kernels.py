@@ -9,6 +9,7 @@ import numpy as np
 from emulator.launch import ARCH
 
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, IRModule, PrimFunc, T, int64, tirx, tvm
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.scalar import cast, hold, to_store
 from targets.cuda.build import PIPELINE
 from targets.cuda.kernels.attention import attention
@@ -89,8 +90,10 @@ def kernel(head_dim: int = 16, value_dim: int = 16, *, dtype: str = "float16", g
             T.buffer_store(written, to_store(hold(value, dtype), dtype, at), [at])
 
         place = (lambda b, h, i, d: written[y.at(*order(b, h, i, d))]) if whole else None
-        attention(batch=b - int64(1) if ragged else b, heads=h, group=group, query_length=sq, key_length=sk, head_dim=head_dim,
-                  value_dim=value_dim, dtype=dtype, **reads, store=store, place=place, scale=scale, causal=causal, **options)
+        tile = options.pop("tile", None)
+        attention(AttentionSpec(
+            batch=b - int64(1) if ragged else b, heads=h, group=group, queries=sq, keys=sk, head_dim=head_dim,
+            value_dim=value_dim, dtype=dtype, **reads, store=store, place=place, scale=scale, causal=causal, **options), tile)
     return builder.get()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from targets.base.target import Target
-from targets.codegen import attention as arguments
+from targets.codegen.attention import AttentionSpec, Read, padded_spec, ragged_spec
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.attention import AttentionTile, attention
@@ -20,20 +20,18 @@ def schedule(function: Graph, target: Target) -> AttentionTile:
 
 def emit(builder: KernelBuilder, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    _emit(builder, target, arguments.padded(builder))
+    _emit(builder, target, padded_spec(builder))
 
 
 def emit_ragged(builder: KernelBuilder, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    _emit(builder, target, arguments.ragged(builder))
+    _emit(builder, target, ragged_spec(builder))
 
 
-def _emit(builder: KernelBuilder, target: Target, asked: dict[str, Any]) -> None:
-    del asked["place"]  # single elements of every output are written
-    for name in ("load_q", "load_k", "load_v"):
-        asked[name] = _in_f32(asked[name])
-    attention(**asked, tile=schedule(builder.function, target))
+def _emit(builder: KernelBuilder, target: Target, spec: AttentionSpec) -> None:
+    spec = replace(spec, dtype="float32", load_q=_in_f32(spec.load_q), load_k=_in_f32(spec.load_k), load_v=_in_f32(spec.load_v))
+    attention(spec, schedule(builder.function, target))
 
 
-def _in_f32(read: arguments.Read) -> arguments.Read:
+def _in_f32(read: Read) -> Read:
     return lambda *at: cast(read(*at), "float32")

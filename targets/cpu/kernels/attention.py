@@ -6,99 +6,43 @@ blocks does not depend on the split, and panels do not meet: results are bit-ide
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.opaque import bind
-from targets.cpu.kernels.attention_panel import LANES, AttentionTile, Read
-from targets.cpu.kernels.attention_task import AttentionSpec, AttentionTask, Store
+from targets.cpu.kernels.attention_panel import LANES, AttentionTile, reach
+from targets.cpu.kernels.attention_task import AttentionTask
 from targets.cpu.kernels.lane_blocks import int64
 from targets.cpu.kernels.workers import ceil_divide, share, worker_count
-from tgraph.ir.errors import CompileError
-from tgraph.ops.attention import EmptyRow
 
 __all__ = ["AttentionTile", "attention"]
 
-Sequence = Callable[[Expr], tuple[Expr, Expr]]
 
+def attention(spec: AttentionSpec, tile: AttentionTile | None = None) -> None:
+    """Emits the kernel of `spec`, whose operands are f32, in an open `T.prim_func()` frame.
 
-def attention(
-    *,
-    batch: int | Expr,
-    heads: int | Expr,
-    group: int,
-    query_length: int | Expr,
-    key_length: int | Expr,
-    head_dim: int,
-    value_dim: int,
-    load_q: Read,
-    load_k: Read,
-    load_v: Read,
-    store: Store,
-    scale: float,
-    causal: bool = False,
-    offset: Expr | None = None,
-    mask: Read | None = None,
-    bias: Read | None = None,
-    empty_row: str = "zero",
-    key_padding: bool = False,
-    sequence: Sequence | None = None,
-    tile: AttentionTile | None = None,
-) -> None:
-    """`store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)`, f32, in an open `T.prim_func()` frame.
-
-    load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): f32, contiguous in d, of which they
-    get vector lanes. mask(b, h, i, j): bool, True = attend; bias(b, h, i, j): f32; both contiguous in j. `key_padding`
-    says that the mask depends on (b, j) alone: blocks of keys that it empties are then skipped. `causal` keeps
-    j <= i + offset (int64, default 0). A query without an allowed key gives zeros, the mean of all values ("uniform")
-    or NaN; with key_length 0 the sum over nothing, 0. Weights of excluded keys are exactly 0. Extents are ints or int64
-    and may be 0.
-
-    `sequence(b)` gives the first row and the number of rows of batch b where they lie one after the other: i and j are
-    then among these rows, and both lengths theirs, whatever query_length and key_length say.
-
-    CompileError for an unknown empty_row, or key_padding without a mask.
+    load_q, load_k and load_v are read in vectors along d, in which they are contiguous; mask and bias along j. Blocks of keys
+    that a mask with `key_padding` empties are skipped.
     """
-    if empty_row not in get_args(EmptyRow):
-        raise CompileError(f"attention: empty_row is one of {', '.join(get_args(EmptyRow))}, not {empty_row!r}")
-    if key_padding and mask is None:
-        raise CompileError("attention: key_padding describes a mask, and there is none")
-    tile = (tile or AttentionTile()).fitting(head_dim, value_dim)
-    zero = int64(0)
-    padded = AttentionSpec(
-        b=zero, h=zero, group=group, queries=T.bind(int64(query_length)), keys=T.bind(int64(key_length)),
-        head_dim=head_dim, value_dim=value_dim, load_q=load_q, load_k=load_k, load_v=load_v, store=store,
-        scale=scale, causal=causal, offset=bind(zero if offset is None else offset), mask=mask, bias=bias,
-        empty_row=empty_row, key_padding=key_padding,
-    )  # fmt: skip
-    batches, all_heads = (T.bind(int64(e)) for e in (batch, heads))
+    tile = (tile or AttentionTile()).fitting(spec.head_dim, spec.value_dim)
+    spec = replace(spec, queries=T.bind(spec.queries), keys=T.bind(spec.keys), offset=bind(spec.offset))
+    batches, heads = (T.bind(extent) for extent in (spec.batch, spec.heads))
     total, workers = _Counter(), worker_count()
     with T.serial(batches) as b:
-        total.add(all_heads * _head_cost(_of_batch(padded, b, sequence)))
+        total.add(heads * _head_cost(_of_batch(spec, b)))
     with T.parallel(workers) as worker:
         low, cost = share(total.value, workers, worker)
-        _Share(padded, tile, low, low + cost).emit(batches, all_heads, sequence)
+        _Share(spec, tile, low, low + cost).emit(batches, heads)
 
 
-def _of_batch(padded: AttentionSpec, b: Expr, sequence: Sequence | None) -> AttentionSpec:
-    """The attention of one batch, with the rows counted from its first one."""
-    if sequence is None:
-        return replace(padded, b=b)
-    first, rows = (bind(e) for e in sequence(b))
-    q, k, v, store, mask = padded.load_q, padded.load_k, padded.load_v, padded.store, padded.mask
-    return replace(
-        padded, b=b, queries=rows, keys=rows,
-        load_q=lambda b, h, i, d: q(b, h, first + i, d),
-        load_k=lambda b, h, j, d: k(b, h, first + j, d),
-        load_v=lambda b, h, j, d: v(b, h, first + j, d),
-        store=lambda b, h, i, d, value: store(b, h, first + i, d, value),
-        mask=None if mask is None else lambda b, h, i, j: mask(b, h, i, first + j),
-    )  # fmt: skip
+def _of_batch(spec: AttentionSpec, b: Expr) -> AttentionSpec:
+    """The attention of one batch."""
+    spec = replace(spec, b=b)
+    return spec if spec.sequence is None else spec.within(*(bind(e) for e in spec.sequence(b)))
 
 
 # Costs, in keys that a panel attends; a panel's transpositions and divisions cost about as much as so many keys.
@@ -106,7 +50,7 @@ _PANEL = 12
 
 
 def _panel_cost(spec: AttentionSpec, panel: Expr) -> Expr:
-    return spec.reach((panel + 1) * LANES) + _PANEL
+    return reach(spec, (panel + 1) * LANES) + _PANEL
 
 
 def _head_cost(spec: AttentionSpec) -> Expr:
@@ -141,16 +85,16 @@ class _Share:
     So the workers finish together, however the lengths differ, and each copies the keys of few heads.
     """
 
-    padded: AttentionSpec
+    spec: AttentionSpec
     tile: AttentionTile
     low: Expr
     high: Expr
 
-    def emit(self, batches: Expr, heads: Expr, sequence: Sequence | None) -> None:
+    def emit(self, batches: Expr, heads: Expr) -> None:
         """All tasks of the worker."""
         start = _Counter()
         with T.serial(batches) as b:
-            spec = _of_batch(self.padded, b, sequence)
+            spec = _of_batch(self.spec, b)
             cost = bind(_head_cost(spec))
             with T.serial(heads) as h:
                 with T.If(tirx.And(start.value + cost > self.low, start.value < self.high)), T.Then():

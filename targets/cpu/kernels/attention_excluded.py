@@ -7,20 +7,16 @@ only allowed keys made NaN is NaN again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.opaque import bind
 from targets.codegen.scalar import is_nan
 from targets.codegen.vector_math import exp_nonpositive, f32
-from targets.cpu.kernels.attention_panel import LANES, MINUS_INFINITY, PEAK, STATE_ROWS, PanelBuffers, fill
+from targets.cpu.kernels.attention_panel import LANES, MINUS_INFINITY, PEAK, STATE_ROWS, PanelBuffers, fill, reach
 from targets.cpu.kernels.lane_blocks import floats, int64
-
-if TYPE_CHECKING:
-    from targets.cpu.kernels.attention_task import AttentionSpec
 
 
 class WithoutExcluded:
@@ -56,7 +52,7 @@ class WithoutExcluded:
             T.buffer_store(self.shift, tirx.Select(peak == f32(MINUS_INFINITY), f32(0.0), peak), [v])
         with T.serial(int64(spec.value_dim)) as d:
             fill(self.exact, d * LANES, 0.0)
-        with T.serial(bind(spec.reach(query + LANES))) as j:
+        with T.serial(bind(reach(spec, query + LANES))) as j:
             self._score(panel, query, j)
             with T.vectorized(LANES) as v:
                 T.buffer_store(self.score, exp_nonpositive(self.score[v] - self.shift[v]), [v])

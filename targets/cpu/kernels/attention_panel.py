@@ -14,11 +14,10 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import exp_nonpositive, f32
 from targets.cpu.kernels.lane_blocks import floats, int64
-
-Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 
 LANES = 16  # queries of a panel
 PEAK, TOTAL, SEEN = 0, 1, 2  # rows of a panel's state: largest score, sum of powers, is any key allowed
@@ -69,6 +68,14 @@ class PanelBuffers:
     k: Expr
     v: Expr
     p: Expr
+
+
+def reach(spec: AttentionSpec, query_end: Expr) -> Expr:
+    """The end of the keys that queries before `query_end` may reach."""
+    if not spec.causal:
+        return spec.keys
+    last = tirx.Min(query_end, spec.queries) + spec.offset
+    return bind(tirx.Max(int64(0), tirx.Min(spec.keys, last)))
 
 
 # `adjust(acc, row, j)` changes row `row` of a tile of raw scores into scores of key j of the block (bias, exclusions)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.codegen.attention import AttentionSpec, Read
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import f32
 from targets.cpu.kernels.attention_excluded import WithoutExcluded
@@ -22,49 +20,11 @@ from targets.cpu.kernels.attention_panel import (
     Adjust,
     AttentionTile,
     PanelBuffers,
-    Read,
     attend,
     fill,
+    reach,
 )
 from targets.cpu.kernels.lane_blocks import SIDE, floats, int64, run, transpose
-
-Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
-
-
-@dataclass(frozen=True)
-class AttentionSpec:
-    """What `attention` was asked for, within head `h` of batch `b`."""
-
-    b: Expr
-    h: Expr
-    group: int
-    queries: Expr
-    keys: Expr
-    head_dim: int
-    value_dim: int
-    load_q: Read
-    load_k: Read
-    load_v: Read
-    store: Store
-    scale: float
-    causal: bool
-    offset: Expr
-    mask: Read | None
-    bias: Read | None
-    empty_row: str
-    key_padding: bool
-
-    @property
-    def excludes(self) -> bool:
-        """Whether some keys may be out of a query's reach."""
-        return self.causal or self.mask is not None
-
-    def reach(self, query_end: Expr) -> Expr:
-        """The end of the keys that queries before `query_end` may reach."""
-        if not self.causal:
-            return self.keys
-        last = tirx.Min(query_end, self.queries) + self.offset
-        return bind(tirx.Max(int64(0), tirx.Min(self.keys, last)))
 
 
 class AttentionTask:
@@ -82,14 +42,14 @@ class AttentionTask:
             p=floats(rows * LANES),
         )
         self.key_head = spec.h if spec.group == 1 else bind(spec.h // spec.group)
-        self.mask = floats(rows * LANES) if spec.mask is not None and not spec.key_padding else None
+        self.mask = floats(rows * LANES) if spec.masked_pairs else None
         self.bias = floats(rows * LANES) if spec.bias is not None else None
 
     def emit(self) -> None:
         """The whole task."""
         with T.serial(self.panels) as panel:
             self._begin(panel)
-        end = bind(self.spec.reach((self.first + self.panels) * LANES))
+        end = bind(reach(self.spec, (self.first + self.panels) * LANES))
         size = self.tile.key_block
         with T.serial((end + size - 1) // size) as index:
             start = bind(index * size)
@@ -153,9 +113,9 @@ class AttentionTask:
             self._copy_row(at.v, j, spec.value_dim, spec.load_v, start + j)
         with T.serial(self.panels) as panel:
             if spec.causal:
-                reach = bind(tirx.Min(count, spec.reach(self._query(panel) + LANES) - start))
-                with T.If(reach > 0), T.Then():
-                    self._panel(panel, start, reach)
+                reached = bind(tirx.Min(count, reach(spec, self._query(panel) + LANES) - start))
+                with T.If(reached > 0), T.Then():
+                    self._panel(panel, start, reached)
             else:
                 self._panel(panel, start, count)
 

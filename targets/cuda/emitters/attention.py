@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from targets.base.target import Target
-from targets.codegen import attention as arguments
 from targets.codegen.anchor import find_anchor
+from targets.codegen.attention import padded_spec, ragged_spec
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.kernels.attention import attention, fitting_tiles
 from targets.cuda.triton.attention import TritonAttention
@@ -13,23 +13,19 @@ from tgraph.ir.values import Node
 
 def emit(builder: KernelBuilder, target: Target) -> None:
     """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
-    given = arguments.padded(builder)
-    choice = TritonAttention(builder, target, find_anchor(builder, "attention"), given)
-    own = lambda: builder.notes.extend(attention(**given, dtype=_dtype(builder, "attention")))
+    spec = padded_spec(builder)
+    choice = TritonAttention(builder, target, find_anchor(builder, "attention"), spec)
+    own = lambda: builder.notes.extend(attention(spec))
     choice.emit(own) if choice.fits else own()
 
 
 def emit_ragged(builder: KernelBuilder, target: Target) -> None:
     """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
-    builder.notes.extend(attention(**arguments.ragged(builder), dtype=_dtype(builder, "ragged_attention")))
+    builder.notes.extend(attention(ragged_spec(builder)))
 
 
 def fits(node: Node) -> bool:
-    """Whether the shared memory of a GPU holds rows as long as those of an attention; else it has to be taken apart."""
+    """Whether the shared memory of a GPU holds rows as long as those of an attention; else the op is decomposed."""
     head_dim, value_dim = node.inputs[0].shape[-1], node.inputs[2].shape[-1]
     assert isinstance(head_dim, int) and isinstance(value_dim, int)
     return bool(fitting_tiles(node.result.dtype.numpy_name, head_dim, value_dim))
-
-
-def _dtype(builder: KernelBuilder, op: str) -> str:
-    return next(n for n in builder.function.nodes if n.op.name == op).result.dtype.numpy_name

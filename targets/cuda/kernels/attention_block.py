@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from targets.base.tvm_api import Expr, T, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.attention_exclude import Exclusions
 from targets.cuda.kernels.attention_fma import FloatProducts
@@ -16,7 +17,7 @@ from targets.cuda.kernels.attention_fragments import Fragments
 from targets.cuda.kernels.attention_keys import Keys
 from targets.cuda.kernels.attention_mma import TensorProducts
 from targets.cuda.kernels.attention_results import Results
-from targets.cuda.kernels.attention_spec import MINUS_INFINITY, AttentionSpec, AttentionTile, Lanes
+from targets.cuda.kernels.attention_tile import MINUS_INFINITY, AttentionTile, Lanes
 from targets.cuda.kernels.device import barrier, commit_copies, exp2, registers, wait_copies
 
 LOG2E = math.log2(math.e)

@@ -8,7 +8,7 @@ from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.attention_fragments import Fragments
 from targets.cuda.kernels.attention_keys import Keys
-from targets.cuda.kernels.attention_spec import MINUS_INFINITY
+from targets.cuda.kernels.attention_tile import MINUS_INFINITY, key_count, reach
 from targets.cuda.kernels.device import WARP, registers
 
 
@@ -25,7 +25,7 @@ class Exclusions:
         """Finds how far each row reaches."""
         for r in range(self.tile.rows):
             if self.reach is not None:
-                T.buffer_store(self.reach, self.spec.reach(self.lanes.query(r)), [r])
+                T.buffer_store(self.reach, reach(self.spec, self.lanes.query(r)), [r])
             if self.seen is not None:
                 T.buffer_store(self.seen, constant(0, "int32"), [r])
 
@@ -42,7 +42,7 @@ class Exclusions:
         assert spec.bias is not None
         for r, column, at in self._elements():
             bias = spec.bias(spec.b, spec.h, self._query(r), self._key(start, column))
-            inside = start + self.lanes.pair + column < spec.length
+            inside = start + self.lanes.pair + column < key_count(spec)
             T.buffer_store(scores, tirx.Mul(scores[at], f32(spec.scale)) + tirx.if_then_else(inside, bias, f32(0.0)), [at])
 
     def _key(self, start: Expr, column: int) -> Expr:
@@ -69,9 +69,9 @@ class Exclusions:
             full = constant((1 << min(WARP, self.tile.keys)) - 1, "uint32")
             conditions += [tirx.NE(self.keys.attended[w], full) for w in range(self.keys.words)]
         if spec.causal:
-            conditions.append(start + self.tile.keys > spec.reach(self.lanes.query(self.lanes.start)))
+            conditions.append(start + self.tile.keys > reach(spec, self.lanes.query(self.lanes.start)))
         elif not spec.key_padding and not (isinstance(spec.keys, tirx.IntImm) and int(spec.keys.value) % self.tile.keys == 0):
-            conditions.append(start + self.tile.keys > spec.length)
+            conditions.append(start + self.tile.keys > key_count(spec))
         return conditions
 
     def _exclude(self, start: Expr) -> None:
@@ -112,7 +112,7 @@ class Exclusions:
         return allowed
 
     def _reach(self, r: int) -> Expr:
-        return self.reach[r] if self.reach is not None else self.spec.length
+        return self.reach[r] if self.reach is not None else key_count(self.spec)
 
     def finish(self) -> None:
         """What the lanes of a row know of it is brought together."""

@@ -13,7 +13,7 @@ from targets.base.tvm_api import Expr, T, tirx
 from targets.codegen.scalar import is_nan
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.attention_fragments import Fragments
-from targets.cuda.kernels.attention_spec import MINUS_INFINITY
+from targets.cuda.kernels.attention_tile import MINUS_INFINITY, key_head, reach
 from targets.cuda.kernels.device import ballot, barrier, exp2, registers, shared
 
 PEAK, TOTAL, SUM, SCORE, BASE = range(5)
@@ -59,7 +59,7 @@ class WithoutExcluded:
         for i, value in ((PEAK, MINUS_INFINITY), (TOTAL, 0.0), (SUM, 0.0)):
             T.buffer_store(cell, f32(value), [i])
         T.buffer_store(self.seen, constant(0, "int32"), [0])
-        with T.serial(spec.reach(query)) as key:
+        with T.serial(reach(spec, query)) as key:
             j = tirx.Cast("int64", key)
             allowed = constant(True, "bool") if spec.mask is None else spec.mask(spec.b, spec.h, query, j)
             with T.If(allowed), T.Then():
@@ -74,7 +74,7 @@ class WithoutExcluded:
         T.buffer_store(cell, f32(0.0), [SCORE])
         with T.serial(spec.head_dim) as n:
             at = tirx.Cast("int64", n)
-            q, k = spec.load_q(spec.b, spec.h, query, at), spec.load_k(spec.b, spec.key_head, j, at)
+            q, k = spec.load_q(spec.b, spec.h, query, at), spec.load_k(spec.b, key_head(spec), j, at)
             T.buffer_store(cell, cell[SCORE] + tirx.Cast("float32", q) * tirx.Cast("float32", k), [SCORE])
         score = tirx.Mul(cell[SCORE], f32(spec.scale))
         T.buffer_store(cell, score if spec.bias is None else score + spec.bias(spec.b, spec.h, query, j), [SCORE])
@@ -82,7 +82,7 @@ class WithoutExcluded:
         T.buffer_store(cell, tirx.Select(cell[SCORE] > cell[PEAK], cell[SCORE], cell[PEAK]), [BASE])
         base = tirx.Select(tirx.EQ(cell[BASE], f32(MINUS_INFINITY)), f32(0.0), cell[BASE])
         power = lambda x: exp2((x - base) * f32(math.log2(math.e)))
-        value = tirx.Cast("float32", spec.load_v(spec.b, spec.key_head, j, d))
+        value = tirx.Cast("float32", spec.load_v(spec.b, key_head(spec), j, d))
         for i, term in ((TOTAL, f32(1.0)), (SUM, value)):
             T.buffer_store(cell, cell[i] * power(cell[PEAK]) + power(cell[SCORE]) * term, [i])
         T.buffer_store(cell, cell[BASE], [PEAK])

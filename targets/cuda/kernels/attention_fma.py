@@ -7,8 +7,9 @@ different banks, or is the same.
 from __future__ import annotations
 
 from targets.base.tvm_api import Expr, T, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.cuda.kernels.attention_fragments import Fragments
-from targets.cuda.kernels.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
+from targets.cuda.kernels.attention_tile import AttentionTile, Lanes, padded
 from targets.cuda.kernels.device import address, commit_copies, copy, registers, warp_barrier
 from targets.cuda.kernels.tile_copy import Lines, Rows
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from targets.base.tvm_api import Expr, T
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.vector_math import f32
-from targets.cuda.kernels.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
+from targets.cuda.kernels.attention_tile import AttentionTile, Lanes, key_count, key_head, padded
 from targets.cuda.kernels.device import registers, shared
 from targets.cuda.kernels.tile_copy import Lines, Rows
 
@@ -15,12 +16,12 @@ STATIC_BYTES = 40 * 1024  # of 48 KiB that need no leave; small arrays need some
 
 def key_rows(spec: AttentionSpec) -> Rows:
     """The keys of a head."""
-    return Rows(lambda j, d: spec.load_k(spec.b, spec.key_head, j, d), spec.length, spec.head_dim, spec.dtype)
+    return Rows(lambda j, d: spec.load_k(spec.b, key_head(spec), j, d), key_count(spec), spec.head_dim, spec.dtype)
 
 
 def value_rows(spec: AttentionSpec) -> Rows:
     """The values of a head."""
-    return Rows(lambda j, d: spec.load_v(spec.b, spec.key_head, j, d), spec.length, spec.value_dim, spec.dtype)
+    return Rows(lambda j, d: spec.load_v(spec.b, key_head(spec), j, d), key_count(spec), spec.value_dim, spec.dtype)
 
 
 class Fragments(ABC):

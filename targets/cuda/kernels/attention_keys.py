@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from targets.base.tvm_api import Expr, T, int64, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.vector_math import constant
-from targets.cuda.kernels.attention_spec import PANEL, AttentionSpec, Lanes
+from targets.cuda.kernels.attention_tile import PANEL, Lanes, key_count, reach
 from targets.cuda.kernels.device import WARP, ballot, barrier, registers, shared, shuffle_xor
 
 
@@ -32,19 +33,19 @@ class Keys:
         """Finds the range."""
         spec = self.spec
         T.buffer_store(self.range, constant(0, "int32"), [0])
-        T.buffer_store(self.range, spec.length, [1])
+        T.buffer_store(self.range, key_count(spec), [1])
         if spec.key_padding:
             self._scan_mask()
         if spec.causal:
             last = tirx.Min(self.lanes.first + int64(self.tile.queries), spec.queries) - int64(1)
-            T.buffer_store(self.range, tirx.Min(self.end, spec.reach(last)), [1])
+            T.buffer_store(self.range, tirx.Min(self.end, reach(spec, last)), [1])
 
     def _scan_mask(self) -> None:
         """The first key that the mask keeps (the number of keys if there is none), and the end of the last one."""
         tile, thread = self.tile, self.lanes.thread
-        T.buffer_store(self.range, self.spec.length, [0])
+        T.buffer_store(self.range, key_count(self.spec), [0])
         T.buffer_store(self.range, constant(0, "int32"), [1])
-        with T.serial(tirx.truncdiv(self.spec.length + (tile.threads - 1), constant(tile.threads, "int32"))) as chunk:
+        with T.serial(tirx.truncdiv(key_count(self.spec) + (tile.threads - 1), constant(tile.threads, "int32"))) as chunk:
             key = chunk * tile.threads + thread
             with T.If(self._kept(key)), T.Then():
                 T.buffer_store(self.range, tirx.Min(self.first, key), [0])
@@ -67,7 +68,7 @@ class Keys:
         mask = self.spec.mask
         assert mask is not None
         value = mask(self.spec.b, self.spec.h, int64(0), tirx.Cast("int64", key))
-        return tirx.if_then_else(key < self.spec.length, value, constant(False, "bool"))
+        return tirx.if_then_else(key < key_count(self.spec), value, constant(False, "bool"))
 
     def ask(self, start: Expr) -> None:
         """Begins to read the mask of the tile at key `start`, which `enter` then waits for."""
@@ -94,7 +95,7 @@ class Keys:
         if spec.key_padding:
             conditions.append(tirx.any(*[tirx.NE(self.attended[w], constant(0, "uint32")) for w in range(self.words)]))
         if spec.causal:
-            conditions.append(start < spec.reach(lanes.query(lanes.start + (self.tile.panels * PANEL - 1))))
+            conditions.append(start < reach(spec, lanes.query(lanes.start + (self.tile.panels * PANEL - 1))))
         if not (isinstance(spec.queries, tirx.IntImm) and int(spec.queries.value) % self.tile.queries == 0):
             conditions.append(lanes.query(lanes.start) < spec.queries)
         return tirx.all(*conditions) if conditions else None

@@ -7,9 +7,10 @@ banks.
 from __future__ import annotations
 
 from targets.base.tvm_api import Expr, T, int64, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.cuda.kernels.adjacent import adjacent, stored_element
 from targets.cuda.kernels.attention_fragments import Fragments
-from targets.cuda.kernels.attention_spec import AttentionSpec, AttentionTile, Lanes, padded
+from targets.cuda.kernels.attention_tile import AttentionTile, Lanes, padded
 from targets.cuda.kernels.device import address, copy, load_matrices, mma, pack, registers
 from targets.cuda.kernels.tile_copy import Rows, half_of
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.adjacent import adjacent
 from targets.cuda.kernels.attention_exclude import Exclusions
 from targets.cuda.kernels.attention_excluded import WithoutExcluded
 from targets.cuda.kernels.attention_fragments import Fragments
-from targets.cuda.kernels.attention_spec import AttentionSpec, AttentionTile, Lanes
+from targets.cuda.kernels.attention_tile import AttentionTile, Lanes, key_count, key_head
 from targets.cuda.kernels.device import address, ballot, barrier, copy, registers, shared
 from targets.cuda.kernels.tile_copy import PIECE, per_word
 
@@ -43,7 +44,7 @@ class Results:
         for r in rows:
             T.buffer_store(self.total, f32(1.0) / self.total[r], [r])
         mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
-        without = WithoutExcluded(products) if self.spec.causal or self.spec.mask is not None else None
+        without = WithoutExcluded(products) if self.spec.excludes else None
         if without is not None:
             without.look()
         barrier()  # nobody reads keys and values any more, and the mean is there
@@ -63,7 +64,7 @@ class Results:
         spec, products = self.spec, self.products
         filler = f32(0.0) if mean is None else mean[self.lanes.pair + (8 * n + e)]
         if spec.empty_row == "nan":
-            filler = tirx.Select(tirx.EQ(spec.length, 0), f32(0.0), f32(float("nan")))
+            filler = tirx.Select(tirx.EQ(key_count(spec), 0), f32(0.0), f32(float("nan")))
         return tirx.Select(self.exclusions.empty(r), filler, products.o[products.out(r, n, e)] * self.total[r])
 
     def _mean_of_values(self) -> Buffer:
@@ -84,10 +85,10 @@ class Results:
                 d = self.lanes.thread + chunk * tile.threads
                 with T.If(d < spec.value_dim), T.Then():
                     T.buffer_store(total, constant(0, "float64"), [0])
-                    with T.serial(spec.length) as j:
-                        value = spec.load_v(spec.b, spec.key_head, tirx.Cast("int64", j), tirx.Cast("int64", d))
+                    with T.serial(key_count(spec)) as j:
+                        value = spec.load_v(spec.b, key_head(spec), tirx.Cast("int64", j), tirx.Cast("int64", d))
                         T.buffer_store(total, total[0] + tirx.Cast("float64", value), [0])
-                    count = tirx.Cast("float64", tirx.Max(spec.length, 1))
+                    count = tirx.Cast("float64", tirx.Max(key_count(spec), 1))
                     T.buffer_store(mean, tirx.Cast("float32", total[0] / count), [d])
         return mean
 

@@ -14,7 +14,7 @@ from targets.codegen.scalar import cast
 from targets.codegen.vector_math import constant
 from targets.cuda.kernels import device
 from targets.cuda.kernels.adjacent import adjacent, stored_element
-from targets.cuda.kernels.attention_spec import Lanes, padded
+from targets.cuda.kernels.attention_tile import Lanes, padded
 
 PIECE = 4  # words of one copy
 BATCH = 8  # words that a thread computes before it stores the first

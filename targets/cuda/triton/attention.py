@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from targets.base.target import Target
 from targets.base.tvm_api import T, int64, reads_memory, tirx
+from targets.codegen.attention import AttentionSpec
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.cuda.kernels.adjacent import multiple
 from targets.cuda.kernels.launch import ceil_divide
@@ -23,13 +23,14 @@ ROWS = 16  # rows of the operands begin at multiples of so many elements
 
 
 class TritonAttention:
-    """An `attention`, given by the arguments of our own kernel."""
+    """An `attention` as Triton's kernel computes it."""
 
-    def __init__(self, builder: KernelBuilder, target: Target, node: Node, arguments: Mapping[str, Any]) -> None:
-        self.builder, self.target, self.given = builder, target, arguments
-        self.dtype = node.result.dtype.numpy_name
-        place, mask, bias, offset = (*(arguments[name] for name in ("place", "mask", "bias")), node.operands[5])
-        self.operands = {name: Strided.of(arguments[f"load_{name}"], 4, self.dtype) for name in ("q", "k", "v")}
+    def __init__(self, builder: KernelBuilder, target: Target, node: Node, spec: AttentionSpec) -> None:
+        self.builder, self.target, self.spec = builder, target, spec
+        self.dtype = spec.dtype
+        place, mask, bias, offset = spec.place, spec.mask, spec.bias, node.operands[5]
+        loads = {"q": spec.load_q, "k": spec.load_k, "v": spec.load_v}
+        self.operands = {name: Strided.of(load, 4, self.dtype) for name, load in loads.items()}
         self.operands["out"] = None if place is None else Strided.of(place, 4, self.dtype)
         zero = int64(0)
         self.keep = None if mask is None else Strided.of(lambda b, j: mask(b, zero, zero, j), 2, "bool")
@@ -40,14 +41,14 @@ class TritonAttention:
     @property
     def fits(self) -> bool:
         """Whether Triton is there, and its kernel computes this."""
-        given, dim = self.given, self.given["head_dim"]
+        spec, dim = self.spec, self.spec.head_dim
         if self.dtype not in HALVES or not available(self.target) or self.builder.counts:
             return False
-        if dim not in DIMS or given["value_dim"] != dim or given["empty_row"] != "zero":
+        if dim not in DIMS or spec.value_dim != dim or spec.empty_row != "zero":
             return False
-        if given["bias"] is not None and (self.bias is None or not self.bias.adjacent or dim > LARGEST_WITH_BIAS):
+        if spec.bias is not None and (self.bias is None or not self.bias.adjacent or dim > LARGEST_WITH_BIAS):
             return False
-        if given["mask"] is not None and (self.keep is None or not self.keep.adjacent or not given["key_padding"]):
+        if spec.mask is not None and (self.keep is None or not self.keep.adjacent or not spec.key_padding):
             return False
         if self.offset is None and reads_memory(self.ahead):
             return False
@@ -59,8 +60,8 @@ class TritonAttention:
 
     def emit(self, own: Callable[[], None]) -> None:
         """Triton's kernel for many queries, `own` for few."""
-        given, queries = self.given, self.given["query_length"]
-        blocks = ceil_divide(queries, QUERIES) * given["batch"] * given["heads"]
+        spec, queries = self.spec, self.spec.queries
+        blocks = ceil_divide(queries, QUERIES) * spec.batch * spec.heads
         instruction = "wgmma" if self.target.arch == "sm_90" else "mma.sync"
         self.builder.notes.append(f"Triton's kernel, which has {instruction}, at {BLOCKS} blocks of {QUERIES} queries and more, "
                                 "for fewer our own with smaller ones")
@@ -73,7 +74,7 @@ class TritonAttention:
                 own()
 
     def _parameters(self) -> Parameters:
-        given, zero = self.given, int64(0)
+        spec, zero = self.spec, int64(0)
         operands = {name: operand for name, operand in self.operands.items() if operand is not None}
         given_to = Parameters()
         for name, operand in operands.items():
@@ -82,8 +83,8 @@ class TritonAttention:
         given_to.pointer("bias", self.bias, self.dtype)
         given_to.pointer("offset", self.offset, "int64")
         given_to.number("ahead", "i64", zero if self.offset is not None else self.ahead)
-        given_to.number("scale", "fp32", tirx.const(given["scale"] * math.log2(math.e), "float32"))
-        for name, size in (("heads", given["heads"]), ("queries", given["query_length"]), ("keys", given["key_length"])):
+        given_to.number("scale", "fp32", tirx.const(spec.scale * math.log2(math.e), "float32"))
+        for name, size in (("heads", spec.heads), ("queries", spec.queries), ("keys", spec.keys)):
             given_to.number(name, "i32", size)
         for name, operand in operands.items():
             for axis, distance in zip(("batch", "head", "row"), operand.distances):
@@ -94,9 +95,9 @@ class TritonAttention:
         return given_to
 
     def _compiled(self, parameters: Parameters) -> Binary:
-        keys, warps = tile(self.target.arch, self.given["head_dim"], self.bias is not None)
-        constants = {"GROUP": self.given["group"], "DIM": self.given["head_dim"], "BLOCK_Q": QUERIES, "BLOCK_K": keys,
-                     "CAUSAL": self.given["causal"], "MASK": self.keep is not None, "BIAS": self.bias is not None,
+        keys, warps = tile(self.target.arch, self.spec.head_dim, self.bias is not None)
+        constants = {"GROUP": self.spec.group, "DIM": self.spec.head_dim, "BLOCK_Q": QUERIES, "BLOCK_K": keys,
+                     "CAUSAL": self.spec.causal, "MASK": self.keep is not None, "BIAS": self.bias is not None,
                      "OFFSET": self.offset is not None}
         return compile_kernel("attention", self.target.arch, parameters.types, constants, warps, stages=3)
 

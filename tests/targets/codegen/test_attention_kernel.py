@@ -13,7 +13,9 @@ from tvm.script.ir_builder import IRBuilder  # noqa: E402
 from tvm.script.ir_builder import tirx as T  # noqa: E402
 
 from targets.base.target import Target  # noqa: E402
+from targets.codegen.attention import AttentionSpec  # noqa: E402
 from targets.cpu.kernels.attention import AttentionTile, attention  # noqa: E402
+from targets.cpu.kernels.lane_blocks import int64  # noqa: E402
 from tests.targets.feature_sets import each_feature_set, registers, widest  # noqa: E402
 from tgraph.ir.errors import CompileError  # noqa: E402
 from tgraph.ops.attention import attend  # noqa: E402
@@ -58,13 +60,13 @@ def attention_kernel(
             options["offset"] = offset[0]
         y = T.arg("y", T.buffer((b, h, sq, value_dim), "float32"))
         T.func_attr({"tirx.noalias": True})
-        attention(
-            batch=b, heads=h, group=group, query_length=sq, key_length=sk, head_dim=head_dim, value_dim=value_dim,
+        attention(AttentionSpec(
+            batch=int64(b), heads=int64(h), group=group, queries=int64(sq), keys=int64(sk), head_dim=head_dim,
+            value_dim=value_dim, dtype="float32",
             load_q=lambda b, h, i, d: q[b, h, i, d], load_k=lambda b, h, j, d: k[b, h, j, d],
             load_v=lambda b, h, j, d: v[b, h, j, d], scale=SCALE,
             store=lambda b, h, i, d, value: T.buffer_store(y, value, [b, h, i, d]),
-            causal=causal, empty_row=empty_row, tile=tile, **options,
-        )  # fmt: skip
+            causal=causal, empty_row=empty_row, **options), tile)
     return builder.get()
 
 
@@ -79,12 +81,11 @@ def fused_kernel(heads: int, head_dim: int):
         y = T.arg("y", T.buffer((b, s, width), "float32"))
         T.func_attr({"tirx.noalias": True})
         part = lambda n: lambda b, h, i, d: x[b, i, n * width + h * head_dim + d]
-        attention(
-            batch=b, heads=heads, group=1, query_length=s, key_length=s, head_dim=head_dim, value_dim=head_dim,
+        attention(AttentionSpec(
+            batch=b, heads=int64(heads), group=1, queries=s, keys=s, head_dim=head_dim, value_dim=head_dim, dtype="float32",
             load_q=part(0), load_k=part(1), load_v=part(2), scale=SCALE,
             mask=lambda b, h, i, j: mask[b, j], key_padding=True,
-            store=lambda b, h, i, d, value: T.buffer_store(y, value * T.float32(2.0), [b, i, h * head_dim + d]),
-        )  # fmt: skip
+            store=lambda b, h, i, d, value: T.buffer_store(y, value * T.float32(2.0), [b, i, h * head_dim + d])))
     return builder.get()
 
 
@@ -366,7 +367,6 @@ def test_errors_name_the_rule():
     with pytest.raises(CompileError, match="zero, uniform, nan, not 'ones'"):
         attention_kernel(empty_row="ones")
     with pytest.raises(CompileError, match="key_padding describes a mask"):
-        attention(
-            batch=1, heads=1, group=1, query_length=1, key_length=1, head_dim=1, value_dim=1, load_q=min, load_k=min,
-            load_v=min, store=min, scale=1.0, key_padding=True,
-        )  # fmt: skip
+        one = int64(1)
+        AttentionSpec(batch=one, heads=one, group=1, queries=one, keys=one, head_dim=1, value_dim=1, dtype="float32",
+                      load_q=min, load_k=min, load_v=min, store=min, scale=1.0, key_padding=True)

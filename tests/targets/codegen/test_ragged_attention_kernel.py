@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from targets.base.tvm_api import tvm
+from targets.base.tvm_api import int64, tvm
+from targets.codegen.attention import AttentionSpec
 from targets.cpu.kernels.attention import AttentionTile, attention
 from tgraph.ops.attention import attend
 
@@ -33,13 +34,12 @@ def kernel(causal: bool = False, masked: bool = False, tile: AttentionTile | Non
             options = {"mask": lambda b, h, i, j: mask[j], "key_padding": True}
         y = T.arg("y", T.buffer((n, HEADS, DV), "float32"))
         T.func_attr({"tirx.noalias": True})
-        attention(
-            batch=m - 1, heads=HEADS, group=HEADS // KV_HEADS, query_length=n, key_length=n, head_dim=D, value_dim=DV,
-            load_q=lambda b, h, i, d: q[i, h, d], load_k=lambda b, h, j, d: k[j, h, d],
-            load_v=lambda b, h, j, d: v[j, h, d], scale=0.25, causal=causal, tile=tile,
+        attention(AttentionSpec(
+            batch=m - 1, heads=int64(HEADS), group=HEADS // KV_HEADS, queries=n, keys=n, head_dim=D, value_dim=DV,
+            dtype="float32", load_q=lambda b, h, i, d: q[i, h, d], load_k=lambda b, h, j, d: k[j, h, d],
+            load_v=lambda b, h, j, d: v[j, h, d], scale=0.25, causal=causal,
             store=lambda b, h, i, d, value: T.buffer_store(y, value, [i, h, d]),
-            sequence=lambda b: (offsets[b], offsets[b + 1] - offsets[b]), **options,
-        )  # fmt: skip
+            sequence=lambda b: (offsets[b], offsets[b + 1] - offsets[b]), **options), tile)
     return builder.get()
 
 

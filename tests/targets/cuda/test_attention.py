@@ -119,11 +119,11 @@ def test_plain_operands_and_results_go_16_bytes_at_a_time(name: str) -> None:
 
 
 def test_tiles_fit_shared_memory() -> None:
-    large, small = tiles("float16", 64, 64, plain=True)
+    large, small = tiles("float16", 64, 64, reads_pairs=False)
     assert (large.queries, small.queries, small.keys) == (128, 64, 64)
-    assert tiles("float16", 64, 64, plain=False)[0].queries == 64
+    assert tiles("float16", 64, 64, reads_pairs=True)[0].queries == 64
     for dtype in ("float16", "float32"):
         for dim in (8, 64, 128, 256, 512):
-            assert all(t.stages * t.keys >= 16 for t in tiles(dtype, dim, dim, plain=True))
+            assert all(t.stages * t.keys >= 16 for t in tiles(dtype, dim, dim, reads_pairs=False))
     with pytest.raises(CompileError, match="do not fit"):
-        tiles("float16", 5000, 64, plain=True)
+        tiles("float16", 5000, 64, reads_pairs=False)

@@ -1,4 +1,4 @@
-"""What one block of an attention kernel is to compute, how large its tiles are, and which part of them a thread has."""
+"""The tiles of an attention kernel: their sizes, which part of them a thread has, and which keys their queries may attend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
-from targets.codegen.attention import Read, Store
+from targets.codegen.attention import AttentionSpec
 from targets.cuda.kernels.device import WARP, shuffle_xor
 
 PANEL = 16  # rows of a tensor-core product
@@ -42,61 +42,23 @@ class AttentionTile:
         return self.warps * self.panels * PANEL
 
 
-@dataclass(frozen=True)
-class AttentionSpec:
-    """Attention within head `h` of batch `b`: operands are elements of `dtype` (bf16 held as f32), mask bool, bias f32.
+def key_head(spec: AttentionSpec) -> Expr:
+    """The head of keys and values that head h of the queries reads."""
+    if spec.group == 1:
+        return spec.h
+    return tirx.Cast("int64", tirx.truncdiv(tirx.Cast("int32", spec.h), spec.group))
 
-    h, b, queries, keys, offset: int64. place: where the output's elements lie, if they are stored as they are.
-    """
 
-    b: Expr
-    h: Expr
-    group: int
-    queries: Expr
-    keys: Expr
-    head_dim: int
-    value_dim: int
-    dtype: str
-    load_q: Read
-    load_k: Read
-    load_v: Read
-    store: Store
-    place: Read | None
-    scale: float
-    causal: bool
-    offset: Expr
-    mask: Read | None
-    bias: Read | None
-    empty_row: str
-    key_padding: bool
+def key_count(spec: AttentionSpec) -> Expr:
+    """The number of keys, int32."""
+    return tirx.Cast("int32", spec.keys)
 
-    @property
-    def key_head(self) -> Expr:
-        """The head of keys and values that h reads."""
-        if self.group == 1:
-            return self.h
-        return tirx.Cast("int64", tirx.truncdiv(tirx.Cast("int32", self.h), self.group))
 
-    @property
-    def length(self) -> Expr:
-        """The number of keys, int32."""
-        return tirx.Cast("int32", self.keys)
-
-    @property
-    def masked_pairs(self) -> bool:
-        """Whether the mask has to be read for every pair of query and key."""
-        return self.mask is not None and not self.key_padding
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is read for every pair of query and key."""
-        return self.bias is None and not self.masked_pairs
-
-    def reach(self, query: Expr) -> Expr:
-        """How many of the first keys a query may attend by its place, int32."""
-        if not self.causal:
-            return self.length
-        return tirx.Cast("int32", tirx.Max(int64(0), tirx.Min(self.keys, query + self.offset + int64(1))))
+def reach(spec: AttentionSpec, query: Expr) -> Expr:
+    """How many of the first keys a query may attend by its position, int32."""
+    if not spec.causal:
+        return key_count(spec)
+    return tirx.Cast("int32", tirx.Max(int64(0), tirx.Min(spec.keys, query + spec.offset + int64(1))))
 
 
 @dataclass(frozen=True)
