@@ -53,12 +53,14 @@ class Emitters:
     cells: str = "global"
     tables: tuple[Mapping[str, Callable[..., Any]], ...] = field(default=(), repr=False)
 
+    def anchor_of(self, function: Graph) -> str | None:
+        """The op that a function's kernel family is for; None if it is computed element by element."""
+        return next((node.op.name for node in function.nodes if node.op.name in self.families), None)
+
     def family_of(self, function: Graph) -> Emit:
         """The emitter of a function: that of its anchor."""
-        for node in function.nodes:
-            if node.op.name in self.families:
-                return self.families[node.op.name]
-        return self.pointwise
+        anchor = self.anchor_of(function)
+        return self.pointwise if anchor is None else self.families[anchor]
 
 
 class Backend(abc.ABC):

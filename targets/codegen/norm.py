@@ -1,36 +1,32 @@
-"""Softmax and normalisations of rows, fused with what makes their operand and what follows; and rows to 8-bit integers.
-
-What a target brings are the kernels over rows; this is how they read and write a function's tensors.
-"""
+"""Emitters of softmax, of normalisations and of the quantisation of rows: how a target's kernels over rows read and write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, tirx
 from targets.codegen.access import Index
-from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
+from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor, only_node
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
+from tgraph.ir.axis_maps import worked_axes
 from tgraph.ops.shape import product
 
 Emit = Callable[[KernelBuilder, Target], None]
 Kernel = Callable[..., None]
 
 
-def normaliser(softmax: Kernel, layer_norm: Kernel, rms_norm: Kernel) -> Emit:
-    """What emits softmax, layer_norm and rms_norm by these kernels over rows."""
-    kernels = {"softmax": softmax, "layer_norm": layer_norm, "rms_norm": rms_norm}
-    return lambda builder, target: _normalise(builder, kernels)
+def normaliser(kernel: Kernel) -> Emit:
+    """The emitter of a softmax or a normalisation, by a kernel over rows that computes it without weight and bias."""
+    return lambda builder, target: _normalise(builder, kernel)
 
 
-def _normalise(builder: KernelBuilder, kernels: dict[str, Kernel]) -> None:
-    """One of softmax, layer_norm, rms_norm along an axis, and its epilogue."""
-    node = find_anchor(builder, "softmax", "layer_norm", "rms_norm")
-    x = node.inputs[0]
-    axis = node.attrs.get("axis", -1) % x.type.rank
+def _normalise(builder: KernelBuilder, kernel: Kernel) -> None:
+    node = only_node(builder, "a row-wise op", lambda op: op.traits.along is not None)
+    x, weight, bias = (*node.operands, None, None)[:3]
+    assert x is not None
+    (axis,) = worked_axes(node)
     dtype = accumulator_dtype(x)
     outer = product(x.shape[:axis])
     inner = product(x.shape[axis + 1:])
@@ -48,21 +44,18 @@ def _normalise(builder: KernelBuilder, kernels: dict[str, Kernel]) -> None:
         return cast(access.load(x, index(row, j)), dtype)
 
     def store(row: Expr, j: Expr, value: Expr) -> None:
-        if node.op.name != "softmax":
-            weight, bias = (*node.operands[1:], None)[:2]
-            if weight is not None:
-                value = value * cast(access.load(weight, ((length, j),)), dtype)
-            if bias is not None:
-                value = value + cast(access.load(bias, ((length, j),)), dtype)
+        if weight is not None:
+            value = value * cast(access.load(weight, ((length, j),)), dtype)
+        if bias is not None:
+            value = value + cast(access.load(bias, ((length, j),)), dtype)
         finish(index(row, j), value)
 
-    more: dict[str, Any] = {} if node.op.name == "softmax" else {"epsilon": float(node.attrs["epsilon"])}
-    rows, columns = builder.size(outer * inner), builder.size(length)
-    kernels[node.op.name](rows=rows, length=columns, load=load, store=store, dtype=dtype, **more)
+    epsilon = {"epsilon": float(node.attrs["epsilon"])} if "epsilon" in node.attrs else {}
+    kernel(rows=builder.size(outer * inner), length=builder.size(length), load=load, store=store, dtype=dtype, **epsilon)
 
 
 def quantiser(quantize: Kernel) -> Emit:
-    """What emits `quantize_rows` by this kernel over rows."""
+    """The emitter of `quantize_rows`, by a kernel over rows."""
     return lambda builder, target: _quantise(builder, quantize)
 
 

@@ -14,7 +14,7 @@ from targets.codegen.access import READ, reads, repeats
 from targets.codegen.attention import suits_kernels
 from targets.codegen.scalar import SCALAR
 from targets.cpu.build import build
-from targets.cpu.emitters import FAMILIES, pointwise
+from targets.cpu.emitters import FAMILIES, READ_PANELS, pointwise
 from targets.cpu.engine import CpuEngine
 from targets.cpu.machine import cpu_target, missing_on_host
 from targets.cpu.pack_weights import PackWeights
@@ -48,9 +48,9 @@ class CpuBackend(Backend):
         return to_kernels(target, [ProductsToLinear(), PackWeights(str(target))])
 
     def accepts(self, node: Node) -> bool:
-        if node.op.name in ("linear", "integer_linear"):
+        if FAMILIES[node.op.name] in READ_PANELS:
             weight = narrow(node.inputs[1])
-            return isinstance(weight, Result) and weight.node.op.name == "unpack_panels"
+            return isinstance(weight, Result) and weight.node.op.traits.view == "layout"
         return not node.op.traits.attention or suits_kernels(node)
 
     def no_faster(self, target: Target, precision: str) -> str:

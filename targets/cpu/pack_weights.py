@@ -9,8 +9,8 @@ from passes.base import Pass, register_pass
 from targets.base.target import Target
 from targets.cpu.emitters.linear import panels_for
 from targets.cpu.emitters.quantized import integer_tile
-from targets.lowering.canonical import KERNEL_READS, narrow
-from tgraph.ir.analysis import is_prepared, prepared
+from targets.lowering.canonical import narrow, prepare_part
+from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dtypes import DType, i32, u8
 from tgraph.ir.graph import Graph
@@ -36,7 +36,7 @@ def _pack_floats(graph: Graph, panels_for: Callable[[DType], tuple[int, int]]) -
 
     `panels_for`: width and group of the panels of a product in some type.
     """
-    parameter_only = prepared(graph, KERNEL_READS)
+    parameter_only = prepare_part(graph)
     for node in graph.nodes:
         if node.op.name != "linear" or node in parameter_only:
             continue
@@ -54,7 +54,7 @@ def _pack_integers(graph: Graph, width: int, group: int, unsigned: bool) -> None
 
     `unsigned`: for one that takes x as u8, x W^T = (x + 128) W^T - 128 sum(W), of which the last term is known beforehand.
     """
-    parameter_only = prepared(graph, KERNEL_READS)
+    parameter_only = prepare_part(graph)
     for node in graph.nodes:
         if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], parameter_only):
             continue

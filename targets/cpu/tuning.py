@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from passes.base import Pass
+from targets.base.backend import emitters_of
 from targets.base.schedules import NONE, Schedules, kernel_key
 from targets.base.target import Target
 from targets.base.tvm_api import structural_equal
 from targets.compiler import compile
-from targets.cpu.emitters import FAMILIES, TUNABLE
+from targets.cpu.emitters import TUNABLE
 from targets.cpu.trials import Problem, build_kernels, cpu_engine, find_problems, measure
 from targets.lowering.lower import emit_kernel
 from tgraph.ir.dtypes import DType
@@ -31,7 +32,6 @@ from tgraph.reference.tolerance import compare, tolerance
 
 MARGIN = 0.02  # a winner is better by more than this share, and nowhere worse by more
 ROUNDS, MORE_ROUNDS = 7, 15  # of the search, and of the second look at a winner
-ROUNDING = {"attention": {"key_block"}}  # anchor op -> fields that decide how sums are rounded
 ONE_OP = 1e-5  # largest error of a kernel in f32 whose sums are rounded in another way
 
 
@@ -77,7 +77,7 @@ def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, le
     engine = cpu_engine(exe._engine, plain)
     at = [find_problems(graph, engine, generate_inputs(graph, s)) for s in sizes]
     searches = [_Search(f, plain, [found[name] for found in at])
-                for name, f in exe.kernels.functions.items() if _anchor(f) in TUNABLE]
+                for name, f in exe.kernels.functions.items() if emitters_of(target).anchor_of(f) in TUNABLE]
     budget = Budget(trials, None if seconds is None else time.perf_counter() + seconds)
     total, done = sum(len(s.fields) for s in searches), 0
     for search in sorted(searches, key=lambda s: -s.cost):
@@ -91,16 +91,12 @@ def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, le
     return [s.tuned for s in sorted(searches, key=lambda s: -s.tuned.default * s.tuned.calls)]
 
 
-def _anchor(function: Graph) -> str:
-    return next((n.op.name for n in function.nodes if n.op.name in FAMILIES), "")
-
-
 class _Search:
     """The search for one kernel, over the problems that it meets at each choice of sizes."""
 
     def __init__(self, function: Graph, target: Target, problems: Sequence[Problem]):
         self.function, self.target, self.problems = function, target, problems
-        self.default = self.best = TUNABLE[_anchor(function)](function, target)
+        self.default = self.best = TUNABLE[emitters_of(target).anchor_of(function) or ""](function, target)
         self.tir = emit_kernel(function, target)
         [self.plain] = build_kernels([self.tir], target)
         self.kernel = self.plain
@@ -174,7 +170,7 @@ class _Search:
         except RuntimeError as error:  # TVM's
             self.tuned.rejected.append(f"{name}={getattr(tile, name)} fails: {error}")
             return None
-        if name in ROUNDING.get(_anchor(self.function), ()):
+        if name in self.default.rounding:
             right = all(compare(array, wanted, min(tolerance(dtype), ONE_OP) if dtype.bits >= 32 else tolerance(dtype)).ok
                         for (dtype, array), (_, wanted) in zip(results, self.default_results))
         else:

@@ -1,10 +1,17 @@
-"""What lowering knows of ops, and of weights that are stored in fewer bits than they are computed with."""
+"""The prepare part of a graph, and what kernels read through: views, and weights stored narrow or in panels."""
 
 from __future__ import annotations
 
+from tgraph.ir.analysis import prepared
+from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
-KERNEL_READS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel that reads them packed
+_STAYS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel, which reads them packed
+
+
+def prepare_part(graph: Graph) -> set[Node]:
+    """The nodes that depend on parameters alone and are no kernel's: they run before all calls."""
+    return prepared(graph, _STAYS)
 
 
 def is_free(node: Node) -> bool:
@@ -23,4 +30,4 @@ def narrow(weight: Value) -> Value:
 
 def widens(node: Node) -> bool:
     """Whether a node widens a weight in panels: the kernel does so as it reads."""
-    return node.op.name == "cast" and isinstance(node.inputs[0], Result) and node.inputs[0].node.op.name == "unpack_panels"
+    return node.op.name == "cast" and isinstance(node.inputs[0], Result) and node.inputs[0].node.op.traits.view == "layout"

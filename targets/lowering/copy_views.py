@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from targets.lowering.canonical import KERNEL_READS, is_free
-from tgraph.ir.analysis import prepared
+from targets.lowering.canonical import is_free, prepare_part
 from tgraph.ir.graph import Graph
 
 
@@ -18,7 +17,7 @@ class CopyViews(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        parameter_only = prepared(graph, KERNEL_READS)
+        parameter_only = prepare_part(graph)
         for node in reversed(graph.nodes):
             if node in parameter_only or not is_free(node):
                 continue

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from passes.base import Pass, register_pass
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.lowering.canonical import KERNEL_READS
-from tgraph.ir.analysis import prepared
+from targets.lowering.canonical import prepare_part
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
@@ -25,7 +24,7 @@ class DecomposeToKernels(Pass):
 
     def apply(self, graph: Graph) -> None:
         backend = backend_of(Target.parse(self.target))
-        parameter_only = prepared(graph, KERNEL_READS)
+        parameter_only = prepare_part(graph)
         pending = [n for n in graph.nodes if n not in parameter_only]
         while pending:
             node = pending.pop()

@@ -102,7 +102,7 @@ class Grouping:
         if not self._free(node) or node.op.name in self.emitters.families or len(node.results) > 1:
             return False
         readable = self.emitters.readable(node) if wanted is None else (wanted(node) or canonical.widens(node))
-        if wanted is canonical.is_free and node.op.name not in canonical.KERNEL_READS and _has_many_views(node):
+        if wanted is canonical.is_free and node.op.traits.view != "layout" and _has_many_views(node):
             return False
         if not readable or self.graph.is_output(value) or not group.nodes.issuperset(readers):
             return False

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
-from targets.lowering.canonical import KERNEL_READS, narrow
-from tgraph.ir.analysis import is_prepared, prepared
+from targets.lowering.canonical import narrow, prepare_part
+from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
@@ -20,7 +20,7 @@ class ProductsToLinear(Pass):
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
-        parameter_only = prepared(graph, KERNEL_READS)
+        parameter_only = prepare_part(graph)
         for node in graph.nodes:
             if node in parameter_only:
                 continue

@@ -12,10 +12,9 @@ from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
 from targets.base.backend import emitters_of
 from targets.base.target import Target
-from targets.lowering import canonical
+from targets.lowering.canonical import prepare_part
 from targets.lowering.grouping import Grouping
-from targets.lowering.stages import can_stay, makes_dim
-from tgraph.ir.analysis import prepared
+from targets.lowering.stages import can_stay, decides
 from tgraph.ir.errors import CompileError
 from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
@@ -36,7 +35,7 @@ class SelectKernels(Pass):
         emitters = emitters_of(target)
         hosted = {n for n in graph.nodes if makes_dim(n) and not (n.op.name in emitters.families and can_stay(graph, n))}
         hosted.update(n for n in graph.nodes if "function" in n.attrs)  # a kernel already
-        grouping = Grouping(graph, emitters, prepared(graph, canonical.KERNEL_READS), set(), hosted)
+        grouping = Grouping(graph, emitters, prepare_part(graph), set(), hosted)
         groups = _groups(grouping, target)
         if self.refused:  # their nodes get a kernel each
             alone = {n for group in groups if content(extract(graph, group, "kernel")[0]) in self.refused for n in group}

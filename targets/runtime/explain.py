@@ -6,11 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from targets.base.backend import Emitters, emitters_of
+from targets.base.backend import emitters_of
 from targets.codegen.kernel_builder import NOTES
 from targets.lowering.lower import kernel_symbol
 from targets.runtime.compiled import Compiled
-from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
 
 
@@ -35,7 +34,7 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
     for name, function in kernels.functions.items():
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
         ops = tuple(n.op.name for n in function.nodes)
-        found.append(Explanation(name, calls[name], _family(emitters, function), chosen, ops))
+        found.append(Explanation(name, calls[name], emitters.anchor_of(function) or "element by element", chosen, ops))
     hosted = Counter(n.op.name for n in nodes if "function" not in n.attrs)
     why = "its result has a data-dependent size"
     found += [Explanation(name, count, "the host", why, (name,)) for name, count in hosted.items()]
@@ -45,8 +44,3 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
 def _ops(content: str) -> list[str]:
     """The names of the ops in the text of a function's body."""
     return re.findall(r"= (\w+)\(", content)
-
-
-def _family(emitters: Emitters, function: Graph) -> str:
-    anchor = next((n.op.name for n in function.nodes if n.op.name in emitters.families), None)
-    return anchor or "element by element"

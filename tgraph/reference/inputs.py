@@ -144,18 +144,21 @@ def _index_range(value: Value, sizes: Sizes) -> tuple[int, int] | None:
             table = _table(node, position)
             if table is not None:
                 found.append((0, evaluate(table, sizes)))
-            elif node.op.name in _MOVES:
+            elif moves(node, position) or node.op.name == "cast":
                 stack.extend(node.results)
     return (max(f[0] for f in found), min(f[1] for f in found)) if found else None
 
 
-_MOVES = {"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather"}
+def moves(node: Node, position: int) -> bool:
+    """Whether elements of a node's result are elements of an operand, unchanged: it is a view, or reads the operand by index."""
+    traits = node.op.traits
+    return traits.view is not None or (traits.lookup is not None and traits.lookup.table == position)
 
 
 def _table(node: Node, position: int) -> DimLike | None:
     """The size of the axis that operand `position` of `node` indexes, if it is an index."""
     operand = node.op.operands[min(position, len(node.op.operands) - 1)].name
-    if operand != "indices" or node.op.name == "unpack":
+    if operand != "indices":
         return None
     if node.op.name == "one_hot":
         depth: DimLike = node.attrs["depth"]

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..ir.dtypes import DType
 from ..ir.graph import Graph
+from ..ir.registry import Op
 from ..ir.values import Constant, Input, Node, Value
-from .inputs import choose_sizes, generate_inputs, is_free
+from .inputs import choose_sizes, generate_inputs, is_free, moves
 
 # masks: padding left and right, one key, none. fills: what masks fill with, in places where a float input may hold it.
 # edges: zeros of both signs, ties, subnormal numbers, the ends of integers. huge, nan, infinite: some such numbers.
@@ -23,11 +24,7 @@ Feeds = dict[str, np.ndarray]
 
 FILL = 1e3  # constants beyond it may be what a mask fills with
 HUGE = 1e12  # and its cube is a number of f32 and bf16
-_HANDED_ON = frozenset({"reshape", "transpose", "expand", "squeeze", "unsqueeze", "slice", "split", "concat", "cast", "gather",
-                        "mul", "div", "neg"})
-_ADDS = frozenset({"add", "sub", "where", "maximum", "minimum"})
-_PRODUCTS = frozenset({"linear", "matmul", "einsum", "attention", "ragged_attention"})
-_SCORED = frozenset({"softmax", "log_softmax", "reduce_max", "attention"})
+_BIAS = 4  # the operand of attention that is added to the scores
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,11 @@ def _added(x: Input) -> tuple[bool, bool]:
     while pending:
         value, negated = pending.pop()
         for node, position in value.uses:
-            name = node.op.name
-            scored = name in _SCORED and (name != "attention" or position == 4)
-            added |= name in _ADDS or scored
+            scored = _takes_scores(node, position)
+            added |= _adds(node.op) or scored
             if scored:
                 scores, other = True, other or negated
-            elif name in _ADDS or (name in _HANDED_ON and _factor(node, position) is not None):
-                factor = -1.0 if name == "sub" and position else _factor(node, position) or 1.0
+            elif (factor := _factor(node, position)) is not None:
                 pending += [(r, negated != (factor < 0)) for r in node.results if r not in seen]
                 seen.update(node.results)
             elif value.dtype.is_float and any(r.dtype.is_float for r in node.results):
@@ -113,18 +108,36 @@ def _multiplied(x: Input) -> bool:
     seen: set[Value] = {x}
     while pending:
         for node, position in pending.pop().uses:
-            if node.op.name in _PRODUCTS and not (node.op.name == "attention" and position > 2):
+            if node.op.contract is not None or (node.op.traits.attention and position < _BIAS):
                 return True
-            if node.op.name in _ADDS or node.op.name in _HANDED_ON:
+            if _hands_on(node, position):
                 pending += [r for r in node.results if r not in seen]
                 seen.update(node.results)
     return False
 
 
+def _takes_scores(node: Node, position: int) -> bool:
+    """Whether an operand holds scores: of a softmax, of the maximum that begins one, or those added in attention."""
+    traits = node.op.traits
+    return node.op.name in ("softmax", "log_softmax") or traits.reduces == "max" or (traits.attention and position == _BIAS)
+
+
+def _adds(op: Op) -> bool:
+    """Whether an op adds, selects or compares: a large number of one operand may be a result, beside those of the others."""
+    return op.elementwise and op.traits.magnitude == "carried" and len(op.operands) > 1 and op.name != "mul"
+
+
+def _hands_on(node: Node, position: int) -> bool:
+    """Whether a large number in an operand may be one of the results."""
+    return node.op.traits.magnitude == "carried" or moves(node, position) or node.op.name == "div"
+
+
 def _factor(node: Node, position: int) -> float | None:
-    """The constant factor by which an op multiplies its operand; None if the factor is not a constant."""
+    """What a node that hands on an operand multiplies it with; None if that is another tensor, or it hands on nothing."""
+    if not _hands_on(node, position):
+        return None
     if node.op.name not in ("mul", "div"):
-        return -1.0 if node.op.name == "neg" else 1.0
+        return -1.0 if node.op.name == "neg" or (node.op.name == "sub" and position) else 1.0
     other = node.inputs[1 - position]
     if not isinstance(other, Constant) or other.data is None or other.data.size != 1 or (node.op.name == "div" and position):
         return None

@@ -15,7 +15,6 @@ from tgraph.ir.graph import Graph
 
 Emit = Callable[[KernelBuilder, Target], None]
 SCAN = Scan(pointwise.parallel_loop, "global")
-NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 
 # anchor op -> family; a function without an anchor is pointwise
 FAMILIES: dict[str, Emit] = {
@@ -25,9 +24,9 @@ FAMILIES: dict[str, Emit] = {
     "matmul": matmul.emit,
     "attention": attention.emit,
     "ragged_attention": attention.emit_ragged,
-    "softmax": NORMALISE,
-    "layer_norm": NORMALISE,
-    "rms_norm": NORMALISE,
+    "softmax": normaliser(rows.softmax),
+    "layer_norm": normaliser(rows.layer_norm),
+    "rms_norm": normaliser(rows.rms_norm),
     "reduce_sum": reduction.emit,
     "reduce_mean": reduction.emit,
     "reduce_max": reduction.emit,
@@ -36,6 +35,8 @@ FAMILIES: dict[str, Emit] = {
     "argmax": SCAN.argmax,
     "cumsum": SCAN.cumsum,
 }
+
+READ_PANELS: set[Emit] = {linear.emit, quantized.emit}  # families whose weight has to be packed
 
 # anchor op -> the parameters of a kernel, a dataclass with `variants()`; `tgraph tune` searches among them
 TUNABLE: dict[str, Callable[[Graph, Target], Any]] = {

@@ -62,7 +62,7 @@ def rows_and_columns(shape: tuple[DimLike, ...]) -> tuple[DimLike, DimLike]:
 def _uniform(builder: KernelBuilder, value: Value) -> bool:
     """Whether every tensor of the function has the shape of the output, or is one number."""
     everything = [*builder.function.inputs, *(r for n in builder.function.nodes for r in n.results)]
-    moved = any(not n.op.elementwise and n.op.name != "reshape" for n in builder.function.nodes)
+    moved = any(not n.op.elementwise and n.op.traits.view != "regroup" for n in builder.function.nodes)
     return not moved and all(v.type.size == value.type.size or all(d == 1 for d in v.shape) for v in everything)
 
 

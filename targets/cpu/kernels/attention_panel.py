@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -37,9 +38,10 @@ class AttentionTile:
     key_block: int = 132
     query_block: int = 128
     cache_bytes: int = 256 * 1024
+    rounding: ClassVar = ("key_block",)  # fields that decide how sums are rounded
 
     def variants(self) -> dict[str, list[int]]:
-        """Other values of each field that may be faster on some machine; `key_block` decides how sums are rounded."""
+        """Other values of each field that may be faster on some machine."""
         return {
             "key_block": [self.keys * n for n in (8, 16, 22, 32, 44)],
             "query_block": [32, 64, 128, 256],

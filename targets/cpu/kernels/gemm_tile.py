@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -31,9 +31,10 @@ class GemmTile:
     k_block: int
     m_block: int
     n_block: int = 384  # columns whose sums are kept where k takes several blocks
+    rounding: ClassVar = ()  # fields that decide how sums are rounded: none, a sum runs over k in one order
 
     def variants(self) -> dict[str, list[int]]:
-        """Other values of each field that may be faster on some machine; none changes a bit of the result."""
+        """Other values of each field that may be faster on some machine."""
         return {
             "k_block": [256, 384, 512, 768, 1024, 1536],
             "m_block": [self.rows * n for n in (4, 8, 12, 16, 24, 40)],

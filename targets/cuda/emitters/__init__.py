@@ -21,7 +21,6 @@ def _loop(extent: Expr, _: Expr, body: Callable[[Expr], None]) -> None:
 
 
 SCAN = Scan(_loop, "local")
-NORMALISE = normaliser(rows.softmax, rows.layer_norm, rows.rms_norm)
 
 # anchor op -> family; a function without an anchor is pointwise
 FAMILIES: dict[str, Callable[[KernelBuilder, Target], None]] = {
@@ -31,9 +30,9 @@ FAMILIES: dict[str, Callable[[KernelBuilder, Target], None]] = {
     "ragged_attention": attention.emit_ragged,
     "unpack": unpack.emit,
     "quantize_rows": quantiser(rows.quantize),
-    "softmax": NORMALISE,
-    "layer_norm": NORMALISE,
-    "rms_norm": NORMALISE,
+    "softmax": normaliser(rows.softmax),
+    "layer_norm": normaliser(rows.layer_norm),
+    "rms_norm": normaliser(rows.rms_norm),
     "reduce_sum": reduction.emit,
     "reduce_mean": reduction.emit,
     "reduce_max": reduction.emit,
