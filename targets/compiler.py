@@ -15,7 +15,7 @@ from passes.precision import precision_passes
 from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.lowering.lower import lower
-from targets.lowering.rebuild import find_refused
+from targets.lowering.rebuild import find_failed
 from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.split_prepare import split_prepare
 from targets.lowering.stages import plan_program
@@ -100,12 +100,12 @@ def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Pro
     if backend.emitters is None:
         prepare, kernels = split_prepare(optimized)
         return Compiled(target, optimized, prepare, kernels, {}, None, backend.engines(kernels, target, {}, None), records)
-    refused: dict[str, str] = {}  # what kernels compute that could not be built -> why
+    failed: dict[str, str] = {}  # what kernels compute that could not be built -> why
     while True:
         step("select kernels")
         lowering = backend.lowering(target)
-        if refused:
-            lowering = [replace(p, refused=frozenset(refused)) if isinstance(p, SelectKernels) else p for p in lowering]
+        if failed:
+            lowering = [replace(p, failed=frozenset(failed)) if isinstance(p, SelectKernels) else p for p in lowering]
         selected, more = _run_passes(optimized, lowering)
         prepare, kernels = split_prepare(selected)
         plans = plan_program(kernels)
@@ -115,15 +115,15 @@ def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Pro
             image = backend.image(lowered)
             library = Library(lowered.executable) if image is None else Library(image=image)
         except Exception as error:  # TVM's own errors have many classes
-            found = find_refused(kernels, plans, target, error, step)
-            if found.keys() <= refused.keys():
+            found = find_failed(kernels, plans, target, error, step)
+            if found.keys() <= failed.keys():
                 names = ", ".join(program)
                 raise CompileError(f"graph {names} for target {target}: TVM failed with {first_line(error)}") from error
-            refused |= found
+            failed |= found
         else:
             engines = backend.engines(kernels, target, plans, library)
             return Compiled(target, optimized, prepare, kernels, plans, library, engines,
-                            {name: [*records[name], *more[name]] for name in program}, replace(lowered, refused=refused))
+                            {name: [*records[name], *more[name]] for name in program}, replace(lowered, failed=failed))
 
 
 def _run_passes(program: Program, passes: Sequence[Pass]) -> tuple[Program, dict[str, list[PassRecord]]]:

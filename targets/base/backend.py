@@ -41,7 +41,7 @@ class Emitters:
     families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. readable: ops that
     a kernel computes element by element as it reads; repeating: those of them that it computes once for each reader. each: a
     loop over elements that do not depend on each other. functions: a context in which kernels are emitted, of a kind that has
-    exp and the like itself. cells: where single numbers lie, TVM's scope. tables: what else a user's own ops may extend.
+    exp and the like itself. scalar_scope: where single numbers lie, TVM's scope. tables: what else a user's own ops may extend.
     """
 
     families: dict[str, Emit]
@@ -50,7 +50,7 @@ class Emitters:
     readable: Callable[[Node], bool]
     repeating: Callable[[Op], bool]
     functions: Callable[[], AbstractContextManager[None]] = nullcontext
-    cells: str = "global"
+    scalar_scope: str = "global"
     tables: tuple[Mapping[str, Callable[..., Any]], ...] = field(default=(), repr=False)
 
     def anchor_of(self, function: Graph) -> str | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, structural_equal, tirx
-from targets.codegen.opaque import Apart, apart, bind
+from targets.codegen.opaque import Detached, bind, detached
 from targets.codegen.scalar import SCALAR, cast, held, hold, literal
 from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
 from tgraph.ir.dtypes import DType
@@ -68,13 +68,13 @@ class Access:
     """Evaluates values of one function at indices; `bind` gives a node's result an expression of its own.
 
     What a node computes is computed once for an index, however many others read it: `load` emits statements that name it,
-    where the kernel is being built. `cells`: the scope of the memory for a value that a branch decides.
+    where the kernel is being built. `scalar_scope`: the scope of the memory for a value that a branch decides.
     """
 
-    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, cells: str = "global"):
+    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, scalar_scope: str = "global"):
         self.buffers = dict(buffers)
         self.sizes = sizes
-        self.cells = cells
+        self.scalar_scope = scalar_scope
         self.bound: dict[Value, Callable[[Index], Expr]] = {}
         self._known: list[Known] = []  # of the load under way: first what is named outside of its branches
 
@@ -108,43 +108,11 @@ class Access:
         return tuple(reversed(digits))
 
     def axes(self, index: Index, shape: Shape) -> list[Expr]:
-        """One position an axis of `shape`; digits and axes are matched in the smallest groups of equal extent."""
-        digits, sizes = list(index), list(shape)
-        result: list[Expr] = []
-        while sizes:
-            count, group = 1, 0
-            wanted: DimLike = sizes[0]
-            have: DimLike = 1
-            while compare(have, wanted) != "equal" or (group == 0 and wanted != 1):
-                if group < len(digits) and self._wants_digit(have, wanted, digits[group][0], len(sizes) > count):
-                    have = have * digits[group][0]
-                    group += 1
-                elif count < len(sizes):
-                    wanted = wanted * sizes[count]
-                    count += 1
-                elif group < len(digits):
-                    have = have * digits[group][0]
-                    group += 1
-                else:
-                    break
-            taken, digits = digits[:group], digits[group:]
-            result += [position for _, position in self.split(self.flat(tuple(taken)), sizes[:count])]
-            sizes = sizes[count:]
-        return result
-
-    @staticmethod
-    def _wants_digit(have: DimLike, wanted: DimLike, digit: DimLike, more_axes: bool) -> bool:
-        """Whether to take one more digit, and not one more axis, to make both products equal."""
-        if compare(have * digit, wanted) == "equal" or not more_axes:
-            return True
-        if have == 0:
-            return False
-        if isinstance(have, int) and isinstance(wanted, int):
-            return have < wanted
-        if isinstance(have, int) and have == 1:
-            return True
-        # a symbolic product: more axes while they divide what is there
-        return compare(wanted // have * have, wanted) == "equal" and wanted != have
+        """The position along each axis of `shape`, which has as many elements as the index tells apart."""
+        positions: list[Expr] = []
+        for digits, sizes in matched(index, shape):
+            positions += [position for _, position in self.split(self.flat(digits), sizes)]
+        return positions
 
     def index(self, positions: Sequence[Expr], shape: Shape) -> Index:
         """Digits from one position an axis."""
@@ -205,14 +173,14 @@ class Access:
     def choose(self, condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr]) -> Expr:
         """`inside()` where the condition holds, else `outside()`: only that one is evaluated, so that it may read memory."""
         results: list[Expr] = []
-        branches: list[Apart] = []
+        branches: list[Detached] = []
         for branch in (inside, outside):
-            with self._branch(), apart() as statements:
+            with self._branch(), detached() as statements:
                 results.append(branch())
             branches.append(statements)
         if all(statements.body is None for statements in branches):
             return tirx.if_then_else(condition, *results)
-        cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=self.cells), int64(0)
+        cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=self.scalar_scope), int64(0)
         with T.If(condition):
             for frame, statements, result in zip((T.Then, T.Else), branches, results):
                 with frame():
@@ -243,6 +211,45 @@ class Access:
                 return self.load(value, ())
         positions = self.axes(index, shape)[len(shape) - len(own):]
         return self.load(value, tuple((d, int64(0) if d == 1 else p) for d, p in zip(own, positions)))
+
+
+def matched(index: Index, shape: Shape) -> Iterator[tuple[Index, Shape]]:
+    """The digits of an index and the axes of a shape, in the smallest groups of equal extent."""
+    while shape:
+        digits, axes = _first_group(index, shape)
+        yield index[:digits], shape[:axes]
+        index, shape = index[digits:], shape[axes:]
+
+
+def _first_group(index: Index, shape: Shape) -> tuple[int, int]:
+    """How many digits, and how many axes, are the first group."""
+    digits, axes = 0, 1
+    have: DimLike = 1  # the extent of the digits
+    wanted: DimLike = shape[0]  # and of the axes
+    while compare(have, wanted) != "equal" or (digits == 0 and wanted != 1):
+        if digits < len(index) and (axes == len(shape) or _digit_is_next(have, wanted, index[digits][0])):
+            have = have * index[digits][0]
+            digits += 1
+        elif axes < len(shape):
+            wanted = wanted * shape[axes]
+            axes += 1
+        else:
+            break
+    return digits, axes
+
+
+def _digit_is_next(have: DimLike, wanted: DimLike, digit: DimLike) -> bool:
+    """Whether one more digit, and not one more axis, is what makes both extents equal."""
+    if compare(have * digit, wanted) == "equal":
+        return True
+    if have == 0:
+        return False
+    if isinstance(have, int) and isinstance(wanted, int):
+        return have < wanted
+    if isinstance(have, int) and have == 1:
+        return True
+    # of symbolic extents: if the axes are a multiple of the digits
+    return compare(wanted // have * have, wanted) == "equal" and wanted != have
 
 
 def same_index(x: Index, y: Index) -> bool:

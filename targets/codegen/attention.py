@@ -18,7 +18,7 @@ from tgraph.ops.attention import EmptyRow, four_axes
 
 Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
-Sequence = Callable[[Expr], tuple[Expr, Expr]]
+SequenceRows = Callable[[Expr], tuple[Expr, Expr]]
 _ZERO = int64(0)
 
 
@@ -61,7 +61,7 @@ class AttentionSpec:
     bias: Read | None = None
     empty_row: str = "zero"
     key_padding: bool = False
-    sequence: Sequence | None = None
+    sequence: SequenceRows | None = None
     b: Expr = _ZERO
     h: Expr = _ZERO
 

@@ -1,7 +1,7 @@
-"""Sizes that are known on the device only: a launch takes a bound of each from the host, and its value from memory.
+"""Extents that only the device knows, because a kernel computes them: the host launches with an upper bound of each.
 
-An expression about sizes is written once, over the variable that a kernel's statements see. Where the host needs it, for a grid
-or a condition around launches, `on_host` puts the bound in its place.
+An expression over extents is written once, over the variables that a kernel's statements see. Where the host needs it, for a grid
+or a condition around launches, `on_host` puts the upper bounds in their place.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from targets.base.tvm_api import Buffer, Expr, T, int64, tvm
 
 @dataclass(frozen=True)
 class DeviceExtent:
-    """One such size: the variable inside launches, the host's bound, and the buffer i64[1] that holds it."""
+    """One such extent: its variable inside of launches, the host's upper bound, and the buffer i64[1] that holds its value."""
 
     variable: Expr
     bound: Expr
     buffer: Buffer
 
 
-_COUNTED: ContextVar[Sequence[DeviceExtent]] = ContextVar("counted", default=())
+_EXTENTS: ContextVar[Sequence[DeviceExtent]] = ContextVar("device_extents", default=())
 
 
 @contextmanager
-def counted(sizes: Sequence[DeviceExtent]) -> Iterator[None]:
-    """Launches that are opened meanwhile know these."""
-    token = _COUNTED.set(sizes)
+def use_extents(extents: Sequence[DeviceExtent]) -> Iterator[None]:
+    """A context in which launches read these extents, and `on_host` knows their bounds."""
+    token = _EXTENTS.set(extents)
     try:
         yield
     finally:
-        _COUNTED.reset(token)
+        _EXTENTS.reset(token)
 
 
 def on_host(size: Expr | int) -> Expr | int:
-    """A size as the host knows it."""
-    sizes = _COUNTED.get()
-    if not sizes or isinstance(size, int):
+    """A size with upper bounds in place of the extents that the host does not know."""
+    extents = _EXTENTS.get()
+    if not extents or isinstance(size, int):
         return size
     analyzer = tvm.sym.Analyzer()
-    for each in sizes:
-        analyzer.bind(each.variable, each.bound)
+    for extent in extents:
+        analyzer.bind(extent.variable, extent.bound)
     return analyzer.simplify(size)
 
 
-def read_counts() -> None:
-    """At the start of a launch: gives every such variable its value."""
-    for each in _COUNTED.get():
-        T.bind(each.buffer[int64(0)], var=each.variable)
+def read_extents() -> None:
+    """Give every extent's variable its value, at the start of a launch."""
+    for extent in _EXTENTS.get():
+        T.bind(extent.buffer[int64(0)], var=extent.variable)

@@ -1,7 +1,7 @@
 """The kernel builder: a function graph's signature as a TIR function, and where its operands lie.
 
-Parameters are, in order: inputs, outputs, `status` if the function looks something up by index, the counts i64[1] of sizes that
-are known on the device only, and the symbolic sizes as int64 (of those, a bound). Every tensor is dense and may start at an
+Parameters are, in order: inputs, outputs, `status` if the function looks something up by index, a tensor i64[1] for each size
+that only the device knows, and the symbolic sizes as int64 (of those, upper bounds). Every tensor is dense and may start at an
 offset in a larger one.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
 from targets.codegen import views  # noqa: F401  (fills the table of readers)
 from targets.codegen.access import Access, Index, Sizes, as_index
-from targets.codegen.device_extents import DeviceExtent, counted
+from targets.codegen.device_extents import DeviceExtent, use_extents
 from targets.codegen.scalar import to_store
 from targets.codegen.signature import function_symbols, lookups, table_size
 from tgraph.ir.dims import DimLike
@@ -29,13 +29,13 @@ SMALL = 32 * 1024  # elements below which waking the other threads costs more th
 
 @dataclass
 class KernelBuilder:
-    """One kernel under construction."""
+    """One kernel under construction: how its statements read operands and write outputs."""
 
     function: Graph
     access: Access
     outputs: dict[str, Buffer]
     status: Buffer | None
-    counts: Sequence[DeviceExtent] = ()
+    device_extents: Sequence[DeviceExtent] = ()
     notes: list[str] = field(default_factory=list)  # what was chosen, and why, for people
     binaries: list[str] = field(default_factory=list)  # names of machine code that was not made from TIR, and that it launches
 
@@ -56,30 +56,17 @@ class KernelBuilder:
         return self.function.outputs[0]
 
 
-def build(function: Graph, name: str, body: Callable[[KernelBuilder], None], each: Each, unknown: Collection[str] = (),
-          cells: str = "global") -> PrimFunc:
-    """A TIR function of the given name whose statements `body` emits; `each` loops over what is to be checked.
+def build(function: Graph, name: str, body: Callable[[KernelBuilder], None], each: Each, on_device: Collection[str] = (),
+          scalar_scope: str = "global") -> PrimFunc:
+    """A TIR function of the given name whose statements `body` emits; `each` loops over the indices that are checked.
 
-    unknown: the symbolic sizes that are known on the device only. cells: the scope of memory for single numbers.
+    on_device: the symbolic sizes that only the device knows. scalar_scope: TVM's scope of memory for single numbers.
     """
     with IRBuilder() as ir, T.prim_func():
         T.func_name(name)
-        symbols = function_symbols(function)
-        variables = {symbol: tirx.Var(f"{symbol}_bound" if symbol in unknown else symbol, "int64") for symbol in symbols}
-        sizes = Sizes(variables)
-        tensors = [_declare(value.name, value, sizes) for value in function.inputs]
-        results = [_declare(output, value, sizes) for output, value in function.outputs]
-        status = T.arg("status", T.buffer((1,), "int32")) if lookups(function) else None
-        counts = [DeviceExtent(tirx.Var(s, "int64"), variables[s], T.arg(f"count_{s}", T.buffer((1,), "int64")))
-                  for s in symbols if s in unknown]
-        for variable in variables.values():
-            T.arg(variable.name, variable)
         T.func_attr({"tirx.noalias": True, "tirx.is_scheduled": True, "global_symbol": name})
-        flat: dict[Value, Buffer] = {v: _flat(buffer, v, sizes) for v, buffer in zip(function.inputs, tensors)}
-        outputs = {output: _flat(buffer, value, sizes) for (output, value), buffer in zip(function.outputs, results)}
-        inside = Sizes({**variables, **dict(zip((s for s in symbols if s in unknown), (c.variable for c in counts)))})
-        builder = KernelBuilder(function, Access(flat, inside, cells), outputs, status, counts)
-        with counted(counts):
+        builder = _declare_parameters(function, on_device, scalar_scope)
+        with use_extents(builder.device_extents):
             for node in lookups(function):
                 (_check_offsets if node.op.traits.segments else _check_lookup)(builder, node, each)
             if any(0 not in value.shape for _, value in function.outputs):  # else nothing is written
@@ -88,8 +75,26 @@ def build(function: Graph, name: str, body: Callable[[KernelBuilder], None], eac
     return made.with_attr(BINARIES, builder.binaries) if builder.binaries else made
 
 
+def _declare_parameters(function: Graph, on_device: Collection[str], scalar_scope: str) -> KernelBuilder:
+    """Declare the parameters of the TIR function that is open, and make the builder that knows them."""
+    symbols = function_symbols(function)
+    sizes = {s: tirx.Var(f"{s}_bound" if s in on_device else s, "int64") for s in symbols}
+    on_host = Sizes(sizes)
+    inputs = [(value, _declare(value.name, value, on_host)) for value in function.inputs]
+    outputs = [(name, value, _declare(name, value, on_host)) for name, value in function.outputs]
+    status = T.arg("status", T.buffer((1,), "int32")) if lookups(function) else None
+    extents = {s: DeviceExtent(tirx.Var(s, "int64"), sizes[s], T.arg(f"count_{s}", T.buffer((1,), "int64")))
+               for s in symbols if s in on_device}
+    for size in sizes.values():
+        T.arg(size.name, size)
+    read: dict[Value, Buffer] = {value: _flat(buffer, value, on_host) for value, buffer in inputs}
+    written = {name: _flat(buffer, value, on_host) for name, value, buffer in outputs}
+    access = Access(read, Sizes({**sizes, **{s: extent.variable for s, extent in extents.items()}}), scalar_scope)
+    return KernelBuilder(function, access, written, status, list(extents.values()))
+
+
 def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
-    """A tensor parameter."""
+    """Declare a tensor parameter."""
     safe = "".join(c if c.isalnum() else "_" for c in name)
     offset = tirx.Var(f"{safe}_offset", "int64")
     shape = [sizes(d) for d in value.shape]
@@ -98,14 +103,14 @@ def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
 
 
 def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
-    """A tensor parameter seen as the row of its elements."""
+    """A tensor parameter as a buffer of one axis."""
     flat = T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
     IRBuilder.name(f"{buffer.name}_flat", flat)
     return flat
 
 
 def _check_lookup(builder: KernelBuilder, node: Node, each: Each) -> None:
-    """Set `status` if an index is outside of the table; the caller then asks the interpreter for the exact error."""
+    """Emit the check that sets `status` if an index is outside of the table; the interpreter then gives the exact error."""
     lookup = node.op.traits.lookup
     assert builder.status is not None and lookup is not None
     indices, rows = node.inputs[lookup.indices], builder.size(table_size(node, lookup))
@@ -117,7 +122,7 @@ def _check_lookup(builder: KernelBuilder, node: Node, each: Each) -> None:
 
 
 def _check_offsets(builder: KernelBuilder, node: Node, each: Each) -> None:
-    """Set `status` if offsets do not go from 0 to the number of rows, or if they fall."""
+    """Emit the check that sets `status` if offsets do not go from 0 to the number of rows, or if they fall."""
     segments = node.op.traits.segments
     assert builder.status is not None and segments is not None
     offsets, rows = node.inputs[segments.offsets], node.inputs[segments.rows]

@@ -94,8 +94,8 @@ def bind(value: Expr) -> Expr:
     return T.bind(value if _is_float(value) or isinstance(value, TensorLoad) else Call(_VALUE, [value], ret_ty=value.ty))
 
 
-class Apart:
-    """Statements that are kept from the kernel that is being built: `body`, which `emit` puts there; None if there are none."""
+class Detached:
+    """Statements that are not part of the kernel being built until `emit` adds them; `body` is None if there are none."""
 
     body: Any = None
 
@@ -105,12 +105,12 @@ class Apart:
 
 
 @contextmanager
-def apart() -> Iterator[Apart]:
-    """Within it statements go to what it gives: for an expression that is not, or not yet, to be evaluated."""
-    kept = Apart()
+def detached() -> Iterator[Detached]:
+    """A context that collects the statements emitted in it: for an expression that is not, or not yet, to be evaluated."""
+    kept = Detached()
     with IRBuilder() as builder:
         with T.prim_func():
-            T.func_name("apart")
+            T.func_name("detached")
             yield kept
         body = builder.get().body
     kept.body = None if isinstance(body, tirx.Evaluate) else body

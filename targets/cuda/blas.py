@@ -38,7 +38,7 @@ INTERNAL = {1: "not initialised", 3: "out of memory", 7: "invalid value", 8: "wr
             13: "execution failed", 14: "internal error", 15: "not supported", 16: "license error"}
 
 
-class Found(ctypes.Structure):
+class HeuristicResult(ctypes.Structure):
     """cublasLtMatmulHeuristicResult_t."""
 
     _fields_ = [("algorithm", c_uint64 * 8), ("workspace", c_size_t), ("state", c_int), ("waves", c_float),
@@ -46,8 +46,8 @@ class Found(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Form:
-    """What a plan is for: sizes, distances of rows in elements (`result`: of the residual, 0 if there is none), types, bias."""
+class GemmProblem:
+    """What a plan is made for: m, n, k; `x`, `w`, `residual`: elements from one row to the next (0: no residual); types; bias."""
 
     m: int
     n: int
@@ -61,12 +61,12 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GemmPlan:
     """Descriptors of an operation and of its matrices, and the algorithm that was chosen."""
 
     operation: c_void_p
     layouts: tuple[c_void_p, ...]  # of w, x, residual, out
-    found: Found
+    found: HeuristicResult
 
 
 class CublasLt:
@@ -81,14 +81,14 @@ class CublasLt:
             self._memory, self._bytes = device.empty(WORKSPACE), WORKSPACE
         except TargetError:  # it has algorithms without
             self._memory, self._bytes = device.empty(0), 0
-        self._plans: OrderedDict[Form, Plan | None] = OrderedDict()
+        self._plans: OrderedDict[GemmProblem, GemmPlan | None] = OrderedDict()
 
-    def linear(self, form: Form, x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p,
-               stream: int) -> bool:
-        """Begins a product on a stream; False if the library cannot do it."""
+    def linear(self, problem: GemmProblem, x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None,
+               out: c_void_p, stream: int) -> bool:
+        """Begin a product on a stream; False if the library cannot do it."""
         if any(a.value and a.value % ALIGNED for a in (x, w, bias, residual, out) if a is not None):
             return False
-        plan = self._plan(form)
+        plan = self._plan(problem)
         if plan is None:
             return False
         if bias is not None:
@@ -100,55 +100,57 @@ class CublasLt:
                        out if residual is None else residual, c, out, d, byref(plan.found.algorithm),
                        int(self._memory.data_ptr()), self._bytes, stream)
         except TargetError as error:
-            self._give_up(form, str(error))
+            self._give_up(problem, str(error))
             return False
         return True
 
-    def _plan(self, form: Form) -> Plan | None:
-        """The plan for a form, made once; None if there is none."""
-        if form not in self._plans:
+    def _plan(self, problem: GemmProblem) -> GemmPlan | None:
+        """The plan for a problem, made once; None if the library cannot compute it."""
+        if problem not in self._plans:
             try:
-                self._plans[form] = self._make(form)
+                self._plans[problem] = self._make(problem)
             except TargetError as error:
-                self._give_up(form, str(error))
+                self._give_up(problem, str(error))
             if len(self._plans) > REMEMBERED:
                 self._forget(self._plans.popitem(last=False)[1])
-        self._plans.move_to_end(form)
-        return self._plans[form]
+        self._plans.move_to_end(problem)
+        return self._plans[problem]
 
-    def _give_up(self, form: Form, reason: str) -> None:
-        self._plans[form] = None
-        warnings.warn(f"{reason}; tgraph's own kernel computes the product of {form.m}x{form.k} and {form.k}x{form.n} in "
-                      f"{form.dtype}", stacklevel=2)
+    def _give_up(self, problem: GemmProblem, reason: str) -> None:
+        self._plans[problem] = None
+        m, n, k = problem.m, problem.n, problem.k
+        product = f"{m}x{k} and {k}x{n} in {problem.dtype}"
+        warnings.warn(f"{reason}; tgraph's own kernel computes the product of {product}", stacklevel=2)
 
-    def _make(self, form: Form) -> Plan | None:
+    def _make(self, problem: GemmProblem) -> GemmPlan | None:
+        m, n, k, dtype, result = problem.m, problem.n, problem.k, problem.dtype, problem.result
         sizes = {"float32": 4, "float16": 2, "bfloat16": 2}
-        operand, result = sizes[form.dtype], sizes[form.result]
+        operand_bytes, result_bytes = sizes[dtype], sizes[result]
         if any(row * size % ALIGNED for row, size in (
-                (form.x, operand), (form.w, operand), (form.residual, result), (form.n, result))):
+                (problem.x, operand_bytes), (problem.w, operand_bytes), (problem.residual, result_bytes), (n, result_bytes))):
             return None
         operation = self._new("MatmulDesc", COMPUTE_32F, R_32F)
         self._set("MatmulDesc", operation, DESC_TRANSA, c_int32(OP_T))
-        if form.bias:
+        if problem.bias:
             self._set("MatmulDesc", operation, DESC_EPILOGUE, c_uint32(EPILOGUE_BIAS))
             self._set("MatmulDesc", operation, DESC_BIAS_POINTER, c_void_p(ALIGNED))  # of which only the alignment counts
-        layouts = tuple(self._new("MatrixLayout", TYPES[dtype], c_uint64(rows), c_uint64(columns), c_int64(distance))
-                        for dtype, rows, columns, distance in (
-                            (form.dtype, form.k, form.n, form.w), (form.dtype, form.k, form.m, form.x),
-                            (form.result, form.n, form.m, form.residual or form.n), (form.result, form.n, form.m, form.n)))
+        layouts = tuple(self._new("MatrixLayout", TYPES[type], c_uint64(rows), c_uint64(columns), c_int64(distance))
+                        for type, rows, columns, distance in (
+                            (dtype, k, n, problem.w), (dtype, k, m, problem.x),
+                            (result, n, m, problem.residual or n), (result, n, m, n)))
         wanted = self._new("MatmulPreference")
         self._set("MatmulPreference", wanted, PREF_WORKSPACE, c_uint64(self._bytes))
         self._set("MatmulPreference", wanted, PREF_REDUCTIONS, c_uint32(NO_REDUCTION))
         for number in PREF_ALIGNMENTS:
             self._set("MatmulPreference", wanted, number, c_uint32(ALIGNED))
-        found, count = Found(), c_int()
+        found, count = HeuristicResult(), c_int()
         self._call("cublasLtMatmulAlgoGetHeuristic", self._handle, operation, *layouts, wanted, 1, byref(found), byref(count))
         self._call("cublasLtMatmulPreferenceDestroy", wanted)
         if count.value == 0:
             raise TargetError(f"{self.name} has no algorithm for it")
-        return Plan(operation, layouts, found)
+        return GemmPlan(operation, layouts, found)
 
-    def _forget(self, plan: Plan | None) -> None:
+    def _forget(self, plan: GemmPlan | None) -> None:
         if plan is not None:
             self._call("cublasLtMatmulDescDestroy", plan.operation)
             for layout in plan.layouts:
@@ -197,15 +199,16 @@ def version(library: ctypes.CDLL) -> str:
     return f"{number // 10000}.{number // 100 % 100}.{number % 100}"
 
 
-def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p, *form: Any) -> int:
-    """Begins a product on TVM's current stream, and gives 1; or gives 0, and nothing has happened. `form`: fields of a `Form`.
+def linear(x: c_void_p, w: c_void_p, bias: c_void_p | None, residual: c_void_p | None, out: c_void_p, *problem: Any) -> int:
+    """Begin a product on TVM's current stream, and return 1; or return 0, and nothing has happened.
 
-    Its first call with a form must not be in a capture of a CUDA graph.
+    problem: the fields of a `GemmProblem`.
+    Its first call with a problem must not be in a capture of a CUDA graph.
     """
     from targets.cuda.tvm_api import current_stream
 
     library = cublaslt()
-    return int(library is not None and library.linear(Form(*form), x, w, bias, residual, out, current_stream()))
+    return int(library is not None and library.linear(GemmProblem(*problem), x, w, bias, residual, out, current_stream()))
 
 
 @functools.cache

@@ -32,7 +32,7 @@ class Call:
     def __init__(self, engine: CudaEngine, device: CudaDevice, arrays: Sequence[Any], sizes: dict[str, int],
                  out: Mapping[str, Any]):
         self.engine, self.device, self.arrays, self.sizes, self.out = engine, device, arrays, sizes, out
-        sizes.update({name: evaluate(limit, sizes) for name, limit in engine.unknown.items()})
+        sizes.update({name: evaluate(bound, sizes) for name, bound in engine.device_bounds.items()})
         inputs = [a for a in arrays if isinstance(a, DeviceArray)]
         self.stays = bool(inputs)  # whether outputs stay on the device
         self.direct = sum(a.nbytes for a in inputs) > DIRECT
@@ -109,9 +109,9 @@ class Call:
 
         def arguments() -> list[Any]:
             status = [self.engine.status] if stage.has_status else []
-            counts = [self.engine.counts[name] for name in stage.counts]
+            extents = [self.engine.device_extents[name] for name in stage.device_extents]
             return [*[self.tensors[v] for v in stage.inputs], *[self.engine.weights[w.name] for w in stage.weights], self.arena,
-                    *[self.tensors[name] for name in stage.outputs], *status, *counts, plan]
+                    *[self.tensors[name] for name in stage.outputs], *status, *extents, plan]
 
         key = None if self.direct else (stage.name, *sorted(self.sizes.items()))
         self.engine.launch(self.device, stage, key, arguments)
@@ -129,7 +129,7 @@ class Call:
         return self.made[name].tensor if name in self.made else self._slot(name, shape, dtype)
 
     def _on_host(self, stage: Stage) -> None:
-        """Run the node between two stages in NumPy; it binds the data-dependent dims that it makes.
+        """Run the node between two stages in NumPy; it binds its data-dependent dims.
 
         What it reads is there without waiting if the caller brought it from the host, as a mask mostly is.
         """

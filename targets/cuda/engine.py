@@ -17,7 +17,7 @@ from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
 from targets.cuda.weights import DeviceWeights
-from targets.lowering.stages import Plan, Stage, makes_dim
+from targets.lowering.stages import Plan, Stage, is_data_dependent
 from targets.runtime.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_apart, check_host_buffers
@@ -73,7 +73,7 @@ class CudaEngine(LibraryEngine):
         self.arch, self.graphs = arch, graphs
         self.has_status = any(stage.has_status for stage in self.stages)
         self._weights = weights
-        self.counts: dict[str, Any] = {}  # on the device, each i64[1]: the sizes of data-dependent dims that kernels make
+        self.device_extents: dict[str, Any] = {}  # on the device, each i64[1]
         self.status: Any = None  # on the device; kernels set it, and it stays set
         self._seen: np.ndarray | None = None  # its copy on the host, which every call renews
         self._vm: Any = None
@@ -219,14 +219,14 @@ class CudaEngine(LibraryEngine):
                 self.status = device.empty(4)._create_view((1,), "int32", 0)
                 self._seen = device.host_results.take(4).view(np.int32)
                 self.forget_status()
-            self.counts = {name: device.empty(8)._create_view((1,), "int64", 0) for name in self.unknown}
+            self.device_extents = {name: device.empty(8)._create_view((1,), "int64", 0) for name in self.device_bounds}
             self._vm = relax.VirtualMachine(self.library.module, tvm.cuda(0), memory_cfg="naive")
             self._functions = {stage.name: self._vm[stage.name] for stage in self.stages if stage.calls}
 
     def _place(self, sizes: Sizes) -> CudaLayout:
         places, end = self.memory.place(sizes)
         layout = CudaLayout(places, end, staged=_aligned(end))
-        made = [r for node in self.graph.nodes if makes_dim(node) for r in node.results]
+        made = [r for node in self.graph.nodes if is_data_dependent(node) for r in node.results]
         end = layout.staged
         wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
         for key, type in [*wanted, *self._types.items()]:

@@ -1,4 +1,4 @@
-"""Kernel graph to a TVM module: each function a TIR kernel, each stage a Relax function that calls them.
+"""Lowering of kernel graphs to a TVM module: each function is a TIR kernel, each stage a Relax function that calls them.
 
 The Relax functions are in the low form that TVM's memory planning would end in: kernels write into given tensors. Their
 parameters are the stage's inputs, its weights, one arena of bytes, the outputs that it writes, the status word, and a shape
@@ -18,7 +18,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
 from targets.codegen.kernel_builder import build
 from targets.codegen.signature import function_symbols, lookups
-from targets.lowering.stages import MemoryPlan, Plan, Stage, call_sizes, unknown_sizes
+from targets.lowering.stages import MemoryPlan, Plan, Stage, call_sizes, device_bounds
 from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
@@ -26,20 +26,20 @@ from tgraph.ir.program import Program
 from tgraph.ir.values import Node, Value
 
 Progress = Callable[[str], None]
-Unknown = tuple[str, ...]  # names of sizes
+OnDevice = tuple[str, ...]  # names of symbolic sizes that only the device knows
 
 
 @dataclass(frozen=True)
 class Lowered:
     """A module for a target, and its kernels by the name of their functions.
 
-    refused: what kernels were to compute that could not be built, and why; others took their place.
+    failed: the content of kernels that could not be built, and why; others took their place.
     """
 
     module: IRModule
     kernels: dict[str, PrimFunc]
     target: Target
-    refused: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def executable(self) -> relax.VMExecutable:
@@ -49,7 +49,7 @@ class Lowered:
 
 
 def lower(program: Program, plans: Mapping[str, Plan], target: Target, progress: Progress = lambda _: None) -> Lowered:
-    """Emit every kernel once (once more where a call has sizes that only the device knows), and a function for each stage."""
+    """Emit every kernel, one for each choice of sizes that only the device knows, and a function for each stage."""
     with hold_interrupts() as let_in:
         def step(name: str) -> None:
             let_in()
@@ -59,52 +59,52 @@ def lower(program: Program, plans: Mapping[str, Plan], target: Target, progress:
 
 
 def _lower(program: Program, plans: Mapping[str, Plan], target: Target, progress: Progress) -> Lowered:
-    unknown_of = unknown_sizes_of(program, plans)
-    variants = variants_of(program, unknown_of)
+    by_call = on_device_by_call(program, plans)
+    variants = variants_of(program, by_call)
     builder = relax.BlockBuilder()
     kernels: dict[str, PrimFunc] = {}
     symbols: dict[str, relax.Expr] = {}
     for name, function in program.functions.items():
         progress(f"kernel {name}")
-        for unknown in variants[name]:
-            symbol = kernel_symbol(name, unknown)
-            kernels[symbol] = emit_kernel(function, target, unknown)
+        for on_device in variants[name]:
+            symbol = kernel_symbol(name, on_device)
+            kernels[symbol] = emit_kernel(function, target, on_device)
             symbols[symbol] = builder.add_func(kernels[symbol], symbol)
     module = builder.get()
     for name, plan in plans.items():
         for stage in plan.stages:
-            module[stage.name] = _StageLowering(program[name], stage, plan.memory, symbols, unknown_of).build()
+            module[stage.name] = _StageLowering(program[name], stage, plan.memory, symbols, by_call).build()
     return Lowered(module, kernels, target)
 
 
-def unknown_sizes_of(program: Program, plans: Mapping[str, Plan]) -> dict[Node, Unknown]:
-    """For each call, which sizes of its function only the device knows."""
-    found: dict[Node, Unknown] = {}
+def on_device_by_call(program: Program, plans: Mapping[str, Plan]) -> dict[Node, OnDevice]:
+    """Which sizes of its function only the device knows, for each call."""
+    found: dict[Node, OnDevice] = {}
     for name, plan in plans.items():
-        sizes = unknown_sizes(program[name])
-        found.update({call: unknown_to(program[name], call, sizes) for stage in plan.stages for call in stage.calls})
+        sizes = device_bounds(program[name])
+        found.update({call: on_device_in(program[name], call, sizes) for stage in plan.stages for call in stage.calls})
     return found
 
 
-def variants_of(program: Program, unknown_of: Mapping[Node, Unknown]) -> dict[str, list[Unknown]]:
-    """The kernels that each function needs: one for each choice of sizes that only the device knows."""
-    variants: dict[str, dict[Unknown, None]] = {name: {} for name in program.functions}
-    for call, unknown in unknown_of.items():
-        variants[call.attrs["function"].name][unknown] = None
+def variants_of(program: Program, by_call: Mapping[Node, OnDevice]) -> dict[str, list[OnDevice]]:
+    """The kernels that each function needs, by the sizes that only the device knows."""
+    variants: dict[str, dict[OnDevice, None]] = {name: {} for name in program.functions}
+    for call, on_device in by_call.items():
+        variants[call.attrs["function"].name][on_device] = None
     return {name: list(choices) for name, choices in variants.items()}
 
 
-def kernel_symbol(name: str, unknown: Unknown = ()) -> str:
+def kernel_symbol(name: str, on_device: OnDevice = ()) -> str:
     """A function's name as a symbol of the library."""
-    return "_".join(["kernel", "".join(c if c.isalnum() else "_" for c in name), *unknown])
+    return "_".join(["kernel", "".join(c if c.isalnum() else "_" for c in name), *on_device])
 
 
-def unknown_to(graph: Graph, call: Node, unknown: Collection[str]) -> Unknown:
-    """Which symbolic sizes of a function only the device knows in this call."""
+def on_device_in(graph: Graph, call: Node, dims: Collection[str]) -> OnDevice:
+    """Which symbolic sizes of a function are, in this call, made of dims that only the device knows."""
     found = []
     for formal, actual in zip(function_symbols(call.attrs["function"]), call_sizes(graph, call)):
         names = {s.name for s in symbols(actual)} if isinstance(actual, Dim) else set()
-        if names.isdisjoint(unknown):
+        if names.isdisjoint(dims):
             continue
         if as_symbol(actual) is None:
             raise CompileError(f"kernel {call.attrs['function'].name}: only the device knows all of {formal} = {actual}")
@@ -112,21 +112,21 @@ def unknown_to(graph: Graph, call: Node, unknown: Collection[str]) -> Unknown:
     return tuple(found)
 
 
-def emit_kernel(function: Graph, target: Target, unknown: Unknown = ()) -> PrimFunc:
+def emit_kernel(function: Graph, target: Target, on_device: OnDevice = ()) -> PrimFunc:
     """The TIR of one function graph. Raises CompileError that names it if its family cannot."""
     emitters = emitters_of(target)
     emit = emitters.family_of(function)
     with emitters.functions():
-        return build(function, kernel_symbol(function.name, unknown), lambda b: emit(b, target), emitters.each, unknown,
-                     emitters.cells)
+        return build(function, kernel_symbol(function.name, on_device), lambda b: emit(b, target), emitters.each, on_device,
+                     emitters.scalar_scope)
 
 
 class _StageLowering:
     """Builds the Relax function of one stage."""
 
     def __init__(self, graph: Graph, stage: Stage, memory: MemoryPlan, kernels: dict[str, relax.Expr],
-                 unknown_of: Mapping[Node, Unknown]):
-        self.graph, self.stage, self.memory, self.kernels, self.unknown_of = graph, stage, memory, kernels, unknown_of
+                 on_device: Mapping[Node, OnDevice]):
+        self.graph, self.stage, self.memory, self.kernels, self.on_device = graph, stage, memory, kernels, on_device
         self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
         self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
         self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
@@ -139,7 +139,7 @@ class _StageLowering:
         weights: dict[Value, relax.Expr] = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
         arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
         written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}
-        self.counts = {n: relax.Var(f"count_{n}", relax.TensorType((1,), "int64")) for n in stage.counts}
+        self.device_extents = {n: relax.Var(f"count_{n}", relax.TensorType((1,), "int64")) for n in stage.device_extents}
         status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
         plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
         tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
@@ -147,7 +147,7 @@ class _StageLowering:
             tensors[self.memory.values[number]] = self._view(arena, number)
         for node in stage.calls:
             self._call(node, tensors, status)
-        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.counts.values(), plan]
+        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.device_extents.values(), plan]
         body = relax.SeqExpr([relax.BindingBlock(self.bindings)], relax.Tuple([]))
         function = relax.Function(parameters, body, relax.TupleType([]), is_pure=False)
         return function.with_attr("global_symbol", stage.name)
@@ -156,10 +156,10 @@ class _StageLowering:
         function = node.attrs["function"]
         arguments = [tensors[v] for v in (*node.inputs, *node.results)]
         arguments += status if lookups(function) else []
-        sizes, unknown = dict(zip(function_symbols(function), call_sizes(self.graph, node))), self.unknown_of[node]
-        arguments += [self.counts[str(sizes[formal])] for formal in unknown]
+        sizes, on_device = dict(zip(function_symbols(function), call_sizes(self.graph, node))), self.on_device[node]
+        arguments += [self.device_extents[str(sizes[formal])] for formal in on_device]
         arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in sizes.values()]
-        call = relax.Call(self.kernels[kernel_symbol(function.name, unknown)], arguments)
+        call = relax.Call(self.kernels[kernel_symbol(function.name, on_device)], arguments)
         self.bindings.append(relax.VarBinding(relax.Var(f"_{len(self.bindings)}", relax.TupleType([])), call))
 
     def _view(self, arena: relax.Expr, number: int) -> relax.Expr:

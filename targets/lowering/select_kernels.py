@@ -14,7 +14,7 @@ from targets.base.backend import emitters_of
 from targets.base.target import Target
 from targets.lowering.canonical import prepare_part
 from targets.lowering.grouping import Grouping
-from targets.lowering.stages import can_stay, decides
+from targets.lowering.stages import is_data_dependent, stays_on_device
 from tgraph.ir.errors import CompileError
 from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
@@ -27,19 +27,20 @@ class SelectKernels(Pass):
     """Groups nodes into kernels, `call $linear_gelu(...)`: all but the prepare part, and those that the host runs."""
 
     target: str = "cpu"
-    refused: frozenset[str] = field(default=frozenset(), repr=False)  # `content` of functions that could not be built
+    failed: frozenset[str] = field(default=frozenset(), repr=False)  # `content` of functions that could not be built
     effect = "exact"
 
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         emitters = emitters_of(target)
-        hosted = {n for n in graph.nodes if makes_dim(n) and not (n.op.name in emitters.families and can_stay(graph, n))}
-        hosted.update(n for n in graph.nodes if "function" in n.attrs)  # a kernel already
-        grouping = Grouping(graph, emitters, prepare_part(graph), set(), hosted)
+        called = {n for n in graph.nodes if "function" in n.attrs}  # these have a kernel
+        on_host = {n for n in graph.nodes if is_data_dependent(n)
+                   and not (n.op.name in emitters.families and stays_on_device(graph, n))}
+        grouping = Grouping(graph, emitters, prepare_part(graph), set(called), on_host)
         groups = _groups(grouping, target)
-        if self.refused:  # their nodes get a kernel each
-            alone = {n for group in groups if content(extract(graph, group, "kernel")[0]) in self.refused for n in group}
-            groups = _groups(replace(grouping, taken=set(), single=alone), target)
+        if self.failed:  # their nodes get a kernel each
+            alone = {n for group in groups if content(extract(graph, group, "kernel")[0]) in self.failed for n in group}
+            groups = _groups(replace(grouping, taken=set(called), single=alone), target)
         functions: Functions = {}
         for group in groups:
             outline(graph, group, _name(graph, group), functions)
@@ -57,11 +58,11 @@ def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
     graph, families = grouping.graph, grouping.emitters.families
     groups: list[set[Node]] = []
     for node in graph.nodes:
-        if node.op.name in families and node not in grouping.parameter_only and node not in grouping.hosted:
+        if node.op.name in families and grouping.needs_kernel(node):
             groups.append(grouping.kernel(node))
             grouping.taken.update(groups[-1])
     for node in reversed(graph.nodes):
-        if node not in grouping.taken and node not in grouping.parameter_only and node not in grouping.hosted:
+        if grouping.needs_kernel(node):
             if not grouping.emitters.readable(node):
                 raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
                                    f"give it one with @{node.op.name}.decomposition")

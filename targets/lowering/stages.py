@@ -1,4 +1,4 @@
-"""The plan of an executable before TVM sees it: the calls of each graph in stages, and where values lie between them."""
+"""The plan of an executable: the calls of each graph in stages, and the place of every value between calls in memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tgraph.ir.unification import unify_shapes
 from tgraph.ir.values import Input, Node, Parameter, Value
 
 
-def makes_dim(node: Node) -> bool:
-    """Whether a node makes a data-dependent dim: the interpreter runs it between stages, or a kernel with an upper bound."""
+def is_data_dependent(node: Node) -> bool:
+    """Whether a node's results have a data-dependent shape: the interpreter runs it between stages, or a kernel within bounds."""
     return node.op.traits.makes_dim is not None
 
 
-def dim_made_by(node: Node) -> str:
-    """The name of the data-dependent dim that a node makes."""
+def data_dependent_dim(node: Node) -> str:
+    """The name of the dim whose size follows from the data of a node's operands."""
     assert node.op.traits.makes_dim is not None
     return str(node.attrs[node.op.traits.makes_dim])
 
@@ -33,9 +33,9 @@ def dim_made_by(node: Node) -> str:
 class Stage:
     """Calls that one function of the library makes, and what that function takes, in this order.
 
-    `counts` are the sizes that are known on the device only, which a tensor i64[1] holds each. `plan` is the shape [symbols...,
-    extents..., offsets of `places` (numbers of values in the memory plan)...]. `host` is a node that the interpreter runs after
-    the stage, because it makes a data-dependent dim.
+    device_extents: names of the sizes that only the device knows; a tensor i64[1] brings each. The last argument is the shape
+    `plan`: [symbols..., extents..., offsets of `places`...], where `places` are numbers of values in the memory plan. host: a
+    node with a data-dependent shape that the interpreter runs after the stage.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Stage:
     symbols: list[str] = field(default_factory=list)
     extents: list[DimLike] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
-    counts: list[str] = field(default_factory=list)
+    device_extents: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def plan_stages(graph: Graph, taken: set[str]) -> Plan:
     groups: list[tuple[list[Node], Node | None]] = []
     calls: list[Node] = []
     for node in graph.nodes:
-        if makes_dim(node):
+        if is_data_dependent(node):
             groups.append((calls, node))
             calls = []
         else:
@@ -84,7 +84,7 @@ def plan_stages(graph: Graph, taken: set[str]) -> Plan:
 
 
 def symbol(name: str, number: int = 0) -> str:
-    """A name in letters, digits and underscores for what runs a graph, or its part of this number."""
+    """The symbol, of letters, digits and underscores, of the function that runs a graph, or one of its stages by number."""
     clean = "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
     return f"run_{clean}_{number}" if number else f"run_{clean}"
 
@@ -101,7 +101,7 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
     numbers = {v: i for i, v in enumerate(memory.values)}
     tensors: dict[Any, None] = {}
     dims: dict[DimLike, None] = {}
-    unknown = unknown_sizes(graph)
+    on_device = device_bounds(graph)
     for node in stage.calls:
         function = node.attrs["function"]
         stage.has_status |= bool(lookups(function))
@@ -111,7 +111,7 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or makes_dim(value.node):
+        elif isinstance(value, Input) or is_data_dependent(value.node):
             stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
@@ -121,14 +121,14 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         symbol = as_symbol(size)
         if symbol is not None:
             stage.symbols.append(symbol.name)
-            if symbol.name in unknown:
-                stage.counts.append(symbol.name)
+            if symbol.name in on_device:
+                stage.device_extents.append(symbol.name)
         elif isinstance(size, Dim):
             stage.extents.append(size)
 
 
 def call_sizes(graph: Graph, node: Node) -> list[DimLike]:
-    """What the symbolic sizes of the function that a node calls are, in the order of the kernel's parameters."""
+    """The values of the symbolic sizes of the function that a node calls, in the order of the kernel's parameters."""
     function = node.attrs["function"]
     sizes: dict[str, DimLike] = {}
     for formal, actual in zip(function.inputs, node.inputs):
@@ -137,15 +137,15 @@ def call_sizes(graph: Graph, node: Node) -> list[DimLike]:
 
 
 class MemoryPlan:
-    """Where the values between kernels lie in one arena, for any sizes: those alive at the same time apart.
+    """The places of the values between kernels in one arena, for any sizes; values that are alive at the same time never overlap.
 
-    Greedy by size (arXiv:2001.03288, section 4): large ones first, each at the lowest place that is free while it is alive.
+    Greedy by size (arXiv:2001.03288, section 4): large ones first, each at the lowest offset that is free while it is alive.
     """
 
     def __init__(self, graph: Graph):
         outputs = {v for _, v in graph.outputs}
         intervals = liveness(graph)
-        self.values: list[Value] = [r for n in graph.nodes if not makes_dim(n) for r in n.results if r not in outputs]
+        self.values: list[Value] = [r for n in graph.nodes if not is_data_dependent(n) for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]
         self.bytes: list[DimLike] = [v.type.nbytes for v in self.values]
 
@@ -166,22 +166,22 @@ class MemoryPlan:
         return offsets, int(placed[3].max(initial=0))
 
 
-def size_limits(graph: Graph) -> dict[str, DimLike]:
-    """The most that each dim which the host finds during a run can be, by what it counts."""
-    return {dim_made_by(n): n.inputs[0].type.size for n in graph.nodes if makes_dim(n)}
+def host_bounds(graph: Graph) -> dict[str, DimLike]:
+    """Upper bounds of the data-dependent dims that the host finds between stages."""
+    return {data_dependent_dim(n): n.inputs[0].type.size for n in graph.nodes if is_data_dependent(n)}
 
 
-def unknown_sizes(graph: Graph) -> dict[str, DimLike]:
-    """The data-dependent dims that kernels make, whose sizes the host never learns, with an upper bound for each."""
+def device_bounds(graph: Graph) -> dict[str, DimLike]:
+    """Upper bounds of the data-dependent dims that kernels find; only the device knows their sizes."""
     found: dict[str, DimLike] = {}
     for call in graph.nodes:
         for node in call.attrs["function"].nodes if "function" in call.attrs else ():
-            if makes_dim(node):
-                found[dim_made_by(node)] = call.inputs[0].type.size
+            if is_data_dependent(node):
+                found[data_dependent_dim(node)] = call.inputs[0].type.size
     return found
 
 
-def can_stay(graph: Graph, node: Node) -> bool:
-    """Whether only kernels need the size of the data-dependent dim that a node makes: no output has the dim."""
+def stays_on_device(graph: Graph, node: Node) -> bool:
+    """Whether no output has the dim whose size follows from a node's data, so that only kernels need it."""
     returned = (d for _, value in graph.outputs for d in value.shape if isinstance(d, Dim))
-    return all(s.name != dim_made_by(node) for d in returned for s in symbols(d))
+    return all(s.name != data_dependent_dim(node) for d in returned for s in symbols(d))

@@ -60,7 +60,7 @@ class CacheResult:
         return f"{self.outcome}: {self.why}"
 
 
-class Entry:
+class CacheEntry:
     """The place of one compilation in the cache; without a path, it is not to be kept. `result` says what was found there."""
 
     def __init__(self, path: Path | None, target: Target, facts: Mapping[str, str], result: CacheResult):
@@ -129,12 +129,12 @@ def cache_folder() -> Path | None:
     return None if folder == "off" else Path(folder) if folder else platformdirs.user_cache_path("tgraph") / "compiled"
 
 
-def find_entry(program: Program, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> Entry:
+def find_entry(program: Program, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> CacheEntry:
     """The place of a compilation. `options`: what else `compile` was told, as text; None if nothing is to be kept."""
     folder = cache_folder()
     off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(program, passes, target)
     if folder is None or options is None or off is not None:
-        return Entry(None, target, {}, CacheResult("off", off or ""))
+        return CacheEntry(None, target, {}, CacheResult("off", off or ""))
     machine = [sorted(v) if isinstance(v, frozenset) else v for k, v in vars(target).items() if k != "schedules"]
     facts = {
         "graph": program.fingerprint,
@@ -148,7 +148,7 @@ def find_entry(program: Program, passes: Sequence[Pass], target: Target, options
         "TVM": tvm_version(),
         "tgraph": f"{VERSION} {source_digest()[:16]}",
     }
-    return Entry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", target, facts,
+    return CacheEntry(folder / f"{facts['graph'][:16]}-{_digest(json.dumps(facts))}.tgc", target, facts,
                  CacheResult("miss", ""))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from targets.base.tvm_api import tvm
-from targets.lowering.stages import Plan, Stage, size_limits, unknown_sizes
+from targets.lowering.stages import Plan, Stage, device_bounds, host_bounds
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_host_buffers
 from tgraph.ir.dims import evaluate
@@ -94,7 +94,7 @@ class LibraryEngine(HostEngine):
         self.graph = graph
         self.library = library
         self.stages, self.memory = plan.stages, plan.memory
-        self.limits, self.unknown = size_limits(graph), unknown_sizes(graph)
+        self.host_bounds, self.device_bounds = host_bounds(graph), device_bounds(graph)
         self.prepared: dict[str, np.ndarray] = {}
         self._types = {name: value.type for name, value in graph.outputs}
         self._interpreter = Interpreter(graph, faithful=True, weights=self.prepared)  # of the nodes between stages
@@ -128,7 +128,7 @@ class LibraryEngine(HostEngine):
         types = self._types
         results = [(n, types[n].evaluate(sizes), types[n].dtype.numpy) for n in stage.outputs]
         made = tvm.runtime.ShapeTuple(plan), results
-        if not self.limits:
+        if not self.host_bounds:
             layout.stages[stage.name] = made
         return made
 
@@ -137,8 +137,8 @@ class LibraryEngine(HostEngine):
         key = tuple(sorted(sizes.items()))
         found = self._layouts.get(key)
         if found is None:
-            bound = {**sizes, **{n: evaluate(limit, sizes) for n, limit in self.limits.items() if n not in sizes}}
-            found = self._layouts[key] = self._place(bound)
+            bounds = {n: evaluate(bound, sizes) for n, bound in self.host_bounds.items() if n not in sizes}
+            found = self._layouts[key] = self._place({**sizes, **bounds})
             if len(self._layouts) > REMEMBERED:
                 self._layouts.popitem(last=False)
         else:

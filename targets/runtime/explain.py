@@ -35,10 +35,9 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
         ops = tuple(n.op.name for n in function.nodes)
         found.append(Explanation(name, calls[name], emitters.anchor_of(function) or "element by element", chosen, ops))
-    hosted = Counter(n.op.name for n in nodes if "function" not in n.attrs)
-    why = "its result has a data-dependent size"
-    found += [Explanation(name, count, "the host", why, (name,)) for name, count in hosted.items()]
-    return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.refused.items()]
+    on_host = Counter(n.op.name for n in nodes if "function" not in n.attrs)
+    found += [Explanation(name, count, "the host", "its result decides sizes", (name,)) for name, count in on_host.items()]
+    return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
 
 
 def _ops(content: str) -> list[str]:

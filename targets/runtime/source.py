@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from targets.base.registry import backend_of
-from targets.lowering.lower import kernel_symbol, unknown_sizes_of, variants_of
+from targets.lowering.lower import kernel_symbol, on_device_by_call, variants_of
 from targets.lowering.stages import Plan
 from targets.runtime.compiled import Compiled
 from tgraph.ir.errors import TargetError
@@ -48,8 +48,8 @@ def source(traced: Program, compiled: Compiled, what: str) -> str:
 
 def _called(kernels: Program, plans: Mapping[str, Plan]) -> set[str]:
     """The symbols of the kernels that these graphs call."""
-    unknown_of = unknown_sizes_of(kernels, {name: plans[name] for name in kernels})
-    return {kernel_symbol(name, unknown) for name, choices in variants_of(kernels, unknown_of).items() for unknown in choices}
+    by_call = on_device_by_call(kernels, {name: plans[name] for name in kernels})
+    return {kernel_symbol(name, on_device) for name, choices in variants_of(kernels, by_call).items() for on_device in choices}
 
 
 def _inspect(library: Any, format: str) -> str:

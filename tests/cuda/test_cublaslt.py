@@ -23,7 +23,7 @@ from targets.cuda.libraries import find_library
 B, S = tg.dims("B S")
 TOLERANCE = {"f32": 1e-5, "f16": 4e-3, "bf16": 3e-2}
 emulated = pytest.mark.skipif(not emulator.active(), reason="for the emulated device")
-Asked = list[blas.Form]
+Asked = list[blas.GemmProblem]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     begun: Asked = []
     linear = blas.CublasLt.linear
 
-    def record(self: blas.CublasLt, form: blas.Form, *arguments: Any) -> bool:
+    def record(self: blas.CublasLt, form: blas.GemmProblem, *arguments: Any) -> bool:
         done = linear(self, form, *arguments)
         begun.extend([form] if done else [])
         return done
@@ -77,7 +77,7 @@ def test_a_product_and_its_bias(dtype: Any, bias: bool, asked: Asked) -> None:
         exe = run(lambda x, w: tg.linear(x, w), 70, x=dtype[B, 256], w=dtype[72, 256])
     name = dtype.numpy_name
     # launched and captured; replays ask nobody
-    assert asked == 2 * [blas.Form(70, 72, 256, 256, 256, 0, int(bias), name, name)]
+    assert asked == 2 * [blas.GemmProblem(70, 72, 256, 256, 256, 0, int(bias), name, name)]
     check(exe, 63)
     assert len(asked) == 2  # few rows stay with our own kernel
     check(exe, 64)

@@ -6,7 +6,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import Expr, contiguous, int64
 from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor
 from targets.codegen.kernel_builder import KernelBuilder
-from targets.codegen.opaque import apart
+from targets.codegen.opaque import detached
 from targets.codegen.scalar import cast
 from targets.cpu.emitters.linear import tile_for
 from targets.cpu.emitters.pointwise import parallel_loop
@@ -41,7 +41,7 @@ def emit(builder: KernelBuilder, target: Target) -> None:
         return Operands(lambda i, kk: element(x, where, i, kk), lambda kk, j: element(y, where, kk, j), store)
 
     zeros: list[Expr] = [int64(0)] * (len(shape) - 2)
-    with apart():
+    with detached():
         along_k = contiguous(lambda kk: element(y, zeros, kk, int64(0))) and not contiguous(
             lambda j: element(y, zeros, int64(0), j))
     tile = tile_for(target, dtype if dtype.startswith("float") else "float32")

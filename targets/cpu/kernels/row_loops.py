@@ -10,7 +10,7 @@ from tvm.ir import Expr, TensorLoad
 from tvm.script.ir_builder import tirx as T
 
 from targets.codegen import sums
-from targets.codegen.opaque import apart, bind
+from targets.codegen.opaque import bind, detached
 from targets.codegen.scalar import cast
 from targets.codegen.vector_math import constant
 from targets.cpu.kernels.lane_blocks import int64
@@ -163,7 +163,7 @@ class RereadRow:
 
     def scratch(self) -> None:
         """Allocates the workspace, if there is to be one."""
-        with apart():
+        with detached():
             probe = cast(self.load(tirx.Var("row", "int64"), tirx.Var("j", "int64")), self.dtype)
         plain = isinstance(probe, TensorLoad)
         self.values = None if plain else T.alloc_buffer((self.length,), self.dtype, scope="global")

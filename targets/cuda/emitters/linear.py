@@ -18,7 +18,7 @@ from targets.cuda.kernels.product import LANES, Product, Values
 from targets.cuda.triton.linear import TritonLinear
 from tgraph.ir.dims import DimLike
 
-Choice = LibraryProduct | TritonLinear
+Candidate = LibraryProduct | TritonLinear
 # of the largest GPU of each kind
 PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132, "sm_100": 148, "sm_120": 170}
 
@@ -62,13 +62,13 @@ def emit(builder: KernelBuilder, target: Target) -> None:
     form = LinearForm(builder, node)
     library, triton = LibraryProduct(form), TritonLinear(form, target)
     # the library first where it does all; a kernel that does all before one that leaves a rest
-    choices: list[Choice] = [triton, library] if library.followers else [library, triton]
-    emit_first([c for c in choices if c.fits], lambda: builder.notes.append(gemm(product, processors(target))))
+    candidates: list[Candidate] = [triton, library] if library.followers else [library, triton]
+    emit_first([c for c in candidates if c.fits], lambda: builder.notes.append(gemm(product, processors(target))))
 
 
-def emit_first(choices: Sequence[Choice], own: Callable[[], None]) -> None:
-    """The first of the choices that can be taken at run time, else our own kernel."""
-    if choices:
-        choices[0].emit(lambda: emit_first(choices[1:], own))
+def emit_first(candidates: Sequence[Candidate], own: Callable[[], None]) -> None:
+    """The first candidate that can compute the product at run time, else our own kernel."""
+    if candidates:
+        candidates[0].emit(lambda: emit_first(candidates[1:], own))
     else:
         own()

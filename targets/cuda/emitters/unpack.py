@@ -1,11 +1,11 @@
-"""Where the True elements of a mask lie: one block counts, adds up and writes."""
+"""The positions of the True elements of a mask, and their number, by a prefix sum of one block."""
 
 from __future__ import annotations
 
 from targets.base.target import Target
 from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.anchor import find_anchor
-from targets.codegen.device_extents import counted
+from targets.codegen.device_extents import use_extents
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
 from targets.cuda.kernels.device import grid
@@ -15,13 +15,13 @@ THREADS = 1024
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`unpack(mask)`: positions, offsets, and the count of positions, a data-dependent size."""
+    """`unpack(mask)`: positions, offsets, and the number of positions, a device extent that this kernel computes."""
     node = find_anchor(builder, "unpack")
     mask, zero = node.inputs[0], int64(0)
     names = {value: name for name, value in builder.function.outputs}
     positions, offsets = (names.get(result) for result in node.results)
     batch, length, total = (builder.size(size) for size in (*mask.shape, mask.type.size))
-    (count,) = builder.counts
+    (extent,) = builder.device_extents
 
     def kept(i: Expr) -> Expr:
         return cast(builder.access.load(mask, ((mask.type.size, i),)), "int64")
@@ -36,10 +36,10 @@ def emit(builder: KernelBuilder, target: Target) -> None:
         with T.If(value > zero), T.Then():
             write(positions, 0, before, i)
 
-    with counted(()), grid(THREADS, int64(1)) as (_, _, _, thread):
+    with use_extents(()), grid(THREADS, int64(1)) as (_, _, _, thread):
         everything = Prefix(thread, THREADS, total, "int64").run(kept, visit)
         with T.If(tirx.EQ(thread, 0)), T.Then():
-            T.buffer_store(count.buffer, everything, [zero])
+            T.buffer_store(extent.buffer, everything, [zero])
             write(offsets, 1, batch, everything)
             with T.If(tirx.EQ(length, zero)), T.Then(), T.serial(zero, batch) as row:  # rows of nothing have no first element
                 write(offsets, 1, row, zero)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tvm.ir import Call, TensorLoad
 
 from targets.base.tvm_api import Expr, int64, tirx, tvm
-from targets.codegen.opaque import apart
+from targets.codegen.opaque import detached
 
 
 def stored_element(expression: Expr) -> TensorLoad | None:
@@ -27,14 +27,14 @@ def stored_element(expression: Expr) -> TensorLoad | None:
 def consecutive(load: Callable[[Expr], Expr], count: int) -> bool:
     """Whether load(i) to load(i + count - 1), for i a multiple of `count`, are neighbours in one tensor."""
     group = tirx.Var("group", "int64")
-    with apart():
+    with detached():
         elements = [stored_element(load(group * int64(count) + int64(i))) for i in range(count)]
     return all(e is not None and _distance(elements[0], e) == i for i, e in enumerate(elements))
 
 
 def adjacent(load: Callable[[Expr], Expr], count: int, dtype: str) -> bool:
     """Whether they are `consecutive` elements of a tensor of `dtype`, whose first is at a multiple of `count` of it."""
-    with apart():
+    with detached():
         element = stored_element(load(tirx.Var("group", "int64") * int64(count)))
     if element is None or str(element.ty.dtype) != dtype:
         return False

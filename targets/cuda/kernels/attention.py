@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx, tvm
-from targets.codegen.attention import AttentionSpec, Sequence
+from targets.codegen.attention import AttentionSpec, SequenceRows
 from targets.codegen.device_extents import on_host
 from targets.codegen.vector_math import constant
 from targets.cuda.kernels.attention_block import AttentionBlock, products_of
@@ -117,10 +117,10 @@ def _launch(spec: AttentionSpec, tile: AttentionTile) -> None:
                 AttentionBlock(replace(spec, b=at[0], h=h).within(rows[0], rows[1]), tile, at[1], thread).emit()
 
 
-def _find_sequence(at: Buffer, slot: Expr, batch: Expr, sequence: Sequence, tile: AttentionTile, thread: Expr) -> None:
+def _find_sequence(at: Buffer, slot: Expr, batch: Expr, sequence: SequenceRows, tile: AttentionTile, thread: Expr) -> None:
     """at = the sequence that a block works on (-1: none), and the first query of its tile.
 
-    Sequence b has the blocks from first_row(b) // queries + b on: enough for its rows, wherever they begin, and in order.
+    SequenceRows b has the blocks from first_row(b) // queries + b on: enough for its rows, wherever they begin, and in order.
     """
     def begin(b: Expr) -> Expr:
         return tirx.truncdiv(sequence(b)[0], int64(tile.queries)) + b

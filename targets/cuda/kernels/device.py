@@ -14,7 +14,7 @@ from typing import Any
 from tvm.backend.cuda.op import cuda_func_call
 
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, T, int64, tirx
-from targets.codegen.device_extents import on_host, read_counts
+from targets.codegen.device_extents import on_host, read_extents
 
 WARP = 32  # threads that run in step
 GROUP = 8  # half-precision numbers in the 16 bytes of one copy
@@ -40,7 +40,7 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1, *,
         thread = frames.enter_context(T.launch_thread("threadIdx.x", threads))
         if resident:
             frames.enter_context(T.attr({"tirx.launch_bounds_min_blocks_per_sm": resident}))
-        read_counts()
+        read_extents()
         bx, by, bz = (tirx.Cast("int64", b) for b in blocks)
         yield bx, by, bz, thread
 

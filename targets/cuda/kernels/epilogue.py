@@ -13,7 +13,7 @@ from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
 from targets.codegen.access import Index
 from targets.codegen.anchor import forward
 from targets.codegen.kernel_builder import KernelBuilder
-from targets.codegen.opaque import apart
+from targets.codegen.opaque import detached
 from targets.codegen.scalar import cast, held, hold, to_store
 from targets.cuda.kernels import device
 from targets.cuda.kernels.adjacent import multiple, steps
@@ -96,7 +96,7 @@ class Epilogue:
                 places.append((tensor, place))
                 return _element(tensor, place)
 
-            with apart():
+            with detached():
                 self._value(columns(at), total, read)
         result: list[Buffer | None] = []
         for (tensor, first), (_, following) in zip(*seen):

@@ -42,7 +42,7 @@ class LibraryProduct:
             return False
         enough = not isinstance(form.rows, int) or form.rows >= ROWS
         types = form.dtype in TYPES and form.result in {form.dtype, "float32"}
-        return enough and types and form.has_all and not self.builder.counts
+        return enough and types and form.has_all and not self.builder.device_extents
 
     def emit(self, own: Callable[[], None]) -> None:
         """The question to the library, what follows if it did the product, and `own` if not."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from targets.base.tvm_api import Buffer, Expr, tirx, tvm
-from targets.codegen.opaque import apart
+from targets.codegen.opaque import detached
 from targets.cuda.kernels.adjacent import stored_element
 from targets.cuda.kernels.launch import static
 
@@ -33,7 +33,7 @@ class Strided:
     def of(cls, load: Callable[..., Expr], rank: int, dtype: str) -> Strided | None:
         """The tensor of `dtype` that `load(i, j, ...)` reads; None if that computes something, or follows no distances."""
         variables = [tirx.Var(f"i{axis}", "int64") for axis in range(rank)]
-        with apart():
+        with detached():
             element = stored_element(load(*variables))
         if element is None or str(element.ty.dtype) != dtype:
             return None

@@ -42,7 +42,7 @@ class TritonAttention:
     def fits(self) -> bool:
         """Whether Triton is there, and its kernel computes this."""
         spec, dim = self.spec, self.spec.head_dim
-        if self.dtype not in HALVES or not available(self.target) or self.builder.counts:
+        if self.dtype not in HALVES or not available(self.target) or self.builder.device_extents:
             return False
         if dim not in DIMS or spec.value_dim != dim or spec.empty_row != "zero":
             return False

@@ -36,7 +36,7 @@ class TritonLinear:
     def fits(self) -> bool:
         """Whether Triton is there, and its kernel computes all of this."""
         form = self.form
-        if form.dtype not in HALVES or form.result != form.dtype or not available(self.target) or self.builder.counts:
+        if form.dtype not in HALVES or form.result != form.dtype or not available(self.target) or self.builder.device_extents:
             return False
         if not (isinstance(form.columns, int) and isinstance(form.depth, int) and form.depth % TILE[2] == 0 and form.depth):
             return False

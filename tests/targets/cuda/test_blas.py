@@ -40,7 +40,7 @@ def test_numbers_are_those_of_the_headers() -> None:
     members = re.findall(r"^  (\w+) (\w+)(?:\[4\])?;", structure.group(1), re.M)
     assert members == [("cublasLtMatmulAlgo_t", "algo"), ("size_t", "workspaceSize"), ("cublasStatus_t", "state"),
                        ("float", "wavesCount"), ("int", "reserved")]
-    assert ctypes.sizeof(blas.Found) == 96
+    assert ctypes.sizeof(blas.HeuristicResult) == 96
 
 
 @pytest.mark.skipif(find_library(blas.LIBRARY) is None, reason="cuBLASLt is not here")
@@ -61,7 +61,7 @@ def test_descriptors_of_the_real_library() -> None:
 
     library = WithoutDevice()
     library._bytes = blas.WORKSPACE
-    plan = library._make(blas.Form(128, 768, 256, 256, 256, 768, True, "float16", "float32"))
+    plan = library._make(blas.GemmProblem(128, 768, 256, 256, 256, 768, True, "float16", "float32"))
     assert plan is not None
     library._set("MatmulDesc", plan.operation, blas.DESC_BIAS_POINTER, ctypes.c_void_p(4096))
     library._forget(plan)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.lowering.stages import unknown_sizes
+from targets.lowering.stages import device_bounds
 
 B, S = tg.dims("B S")
 
@@ -28,7 +28,7 @@ def test_no_stage_ends_to_ask_for_a_size(compiled: tg.Executable) -> None:
     (plan,) = compiled._compiled.plans.values()
     stages = plan.stages
     assert [stage.name for stage in stages] == ["run_packed"]
-    assert list(unknown_sizes(compiled.kernels)) == ["N"] == stages[0].counts
+    assert list(device_bounds(compiled.kernels)) == ["N"] == stages[0].device_extents
 
 
 @pytest.mark.parametrize(("batch", "length", "share"), [
@@ -44,7 +44,7 @@ def test_results_are_those_of_the_reference(compiled: tg.Executable, batch: int,
 def test_a_size_that_an_output_has_is_found_by_the_host() -> None:
     graph = tg.trace(lambda mask: tg.unpack(mask), mask=tg.bool_[B, S])
     compiled = tg.compile(graph, "cuda", cache=False)
-    assert not unknown_sizes(compiled.kernels)
+    assert not device_bounds(compiled.kernels)
     mask = np.array([[1, 0, 1], [0, 0, 1]], bool)
     positions, offsets = compiled(mask)
     assert positions.tolist() == [0, 2, 5] and offsets.tolist() == [0, 2, 3]
