@@ -1,4 +1,4 @@
-"""What a kind of target brings: which machines there are, what becomes of a graph there, and how it runs.
+"""Backends: what a kind of target provides, from its machines and last passes to its kernels and what runs them.
 
 A new kind is a subclass of `Backend` and a row in `registry.py`, or `register_backend` in a file of the user's own
 (`examples/own_target.py`). Everything else asks the backend; nothing outside of its package asks which kind it is.
@@ -36,12 +36,13 @@ Emit = Callable[["KernelBuilder", Target], None]
 
 @dataclass(frozen=True)
 class Emitters:
-    """What makes TIR of function graphs.
+    """The kernel emitters of a kind of target: they make TIR functions of function graphs.
 
-    families: anchor op -> what emits the kernels about it; pointwise: what emits those without an anchor. readable: ops that
-    a kernel computes element by element as it reads; repeating: those of them that it computes once for each reader. each: a
-    loop over elements that do not depend on each other. functions: a context in which kernels are emitted, of a kind that has
-    exp and the like itself. scalar_scope: where single numbers lie, TVM's scope. tables: what else a user's own ops may extend.
+    families: anchor op -> emitter of the kernels about it; pointwise: the emitter of those without an anchor. readable: whether a
+    kernel computes a node element by element as it reads; repeating: whether an op may read one element of an operand for several
+    elements of its result. each: a loop over elements that do not depend on each other. functions: a context in which kernels are
+    emitted, for a kind that has exp and the like itself. scalar_scope: TVM's scope of memory for single numbers. tables: other
+    tables that a user's own ops may extend.
     """
 
     families: dict[str, Emit]
@@ -64,7 +65,7 @@ class Emitters:
 
 
 class Backend(abc.ABC):
-    """One kind of target. What it leaves out, the defaults say of a kind whose code runs here and that has no extras.
+    """One kind of target. The defaults are those of a kind whose code runs on this machine and that has no extras.
 
     kind, summary: its name in "kind:detail", and what that may say. emitters: its kernels; None for a kind that has no
     library, and interprets graphs. half_activations: whether precision="f16" keeps what lies between products in f16 as well.
@@ -110,7 +111,7 @@ class Backend(abc.ABC):
         return []
 
     def accepts(self, node: Node) -> bool:
-        """Whether the kernel family of an anchor takes this one; else the op is decomposed."""
+        """Whether the kernel family of a node's op can compute this node; else the op is decomposed."""
         return True
 
     def has_kernel(self, node: Node) -> bool:
@@ -124,7 +125,7 @@ class Backend(abc.ABC):
         return ""
 
     def facts(self, target: Target) -> dict[str, str]:
-        """What decides the code besides graph, passes, target, TVM and tgraph: versions of compilers."""
+        """What the code depends on besides graph, passes, target, TVM and tgraph: versions of compilers."""
         return {}
 
     def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
@@ -139,14 +140,14 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def engines(self, program: Program, target: Target, plans: Mapping[str, Plan], library: Library | None) -> dict[str, Engine]:
-        """What runs each graph of kernel calls; plans and a library are there if the backend has emitters."""
+        """The engine of each graph of kernel calls; plans and a library are given if the backend has emitters."""
 
     def source(self, lowered: Lowered, level: str) -> str:
-        """One of `levels`, of what was just compiled."""
+        """The source of a lowered module at one of `levels`."""
         raise TargetError(f"target {lowered.target} has no source {level!r}")
 
     def library_source(self, library: Library, level: str) -> str | None:
-        """One of `levels`, of a library that was loaded; None if that does not say."""
+        """The source of a loaded library at one of `levels`; None if the library does not contain it."""
         return None
 
     def resources(self, lowered: Lowered) -> Any:

@@ -19,7 +19,7 @@ HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if ha
 
 
 class _Held:
-    """Stands in for the handlers of the signals."""
+    """A signal handler that keeps signals until `deliver` calls the program's own handlers."""
 
     def __init__(self, handlers: dict[int, Callable[[int, FrameType | None], Any]]):
         self.handlers = handlers
@@ -37,10 +37,10 @@ class _Held:
 
 @contextlib.contextmanager
 def hold_interrupts() -> Iterator[Callable[[], None]]:
-    """Signals that come within wait for its end, or for a call of what this gives, where all is as it should be.
+    """A context in which signals wait for its end, or for a call of the function that it gives, made where nothing is half done.
 
     Only handlers written in Python wait: KeyboardInterrupt comes from one. Without effect on other threads than the main one,
-    where no handler ever runs, and within another of these, whose end they wait for.
+    where no handler ever runs, and within another such context, whose end they wait for.
     """
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""From TVM's module to the bytes of a shared library.
+"""Linking of TVM's modules into shared libraries.
 
 LLVM ends the process where it finds no room on a disk, so it writes to memory, or where there surely is room.
 """
@@ -52,7 +52,7 @@ def _writing(needed: int | None = None) -> contextlib.AbstractContextManager[Non
 
 
 def _write_object(module: Any, file: Path) -> None:
-    """Write a module's machine code. Raises OSError where it finds no room, which LLVM is not to meet."""
+    """Write a module's object file. Raises OSError where there is no room for it, before LLVM meets that."""
     limit, in_memory = file_size_limit(), sys.platform == "linux" and Path("/proc/self/fd").exists()
     if limit is not None and _bound(module) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -73,13 +73,13 @@ def _write_object(module: Any, file: Path) -> None:
 
 
 def _bound(module: Any) -> int:
-    """More bytes than a module's object file has: some times its assembly text, which is longer but for runs of zeros."""
+    """An upper bound of the bytes of a module's object file: four times its assembly text, and the runs of zeros in it."""
     text = str(module.inspect_source("asm"))
     return 4 * len(text) + sum(map(int, re.findall(r"\.zero\s+(\d+)", text))) + (1 << 20)
 
 
 def _run(compiler: str, files: list[Path], folder: Path) -> np.ndarray:
-    """Link. All that the compiler writes is in the folder."""
+    """Link object files; all that the compiler writes is in the folder."""
     library = folder / "library.so"
     command = [compiler, "-shared", "-fPIC", *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []),
                "-o", str(library), *map(str, files)]

@@ -21,7 +21,7 @@ _BACKENDS: dict[str, Backend] = {}
 
 
 class HasKind(Protocol):
-    """A target, as far as this module knows."""
+    """Anything that has the kind of a target."""
 
     @property
     def kind(self) -> str: ...

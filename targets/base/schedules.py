@@ -21,12 +21,12 @@ FOLDER = "TGRAPH_TUNING"  # environment variable: the folder of these files in p
 
 @dataclass(frozen=True)
 class Schedules:
-    """What is known for each kernel, by `kernel_key`."""
+    """The tuned parameters of kernels, by `kernel_key`."""
 
     entries: Mapping[str, Schedule] = field(default_factory=dict)
 
     def tile(self, function: Graph, default: Tile) -> Tile:
-        """`default` with what was found for this kernel, if that was for tiles of this kind."""
+        """`default` with the fields that tuning found for this kernel, if they are fields of such a tile."""
         found = self.entries.get(kernel_key(function)) if self.entries else None
         known = {f.name for f in fields(default)}  # type: ignore[arg-type]
         return replace(default, **found) if found and found.keys() <= known else default  # type: ignore[type-var]
@@ -36,7 +36,7 @@ NONE = Schedules()
 
 
 def kernel_key(function: Graph) -> str:
-    """What a kernel computes, whatever it is called."""
+    """The fingerprint of what a kernel computes, whatever its name is."""
     anonymous = function.copy()
     anonymous.name = "kernel"
     return anonymous.fingerprint

@@ -1,4 +1,4 @@
-"""What a machine is: its kind, instruction set, registers and caches. `Target.parse("cpu:znver3")`, and back by `str`."""
+"""Targets: the machines to compile for, with their instruction sets, registers and caches; `Target.parse("cpu:znver3")`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Of the CPU or GPU: "znver4", "znver4,-avx512f", "sm_90"."""
+        """The name of the CPU or GPU: "znver4", "znver4,-avx512f", "sm_90"."""
         return ",".join([self.mcpu, *self.changes]) or self.arch
 
     def __str__(self) -> str:

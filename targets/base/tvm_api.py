@@ -88,7 +88,7 @@ def load_library(path: str) -> tvm.runtime.Module:
 
 
 def machine_code_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]:
-    """A module as others that LLVM can write out: its machine code, and as data what it imports besides."""
+    """A module as modules that LLVM can write to object files: its machine code, and as data whatever else it imports."""
     from tvm.runtime import _ffi_api
 
     module = getattr(module, "mod", module)  # of an executable that was just built
@@ -100,7 +100,7 @@ def machine_code_modules(module: tvm.runtime.Module) -> list[tvm.runtime.Module]
 
 
 def int64(value: int) -> Expr:
-    """A literal index."""
+    """An int64 literal."""
     return tirx.const(value, "int64")
 
 

@@ -1,4 +1,4 @@
-"""The value of any part of a subgraph at an index, as one TIR expression: how a kernel reads its operands.
+"""TIR expressions for the value of any part of a function graph at an index: how a kernel reads its operands.
 
 An index is a tuple of digits `(extent, position)`, most significant first, like a mixed-radix number: the element
 of a tensor [B, S, H] at row r of its B*S rows and column h has the index ((B*S, r), (H, h)). Reshaping
@@ -54,7 +54,7 @@ class Sizes:
 
 
 def extent(digits: Sequence[Digit]) -> DimLike:
-    """How many indices the digits tell apart."""
+    """The number of indices that digits can express."""
     total: DimLike = 1
     for size, _ in digits:
         total = total * size
@@ -68,7 +68,7 @@ class Access:
     """Evaluates values of one function at indices; `bind` gives a node's result an expression of its own.
 
     What a node computes is computed once for an index, however many others read it: `load` emits statements that name it,
-    where the kernel is being built. `scalar_scope`: the scope of the memory for a value that a branch decides.
+    where the kernel is being built. `scalar_scope`: the scope of the memory for a value that either branch of an `if` writes.
     """
 
     def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, scalar_scope: str = "global"):
@@ -79,13 +79,13 @@ class Access:
         self._known: list[Known] = []  # of the load under way: first what is named outside of its branches
 
     def bind(self, value: Value, expression: Callable[[Index], Expr]) -> None:
-        """From now on `value` at an index is `expression(index)`: an accumulator, a normalised row."""
+        """Make `expression(index)` the value of `value` at an index from now on: an accumulator, a normalised row."""
         self.bound[value] = expression
 
     # Indices
 
     def flat(self, index: Index) -> Expr:
-        """The number that the digits write: the offset in a dense tensor."""
+        """The number that the digits express: the offset of the element in a dense tensor."""
         total: Expr | None = None
         for size, position in index:
             if size == 1:
@@ -94,7 +94,7 @@ class Access:
         return int64(0) if total is None else total
 
     def split(self, flat: Expr, shape: Shape) -> Index:
-        """The digits of a number, one an axis."""
+        """The index of the element at an offset in a dense tensor, with one digit an axis."""
         digits: list[Digit] = []
         for position, size in reversed(list(enumerate(shape))):
             if size in (0, 1):  # of 0 nothing is ever read
@@ -115,7 +115,7 @@ class Access:
         return positions
 
     def index(self, positions: Sequence[Expr], shape: Shape) -> Index:
-        """Digits from one position an axis."""
+        """The index of the element at these positions, one along each axis."""
         return tuple(zip(shape, positions))
 
     # Values
@@ -136,7 +136,7 @@ class Access:
 
     @contextmanager
     def _branch(self) -> Iterator[None]:
-        """Names that are given within it are known within it only."""
+        """A context at whose end the names that were given in it are forgotten."""
         self._known.append({})
         try:
             yield
@@ -144,7 +144,7 @@ class Access:
             self._known.pop()
 
     def _named(self, value: Value, index: Index) -> Expr:
-        """The value of a node at an index; what the node computes has a name."""
+        """The value of a node at an index; a computed value gets a name, and is computed only once."""
         for known in self._known:
             for at, expression in known.get(value, ()):
                 if same_index(at, index):
@@ -189,7 +189,7 @@ class Access:
         return bind(cell[zero])
 
     def broadcast(self, value: Value | None, index: Index, shape: Shape) -> Expr:
-        """`value` where it is read by an op whose result of `shape` is at `index`."""
+        """The element of `value` that an elementwise op reads for the element of its result, of `shape`, at `index`."""
         assert value is not None
         own = value.shape
         if len(own) == len(shape) and all(a == b or a != 1 for a, b in zip(own, shape)):
@@ -265,7 +265,7 @@ REPEATING: set[str] = set()  # ops that may read one element of an operand for s
 
 
 def reader_of(op: Op) -> Reader | None:
-    """How an op's result is read at an index; None if it is not."""
+    """The function that reads an op's result at an index; None if there is none."""
     found = READ.get(op.name)
     return READ_VIEWS.get(op.traits.view) if found is None and op.traits.view is not None else found
 
@@ -311,7 +311,7 @@ def as_index(expression: Expr) -> Expr:
 
 
 def attribute_dim(access: Access, value: Any) -> Expr:
-    """An attribute that is an int or a Dim."""
+    """The expression of an attribute that is an int or a Dim."""
     if not isinstance(value, (int, Dim)):
         raise CompileError(f"expected a size, got {value!r}")
     return access.sizes(value)

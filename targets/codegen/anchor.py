@@ -1,4 +1,4 @@
-"""A kernel's anchor: the node that its family is about, and the way from its result to the function's output."""
+"""A kernel's anchor, the node that its family is for, and the epilogue: what follows the anchor up to the function's output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tgraph.ir.values import Node, Result, Value
 
 
 def find_anchor(builder: KernelBuilder, *names: str) -> Node:
-    """The only node of one of these ops."""
+    """The only node of a function whose op has one of these names. Raises CompileError."""
     return only_node(builder, ", ".join(names), lambda op: op.name in names)
 
 
 def only_node(builder: KernelBuilder, what: str, wanted: Callable[[Op], bool]) -> Node:
-    """The only node whose op is as wanted; `what` says for an error what that is."""
+    """The only node of a function whose op is wanted; `what` names such ops in the CompileError."""
     found = [n for n in builder.function.nodes if wanted(n.op)]
     if len(found) != 1:
         raise CompileError(f"kernel {builder.function.name} needs one node of {what}, has {len(found)}")
@@ -28,12 +28,12 @@ def only_node(builder: KernelBuilder, what: str, wanted: Callable[[Op], bool]) -
 
 
 def accumulator_dtype(value: Value) -> str:
-    """What sums of a value are kept in: f32 at least, integers as they are."""
+    """The element type in which elements of a value are summed: f32 at least, integers in their own."""
     return "float32" if value.dtype.is_float and value.dtype.bits < 32 else value.dtype.numpy_name
 
 
 def epilogue(builder: KernelBuilder, anchor: Node) -> Callable[[Index, Expr], None]:
-    """`store(index, value)`: give the anchor's result at an index; applies what follows and writes the output."""
+    """A function `store(index, value)`: takes an element of the anchor's result, applies what follows, writes the output."""
     name, output = builder.output
 
     def store(index: Index, value: Expr) -> None:
@@ -45,7 +45,7 @@ def epilogue(builder: KernelBuilder, anchor: Node) -> Callable[[Index, Expr], No
 
 
 def plain_place(builder: KernelBuilder, anchor: Node) -> Callable[[Index], Expr] | None:
-    """`place(index)`: the element of the output that the anchor's result becomes; None if anything is computed on the way."""
+    """A function `place(index)`: the output's element that the anchor's result is; None if anything is computed between."""
     name, output = builder.output
     value: Value = anchor.result
     while value is not output:
@@ -57,7 +57,7 @@ def plain_place(builder: KernelBuilder, anchor: Node) -> Callable[[Index], Expr]
 
 
 def forward(access: Access, value: Value, index: Index, output: Value) -> Index:
-    """Where an element of `value` ends up in `output`, along the ops between them."""
+    """The index in `output` of an element of `value`, after the ops between them."""
     while value is not output:
         assert len(value.users) == 1
         node = value.users[0]

@@ -24,7 +24,9 @@ _ZERO = int64(0)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionSpec:
-    """`store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)` for each b < batch, h < heads and i < queries.
+    """What an attention kernel computes: for each b < batch, h < heads, i < queries and d < value_dim,
+
+        store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)
 
     Extents are int64 and may be 0. `group` heads of queries share a head of keys and values.
     load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): elements of `dtype` (bf16 held as f32).
@@ -105,7 +107,7 @@ def suits_kernels(attention: Node) -> bool:
 
 
 def padded_spec(builder: KernelBuilder) -> AttentionSpec:
-    """Of `attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    """The spec of `attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
     node = find_anchor(builder, "attention")
     q, k, v, mask, bias, offset = node.operands
     assert q is not None and k is not None and v is not None
@@ -127,7 +129,7 @@ def padded_spec(builder: KernelBuilder) -> AttentionSpec:
 
 
 def ragged_spec(builder: KernelBuilder) -> AttentionSpec:
-    """Of `ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    """The spec of `ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
     node = find_anchor(builder, "ragged_attention")
     q, _, _, offsets, mask = node.operands
     assert q is not None and offsets is not None
@@ -147,7 +149,7 @@ def ragged_spec(builder: KernelBuilder) -> AttentionSpec:
 
 
 def _shared(builder: KernelBuilder, node: Node, axes: tuple[int, ...]) -> dict[str, Any]:
-    """What both ops have; `axes`: which of (b, h, row, d) index their operands and their result."""
+    """The fields that both ops have alike; `axes`: which of (b, h, row, d) index their operands and their result."""
     q, k, v = node.inputs[:3]
     heads, kv_heads = q.shape[1], k.shape[1]
     finish, place = epilogue(builder, node), plain_place(builder, node)

@@ -28,7 +28,8 @@ def _is_signed(x: Expr) -> bool:
 
 
 def _integers(x: Expr, y: Expr, result: Division) -> Expr:
-    """`result(dividend, divisor)`, which are 0 and 1 where y is 0, and x and 1 for the lowest number and -1, else x and y."""
+    """`result(dividend, divisor)` of operands that cannot trap: 0 and 1 where y is 0, x and 1 for the lowest number and -1, else
+    x and y."""
     zero, one = (constant(value, dtype_of(x)) for value in (0, 1))
     if _literal(y) == 0:
         return zero

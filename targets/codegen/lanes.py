@@ -1,4 +1,4 @@
-"""Loops marked as vectors that cannot be one: they become serial before TVM's vectoriser sees them.
+"""Makes loops serial that are marked as vectors and cannot be one, before TVM's vectoriser sees them.
 
 That pass turns single statements into loops over their lanes where it cannot make them vectors, also where they name
 a value that later statements read, or share memory that each lane needs for itself: silently wrong.
@@ -18,12 +18,12 @@ ANY_LANES = ("tirx.reinterpret", "prim.reinterpret")  # calls that become vector
 
 
 def serial_where_needed(function: Any) -> Any:
-    """A kernel in which all loops that are marked as vectors can be."""
+    """The kernel with those of its vector loops serial that cannot be vectors."""
     return structural_map(function, [(tirx.For, _checked)])
 
 
 def without_vectors(function: Any) -> Any:
-    """A kernel whose loops are all serial, or parallel."""
+    """The kernel with all its vector loops serial."""
     return structural_map(function, [(tirx.For, lambda loop: _serial(loop) if loop.kind == tirx.ForKind.VECTORIZED else loop)])
 
 

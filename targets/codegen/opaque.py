@@ -1,4 +1,4 @@
-"""Arithmetic that TVM's simplifier takes for opaque, and names for values that a kernel uses more than once.
+"""Arithmetic hidden from TVM's simplifier, and names for values that a kernel uses more than once.
 
 TVM simplifies floats as if they were real numbers (x - x = 0, (a + b) - a = b, x == x: NaN and rounding are lost) and
 integers as if they never overflowed. So before its passes see a kernel, `hide` makes calls of ops of our own of all
@@ -28,7 +28,7 @@ READS_STATE = 2  # TVM's CallEffectKind of a value that its analysers must not c
 
 
 def _register(name: str) -> Op:
-    """An op of one vector or scalar result for each of its operands' lanes."""
+    """Register an op with TVM that works lane by lane, and that its analysers do not look into."""
     register_op_attr(f"tgraph.{name}", "TVectorizable", True)
     register_op_attr(f"tgraph.{name}", "TCallEffectKind", READS_STATE)
     register_op_attr(f"tgraph.{name}", "TScriptPrinterName", f"tgraph.{name}")
@@ -45,7 +45,7 @@ _VALUE = _register("value")
 
 
 def _in_type(dtype_for: Callable[[str], str]) -> Callable[[type], Callable[[Expr, Expr], Expr]]:
-    """How an operation on integers is computed in another type, and cut off to their own."""
+    """A decorator of operations on integers: computed in another type, and truncated to their own."""
 
     def computed(cls: type) -> Callable[[Expr, Expr], Expr]:
         def made(x: Expr, y: Expr) -> Expr:
@@ -88,7 +88,7 @@ def wrapping(cls: type, x: Expr, y: Expr) -> Expr:
 
 
 def bind(value: Expr) -> Expr:
-    """A name for a value, at this place in the kernel that is being built; inside of a vectorised loop, one a lane."""
+    """Name a value, by a statement at this place of the kernel being built; in a vectorised loop each lane has its own."""
     if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
         return value
     return T.bind(value if _is_float(value) or isinstance(value, TensorLoad) else Call(_VALUE, [value], ret_ty=value.ty))
@@ -132,7 +132,7 @@ def hide(function: Any) -> Any:
 
 
 def reveal(function: Any, language: str = "llvm") -> Any:
-    """The same with plain arithmetic in place of what `hide` and `wrapping` made, for code generation in "llvm" or "c++"."""
+    """A kernel with plain arithmetic in place of what `hide` and `wrapping` made, for code generation in "llvm" or "c++"."""
     plain_of = {**_PLAIN, **{op.name: _MODULAR[language](cls) for cls, op in _WRAPPING.items()}}
 
     def revealed(call: Any) -> Expr:
@@ -143,7 +143,7 @@ def reveal(function: Any, language: str = "llvm") -> Any:
 
 
 def in_memory(function: Any) -> Any:
-    """The same with every name of something opaque read from memory, where TVM's code generator does not look behind it."""
+    """A kernel that reads every name of something opaque from memory, where TVM's code generator does not look behind it."""
 
     def cell(statement: Any) -> Any:
         value = statement.value

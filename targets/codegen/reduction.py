@@ -1,4 +1,4 @@
-"""What a reduction is about: which axes, in which type, and how kernels over rows are used for it."""
+"""Reductions: their axes and element types, and how kernels over rows compute them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Reduction:
 
     @property
     def results(self) -> DimLike:
-        """How many totals there are."""
+        """The number of totals."""
         return product(tuple(self.node.inputs[0].shape[a] for a in self.kept))
 
     @property
     def depth(self) -> DimLike:
-        """How many elements are in each."""
+        """The number of elements of each total."""
         return product(tuple(self.node.inputs[0].shape[a] for a in self.reduced))
 
     @property
     def along_rows(self) -> bool:
-        """Whether the last axes of floats go, so that the elements of a total lie beside each other."""
+        """Whether floats are reduced over the last axes, so that the elements of a total lie beside each other."""
         x = self.node.inputs[0]
         return bool(x.type.rank) and x.dtype.is_float and self.kept == list(range(len(self.kept)))
 
@@ -55,7 +55,7 @@ def find(builder: KernelBuilder) -> Reduction:
 
 
 def rows(builder: KernelBuilder, reduction: Reduction, reduce: Callable[..., None]) -> None:
-    """A reduction along rows, and its epilogue, by a target's kernel."""
+    """Emit a reduction along rows and its epilogue, by a target's kernel."""
     x, finish = reduction.node.inputs[0], epilogue(builder, reduction.node)
     lead, length = reduction.results, reduction.depth
 
@@ -67,7 +67,7 @@ def rows(builder: KernelBuilder, reduction: Reduction, reduce: Callable[..., Non
 
 
 def start(kind: str, dtype: str) -> Expr:
-    """What the reduction of nothing gives."""
+    """The neutral element of a reduction: the result for no elements at all."""
     if kind in ("sum", "mean", "prod"):
         return tirx.const(1 if kind == "prod" else 0, dtype)
     is_float = next(d for d in DTYPES.values() if d.numpy_name == dtype).is_float

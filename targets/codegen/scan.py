@@ -1,4 +1,4 @@
-"""Running sums and arguments of maxima: serial along their axis, parallel over the rest as the target does that."""
+"""Emitters of cumsum and argmax: serial along their axis, by the target's parallel loop over the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Loop = Callable[[Expr, Expr, Callable[[Expr], None]], None]
 
 @dataclass(frozen=True)
 class Scan:
-    """How a target loops: `loop(extent, work, body)` in any order, `work` in elements; `scope` is where its cells lie."""
+    """cumsum and argmax for a target.
+
+    `loop(extent, work, body)`: its loop in any order, `work` in elements; `scope`: TVM's scope of memory for single numbers.
+    """
 
     loop: Loop
     scope: str

@@ -1,4 +1,4 @@
-"""What a kernel takes besides its tensors: symbolic sizes, and a status word if it looks something up. Needs no TVM."""
+"""A kernel's parameters besides its tensors: symbolic sizes, and a status word if it looks something up. Needs no TVM."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lookups(function: Graph) -> list[Node]:
 
 
 def table_size(node: Node, lookup: Lookup) -> DimLike:
-    """How many indices of its table are right for a node."""
+    """The size of the axis along which a node reads its table."""
     axis = 0 if lookup.axis is None else node.attrs[lookup.axis]
     return node.inputs[lookup.table].shape[axis]
 

@@ -1,4 +1,4 @@
-"""Rows whose squares leave the range of f32: norms measure them again, multiplied by a power of two.
+"""Norms of rows whose squares leave the range of f32: measured again, multiplied by a power of two.
 
 Squares overflow from 1.8e19 on; below 1e-19 they lose bits, which matters beside no epsilon of a usual size.
 """

@@ -27,7 +27,7 @@ from targets.codegen.opaque import bind
 
 
 def dtype_of(x: Expr) -> str:
-    """The element type of an expression, as TVM spells it ("float32", "bool")."""
+    """The element type of an expression, as TVM names it ("float32", "bool")."""
     return str(x.ty.dtype)
 
 
@@ -46,8 +46,11 @@ _BY_CUDA: ContextVar[bool] = ContextVar("by_cuda", default=False)
 
 @contextmanager
 def by_cuda() -> Iterator[None]:
-    """Within it exp, log, erf, tanh and quotients of them are CUDA's functions of one f32, with errors of up to 2 ulp (CUDA C++
-    Programming Guide, appendix on mathematical functions). A third of the instructions: no branches, no IEEE division."""
+    """A context in which exp, log, erf, tanh and quotients of them are CUDA's functions of one f32, with errors of up to 2 ulp.
+
+    They take a third of the instructions: no branches, no IEEE division (CUDA C++ Programming Guide, appendix on mathematical
+    functions).
+    """
     token = _BY_CUDA.set(True)
     try:
         yield
@@ -56,7 +59,7 @@ def by_cuda() -> Iterator[None]:
 
 
 def _or_cuda(function: Callable[[Expr], Expr]) -> Callable[[Callable[[Expr], Expr]], Callable[[Expr], Expr]]:
-    """Takes the decorated polynomial's place within `by_cuda`."""
+    """A decorator: within `by_cuda`, `function` takes the polynomial's place."""
 
     def decorate(polynomial: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
         return wraps(polynomial)(lambda x: function(x) if _BY_CUDA.get() else polynomial(x))

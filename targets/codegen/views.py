@@ -1,4 +1,4 @@
-"""How the ops that move, select or make elements are read at an index: one entry an op in `access.READ`.
+"""Readers of the ops that move, select or make elements, at an index: one entry an op in `access.READ`.
 
 Views that move axes, regroup digits or repeat are read by their axis maps, one entry a kind in `access.READ_VIEWS`."""
 

@@ -1,4 +1,4 @@
-"""Weights as the CPU's products read them."""
+"""Packing of weights into panels, as the CPU's products read them."""
 
 from __future__ import annotations
 

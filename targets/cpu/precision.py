@@ -1,4 +1,4 @@
-"""What is known of the speed of products in reduced precision on CPUs. docs/precision.md has the figures."""
+"""The speed of products in reduced precision on CPUs, as far as it is known. docs/precision.md has the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernels apart from their model: what they are called with in it, and variants of them, run and timed in turns."""
+"""Timing of kernels outside of their model: on the arguments that they get in it, in turns with variants of them."""
 
 from __future__ import annotations
 

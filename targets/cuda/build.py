@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 def _split() -> list[Any]:
-    """Up to functions of the host and of the GPU."""
+    """TVM's passes up to the split into functions of the host and of the GPU."""
     return [
         kernel_pass(serial_where_needed, "tgraph.serial_where_needed"),
         kernel_pass(hide, "tgraph.hide"),

@@ -1,4 +1,4 @@
-"""One call on a GPU: inputs to it, the stages in order, results from it. It waits once, at the end, if results go home."""
+"""One call on a GPU: inputs go to it, the stages run in order, results come back. It waits once, at its end, for the host's."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class Call:
         """Begin all copies of outputs, and wait for those to the host."""
         engine, device = self.engine, self.device
         results: dict[str, Any] = dict.fromkeys(name for name, _ in engine.graph.outputs)
-        home: dict[str, Value] = {}
+        to_host: dict[str, Value] = {}
         for name, value in engine.graph.outputs:
             given = self.out.get(name)
             shape, dtype = value.type.evaluate(self.sizes), value.dtype.numpy
@@ -181,14 +181,14 @@ class Call:
                 array = results[name] = new(shape, dtype, engine.check) if given is None else given
                 device.copy(array.address, self._address(name, value), array.nbytes, ON_DEVICE)
             else:
-                home[name] = value
-        if home:
-            results.update(self._bring_home(home))
+                to_host[name] = value
+        if to_host:
+            results.update(self._copy_to_host(to_host))
         else:
             engine.read_status(device)
         return results
 
-    def _bring_home(self, values: Mapping[str, Value]) -> dict[str, np.ndarray]:
+    def _copy_to_host(self, values: Mapping[str, Value]) -> dict[str, np.ndarray]:
         """Outputs on the host, when all is done. Raises BadIndex."""
         engine, device = self.engine, self.device
         like = [np.broadcast_to(np.zeros((), v.dtype.numpy), v.type.evaluate(self.sizes)) for v in values.values()]

@@ -1,4 +1,4 @@
-"""CUDA source to machine code for one architecture, by NVRTC or nvcc, whichever is found; and what else they make of it.
+"""CUDA source to machine code for one architecture, by NVRTC or nvcc, whichever is found; also PTX, and machine code as text.
 
 Both come from pip packages or from a CUDA toolkit, and need no GPU. No option trades accuracy for speed.
 """

@@ -107,7 +107,7 @@ class CudaDevice:
                               f"{free} of {total} are free") from None
 
     def arena(self, size: int) -> Any:
-        """At least so many bytes, the same for all calls; it grows to the largest seen."""
+        """A tensor of at least `size` bytes, the same one for all calls; it grows to the largest seen."""
         if self._arena is None or size > self._arena_bytes:
             self._arena, self._arena_bytes = None, 0  # let go of the old one first
             self.generation += 1
@@ -158,7 +158,7 @@ class CudaDevice:
         self.call("cudaEventRecordWithFlags", event, self._capture_stream, EXTERNAL)
 
     def seconds(self, start: Any, end: Any) -> float:
-        """Between two events that are over."""
+        """The time between two events that are over."""
         milliseconds = ctypes.c_float()
         self.call("cudaEventElapsedTime", ctypes.byref(milliseconds), start, end)
         return milliseconds.value / 1e3

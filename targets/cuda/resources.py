@@ -15,7 +15,7 @@ SHARED_UNIT, SHARED_RESERVED = 128, 1024  # bytes of shared memory: allocated at
 
 @dataclass(frozen=True)
 class Multiprocessor:
-    """The most that one holds: warps, blocks, bytes of shared memory."""
+    """The limits of one multiprocessor: resident warps and blocks, bytes of shared memory."""
 
     warps: int
     blocks: int
@@ -94,6 +94,6 @@ def resident_blocks(arch: str, threads: int, registers: int, shared: int) -> int
 
 
 def _multiprocessor(arch: str) -> Multiprocessor:
-    """That of an architecture; of the nearest older one, where it is not in the table."""
+    """The multiprocessor of an architecture; of the nearest older one, where it is not in the table."""
     number = int(re.sub(r"\D", "", arch))
     return MULTIPROCESSORS[max((n for n in MULTIPROCESSORS if n <= number), default=80)]

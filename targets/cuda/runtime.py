@@ -108,7 +108,7 @@ def runs(code: str, device: str) -> bool:
 
 
 def require_device(arch: str) -> None:
-    """That this machine has a GPU, and that it runs code for an architecture. Raises TargetError."""
+    """Check that this machine has a GPU that runs code for an architecture. Raises TargetError."""
     have = gpu()
     if not runs(arch, have.arch):
         raise TargetError(f"this was compiled for cuda:{arch}, and {have.name} is cuda:{have.arch}: machine code runs on GPUs of "
@@ -117,7 +117,7 @@ def require_device(arch: str) -> None:
 
 @functools.cache
 def load_runtime() -> None:
-    """TVM's CUDA runtime into this process; without a driver, with a stand-in for it, so that code can be made and kept.
+    """Load TVM's CUDA runtime into this process; without a driver, with a stand-in for it, so that code can be made and kept.
 
     Raises CompileError that says what to install.
     """

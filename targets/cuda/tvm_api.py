@@ -1,4 +1,4 @@
-"""What of TVM only CUDA needs, and depends on TVM's version: its runtime, streams, tensors of the GPU."""
+"""Names that depend on TVM's version and that only CUDA needs: its runtime, streams, tensors of the GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from targets.base.tvm_api import tirx, tvm
 
 @contextlib.contextmanager
 def replaced(name: str, function: Callable[..., object]) -> Iterator[None]:
-    """Another function under the name of a global one of TVM's meanwhile."""
+    """A context in which another function has the name of one of TVM's global functions."""
     before = tvm.get_global_func(name)
     tvm_ffi.register_global_func(name, function, override=True)
     try:
@@ -38,7 +38,7 @@ def load_cuda_runtime() -> bool:
 
 @contextlib.contextmanager
 def cuda_stream(stream: int) -> Iterator[None]:
-    """Kernels that TVM launches from this thread go to a stream of device 0, by its address (0: the default one)."""
+    """A context in which TVM launches kernels of this thread on a stream of device 0, by its address (0: the default one)."""
     with tvm_ffi.use_raw_stream(tvm.cuda(0), stream):
         yield
 

@@ -15,12 +15,12 @@ def prepare_part(graph: Graph) -> set[Node]:
 
 
 def is_free(node: Node) -> bool:
-    """Whether it costs nothing to read through a node: a view of one operand, or numbers made from sizes."""
+    """Whether reading through a node costs nothing: it is a view of one operand, or makes numbers from sizes."""
     return node.op.traits.view not in (None, "join") or node.op.created
 
 
 def narrow(weight: Value) -> Value:
-    """What a weight is stored as: the half-precision operand of a cast that widens it, else the weight itself."""
+    """The weight as it is stored: the half-precision operand of a cast that widens it, else the weight itself."""
     if isinstance(weight, Result) and weight.node.op.name == "cast":
         source = weight.node.inputs[0]
         if source.dtype.is_float and source.dtype.bits < weight.dtype.bits:

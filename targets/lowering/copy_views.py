@@ -1,4 +1,4 @@
-"""Views where they are read."""
+"""Copies of views, one for each reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only ops that have a kernel."""
+"""Decomposition of the ops that a target has no kernel for."""
 
 from __future__ import annotations
 

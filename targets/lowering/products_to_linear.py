@@ -1,4 +1,4 @@
-"""One form for products with weights."""
+"""Products with weights in one form, `linear`."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class SelectKernels(Pass):
 
 
 def content(function: Graph) -> str:
-    """What a kernel computes, whatever its function is called."""
+    """The text of a function without its name: the same for kernels that compute the same."""
     text = str(function)
     return text[text.index("("):]
 

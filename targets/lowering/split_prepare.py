@@ -1,4 +1,4 @@
-"""The prepare part: what depends on parameters alone, taken out of graphs into one that runs before all calls."""
+"""Splitting off the prepare part: what depends on parameters alone goes into one graph, which runs before all calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def split_prepare(program: Program) -> tuple[Graph, Program]:
 
 
 def _rest(graph: Graph, prepare: _Prepare, rest: Graph) -> Graph:
-    """What is left of a graph, in `rest`."""
+    """Fill `rest` with a graph less its prepare part."""
     parameter_only = prepared(graph, ("call",))  # calls are kernels: what belongs to the prepare part was not made one
     needed: dict[Value, None] = {}
     for node in graph.nodes:
@@ -66,7 +66,7 @@ class _Prepare:
         return self.names[own]
 
     def _bring(self, value: Value, made: dict[Value, Value]) -> None:
-        """Copy what makes a value."""
+        """Copy a value, and all that it is computed from."""
         pending = [value]
         while pending:
             current = pending[-1]

@@ -1,4 +1,4 @@
-"""Parts of a split that readers may take along."""
+"""Splits as slices, which kernels read through."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The container of bundles and of the compile cache: an uncompressed zip whose entries start at multiples of 64 bytes, so that
-they are mapped and not read. Every byte of the file is vouched for:
+they are mapped and not read. Digests cover every byte of the file:
 
     entries         each after its header of zip; their digests are in the manifest
     manifest.json   the last entry: where the others lie, their digests, that of all between them, and what a bundle is about
@@ -46,7 +46,7 @@ Content = bytes | list[np.ndarray]  # an entry: its bytes, or dense arrays one a
 
 
 def write_archive(path: Path, entries: Mapping[str, Content], manifest: Mapping[str, Any]) -> None:
-    """Write entries, and a manifest that vouches for them. The file appears when it is complete. Raises DiskError."""
+    """Write entries, and a manifest with their digests. The file appears when it is complete. Raises DiskError."""
     places: dict[str, dict[str, Any]] = {}
     between, end = hashlib.sha256(), 0
     with replacing(path, sum(map(size_of, entries.values()))) as file:
@@ -67,7 +67,7 @@ def write_archive(path: Path, entries: Mapping[str, Content], manifest: Mapping[
 
 
 def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, content: Content) -> dict[str, Any]:
-    """Write one entry; its data's place, a multiple of 64 bytes, and the digests of its pieces."""
+    """Write one entry, and return its place, a multiple of 64 bytes, and the digests of its pieces."""
     info = zipfile.ZipInfo(name)
     info.external_attr = 0o644 << 16
     size = size_of(content)
@@ -92,12 +92,12 @@ def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, content: Content)
 
 
 def size_of(content: Content) -> int:
-    """The bytes of an entry."""
+    """The number of bytes of an entry."""
     return len(content) if isinstance(content, bytes) else offsets(content)[1]
 
 
 def _parts(content: Content) -> Iterator[memoryview]:
-    """The bytes of an entry."""
+    """The bytes of an entry, array by array."""
     if isinstance(content, bytes):
         yield memoryview(content)
         return
@@ -109,7 +109,7 @@ def _parts(content: Content) -> Iterator[memoryview]:
 
 
 def _read(file: IO[bytes], start: int, stop: int) -> bytes:
-    """Bytes that were written."""
+    """Bytes of a file that is being written."""
     file.seek(start)
     return file.read(stop - start)
 
@@ -180,7 +180,7 @@ class Archive:
         return end, sealed[start:start + size].tobytes()
 
     def _check_places(self) -> None:
-        """Entries lie one after the other, each at a multiple of 64 bytes, before the manifest."""
+        """Check that entries lie one after the other, each at a multiple of 64 bytes, before the manifest."""
         end = 0
         for name, (start, size) in self.places.items():
             if start < end or start % ALIGNMENT or size < 0 or start + size > self._end:

@@ -77,14 +77,14 @@ def _text(program: Program) -> bytes:
 
 
 def _constants(programs: Iterable[Program]) -> dict[str, Content]:
-    """The entry of the constants whose text has their digest only, if there are any."""
+    """The entry of the constants of which the text has the digest only, if there are any."""
     found = {f"sha256:{c.digest}": c.data for block in _blocks(programs) for c in block.constants.values()
              if c.data is not None and c.type.rank}
     return {"constants.safetensors": _safetensors(found)} if found else {}
 
 
 def signatures(plans: Mapping[str, Plan]) -> list[dict[str, Any]]:
-    """What tells whether a library's functions are called as the graphs say."""
+    """The signatures of a library's functions: a reader compares them with those that follow from the graphs."""
     return [{"name": stage.name, "calls": [n.attrs["function"].name for n in stage.calls],
              "weights": [w.name for w in stage.weights], "outputs": stage.outputs, "symbols": stage.symbols,
              "extents": [str(e) for e in stage.extents], "places": stage.places}
@@ -92,7 +92,7 @@ def signatures(plans: Mapping[str, Plan]) -> list[dict[str, Any]]:
 
 
 def read_compiled(archive: Archive, target: Target, programs: Mapping[str, Program]) -> Compiled:
-    """The library with what calls it.
+    """The compiled program in an archive.
 
     Raises FormatError if entries do not fit together, or this tgraph calls the library in another way than that which wrote it.
     """

@@ -1,4 +1,4 @@
-"""The compile cache: what a compilation made, under all that decides it, in files that a later one reads instead.
+"""The compile cache: results of compilations in files, by a digest of everything that they depend on.
 
 An entry is a bundle without weights (`bundle.py`), in a folder of the user's; the environment variable TGRAPH_CACHE names another
 folder, or is "off". A file appears when it is complete, so that any number of processes may share the folder, and its
@@ -61,13 +61,13 @@ class CacheResult:
 
 
 class CacheEntry:
-    """The place of one compilation in the cache; without a path, it is not to be kept. `result` says what was found there."""
+    """The entry of one compilation in the cache; without a path nothing is read or kept. `result` says what was found there."""
 
     def __init__(self, path: Path | None, target: Target, facts: Mapping[str, str], result: CacheResult):
         self.path, self.target, self.facts, self.result = path, target, facts, result
 
     def load(self, weights: Weights) -> Compiled | None:
-        """What an earlier compilation left here, for these weights; None if none did. A damaged file warns, and is removed."""
+        """What an earlier compilation made, for these weights; None if there is none. A damaged file warns, and is removed."""
         if self.path is None:
             return None
         if not self.path.exists():
@@ -98,7 +98,7 @@ class CacheEntry:
         return compiled
 
     def keep(self, compiled: Compiled) -> None:
-        """Link the library, and write it and what goes with it; what stands in the way is said in a warning and in `result`."""
+        """Link the library, and write it and what goes with it; a failure is a warning, and is noted in `result`."""
         if self.path is None:
             return
         try:
@@ -130,7 +130,7 @@ def cache_folder() -> Path | None:
 
 
 def find_entry(program: Program, passes: Sequence[Pass], target: Target, options: Mapping[str, str] | None) -> CacheEntry:
-    """The place of a compilation. `options`: what else `compile` was told, as text; None if nothing is to be kept."""
+    """The entry of a compilation. `options`: the other arguments of `compile` as text; None if nothing is to be kept."""
     folder = cache_folder()
     off = f"{FOLDER} is off" if folder is None else "not wanted" if options is None else foreign_code(program, passes, target)
     if folder is None or options is None or off is not None:
@@ -153,7 +153,7 @@ def find_entry(program: Program, passes: Sequence[Pass], target: Target, options
 
 
 def _warn_once(kind: type[Exception], problem: str) -> None:
-    """One warning for each kind of problem that a process meets: what stands in the way stays there."""
+    """Warn of a problem, once in a process for each kind: it is likely to stay."""
     if kind in _WARNED:
         return
     _WARNED.add(kind)
@@ -170,7 +170,7 @@ def entries(folder: Path) -> list[tuple[Path, os.stat_result]]:
 
 
 def facts_of(path: Path) -> dict[str, str]:
-    """What decided an entry. Raises FormatError or OSError for a file that is none."""
+    """The facts that an entry depends on. Raises FormatError or OSError for a file that is none."""
     return dict(Archive(path, FIELDS).manifest["facts"])
 
 

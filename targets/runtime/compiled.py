@@ -1,4 +1,4 @@
-"""What compiling makes of a program: graphs at each level, the library, and what runs it."""
+"""Compiled programs: their graphs at each level, the library, and what runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What executes a graph, and what all engines over a library of kernels share."""
+"""Engines, which execute compiled graphs, and what all engines over a library of kernels share."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
 
 class Clock(Protocol):
-    """Told before and after each kernel; `seconds` of all of them, in order, when the run is over."""
+    """A timer of kernels: told before and after each, it gives the `seconds` of all, in order, when the run is over."""
 
     def tick(self, before: bool) -> None: ...
 
@@ -60,7 +60,7 @@ class Clock(Protocol):
 
 
 class HostClock:
-    """For kernels that end before their call returns."""
+    """A timer of kernels that end before their call returns."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
@@ -77,7 +77,7 @@ class HostClock:
 
 
 class HostEngine:
-    """Base of those whose arrays are NumPy's."""
+    """Base of the engines whose arrays are NumPy's."""
 
     def adopt(self, value: Any) -> Any:
         return None
@@ -133,7 +133,7 @@ class LibraryEngine(HostEngine):
         return made
 
     def _layout(self, sizes: Sizes) -> Any:
-        """Where everything lies for these sizes; those met lately are remembered."""
+        """The layout of memory for these sizes; recent ones are remembered."""
         key = tuple(sorted(sizes.items()))
         found = self._layouts.get(key)
         if found is None:

@@ -139,7 +139,7 @@ class Executable:
         return profile(self, self._engine, given, 10 if repeats is None else repeats)
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]:
-        """Another graph compiled for the same target without passes, as a function of feeds; `check` looks for faults so."""
+        """Another graph compiled for this target without passes, as a function of feeds; `check` finds wrong nodes by it."""
         return self._recompile(graph, self.target, passes="", cache=False).run
 
     def save(self, path: str | Path, *, originals: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What code a compilation depends on besides the graph: tgraph's own, and whatever a user registered."""
+"""The code that a compilation depends on besides the graph: tgraph's own, and whatever a user registered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IMPORTED = time.time()
 
 
 def foreign_code(program: Program, passes: Sequence[Pass], target: Target) -> str | None:
-    """Why what compiling gives does not depend on tgraph's code alone; None if it does."""
+    """Why the result of a compilation depends on code that is not tgraph's own; None if it does not."""
     if _newest_source() > _IMPORTED:
         return "tgraph's own code was changed after it was imported"
     for step in passes:

@@ -30,12 +30,13 @@ class Library:
         return self._module
 
     def load(self) -> None:
-        """Load it now: damage shows, and the first call does not wait for it."""
+        """Load the library now, so that damage shows and the first call need not wait."""
         _ = self.module
 
     def link(self) -> np.ndarray:
-        """Become a shared library, whose bytes this returns. TVM translates one in memory at its first call, and this one now.
+        """Link a shared library, run it from now on, and return its bytes.
 
+        TVM translates a module in memory at its first call; this one it translates now.
         Raises CompileError if there is no C compiler, and DiskError.
         """
         if self.image is None:

@@ -16,7 +16,7 @@ from tgraph.ir.weights import check_weights, named_arrays
 
 
 class LoadedWeights:
-    """data: of the parameters by name; prepared: the tensors made of them, once for all graphs, which the engines take."""
+    """The weights of a compiled program. data: the parameters', by name; prepared: the tensors made of them, for all engines."""
 
     def __init__(self, program: Program, compiled: Compiled, prepared: Mapping[str, np.ndarray]):
         self.data: Mapping[str, np.ndarray] = program.weights

@@ -1,4 +1,4 @@
-"""Where the time of a call goes: one row for each kernel call, with the scopes and nodes that it stands for."""
+"""Profiles: the time of each kernel call, with the scopes and nodes that it stands for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ProfileRow:
 
 @dataclass
 class Profile:
-    """All calls in order, for one choice of sizes."""
+    """The kernel calls of a graph in order, for one choice of sizes."""
 
     name: str
     sizes: dict[str, int]

@@ -19,7 +19,7 @@ from tgraph.ir.errors import TargetError
 
 
 class _Call:
-    """A function to run on the runner's thread, and where its result goes. Who gets `claim` decides: to run it, or not to."""
+    """A function to run on the runner's thread, and its result. Whoever gets `claim` runs it, or drops it."""
 
     __slots__ = ("claim", "done", "error", "function", "result")
 
@@ -123,7 +123,7 @@ class Runner:
 
 
 def thread_limit() -> int:
-    """The most threads that a pool of workers can have."""
+    """The largest number of threads that a pool of workers can have."""
     given = os.environ.get("TVM_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) > 0 else default_threads()
 

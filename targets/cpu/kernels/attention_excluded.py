@@ -1,8 +1,8 @@
-"""Results that a value no query may attend has spoilt: 0 NaN is NaN, and an excluded key is to take no part.
+"""Results that are NaN because of values at excluded keys, computed again from the allowed keys alone.
 
-The inner loops multiply whole blocks of values with weights of 0 where keys are excluded, which costs nothing as long as the
-values are finite. Where a result has become NaN, this computes it again, key by key, from the allowed keys alone. What
-only allowed keys made NaN is NaN again.
+The inner loops multiply whole blocks of values with weights, which are 0 where keys are excluded. That costs nothing as long as
+the values are finite; but 0 * NaN is NaN. So where a result is NaN, it is computed again, key by key. What allowed keys made NaN
+is NaN again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from targets.cpu.kernels.lane_blocks import floats, int64
 
 
 class WithoutExcluded:
-    """Emits the second computation for the panels of a task whose every key has been attended."""
+    """Emits the second computation for the panels of a task, after the first one has gone over all keys."""
 
     def __init__(self, spec: AttentionSpec, at: PanelBuffers, key_head: Expr) -> None:
         self.spec, self.at, self.key_head = spec, at, key_head
@@ -28,7 +28,7 @@ class WithoutExcluded:
         self.score, self.kept, self.shift, self.spoilt = (floats(LANES) for _ in range(4))
 
     def emit(self, panel: Expr, query: Expr) -> None:
-        """The NaN of a panel, whose first query is `query`, are replaced by what the allowed keys give."""
+        """Replace the NaN of a panel, whose first query is `query`, by what the allowed keys give."""
         spec = self.spec
         base = bind(panel * spec.value_dim * LANES)
         fill(self.spoilt, 0, 0.0)

@@ -23,7 +23,7 @@ Vector = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Dot:
-    """`step` adds the products of one group to a vector of sums.
+    """An instruction, or a loop, whose `step` adds the products of one group to a vector of sums.
 
     group: elements of k in one step. packed: the element type in which blocks of A are kept. accumulate: that of the
     sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".

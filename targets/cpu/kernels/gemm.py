@@ -136,7 +136,7 @@ class _Product:
             packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
             kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
             sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
-            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, apart=self.k > LONG)
+            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, separate=self.k > LONG)
             blocks, chunks = bind(ceil_divide(tiles, self.tiles_high)), bind(ceil_divide(panels, self.chunk))
             with T.serial(blocks) as block, T.serial(chunks) as chunk:
                 tile_offset, tiles_here = share(tiles, blocks, block)
@@ -175,7 +175,7 @@ class _Product:
                     self._finish(row + t * height, here, panel + p, sums)
 
     def _ahead(self, panel: Expr, p: Expr, panels: Expr, k: Expr, depth: Expr, t: Expr, tiles: Expr) -> Ahead:
-        """What tile `t` of `tiles` asks for of the weights that come after panel `p`: its share of the next slice."""
+        """What tile `t` of `tiles` prefetches of the weights after panel `p`: its share of the next slice."""
         columns = self.tile.columns
         following = ((panel + p + 1) * self.k + k) * columns
         if self.k_blocks > 1:

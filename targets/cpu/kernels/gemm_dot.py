@@ -171,7 +171,7 @@ class _Product:
                                [_lanes(i * self.tile.columns + v * lanes, lanes)])
 
     def _prefetch(self, first: Expr, tiles: Expr) -> None:
-        """Asks for what the next panel has at this place: each of the tiles that share a panel for its part of it."""
+        """Prefetches the same part of the next panel; the tiles that use one panel share this out."""
         size = SIZE[str(self.panels.dtype)]
         panel = self.groups * self.tile.columns * self.dot.group
         lines = WORDS * self.tile.columns * self.dot.group * size // CACHE_LINE

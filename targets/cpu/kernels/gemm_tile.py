@@ -65,7 +65,7 @@ class GemmTile:
 
 @dataclass(frozen=True)
 class Ahead:
-    """The weights that a tile asks memory for while it computes: from `start` on, `lines` of the cache for every line of A.
+    """The weights that a tile prefetches while it computes: from `start` on, `lines` of the cache for every line of A.
 
     The tiles that use one slice of a panel share the next slice, so that memory is read evenly all the time. Asking only
     just ahead leaves it idle while the second and later tiles compute: 16 rows ran at 70 % of this speed.
@@ -88,7 +88,7 @@ class TileLoop:
     panels: Any
     sums: Any
     accumulate: str
-    apart: bool = False  # whether a block of k is summed apart, and added to the sums of those before it
+    separate: bool = False  # whether each block of k is summed by itself, and then added to those before it
 
     @property
     def line(self) -> int:
@@ -126,9 +126,9 @@ class TileLoop:
         def before(i: Any, v: int, lane: Any) -> Expr:
             return self.sums[at(i, v, lane)]
 
-        tile.start(None if self.apart else resume, before)
+        tile.start(None if self.separate else resume, before)
         steps(tile)
-        if self.apart and resume is not None:
+        if self.separate and resume is not None:
             with T.If(resume), T.Then():
                 tile.add(before)
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))

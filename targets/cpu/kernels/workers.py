@@ -1,4 +1,4 @@
-"""Splitting a kernel's work over the workers that run it, and the index arithmetic that this takes."""
+"""Division of a kernel's work among the workers of TVM's pool, and the index arithmetic that this takes."""
 
 from __future__ import annotations
 

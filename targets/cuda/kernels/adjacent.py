@@ -1,4 +1,4 @@
-"""Which elements of a tensor an expression reads: whether neighbours lie together, and where, so that 16 bytes go at once."""
+"""Which elements of a tensor an expression reads, and whether neighbours lie together, so that 16 bytes go at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def consecutive(load: Callable[[Expr], Expr], count: int) -> bool:
 
 
 def adjacent(load: Callable[[Expr], Expr], count: int, dtype: str) -> bool:
-    """Whether they are `consecutive` elements of a tensor of `dtype`, whose first is at a multiple of `count` of it."""
+    """Whether load(i) to load(i + count - 1) are `consecutive` in a tensor of `dtype`, from a multiple of `count` on."""
     with detached():
         element = stored_element(load(tirx.Var("group", "int64") * int64(count)))
     if element is None or str(element.ty.dtype) != dtype:

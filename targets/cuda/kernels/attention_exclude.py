@@ -1,4 +1,4 @@
-"""Scores that do not count, by a mask, the diagonal or the end of the keys; and what a bias adds to those that do."""
+"""Exclusion of scores by a mask, the diagonal or the end of the keys; and the bias, which is added to the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from targets.cuda.kernels.device import WARP, registers
 
 
 class Exclusions:
-    """What is excluded from the scores of a block's rows, and which of them have no key at all."""
+    """The exclusions of a block's scores, and which of its rows have no key at all."""
 
     def __init__(self, keys: Keys, products: Fragments) -> None:
         self.keys, self.spec, self.lanes, self.tile, self.products = keys, keys.spec, keys.lanes, keys.tile, products
@@ -53,7 +53,7 @@ class Exclusions:
         return tirx.Min(self.lanes.query(r), self.spec.queries - int64(1))
 
     def exclude(self, start: Expr) -> None:
-        """Sets the scores of the tile at key `start` that do not count to -inf."""
+        """Sets the excluded scores of the tile at key `start` to -inf."""
         if self.spec.masked_pairs:
             self._exclude(start)
             return
@@ -63,7 +63,7 @@ class Exclusions:
                 self._exclude(start)
 
     def _conditions(self, start: Expr) -> list[Expr]:
-        """Any of which means that some key of the tile does not count for some row of this warp."""
+        """Conditions, each of which says that a key of the tile is excluded for a row of this warp."""
         spec, conditions = self.spec, []
         if spec.key_padding:
             full = constant((1 << min(WARP, self.tile.keys)) - 1, "uint32")
@@ -115,7 +115,7 @@ class Exclusions:
         return self.reach[r] if self.reach is not None else key_count(self.spec)
 
     def finish(self) -> None:
-        """What the lanes of a row know of it is brought together."""
+        """Combines what the lanes of a row have seen of it."""
         if self.seen is not None:
             self.lanes.combine(self.seen, lambda x, y: x | y)
 

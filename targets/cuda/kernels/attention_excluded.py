@@ -1,8 +1,7 @@
-"""Results that a value no query may attend has spoilt: 0 NaN is NaN, and an excluded key is to take no part.
+"""Results that are NaN because of values at excluded keys, computed again from the allowed keys alone.
 
-Tiles of values are multiplied with weights of 0 where keys are excluded, which costs nothing as long as the values are finite.
-Where a result has become NaN, it is computed again, key by key, from the allowed keys alone. What only allowed keys made NaN
-is NaN again.
+Tiles of values are multiplied with weights, which are 0 where keys are excluded. That costs nothing as long as the values are
+finite; but 0 * NaN is NaN. So where a result is NaN, it is computed again, key by key. What allowed keys made NaN is NaN again.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class WithoutExcluded:
             T.buffer_store(self.flags, any_lane[0], [self.lanes.warp])
 
     def mend(self) -> None:
-        """Stores again what is NaN and need not be, after all results of the block have been stored."""
+        """Computes the results that are NaN again, after all results of the block have been stored."""
         tile, count = self.lanes.tile, self.spec.value_dim
         found = [tirx.NE(self.flags[warp], constant(0, "uint32")) for warp in range(tile.warps)]
         with T.If(tirx.any(*found)), T.Then():
@@ -69,7 +68,7 @@ class WithoutExcluded:
             spec.store(spec.b, spec.h, query, d, cell[SUM] / cell[TOTAL])
 
     def _add(self, query: Expr, j: Expr, d: Expr) -> None:
-        """Key j goes into the largest score, the sum of powers, and that of values."""
+        """Adds key j to the largest score, the sum of powers, and the sum of values."""
         spec, cell = self.spec, self.cell
         T.buffer_store(cell, f32(0.0), [SCORE])
         with T.serial(spec.head_dim) as n:

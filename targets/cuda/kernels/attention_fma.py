@@ -17,7 +17,7 @@ GAP = 4  # floats between two rows
 
 
 class FloatProducts(Fragments):
-    """f32."""
+    """The products of an attention in f32."""
 
     word = "float32"
 

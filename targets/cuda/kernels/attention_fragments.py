@@ -1,4 +1,4 @@
-"""What an attention kernel holds of its two products: sums in registers, as tensor cores lay them out, and shared memory."""
+"""The state of an attention kernel's two products: sums in registers, as tensor cores lay them out, and shared memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def value_rows(spec: AttentionSpec) -> Rows:
 
 
 class Fragments(ABC):
-    """s: scores of the queries of a warp with a tile of keys, o: their results; both f32.
+    """Both products of a block. s: scores of a warp's queries with a tile of keys; o: the queries' results; both f32.
 
     Shared memory holds `stages` slots of keys and values, and the results at the end.
     """
@@ -48,7 +48,7 @@ class Fragments(ABC):
 
     @property
     def slot_words(self) -> int:
-        """Of the keys and values of one tile."""
+        """Words of the keys and values of one tile."""
         return self.lanes.tile.keys * (self.k_stride + self.v_stride)
 
     @property
@@ -65,7 +65,7 @@ class Fragments(ABC):
         return (row // 2 * (self.columns // 8) + n) * 4 + row % 2 * 2 + e
 
     def clear(self) -> None:
-        """No results yet."""
+        """Sets all results to 0."""
         with T.unroll(self.lanes.tile.rows * self.columns // 4) as i:
             T.buffer_store(self.o, f32(0.0), [i])
 

@@ -10,7 +10,7 @@ from targets.cuda.kernels.device import WARP, ballot, barrier, registers, shared
 
 
 class Keys:
-    """The keys of a block. The bits of a mask of keys are those of the tile at hand, the same in every lane."""
+    """The keys of a block. The bits of a mask of keys are those of the current tile, the same in every lane."""
 
     def __init__(self, spec: AttentionSpec, lanes: Lanes) -> None:
         self.spec, self.lanes, self.tile = spec, lanes, lanes.tile
@@ -83,7 +83,7 @@ class Keys:
         return kept
 
     def enter(self) -> None:
-        """The tile that was asked for is the one at hand."""
+        """Makes the tile that `ask` read the current one."""
         if self.spec.key_padding:
             for w in range(self.words):
                 T.buffer_store(self.attended, ballot(tirx.NE(self.coming[w], 0)), [w])

@@ -18,7 +18,7 @@ GAP = 4  # words between two rows
 
 
 class TensorProducts(Fragments):
-    """f16 and bf16."""
+    """The products of an attention in f16 and bf16."""
 
     word = "uint32"
 

@@ -1,4 +1,4 @@
-"""How the results of a block reach their tensor: divided by the sums, through shared memory, to neighbouring addresses."""
+"""Storing the results of a block: divided by the sums, through shared memory, to neighbouring addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from targets.cuda.kernels.tile_copy import PIECE, per_word
 
 @dataclass(frozen=True)
 class Results:
-    """What the products have summed up, with `total`, of each row, this lane's part of the sum of powers."""
+    """The results of a block, in the registers of `products`; `total`: this lane's part of each row's sum of powers."""
 
     products: Fragments
     exclusions: Exclusions

@@ -31,7 +31,7 @@ OTHER = [(ThreadTile(64, 64, 16, 16), 1.0), (ThreadTile(32, 32, 8, 8), 0.6)]
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel, and what is proportional to the time that it takes."""
+    """A kernel and its cost, which is proportional to the time that it takes."""
 
     emit: Callable[[], None]
     cost: Expr
@@ -69,7 +69,7 @@ def _cost(product: Product, tile: TensorTile | ThreadTile, speed: float, process
 
 
 def _few(product: Product, otherwise: Callable[[], None]) -> None:
-    """The kernel for few rows where there are few, and can be few."""
+    """Emits the kernel for few rows where there are few, else `otherwise`."""
     if not _can_be_few(product):
         otherwise()
         return
@@ -83,7 +83,7 @@ def _can_be_few(product: Product) -> bool:
 
 
 def _cheapest(choices: Sequence[Choice]) -> None:
-    """The choice of the least cost, the first among equals."""
+    """Emits the choice of the least cost, the first among equals."""
     first, *others = choices
     if not others:
         first.emit()
@@ -92,7 +92,7 @@ def _cheapest(choices: Sequence[Choice]) -> None:
 
 
 def _branch(condition: Expr, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-    """One of both, by a condition that may be known now."""
+    """Emits one of both, or where the condition is a constant, the only one that can be taken."""
     condition = tvm.sym.Analyzer().simplify(on_host(condition))
     if (known := static(condition)) is not None:
         (then if known else otherwise)()

@@ -16,7 +16,7 @@ BAND = 8  # rows of tiles whose blocks run side by side, so that they find each 
 
 @contextmanager
 def unrolled() -> Iterator[None]:
-    """Leaves `T.unroll` to nvcc here, so that the source stays short."""
+    """A context in which nvcc does what `T.unroll` asks for, so that the source stays short."""
     with T.attr(int32(0), "pragma_unroll_explicit", int32(0)):
         yield
 
@@ -27,7 +27,7 @@ def int32(value: Expr | int) -> Expr:
 
 
 def static(value: Expr) -> int | None:
-    """The value of a size that is known."""
+    """The value of a size that is a constant; None for others."""
     return int(value.value) if isinstance(value, tirx.IntImm) else None
 
 
@@ -58,7 +58,7 @@ def rounds_of(size: Expr, part: int) -> Expr:
 
 @contextmanager
 def when(*conditions: Expr) -> Iterator[None]:
-    """What follows happens where all conditions hold."""
+    """A context whose statements run where all conditions hold."""
     if conditions:
         with T.If(tirx.all(*conditions)), T.Then():
             yield
@@ -68,7 +68,7 @@ def when(*conditions: Expr) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a thread is: the block's batch, first row and first column (int64), and its own number, out of `threads`."""
+    """The position of a thread: the block's batch, first row and first column (int64), and its own number, out of `threads`."""
 
     batch: Expr
     row: Expr

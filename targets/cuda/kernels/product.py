@@ -1,4 +1,4 @@
-"""What a product computes, Y[b, i, j] = sum over k of X[b, i, k] W[b, j, k], apart from how."""
+"""Products as kernels take them: Y[b, i, j] = sum over k of X[b, i, k] W[b, j, k]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LANES = 4  # columns that are stored at once, if any
 
 @dataclass(frozen=True)
 class Product:
-    """batches, m, n, k: int64, any of which may be 0 or symbolic; x [m, k] and w [n, k] of each batch.
+    """A product. batches, m, n, k: int64, any of which may be 0 or symbolic; x [m, k] and w [n, k] of each batch.
 
     store(b, i, j, values, count) emits the stores of columns j to j + count - 1; values(v) is the sum of column j + v, an
     expression of type `accumulate`, for an int32 v. `count` may be 1, and LANES if `wide`.

@@ -1,4 +1,4 @@
-"""The end of a product's block: its sums go through shared memory, so that neighbours in a row are stored together."""
+"""Storing the sums of a product's block: through shared memory, so that neighbours in a row are stored together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Staged:
         return (part * self.rows + row) * (self.columns + PAD) + column
 
     def store(self, product: Product, place: Place) -> None:
-        """Hands over the sums of a block. All must lie in memory for all to see."""
+        """Stores the sums of a block. All of them must be in memory, and seen by all threads."""
         lanes = product.lanes
         across = self.columns // lanes
 

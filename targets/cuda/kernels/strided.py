@@ -1,4 +1,4 @@
-"""A tensor as a library takes it: an address and distances between elements, found out from what an expression reads."""
+"""Tensors by address and strides, as libraries take them, found out from what an expression reads."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Rows:
-    """load(j, d), an element of `dtype` (bf16 held as f32), for j < length (int32) and d < dim; elsewhere words are 0."""
+    """Rows of an operand: load(j, d), of `dtype` (bf16 held as f32), for j < length (int32) and d < dim; elsewhere 0."""
 
     load: Element
     length: Expr
@@ -56,7 +56,7 @@ class Rows:
 
     @property
     def words(self) -> int:
-        """Of a row, with what fills it up."""
+        """The number of words of a row, with its padding."""
         return padded(self.dim) // per_word(self.dtype)
 
     @property
