@@ -116,7 +116,7 @@ class CpuEngine(LibraryEngine):
 
     def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
                  sizes: dict[str, int], layout: Layout, arena: Any) -> None:
-        """Run the node between two stages in NumPy; it binds its data-dependent dims."""
+        """Run the node between two stages in NumPy; it binds the data-dependent dims that it makes."""
         node = stage.host
         assert node is not None
         operands = [self._read(v, values, outputs, sizes, layout, arena) for v in node.inputs]

@@ -129,7 +129,7 @@ class Call:
         return self.made[name].tensor if name in self.made else self._slot(name, shape, dtype)
 
     def _on_host(self, stage: Stage) -> None:
-        """Run the node between two stages in NumPy; it binds its data-dependent dims.
+        """Run the node between two stages in NumPy; it binds the data-dependent dims that it makes.
 
         What it reads is there without waiting if the caller brought it from the host, as a mask mostly is.
         """

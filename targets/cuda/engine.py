@@ -17,7 +17,7 @@ from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
 from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
 from targets.cuda.weights import DeviceWeights
-from targets.lowering.stages import Plan, Stage, is_data_dependent
+from targets.lowering.stages import Plan, Stage, makes_dim
 from targets.runtime.engine import REMEMBERED, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_apart, check_host_buffers
@@ -226,7 +226,7 @@ class CudaEngine(LibraryEngine):
     def _place(self, sizes: Sizes) -> CudaLayout:
         places, end = self.memory.place(sizes)
         layout = CudaLayout(places, end, staged=_aligned(end))
-        made = [r for node in self.graph.nodes if is_data_dependent(node) for r in node.results]
+        made = [r for node in self.graph.nodes if makes_dim(node) for r in node.results]
         end = layout.staged
         wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
         for key, type in [*wanted, *self._types.items()]:

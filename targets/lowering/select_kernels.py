@@ -14,7 +14,7 @@ from targets.base.backend import emitters_of
 from targets.base.target import Target
 from targets.lowering.canonical import prepare_part
 from targets.lowering.grouping import Grouping
-from targets.lowering.stages import is_data_dependent, stays_on_device
+from targets.lowering.stages import makes_dim, stays_on_device
 from tgraph.ir.errors import CompileError
 from tgraph.ir.extract import arranged, extract
 from tgraph.ir.graph import Graph
@@ -34,7 +34,7 @@ class SelectKernels(Pass):
         target = Target.parse(self.target)
         emitters = emitters_of(target)
         called = {n for n in graph.nodes if "function" in n.attrs}  # these have a kernel
-        on_host = {n for n in graph.nodes if is_data_dependent(n)
+        on_host = {n for n in graph.nodes if makes_dim(n)
                    and not (n.op.name in emitters.families and stays_on_device(graph, n))}
         grouping = Grouping(graph, emitters, prepare_part(graph), set(called), on_host)
         groups = _groups(grouping, target)

@@ -18,13 +18,13 @@ from tgraph.ir.unification import unify_shapes
 from tgraph.ir.values import Input, Node, Parameter, Value
 
 
-def is_data_dependent(node: Node) -> bool:
-    """Whether a node's results have a data-dependent shape: the interpreter runs it between stages, or a kernel within bounds."""
+def makes_dim(node: Node) -> bool:
+    """Whether a node makes a data-dependent dim: the interpreter runs it between stages, or a kernel with an upper bound."""
     return node.op.traits.makes_dim is not None
 
 
-def data_dependent_dim(node: Node) -> str:
-    """The name of the dim whose size follows from the data of a node's operands."""
+def dim_made_by(node: Node) -> str:
+    """The name of the data-dependent dim that a node makes."""
     assert node.op.traits.makes_dim is not None
     return str(node.attrs[node.op.traits.makes_dim])
 
@@ -70,7 +70,7 @@ def plan_stages(graph: Graph, taken: set[str]) -> Plan:
     groups: list[tuple[list[Node], Node | None]] = []
     calls: list[Node] = []
     for node in graph.nodes:
-        if is_data_dependent(node):
+        if makes_dim(node):
             groups.append((calls, node))
             calls = []
         else:
@@ -111,7 +111,7 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or is_data_dependent(value.node):
+        elif isinstance(value, Input) or makes_dim(value.node):
             stage.inputs.append(value)
         elif value in output_names:
             stage.outputs.append(output_names[value])
@@ -145,7 +145,7 @@ class MemoryPlan:
     def __init__(self, graph: Graph):
         outputs = {v for _, v in graph.outputs}
         intervals = liveness(graph)
-        self.values: list[Value] = [r for n in graph.nodes if not is_data_dependent(n) for r in n.results if r not in outputs]
+        self.values: list[Value] = [r for n in graph.nodes if not makes_dim(n) for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]
         self.bytes: list[DimLike] = [v.type.nbytes for v in self.values]
 
@@ -167,21 +167,21 @@ class MemoryPlan:
 
 
 def host_bounds(graph: Graph) -> dict[str, DimLike]:
-    """Upper bounds of the data-dependent dims that the host finds between stages."""
-    return {data_dependent_dim(n): n.inputs[0].type.size for n in graph.nodes if is_data_dependent(n)}
+    """Upper bounds of the data-dependent dims that nodes between stages make."""
+    return {dim_made_by(n): n.inputs[0].type.size for n in graph.nodes if makes_dim(n)}
 
 
 def device_bounds(graph: Graph) -> dict[str, DimLike]:
-    """Upper bounds of the data-dependent dims that kernels find; only the device knows their sizes."""
+    """Upper bounds of the data-dependent dims that kernels make, whose sizes the host never learns."""
     found: dict[str, DimLike] = {}
     for call in graph.nodes:
         for node in call.attrs["function"].nodes if "function" in call.attrs else ():
-            if is_data_dependent(node):
-                found[data_dependent_dim(node)] = call.inputs[0].type.size
+            if makes_dim(node):
+                found[dim_made_by(node)] = call.inputs[0].type.size
     return found
 
 
 def stays_on_device(graph: Graph, node: Node) -> bool:
-    """Whether no output has the dim whose size follows from a node's data, so that only kernels need it."""
+    """Whether only kernels need the size of the data-dependent dim that a node makes: no output has the dim."""
     returned = (d for _, value in graph.outputs for d in value.shape if isinstance(d, Dim))
-    return all(s.name != data_dependent_dim(node) for d in returned for s in symbols(d))
+    return all(s.name != dim_made_by(node) for d in returned for s in symbols(d))

@@ -70,7 +70,7 @@ class Executable:
 
     def _run(self, feeds: Mapping[str, Any], out: Any) -> dict[str, Any]:
         inputs = [as_array(feeds[i.name], i, self._engine.adopt) for i in self.graph.inputs]
-        sizes = dict(self._sizes(tuple(a.shape for a in inputs)))  # a run adds data-dependent ones
+        sizes = dict(self._sizes(tuple(a.shape for a in inputs)))  # a run adds the data-dependent ones
         buffers = name_buffers(self.graph, out)
         try:
             results = self._engine.run(inputs, sizes, self._engine.adopt_buffers(buffers))
