@@ -36,8 +36,8 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
         ops = tuple(n.op.name for n in function.nodes)
         found.append(Explanation(name, calls[name], emitters.anchor_of(function) or "element by element", chosen, ops))
     on_host = Counter(n.op.name for n in nodes if "function" not in n.attrs)
-    why = "its result has a data-dependent size"
-    found += [Explanation(name, count, "the host", why, (name,)) for name, count in on_host.items()]
+    reason = "its result has a data-dependent size"
+    found += [Explanation(name, count, "the host", reason, (name,)) for name, count in on_host.items()]
     return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
 
 
