@@ -10,7 +10,7 @@ from typing import overload
 from passes.base import Pass
 from passes.outline import share_functions
 from passes.pipelines import parse_pipeline
-from passes.rewriting import Report, reporting
+from passes.rewriting import RewriteReport, reporting
 from passes.snapshot import Watch
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -45,7 +45,7 @@ class Instrument:
     def before(self, step: Pass, graph: Graph) -> None:
         """Before each pass."""
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         """After each pass; `report` has the nearest misses too."""
 
 
@@ -99,12 +99,12 @@ class PassManager:
         return result
 
 
-def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[Report, float]:
+def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[RewriteReport, float]:
     """Run one pass on the graph itself; its report and its seconds. Raises PassError if it fails.
 
     With a `limit`, rewriting.LimitReached comes through when the pass has made so many rewrites.
     """
-    report = Report(limit=limit)
+    report = RewriteReport(limit=limit)
     start = time.perf_counter()
     try:
         with reporting(report):
@@ -117,7 +117,7 @@ def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[Repo
 class VerifyEach(Instrument):
     """Verifies the graph after each pass."""
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         verify_after(step, graph)
 
 
@@ -138,7 +138,7 @@ class Observing(Instrument):
 
     observer: Observer
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         self.observer(step, graph, record)
 
 

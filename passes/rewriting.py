@@ -42,7 +42,7 @@ class Rewrite:
 
 
 @dataclass
-class Report:
+class RewriteReport:
     """What a pass did: the number of attempts to match, of rewrites by rule, and the nearest miss of each rule.
 
     With a `limit`, LimitReached stops the pass right after that many rewrites; `last` is the latest of them.
@@ -71,11 +71,11 @@ class Report:
             self.misses[miss.rule] = miss
 
 
-_report: ContextVar[Report | None] = ContextVar("tgraph_rewriting_report", default=None)
+_report: ContextVar[RewriteReport | None] = ContextVar("tgraph_rewriting_report", default=None)
 
 
 @contextmanager
-def reporting(report: Report) -> Iterator[Report]:
+def reporting(report: RewriteReport) -> Iterator[RewriteReport]:
     """Within this context, `report` is the current report."""
     token = _report.set(report)
     try:
@@ -84,9 +84,9 @@ def reporting(report: Report) -> Iterator[Report]:
         _report.reset(token)
 
 
-def current_report() -> Report:
+def current_report() -> RewriteReport:
     """The report to count in; outside of `reporting`, one that nobody reads."""
-    return _report.get() or Report()
+    return _report.get() or RewriteReport()
 
 
 class RewritePass(Pass):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from passes.base import Pass
 from passes.debug.validation import Validator, describe, fired
 from passes.pipelines import parse_pipeline
-from passes.rewriting import LimitReached, Report, Rewrite, reporting
+from passes.rewriting import LimitReached, Rewrite, RewriteReport, reporting
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program, only_graph
@@ -61,7 +61,7 @@ def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge 
     return None
 
 
-def _search(step: Pass, graph: Graph, judge: Judge, full: Report, reason: str) -> Culprit:
+def _search(step: Pass, graph: Graph, judge: Judge, full: RewriteReport, reason: str) -> Culprit:
     """Binary search for the first wrong rewrite of a pass; the graph is right before the pass and wrong after it."""
     right, wrong_at = 0, full.total + 1
     culprit = Culprit(step, 0, full.total, None, f"{reason}\n  {fired(full)}")
@@ -77,10 +77,10 @@ def _search(step: Pass, graph: Graph, judge: Judge, full: Report, reason: str) -
     return culprit
 
 
-def _run(step: Pass, graph: Graph, limit: int | None) -> tuple[Graph, Report, str | None]:
+def _run(step: Pass, graph: Graph, limit: int | None) -> tuple[Graph, RewriteReport, str | None]:
     """A copy of a graph after a pass, or after its first `limit` rewrites; the report; and the error if the pass fails."""
     result = graph.copy()
-    report = Report(limit=limit)
+    report = RewriteReport(limit=limit)
     try:
         with reporting(report):
             step.run(result)

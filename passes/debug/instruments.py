@@ -9,7 +9,7 @@ from pathlib import Path
 from passes.base import Pass
 from passes.manager import Instrument, PassRecord
 from passes.matching import Miss
-from passes.rewriting import Report
+from passes.rewriting import RewriteReport
 from tgraph.ir.analysis import prepared
 from tgraph.ir.dims import DimLike, substitute
 from tgraph.ir.errors import PassError
@@ -30,7 +30,7 @@ class Print(Instrument):
         if self.before_passes is None or step.pass_name() in self.before_passes:
             self.show(f"before {step}", graph)
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         if self.after_passes is None or step.pass_name() in self.after_passes:
             self.show(f"after {step}{'' if record.changed else ' (no change)'}", graph)
 
@@ -52,7 +52,7 @@ class DumpFolder(Instrument):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write("input", graph)
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         self._write(step.pass_name(), graph)
 
     def _write(self, name: str, graph: Graph) -> None:
@@ -98,7 +98,7 @@ class Deltas(Instrument):
     def start(self, graph: Graph) -> None:
         self._last = Cost.of(graph, self.sizes)
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         assert self._last is not None
         cost = Cost.of(graph, self.sizes) if record.changed else self._last
         self.rows.append((str(step), self._last, cost))
@@ -128,6 +128,6 @@ class Explain(Instrument):
 
     rows: list[Explanation] = field(default_factory=list)
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         rules = dict.fromkeys([*report.rewrites, *report.misses])
         self.rows += [Explanation(str(step), r, report.rewrites.get(r, 0), report.misses.get(r)) for r in rules]

@@ -9,7 +9,7 @@ import numpy as np
 
 from passes.base import Effect, Pass
 from passes.manager import Instrument, PassRecord
-from passes.rewriting import Report
+from passes.rewriting import RewriteReport
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import InputError, PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -261,7 +261,7 @@ class ValidateEach(Instrument):
     def start(self, graph: Graph) -> None:
         self._begin(graph)
 
-    def after(self, step: Pass, graph: Graph, record: PassRecord, report: Report) -> None:
+    def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         if not record.changed:
             return
         if step.effect == "changes-meaning":
@@ -287,7 +287,7 @@ class ValidateEach(Instrument):
         self._validator, self._before, self._expected = Validator(graph, self.sizes, self.seed), graph.copy(), None
 
 
-def fired(report: Report) -> str:
+def fired(report: RewriteReport) -> str:
     """A text of the rules that fired, such as `rules that fired: x y = y x (3 times)`."""
     shown = [f"{rule}" + (f" ({count} times)" if count > 1 else "") for rule, count in report.rewrites.items()]
     return f"rules that fired: {'; '.join(shown)}" if shown else "no rule fired: the pass's own code did it"

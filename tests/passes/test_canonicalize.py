@@ -12,7 +12,7 @@ import tgraph as tg
 from passes import optimize, parse_pipeline
 from passes.algebra.scalars import as_written, float_result, representable
 from passes.algebra.views import reshaping
-from passes.rewriting import Report, reporting
+from passes.rewriting import RewriteReport, reporting
 from passes.transforms.simplify import exactly
 from tgraph.ir.dtypes import DTYPES, DType
 from tgraph.reference import run
@@ -122,7 +122,7 @@ def test_attempts_a_node_do_not_grow() -> None:
     rates = []
     for length in (4, 40):
         graph = chain(length)
-        with reporting(report := Report()):
+        with reporting(report := RewriteReport()):
             for step in parse_pipeline("canonicalize,simplify,fuse-layer-norm,eliminate-transposes"):
                 step.apply(copy := graph.copy())
                 tg.verify(copy)

@@ -27,7 +27,7 @@ from passes import (
     run_pipeline,
 )
 from passes.pipelines import LEVEL_DOCS
-from passes.rewriting import LimitReached, Report, current_report, reporting
+from passes.rewriting import LimitReached, RewriteReport, current_report, reporting
 from passes.snapshot import Watch, snapshot
 from tgraph.ir.builder import Builder
 
@@ -193,7 +193,7 @@ def test_a_report_stops_a_pass_at_its_limit(graph: tg.Graph) -> None:
     many = tg.parse("graph g(%x: f32[B]) -> (y: f32[B]) {\n" + "\n".join(f"  %{i} = exp(%x) : f32[B]" for i in range(5))
                     + "\n  return (y: %4)\n}")
     for limit in (1, 2, 3):
-        copy, report = many.copy(), Report(limit=limit)
+        copy, report = many.copy(), RewriteReport(limit=limit)
         with reporting(report), pytest.raises(LimitReached):
             PASSES["cse"]().apply(copy)
         assert report.total == limit and len(copy) == 5 - limit

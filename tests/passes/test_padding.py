@@ -9,7 +9,7 @@ import tgraph as tg
 from passes import PASSES, run_pipeline
 from passes.base import Pass
 from passes.padding.row_demand import RowDemand
-from passes.rewriting import Report, reporting
+from passes.rewriting import RewriteReport, reporting
 from tgraph import nn
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.transformer import Transformer
@@ -157,7 +157,7 @@ def test_wrong_options(options: str, message: str) -> None:
 def test_a_refusal_has_a_reason() -> None:
     """Without zero_padding only keys and values could be spared, and fuse-qkv joined them with the queries."""
     graph = tg.trace(Bert(CONFIG), input_ids=tg.i64[B, S], mask=tg.bool_[B, S])
-    report = Report()
+    report = RewriteReport()
     with reporting(report):
         PASSES["remove-padding"]().apply(run_pipeline(graph, "fuse-qkv")[0])
     assert [m.reason for m in report.misses.values()] == ["no product has rows that nothing depends on"]

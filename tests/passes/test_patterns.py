@@ -9,7 +9,7 @@ import pytest
 
 import tgraph as tg
 from passes.patterns import attribute, either, maybe, node_rule, result, rule, scalar, tensor, weight
-from passes.rewriting import Report, reporting, rewrite
+from passes.rewriting import RewriteReport, reporting, rewrite
 from tgraph.ir.builder import Builder
 from tgraph.ir.registry import get_op
 
@@ -20,10 +20,10 @@ WEIGHT, NUMBER, POSITIVE, ANY = weight(), scalar(), scalar(lambda c: c > 0), att
 LAST = attribute(lambda axis: axis == -1)
 
 
-def after(rules: Any, function: Any, **specs: tg.TensorType) -> tuple[list[str], Report]:
+def after(rules: Any, function: Any, **specs: tg.TensorType) -> tuple[list[str], RewriteReport]:
     """The ops that are left, and the report."""
     graph = tg.trace(function, **specs)
-    report = Report()
+    report = RewriteReport()
     with reporting(report):
         rewrite(graph, rules if isinstance(rules, list) else [rules])
     tg.verify(graph)

@@ -11,7 +11,7 @@ import pytest
 
 import tgraph as tg
 from passes.pipelines import parse_pipeline
-from passes.rewriting import Report, reporting
+from passes.rewriting import RewriteReport, reporting
 from tgraph.ir.location import Location, Provenance
 from tgraph.ir.values import Node, Value
 
@@ -23,7 +23,7 @@ CASES = [c for c in cases() if not c.unchanged]
 
 
 @dataclass
-class Watching(Report):
+class Watching(RewriteReport):
     """Looks at each rewrite as it is reported. `lost` are old nodes whose scope or line none of those just made has."""
 
     graph: tg.Graph = field(default_factory=tg.Graph)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tgraph as tg
 from passes import run_pipeline
-from passes.rewriting import Report, reporting
+from passes.rewriting import RewriteReport, reporting
 from passes.transforms.fuse_attention import FuseAttention
 from tgraph.ir.builder import Builder
 from tgraph.models.bert import Bert, BertConfig
@@ -229,7 +229,7 @@ def test_rows_without_a_key_mean_the_same(path: Path) -> None:
 def test_every_near_miss_says_why() -> None:
     reasons = set()
     for path in sorted((FOLDER / "fuse_attention").glob("not_*.tg")):
-        report = Report()
+        report = RewriteReport()
         with reporting(report):
             FuseAttention().apply(tg.parse(read(path).before))
         assert not report.rewrites
