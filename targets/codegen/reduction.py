@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from targets.base.tvm_api import Expr, tirx
 from targets.codegen.anchor import accumulator_dtype, epilogue, only_node
 from targets.codegen.kernel_builder import KernelBuilder
-from targets.codegen.scalar import cast
+from targets.codegen.scalar import cast, maximum, minimum
 from tgraph.ir.axis_maps import worked_axes
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import DTYPES
 from tgraph.ir.values import Node
 from tgraph.ops.shape import product
 
+Combine = Callable[[Expr, Expr], Expr]
+
+# kind -> neutral element, and how two floats are combined; NaN propagates
+OVER_ROWS: dict[str, tuple[float, Combine]] = {
+    "sum": (0.0, lambda x, y: x + y),
+    "mean": (0.0, lambda x, y: x + y),
+    "max": (float("-inf"), maximum),
+    "min": (float("inf"), minimum),
+    "prod": (1.0, lambda x, y: x * y),
+}
 COMBINE = {"sum": "add", "mean": "add", "max": "maximum", "min": "minimum", "prod": "mul"}
 
 

@@ -1,4 +1,4 @@
-"""Looking into what was compiled for a GPU: CUDA source, PTX, machine code, and what kernels take."""
+"""The levels of a module for a GPU: CUDA source, PTX, machine code; and what its kernels take."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GPU_MACHINE = 190  # EM_CUDA, the machine that an ELF file for a GPU names
 
 
 def text(lowered: Lowered, what: str) -> str:
-    """One of LEVELS. Raises CompileError, and TargetError if nvdisasm is missing."""
+    """The source of a module at one of LEVELS. Raises CompileError, and TargetError if nvdisasm is missing."""
     source, arch = cuda_source(lowered), lowered.target.arch
     if what == "cuda":
         return source
@@ -28,7 +28,7 @@ def text(lowered: Lowered, what: str) -> str:
 
 
 def resources(lowered: Lowered) -> ResourceTable:
-    """What each kernel takes."""
+    """A table of what each kernel takes of the GPU."""
     source, arch = cuda_source(lowered), lowered.target.arch
     log = compile_source(source, arch).log
     return read_resources(log, source, dynamic_shared(lowered.kernels.values(), lowered.target), arch)

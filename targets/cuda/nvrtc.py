@@ -32,7 +32,7 @@ template <class T> struct is_floating_point;
 
 
 class Rejected(Exception):
-    """A compiler's words about source that it did not take."""
+    """A compiler's messages about source that it did not compile."""
 
 
 class Nvrtc:

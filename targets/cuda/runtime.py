@@ -135,7 +135,7 @@ def load_runtime() -> None:
 
 
 def _load_stub() -> None:
-    """A library in place of the driver's, of functions that fail."""
+    """Load a library in place of the driver's, whose functions all fail."""
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("compiling for CUDA on a machine without an NVIDIA driver needs a C compiler; install one (Debian: "

@@ -1,4 +1,4 @@
-"""CUDA source as TVM prints it, put right before it is compiled."""
+"""Repair of the CUDA source that TVM prints, before it is compiled."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class DeviceWeights:
                 self._copy(device)
 
     def upload(self, device: CudaDevice) -> None:
-        """Bring them to the device, if they are not there."""
+        """Copy the tensors to the device, if they are not there."""
         if self.tensors:
             return
         starts, end = offsets(self._prepared.values())
@@ -39,7 +39,7 @@ class DeviceWeights:
         self._copy(device)
 
     def _copy(self, device: CudaDevice) -> None:
-        """To where those before them were, so that captured graphs stay true."""
+        """Copy the tensors to where the former ones were, so that captured graphs read the new ones."""
         for name, array in self._prepared.items():
             dense = np.ascontiguousarray(array)
             device.copy(int(self.tensors[name].data_ptr()), dense.ctypes.data, dense.nbytes, TO_DEVICE)

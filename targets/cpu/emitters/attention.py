@@ -19,12 +19,12 @@ def schedule(function: Graph, target: Target) -> AttentionTile:
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    """Emit `attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
     _emit(builder, target, padded_spec(builder))
 
 
 def emit_ragged(builder: KernelBuilder, target: Target) -> None:
-    """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    """Emit `ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
     _emit(builder, target, ragged_spec(builder))
 
 

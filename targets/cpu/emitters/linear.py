@@ -35,13 +35,13 @@ def dot_tile(target: Target, dtype: DType) -> DotTile | None:
 
 
 def panels_for(target: Target, dtype: DType) -> tuple[int, int]:
-    """How many columns a panel of weights has, and how many steps of k lie beside each other."""
+    """The number of columns of a panel of weights, and of steps of k that lie beside each other in it."""
     dots = dot_tile(target, dtype)
     return (dots.columns, dots.dot.group) if dots else (tile_for(target, "float64" if dtype == f64 else "float32").columns, 1)
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`linear(x, unpack_panels(p), bias)` and its epilogue."""
+    """Emit `linear(x, unpack_panels(p), bias)` and its epilogue."""
     node = find_anchor(builder, "linear")
     x, weight, bias = node.operands
     if isinstance(weight, Result) and weight.node.op.name == "cast":  # stored narrow

@@ -16,7 +16,7 @@ from tgraph.ir.values import Value
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`matmul(x, y)` and its epilogue."""
+    """Emit `matmul(x, y)` and its epilogue."""
     node = find_anchor(builder, "matmul")
     x, y = node.inputs
     shape = node.result.shape

@@ -1,4 +1,4 @@
-"""Everything that is computed element by element: fused into one loop, vectorised, parallel over rows."""
+"""Elementwise kernels: one fused loop, vectorised, parallel over rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loop = Callable[[Expr], None]
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """All outputs of the function, one loop nest each."""
+    """Emit all outputs of the function, one loop nest each."""
     for name, value in builder.function.outputs:
         _output(builder, name, value)
 
@@ -52,7 +52,7 @@ def _output(builder: KernelBuilder, name: str, value: Value) -> None:
 
 
 def rows_and_columns(shape: tuple[DimLike, ...]) -> tuple[DimLike, DimLike]:
-    """All leading axes as one, and the last (1 for rank 0)."""
+    """The sizes of a shape as a matrix: all leading axes as one, and the last (1 for rank 0)."""
     rows: DimLike = 1
     for size in shape[:-1]:
         rows = rows * size
@@ -67,7 +67,7 @@ def _uniform(builder: KernelBuilder, value: Value) -> bool:
 
 
 def parallel_loop(extent: Expr, work: Expr, body: Loop) -> None:
-    """body(i) for i < extent, on all threads if there is enough work (in elements), else on the caller's."""
+    """Emit body(i) for i < extent, on all threads if there is enough work (in elements), else on the caller's."""
     if isinstance(work, tirx.IntImm):
         with (T.parallel if int(work.value) >= SMALL else T.serial)(int64(0), extent) as i:
             body(i)
@@ -80,7 +80,7 @@ def parallel_loop(extent: Expr, work: Expr, body: Loop) -> None:
 
 
 def vector_loop(length: Expr, body: Loop, lanes: int = LANES) -> None:
-    """body(j) for j < length, `lanes` at a time, the rest one by one."""
+    """Emit body(j) for j < length, `lanes` at a time, the rest one by one."""
     static = int(length.value) if isinstance(length, tirx.IntImm) else None
     if static is None or static >= lanes:
         with T.serial(int64(0), tirx.floordiv(length, int64(lanes))) as block, T.vectorized(int64(0), int64(lanes)) as lane:

@@ -18,7 +18,7 @@ def integer_tile(target: Target) -> DotTile:
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`integer_linear(x, unpack_panels(p))` and its epilogue."""
+    """Emit `integer_linear(x, unpack_panels(p))` and its epilogue."""
     node = find_anchor(builder, "integer_linear")
     x, weight = node.inputs
     if not (isinstance(weight, Result) and weight.node.op.name == "unpack_panels"):

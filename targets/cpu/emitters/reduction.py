@@ -17,7 +17,7 @@ LANES = 16
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """One reduction and its epilogue."""
+    """Emit one reduction and its epilogue."""
     found = reduction.find(builder)
     if found.along_rows:
         reduction.rows(builder, found, row_kernels.reduce)

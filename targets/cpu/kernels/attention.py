@@ -64,7 +64,7 @@ def _head_cost(spec: AttentionSpec) -> Expr:
 
 
 class _Counter:
-    """An int64 that grows."""
+    """An int64 variable that starts at 0 and grows."""
 
     def __init__(self) -> None:
         self.cell = T.alloc_buffer((1,), "int64", scope="global")
@@ -80,7 +80,7 @@ class _Counter:
 
 @dataclass(frozen=True)
 class _Share:
-    """The panels of one worker: of all in a row, those that begin at a cost of `low` to `high` - 1.
+    """The panels of one worker: those that begin at a cost of `low` to `high` - 1, if all panels are worked off one by one.
 
     So the workers finish together, however the lengths differ, and each copies the keys of few heads.
     """
@@ -91,7 +91,7 @@ class _Share:
     high: Expr
 
     def emit(self, batches: Expr, heads: Expr) -> None:
-        """All tasks of the worker."""
+        """Emits all tasks of the worker."""
         start = _Counter()
         with T.serial(batches) as b:
             spec = _of_batch(self.spec, b)
@@ -102,7 +102,7 @@ class _Share:
                 start.add(cost)
 
     def _head(self, spec: AttentionSpec, start: Expr) -> None:
-        """The tasks in a head whose first panel begins at cost `start`."""
+        """Emits the tasks in a head whose first panel begins at cost `start`."""
         first, end, at = _Counter(), _Counter(), _Counter()
         at.add(start)
         with T.serial(ceil_divide(spec.queries, LANES)) as panel:

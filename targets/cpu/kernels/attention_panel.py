@@ -28,7 +28,7 @@ MINUS_INFINITY = float("-inf")
 
 @dataclass(frozen=True)
 class AttentionTile:
-    """Sizes: `keys` (`values`) rows of S^T (O^T), each of 16 queries, are accumulated in vector registers.
+    """Tile sizes of attention: `keys` (`values`) rows of S^T (O^T), each of 16 queries, are accumulated in vector registers.
 
     A task copies `key_block` keys and their values at a time, at most `cache_bytes`, for up to `query_block` queries.
     """
@@ -49,20 +49,20 @@ class AttentionTile:
 
     @staticmethod
     def for_target(vector_bits: int, vector_registers: int, l1_bytes: int, l2_bytes: int) -> AttentionTile:
-        """Accumulators that leave four registers to operands; the copies of K and V in half of L2 (or all of L1)."""
+        """The tile for a CPU: accumulators leave four registers to operands, copies of K and V fill half of L2 (or all of L1)."""
         registers_a_row = max(1, LANES * 32 // vector_bits)
         rows = max(1, min(8, (vector_registers - 4) // registers_a_row))
         return AttentionTile(rows, rows, 132 // rows * rows, 128, max(l1_bytes, l2_bytes // 2))
 
     def fitting(self, head_dim: int, value_dim: int) -> AttentionTile:
-        """The same with `key_block` cut down so that its copy fits `cache_bytes`."""
+        """This tile with `key_block` reduced so that its copy fits `cache_bytes`."""
         most = self.cache_bytes // (4 * max(1, head_dim + value_dim))
         return replace(self, key_block=max(self.keys, min(self.key_block, most // self.keys * self.keys)))
 
 
 @dataclass(frozen=True)
 class PanelBuffers:
-    """What a panel works on, f32: the task's q, out [panels, dim, 16] and state [panels, 3, 16]; the block's k, v, p"""
+    """Buffers of f32 of a panel: the task's q, out [panels, dim, 16] and state [panels, 3, 16]; the block's k, v and p."""
 
     q: Expr
     out: Expr
@@ -93,7 +93,7 @@ def attend(
     value_dim: int,
     adjust: Adjust | None,
 ) -> None:
-    """Attends `count` > 0 keys of the block: updates out, and the panel's largest score and sum (online softmax)."""
+    """Adds `count` > 0 keys of the block to a panel: to out, and to its largest score and its sum (online softmax)."""
     base = panel * (STATE_ROWS * LANES)
     peak, shift, decay, total = (floats(LANES) for _ in range(4))
     with T.vectorized(LANES) as v:
@@ -124,7 +124,7 @@ def attend(
 
 
 def fill(buffer: Expr, start: Expr | int, value: float) -> None:
-    """One row of 16 lanes set to `value`."""
+    """Sets a row of 16 lanes to `value`."""
     with T.vectorized(LANES) as v:
         T.buffer_store(buffer, f32(value), [start + tirx.Cast("int64", v)])
 
@@ -155,7 +155,7 @@ def _scores(
 
 
 def _outputs(at: PanelBuffers, panel: Expr, count: Expr, value_dim: int, decay: Expr, d: Expr, rows: int) -> None:
-    """Rows d to d + rows - 1 of out = out * decay + V^T P^T; the block's sum is apart, so that no sum is one long chain."""
+    """Rows d to d + rows - 1 of out = out * decay + V^T P^T; the block is summed by itself, so that no sum is one long chain."""
     acc = floats(rows * LANES)
     base = bind((panel * value_dim + d) * LANES)
     for r in range(rows):

@@ -46,7 +46,7 @@ class AttentionTask:
         self.bias = floats(rows * LANES) if spec.bias is not None else None
 
     def emit(self) -> None:
-        """The whole task."""
+        """Emits the whole task."""
         with T.serial(self.panels) as panel:
             self._begin(panel)
         end = bind(reach(self.spec, (self.first + self.panels) * LANES))

@@ -37,7 +37,7 @@ class Operands:
 def batched_matmul(
     *, m: Expr, n: Expr, k: Expr, batch: Callable[[Expr], Operands], rows: int, columns: int, dtype: str, along_k: bool,
 ) -> Callable[[Expr], None]:  # fmt: skip
-    """The body of task t, to be run for t < `task_count`; m, n, k are int64 and may be 0.
+    """A function that emits task t, to be called for t < `task_count`; m, n, k are int64 and may be 0.
 
     `batch(b)` gives the operands of product b. `rows` x `columns` (two vectors) sums are kept in registers. `along_k` says
     that y is contiguous in k, not in j.
@@ -59,7 +59,7 @@ class _Product:
         self.transposes = along_k and dtype == "float32" and columns % SIDE == 0
 
     def task(self, t: Expr) -> None:
-        """One block of rows times one panel of columns."""
+        """Emits one block of rows times one panel of columns."""
         high = BLOCK_TILES * self.rows
         panels, blocks = bind(ceil_divide(self.n, self.columns)), bind(ceil_divide(self.m, high))
         operands = self.batch(bind(divide(t, panels * blocks)))

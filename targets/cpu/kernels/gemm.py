@@ -86,7 +86,7 @@ class _Product:
                 self._many_rows()
 
     def _few_rows(self) -> None:
-        """All rows at once, as fast as memory gives weights: a worker's panels as RUNS that are read side by side.
+        """Emits a product of few rows, all at once, as fast as memory gives weights: a worker reads RUNS of panels side by side.
 
         Sums wait in the first cache while the other runs have their turn of half a line of A. Asking memory ahead of need, as
         for many rows, only hinders the processor, which sees such runs come: on a 2-core Zen 3, 1, 2 and 4 rows read
@@ -117,7 +117,7 @@ class _Product:
             by_height(self.m, [h for h in self.heights if h <= FEW], side_by_side)
 
     def _turn(self, rows: int, line: Any, half: Any, panel: Expr, sums: Expr) -> None:
-        """Half a line of A times its part of a panel."""
+        """Emits half a line of A times its part of a panel."""
         steps = self.line // 2
         first = half * steps
         count = bind(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
@@ -147,7 +147,7 @@ class _Product:
                     self._block(row, rows, first_panel + panel_offset, panels_here, k_block)
 
     def _block(self, row: Expr, rows: Expr, panel: Expr, panels: Expr, k_block: Any) -> None:
-        """One block of A against a chunk of weight panels, over one block of k."""
+        """Emits one block of A times a chunk of weight panels, over one block of k."""
         tile = self.tile
         k = k_block * self.k_block
         depth = i64(self.k_block)

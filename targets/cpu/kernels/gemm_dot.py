@@ -42,7 +42,7 @@ class DotTile:
 
     @property
     def note(self) -> str:
-        """What was chosen, for people."""
+        """A description of the tile, for people."""
         return (f"{self.dot.name}: sums of {self.dot.group} products in one step, accumulators {self.rows}x{self.columns} in "
                 f"registers, weights in panels of {self.columns} columns")
 
@@ -100,7 +100,7 @@ class _Product:
                 self._block(row, bind(tirx.min(self.m - row, here * rows)), first_panel, panels)
 
     def _block(self, row: Expr, rows: Expr, first_panel: Expr, panels: Expr) -> None:
-        """One block of A against a run of weight panels."""
+        """Emits one block of A times a run of weight panels."""
         # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
         height = bind(rounded(ceil_divide(rows, ceil_divide(rows, self.tile.rows)), self.heights))
         whole = bind(divide(rows, height) * height)
@@ -141,7 +141,7 @@ class _Product:
                     copy(i64(whole), step, i64(self.k))
 
     def _tile(self, rows: int, a: Expr, weights: Expr, tiles: Expr) -> None:
-        """The sums of one tile over all of k, written to `sums`."""
+        """Emits the sums of one tile over all of k, into `sums`."""
         dot, lanes = self.dot, self.dot.lanes
         registers = [T.alloc_buffer((rows * lanes,), dot.accumulate) for _ in range(2)]
         zero = tirx.Broadcast(constant(0, dot.accumulate), lanes)

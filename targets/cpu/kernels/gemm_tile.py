@@ -77,7 +77,7 @@ class Ahead:
 
 @dataclass(frozen=True)
 class TileLoop:
-    """What is fixed for all tiles of one product: packed A, packed weights, where sums go, and their layouts.
+    """The loop over k of one product's tiles: on packed A and packed weights, into `sums`.
 
     Packed A is [rows / height, k / line, height, line] with a line of 64 bytes: one stream for the prefetcher, and all
     rows of a step at constant distances. `sums` is a buffer of row-major [rows, columns] tiles.
@@ -117,7 +117,7 @@ class TileLoop:
         self.between_sums(rows, sums, resume, steps)
 
     def between_sums(self, rows: int, sums: Expr, resume: Expr | None, steps: Callable[[RegisterTile], None]) -> None:
-        """A tile that is brought in from `sums` (from zero, unless `resume`), given to `steps`, and written back."""
+        """Loads a tile from `sums` (zeros, unless `resume`), hands it to `steps`, and writes it back."""
         tile = RegisterTile(rows, self.tile.lanes, self.accumulate)
 
         def at(i: Any, v: int, lane: Any) -> Expr:
@@ -134,7 +134,7 @@ class TileLoop:
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
     def steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
-        """`count` steps of k within line `group` of A."""
+        """Adds `count` steps of k, within line `group` of A, to a tile."""
         with T.serial(count) as step:
             row = weights + (group * self.line + step) * self.tile.columns
 
@@ -145,7 +145,7 @@ class TileLoop:
             tile.add(product)
 
     def _prefetch(self, ahead: Ahead, group: Expr) -> None:
-        """Asks for the lines of weights that belong to a group of steps. Past the end of the weights this does nothing."""
+        """Prefetches the weights that belong to a group of steps; past the end of the weights this does nothing."""
         elements = CACHE_LINE // SIZE[str(self.panels.dtype)]
         with T.serial(ahead.lines) as line:
             address = tirx.address_of(self.panels[ahead.start + (group * ahead.lines + line) * elements])

@@ -27,7 +27,7 @@ def floats(count: int) -> Expr:
 
 
 def run(length: int, body: Callable[[Expr], None], widest: int = 16) -> None:
-    """`body(index)` for index in 0 .. length - 1, by vectors of `widest` lanes and ever shorter ones for the rest."""
+    """Emits `body(index)` for index in 0 .. length - 1, by vectors of `widest` lanes and ever shorter ones for the rest."""
     start, width = 0, widest
     while start < length:
         count = (length - start) // width

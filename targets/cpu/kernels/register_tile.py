@@ -1,4 +1,4 @@
-"""A tile of sums in vector registers: how high it may be, setting it, and handing it on when it is complete."""
+"""Tiles of sums in vector registers, the heights that they may have, and the storing of their columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Element = Callable[[Any, int, Any], Expr]  # (row, number of the vector, lane)
 
 
 def heights(rows: int) -> list[int]:
-    """Numbers of rows for which there is a loop, ascending, in a kernel whose tiles have `rows`; others are rounded up."""
+    """The heights, ascending, for which a kernel with tiles of `rows` rows has a loop; others are rounded up to one of them."""
     return sorted({1, rows, *range(2, rows, 2)})
 
 
@@ -28,7 +28,7 @@ def rounded(rows: Expr, choices: Sequence[int]) -> Expr:
 
 
 def by_height(rows: Expr, choices: Sequence[int], emit: Callable[[int], None]) -> None:
-    """`emit` for the lowest tile that takes `rows` rows, the highest tile asked for first."""
+    """Emits a choice of the lowest tile that takes `rows` rows, beginning with a test for the highest."""
     if len(choices) == 1:
         emit(choices[0])
         return
@@ -51,26 +51,26 @@ class RegisterTile:
         return self._columns[vector][row, lane]
 
     def each(self, emit: Callable[[Any, int, Any], None]) -> None:
-        """`emit(row, vector, lane)` for all elements."""
+        """Emits `emit(row, vector, lane)` for all elements."""
         with T.unroll(self.rows) as i:
             for v in range(2):
                 with T.vectorized(self.lanes) as lane:
                     emit(i, v, lane)
 
     def set(self, value: Element) -> None:
-        """All elements to `value(row, vector, lane)`."""
+        """Sets all elements to `value(row, vector, lane)`."""
         self.each(lambda i, v, lane: T.buffer_store(self._columns[v], value(i, v, lane), [i, lane]))
 
     def add(self, value: Element) -> None:
-        """`value(row, vector, lane)` to all elements."""
+        """Adds `value(row, vector, lane)` to all elements."""
         self.set(lambda i, v, lane: self[i, v, lane] + value(i, v, lane))
 
     def clear(self) -> None:
-        """All elements to zero."""
+        """Sets all elements to zero."""
         self.set(lambda i, v, lane: tirx.const(0, self.dtype))
 
     def start(self, resume: Expr | None, value: Element) -> None:
-        """From `value` where `resume` (None: never) is true, else from zero."""
+        """Sets all elements to `value` where `resume` (None: never) is true, else to zero."""
         if resume is None:
             self.clear()
             return
@@ -82,7 +82,7 @@ class RegisterTile:
 
 
 def each_column(columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:
-    """`store(first, lane)` for all of `columns` columns, by vectors of `lanes` and a shorter one for the rest."""
+    """Emits `store(first, lane)` for all of `columns` columns, by vectors of `lanes` and a shorter one for the rest."""
 
     def vector(first: Expr, count: int) -> None:
         with T.vectorized(count) as lane:
@@ -96,7 +96,7 @@ def each_column(columns: int, lanes: int, store: Callable[[Expr, Any], None]) ->
 
 
 def each_column_of_panel(last: Expr, n: int, columns: int, lanes: int, store: Callable[[Expr, Any], None]) -> None:
-    """The same for a panel of weights with n rows in all: the one that is `last` has only what is left over."""
+    """Emits `each_column` for a panel of weights; the `last` one of n rows in all may be incomplete."""
     tail = n % columns
     if tail == 0:
         each_column(columns, lanes, store)

@@ -1,4 +1,4 @@
-"""What kernels over rows are made of: rows over threads, vectors with a tail along a row, running reductions."""
+"""Parts of kernels over rows: loops over rows on all threads, loops along a row in vectors, running reductions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHUNK_ELEMENTS, CHUNK_ROWS = 4096, 64
 
 
 def over_rows(rows: Extent, length: Extent, body: Callable[[Expr], None], scratch: Callable[[], None]) -> None:
-    """`body(row)` for every row, in chunks that are spread over threads; `scratch` allocates what one chunk needs.
+    """Emits `body(row)` for every row, in chunks that are spread over threads; `scratch` allocates what one chunk needs.
 
     Where both extents are known only at run time, a serial and a parallel version are emitted and chosen from there.
     """
@@ -63,7 +63,7 @@ def _rows_per_chunk(length: Extent) -> Expr:
 
 
 def vectors(length: Extent, lanes: int, vector: Callable[[Expr, Expr], None], tail: Callable[[Expr], None]) -> None:
-    """`vector(j, lane)` for all full groups of lanes, then `tail(j)` for each of the `length % lanes` elements left."""
+    """Emits `vector(j, lane)` for all full groups of lanes, then `tail(j)` for each of the `length % lanes` elements left."""
     whole = length // lanes if isinstance(length, int) else T.bind(length // lanes)
     with T.serial(int64(whole)) as group, T.vectorized(lanes) as v:
         lane = tirx.Cast("int64", v)
@@ -73,7 +73,7 @@ def vectors(length: Extent, lanes: int, vector: Callable[[Expr, Expr], None], ta
 
 
 def each(length: Extent, lanes: int, body: Callable[[Expr], None]) -> None:
-    """`body(j)` for j in 0 .. length - 1, by vectors."""
+    """Emits `body(j)` for j in 0 .. length - 1, by vectors."""
     vectors(length, lanes, lambda j, lane: body(j), body)
 
 
@@ -85,7 +85,7 @@ class Accumulator:
 
     def __init__(self, lanes: int, dtype: str, start: float, combine: Combine) -> None:
         self.lanes, self.combine = lanes, combine
-        # Under 1,024 bytes and "global": kept in registers. The tail is apart, because an index into the vector that is
+        # Under 1,024 bytes and "global": kept in registers. The tail has its own, because an index into the vector that is
         # known only at run time would force it into memory.
         self.vector = T.alloc_buffer((lanes,), dtype, scope="global")
         self.scalar = T.alloc_buffer((1,), dtype, scope="global")
@@ -125,7 +125,7 @@ class Accumulator:
 
 
 class Sum(Accumulator):
-    """A running sum. One of f32 is taken in blocks, each `sums.BLOCK` groups of lanes, see there."""
+    """A running sum; in f32 it is taken in blocks of `sums.BLOCK` groups of lanes, see there."""
 
     def __init__(self, lanes: int, dtype: str) -> None:
         super().__init__(lanes, dtype, 0.0, lambda x, y: x + y)

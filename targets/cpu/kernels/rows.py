@@ -16,11 +16,12 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.codegen import vector_math
 from targets.codegen.opaque import bind
-from targets.codegen.scalar import cast, is_nan, maximum, minimum
+from targets.codegen.reduction import OVER_ROWS
+from targets.codegen.scalar import cast, is_nan
 from targets.codegen.square_range import inverse_root, measured_again
 from targets.codegen.vector_math import constant
 from targets.cpu.kernels.lane_blocks import int64
-from targets.cpu.kernels.row_loops import Accumulator, Combine, Element, Extent, Load, RereadRow, Sum, each, over_rows
+from targets.cpu.kernels.row_loops import Accumulator, Element, Extent, Load, RereadRow, Sum, each, over_rows
 from tgraph.ir.errors import CompileError
 from tgraph.ops.quantization import LARGEST, SMALLEST
 
@@ -32,10 +33,6 @@ def _check(name: str, lanes: int, dtype: str) -> None:
         raise CompileError(f"{name}: rows are computed in float32 or float64, not in {dtype}")
     if lanes < 1 or lanes & (lanes - 1):
         raise CompileError(f"{name}: lanes must be a power of two, not {lanes}")
-
-
-def _add(x: Expr, y: Expr) -> Expr:
-    return x + y
 
 
 def _square(x: Expr) -> Expr:
@@ -131,15 +128,6 @@ def rms_norm(
     over_rows(rows, length, body, source.scratch)
 
 
-_REDUCTIONS: dict[str, tuple[float, Combine]] = {
-    "sum": (0.0, _add),
-    "mean": (0.0, _add),
-    "max": (float("-inf"), maximum),
-    "min": (float("inf"), minimum),
-    "prod": (1.0, lambda x, y: x * y),
-}
-
-
 def reduce(
     *,
     rows: Extent,
@@ -155,9 +143,9 @@ def reduce(
     A row of length 0 gives the neutral element (0, NaN for the mean, -inf, inf, 1).
     """
     _check("reduce", lanes, dtype)
-    if kind not in _REDUCTIONS:
-        raise CompileError(f"reduce: unknown kind {kind!r}; known: {', '.join(_REDUCTIONS)}")
-    start, combine = _REDUCTIONS[kind]
+    if kind not in OVER_ROWS:
+        raise CompileError(f"reduce: unknown kind {kind!r}; known: {', '.join(OVER_ROWS)}")
+    start, combine = OVER_ROWS[kind]
 
     def body(row: Expr) -> None:
         accumulator = Sum(lanes, dtype) if kind in ("sum", "mean") else Accumulator(lanes, dtype, start, combine)

@@ -12,7 +12,7 @@ from tgraph.ir.values import Node
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
+    """Emit `attention(q, k, v, mask, bias, offset)` and the transpose that usually follows."""
     spec = padded_spec(builder)
     choice = TritonAttention(builder, target, find_anchor(builder, "attention"), spec)
     own = lambda: builder.notes.extend(attention(spec))
@@ -20,7 +20,7 @@ def emit(builder: KernelBuilder, target: Target) -> None:
 
 
 def emit_ragged(builder: KernelBuilder, target: Target) -> None:
-    """`ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
+    """Emit `ragged_attention(q, k, v, offsets, mask)` and the reshape that usually follows."""
     builder.notes.extend(attention(ragged_spec(builder)))
 
 

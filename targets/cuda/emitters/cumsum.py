@@ -18,7 +18,7 @@ SHORT = 64
 
 
 def emit(short: Scan, builder: KernelBuilder, target: Target) -> None:
-    """`cumsum` and its epilogue."""
+    """Emit `cumsum` and its epilogue."""
     node = find_anchor(builder, "cumsum")
     x = node.inputs[0]
     axis = node.attrs["axis"] % x.type.rank

@@ -24,12 +24,12 @@ PROCESSORS = {"sm_80": 108, "sm_86": 84, "sm_87": 16, "sm_89": 128, "sm_90": 132
 
 
 def processors(target: Target) -> int:
-    """How many blocks run beside each other, not counting those on one processor."""
+    """The number of multiprocessors of a GPU."""
     return PROCESSORS.get(target.arch, PROCESSORS["sm_90"])
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`linear(x, weight, bias)` and its epilogue."""
+    """Emit `linear(x, weight, bias)` and its epilogue."""
     node = find_anchor(builder, "linear")
     x, weight, bias = node.operands
     assert x is not None and weight is not None
@@ -67,7 +67,7 @@ def emit(builder: KernelBuilder, target: Target) -> None:
 
 
 def emit_first(candidates: Sequence[Candidate], own: Callable[[], None]) -> None:
-    """The first candidate that can compute the product at run time, else our own kernel."""
+    """Emit the first candidate that can compute the product at run time, else our own kernel."""
     if candidates:
         candidates[0].emit(lambda: emit_first(candidates[1:], own))
     else:

@@ -17,7 +17,7 @@ from tgraph.ops.shape import product as size_of
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`matmul(x, y)` and its epilogue."""
+    """Emit `matmul(x, y)` and its epilogue."""
     node = find_anchor(builder, "matmul")
     x, y = node.inputs
     shape, access = node.result.shape, builder.access

@@ -1,4 +1,4 @@
-"""Everything that is computed element by element, fused: a thread an element."""
+"""Elementwise kernels, fused: a thread for each element."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NARROW = 64  # columns below which a block takes elements of several rows
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """All outputs of the function, a launch each."""
+    """Emit all outputs of the function, a launch each."""
     for name, value in builder.function.outputs:
         _output(builder, name, value)
 

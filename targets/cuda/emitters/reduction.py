@@ -14,7 +14,7 @@ from targets.cuda.kernels.device import each, registers
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """One reduction and its epilogue."""
+    """Emit one reduction and its epilogue."""
     found = reduction.find(builder)
     if found.along_rows:
         reduction.rows(builder, found, row_kernels.reduce)

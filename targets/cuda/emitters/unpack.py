@@ -15,7 +15,7 @@ THREADS = 1024
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
-    """`unpack(mask)`: positions, offsets, and the number of positions, a device extent that this kernel computes."""
+    """Emit `unpack(mask)`: positions, offsets, and the number of positions, a device extent that this kernel computes."""
     node = find_anchor(builder, "unpack")
     mask, zero = node.inputs[0], int64(0)
     names = {value: name for name, value in builder.function.outputs}

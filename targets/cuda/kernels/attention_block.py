@@ -42,7 +42,7 @@ class AttentionBlock:
         self.scaled = spec.bias is None and spec.scale > 0
 
     def emit(self) -> None:
-        """The whole block."""
+        """Emits the whole block."""
         keys, size = self.keys, self.tile.keys
         self.products.begin()
         for r in range(self.tile.rows):
@@ -89,7 +89,7 @@ class AttentionBlock:
             wait_copies(0)
 
     def _attend(self, slot: Expr, start: Expr) -> None:
-        """One tile: scores, powers, results."""
+        """Emits one tile: scores, powers, results."""
         products, spec = self.products, self.spec
         products.scores(slot)
         if spec.bias is not None:

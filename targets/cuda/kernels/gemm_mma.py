@@ -45,7 +45,7 @@ class TensorProduct:
         assert self.wide % 2 == 0 and self.steps >= 2
 
     def emit(self) -> None:
-        """The launch."""
+        """Emits the launch."""
         product, tile = self.product, self.tile
         shape = (tile.rows, tile.columns)
         with tiles(product.batches, product.m, product.n, shape, tile.threads) as place:

@@ -38,7 +38,7 @@ class RowProduct:
         self.group = group if pieces else 1  # elements of k that are read at once
 
     def emit(self) -> None:
-        """The launch."""
+        """Emits the launch."""
         product, tile = self.product, self.tile
         shape = (tile.rows, WARPS * tile.columns)
         with tiles(product.batches, product.m, product.n, shape, WARPS * device.WARP) as place:

@@ -78,7 +78,7 @@ class ThreadProduct:
         self.depth = min(DEPTH, DEPTH_BYTES // SIZE[product.x.dtype])
 
     def emit(self) -> None:
-        """The launch."""
+        """Emits the launch."""
         product, tile = self.product, self.tile
         shape = (tile.rows, tile.columns)
         with tiles(product.batches, product.m, product.n, shape, tile.threads) as place:

@@ -1,4 +1,4 @@
-"""An operand of a product on its way from global memory: blocks of it lie in shared memory, one for each stage of a ring.
+"""Operands of products: blocks of them are copied from global to shared memory, one for each stage of a ring.
 
 A block has `lines` of `width` elements, in the direction in which the operand lies together in memory: along k (a line is a
 row), or along its rows (a line is a step of k). Lines are cut into pieces of 16 bytes, which are permuted within 128 bytes so
@@ -72,7 +72,7 @@ class Blocks:
         self.counts = self._count_rows()
 
     def at(self, slot: Expr, row: Expr | int, k: Expr | int) -> Expr:
-        """Where an element of a block lies; `row` and `k` are int32, within the block."""
+        """The index in `memory` of an element of a block; `row` and `k` are int32, within the block."""
         line, place = (int32(x) for x in self._turned(row, k))
         beside = max(1, BANKS // (PIECE * self.pieces))  # lines that fill all banks
         turn = tirx.floormod(tirx.floordiv(line, beside), min(self.pieces, BANKS // PIECE))
@@ -101,7 +101,7 @@ class Blocks:
             each_of(self.elements, self.place, partial(self._store, slot, step), at_once=BATCH)
 
     def _turned(self, a: Expr | int, b: Expr | int) -> tuple[Any, Any]:
-        """(row, k) to (line, place in it), and back."""
+        """Exchanges (row, k) and (line, position in it)."""
         return (a, b) if self.operand.along_k else (b, a)
 
     def _position(self, row: Expr, k: Expr, step: Expr) -> tuple[Expr, Expr]:
@@ -109,7 +109,7 @@ class Blocks:
         return self.first + tirx.Cast("int64", row), step + tirx.Cast("int64", k)
 
     def _copy(self, slot: Expr, step: Expr, number: Expr, turn: Expr) -> None:
-        """A piece by an asynchronous copy. What does not exist is not read, whatever its address."""
+        """Copies a piece asynchronously. What does not exist is not read, whatever its address."""
         operand = self.operand
         row, k = self._turned(tirx.floordiv(number, self.pieces), tirx.floormod(number, self.pieces) * self.group)
         i, at = self._position(row, k, step)
@@ -126,7 +126,7 @@ class Blocks:
         device.copy_async(device.address(self.memory, self.at(slot, row, k)), tirx.address_of(element), count)
 
     def _store(self, slot: Expr, step: Expr, number: Expr, _: Expr) -> None:
-        """An element through a register."""
+        """Copies an element through a register."""
         operand = self.operand
         row, k = self._turned(tirx.floordiv(number, self.width), tirx.floormod(number, self.width))
         i, at = self._position(row, k, step)

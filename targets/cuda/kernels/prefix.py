@@ -1,4 +1,4 @@
-"""Running sums by a block: each thread has elements beside each other, and learns what those before it add up to."""
+"""Prefix sums by a block: each thread sums neighbouring elements, and gets the sum of all before them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from targets.cuda.kernels.device import barrier, registers, shared
 
 @dataclass(frozen=True)
 class Prefix:
-    """`length` elements over the `threads` threads of a block; sums are kept in `dtype`."""
+    """The prefix sum of `length` elements by the `threads` threads of a block; sums are kept in `dtype`."""
 
     thread: Expr
     threads: int
@@ -37,7 +37,7 @@ class Prefix:
         return everything
 
     def _before(self, own: Expr) -> tuple[Expr, Expr]:
-        """What the threads before this one have, and what all have (Hillis and Steele, doi:10.1145/7902.7903)."""
+        """The sums of the threads before this one, and of all (Hillis and Steele, doi:10.1145/7902.7903)."""
         sums, step, half = shared("sums", (2 * self.threads,), self.dtype), 1, 0
         T.buffer_store(sums, own, [self.thread])
         barrier()

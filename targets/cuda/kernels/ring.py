@@ -1,4 +1,4 @@
-"""Shared memory of a product's block: a ring of stages, each with a step of k of both operands, and afterwards the sums."""
+"""The shared memory of a product's block: a ring of stages, each with a step of k of both operands, and at the end the sums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ring:
         self.rounds = rounds_of(product.k, depth)
 
     def slot(self, stage: Expr) -> Expr:
-        """Where a stage lies."""
+        """The slot in which a stage lies."""
         return tirx.bitwise_and(stage, int32(self.stages - 1))
 
     def fill(self, stage: Expr) -> None:

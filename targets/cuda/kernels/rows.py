@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
 from targets.codegen import sums
-from targets.codegen.scalar import cast, is_nan, maximum, minimum
+from targets.codegen.reduction import OVER_ROWS, Combine
+from targets.codegen.scalar import cast, is_nan, maximum
 from targets.codegen.square_range import inverse_root, measured_again
 from targets.codegen.vector_math import constant, exp, let
 from targets.cuda.kernels.device import WARP, barrier, grid, registers, shared, shuffle_xor
@@ -20,7 +21,6 @@ from tgraph.ops.quantization import LARGEST, SMALLEST
 
 Load = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr], None]
-Combine = Callable[[Expr, Expr], Expr]
 WARPS = 4  # rows of a block, where a warp has a row
 HELD = 32  # elements that a thread keeps in registers
 UNROLLED = 128  # elements of a thread that are no loop
@@ -58,7 +58,7 @@ class Row:
         return slot * int64(self.threads) + tirx.Cast("int64", self.thread)
 
     def reduce(self, start: Expr, combine: Combine, element: Callable[[Expr, Expr], Expr]) -> Expr:
-        """All elements of the row combined, in every thread of it."""
+        """The reduction of all elements of the row, in every thread of it."""
         total = registers("total", (1,), str(start.ty.dtype))
         T.buffer_store(total, start, [0])
         self.each(lambda slot, j: T.buffer_store(total, combine(total[0], element(slot, j)), [0]))
@@ -100,7 +100,7 @@ class Row:
         return T.bind(total[0])
 
     def held(self, load: Load, dtype: str) -> Callable[[Expr, Expr], Expr]:
-        """How to read element (slot, j) from now on: from registers if there are few enough, else as `load` does."""
+        """A function that reads element (slot, j): from registers if the elements are few enough, else as `load` does."""
 
         def read(_: Expr, j: Expr) -> Expr:
             return cast(load(self.row, j), dtype)
@@ -113,7 +113,7 @@ class Row:
 
 
 def over_rows(rows: Expr, length: Expr, body: Callable[[Row], None]) -> None:
-    """`body` for every row, on a launch of its own."""
+    """Emits a launch that runs `body` for every row."""
     static = int(length.value) if isinstance(length, tirx.IntImm) else None
     if static is not None and static <= 512:
         with grid(WARPS * WARP, tirx.truncdiv(rows + int64(WARPS - 1), int64(WARPS))) as (block, _, _, thread):
@@ -188,21 +188,12 @@ def rms_norm(rows: Expr, length: Expr, load: Load, store: Store, dtype: str, eps
     over_rows(rows, length, body)
 
 
-REDUCTIONS: dict[str, tuple[float, Combine]] = {
-    "sum": (0.0, _add),
-    "mean": (0.0, _add),
-    "max": (float("-inf"), maximum),
-    "min": (float("inf"), minimum),
-    "prod": (1.0, lambda x, y: x * y),
-}
-
-
 def reduce(rows: Expr, length: Expr, load: Load, store: Callable[[Expr, Expr], None], dtype: str, kind: str) -> None:
     """`store(row, value)` of each row's "sum", "mean", "max", "min" or "prod"; NaN propagates.
 
     A row of length 0 gives the neutral element (0, NaN for the mean, -inf, inf, 1).
     """
-    start, combine = REDUCTIONS[kind]
+    start, combine = OVER_ROWS[kind]
 
     def body(row: Row) -> None:
         element = lambda _, j: cast(load(row.row, j), dtype)

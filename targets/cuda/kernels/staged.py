@@ -18,11 +18,11 @@ class Staged:
 
     @staticmethod
     def elements(rows: int, columns: int, parts: int = 1) -> int:
-        """The memory that it takes."""
+        """The number of elements of memory that the sums take."""
         return parts * rows * (columns + PAD)
 
     def at(self, row: Expr, column: Expr, part: Expr | int = 0) -> Expr:
-        """Where a sum lies."""
+        """The index of a sum in memory."""
         return (part * self.rows + row) * (self.columns + PAD) + column
 
     def store(self, product: Product, place: Place) -> None:

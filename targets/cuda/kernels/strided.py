@@ -21,7 +21,7 @@ class Strided:
 
     @property
     def address(self) -> Expr:
-        """Of the first element, on the host."""
+        """The address of the first element, on the host."""
         return tirx.address_of(self.tensor[self.first])
 
     @property

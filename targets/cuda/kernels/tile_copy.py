@@ -1,4 +1,4 @@
-"""Rows of an operand on their way to shared memory, where they lie as 32-bit words: one f32, or two of a half precision.
+"""Copying of an operand's rows to shared memory, where they lie as 32-bit words: one f32, or two of a half precision.
 
 Plain memory goes asynchronously, 16 bytes at a time; anything else (turned by rotary, cast, permuted) is computed, element by
 element.
@@ -125,7 +125,7 @@ def bits(value: Expr, dtype: str) -> Expr:
 
 
 def join(low: Expr, high: Expr) -> Expr:
-    """Two times 16 bits as a word."""
+    """A word of two halves."""
     return low | (high << constant(16, "uint32"))
 
 

@@ -1,4 +1,4 @@
-"""Attention by Triton's kernel, where it has a form that this takes and the GPU an instruction that our own kernels lack."""
+"""Attention by Triton's kernel, for forms that it computes, on GPUs with an instruction that our own kernels lack."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TritonAttention:
         return operand.adjacent and all(multiple(at, ROWS) for at in (operand.first, *operand.distances[:-1]))
 
     def emit(self, own: Callable[[], None]) -> None:
-        """Triton's kernel for many queries, `own` for few."""
+        """Emit Triton's kernel for many queries, `own` for few."""
         spec, queries = self.spec, self.spec.queries
         blocks = ceil_divide(queries, QUERIES) * spec.batch * spec.heads
         instruction = "wgmma" if self.target.arch == "sm_90" else "mma.sync"

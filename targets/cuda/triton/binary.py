@@ -54,7 +54,7 @@ class Binary:
             T.evaluate(tirx.call_packed(self.name, *given))
 
     def module(self) -> Any:
-        """As a module of TVM's."""
+        """The kernel as a module of TVM's."""
         types = [*self.parameters, *["int64"] * HIDDEN]
         about = {self.name: {"name": "", "arg_types": types, "launch_param_tags": LAUNCH}}
         functions = tvm_ffi.get_global_func("runtime.LoadMetaDataFromJSON")(
@@ -64,7 +64,7 @@ class Binary:
 
 @dataclass
 class Parameters:
-    """What a kernel is given, in order: types in Triton's notation by name, and host code for the values."""
+    """The arguments of a kernel, in order: types in Triton's notation by name, and host code for the values."""
 
     types: dict[str, str] = field(default_factory=dict)
     values: list[Expr] = field(default_factory=list)

@@ -45,7 +45,7 @@ class TritonLinear:
         return self.whole and form.has_all and form.out is not None and aligned
 
     def emit(self, otherwise: Callable[[], None]) -> None:
-        """Triton's kernel for many rows, else what `otherwise` emits."""
+        """Emit Triton's kernel for many rows, else what `otherwise` emits."""
         form, size = self.form, self.builder.size
         m, n = size(form.rows), size(form.columns)
         blocks = ceil_divide(m, TILE[0]) * ceil_divide(n, TILE[1])
