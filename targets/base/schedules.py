@@ -53,7 +53,7 @@ def schedule_file(cpu: str) -> Path | None:
 
 
 def load_schedules(path: Path | None) -> Schedules:
-    """The schedules in a file, of this version of tgraph; none if there is no file. A broken file warns, and counts as none."""
+    """The schedules in a file, of this version of tgraph; none if there is no file. A broken file warns, and is ignored."""
     if path is None or not path.is_file():
         return NONE
     try:

@@ -3,7 +3,7 @@
 An index is a tuple of digits `(extent, position)`, most significant first, like a mixed-radix number: the element
 of a tensor [B, S, H] at row r of its B*S rows and column h has the index ((B*S, r), (H, h)). Reshaping
 changes no digits, and a dense buffer wants their number only, so that flattened loops read without a division;
-axes are taken apart only where an op needs one (broadcasting, transposing, slicing).
+an index is split into axes only where an op needs one (broadcasting, transposing, slicing).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # What code made from ordinary arithmetic, loads and stores can contain, by the beginnings of LLVM's names for it. The rest of
-# LLVM's tables is advice on scheduling, or for operating systems; no kernel has it, so whether it is there decides nothing.
+# LLVM's tables is advice on scheduling, or for operating systems; no kernel uses it, so whether it is there makes no difference.
 _X86 = ("sse", "ssse", "avx", "fma", "xop", "tbm", "f16c", "bmi", "lzcnt", "popcnt", "movbe", "cmov", "cx16", "aes", "vaes",
         "pclmul", "vpclmul", "gfni", "sha", "sm3", "sm4", "amx", "egpr", "ccmp", "cf", "ndd", "nf", "ppx", "push2pop2", "zu")
 _ARM = ("neon", "fp-armv8", "fullfp16", "fp16fml", "dotprod", "i8mm", "bf16", "sve", "lse", "rdm", "complxnum", "rcpc",

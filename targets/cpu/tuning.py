@@ -1,7 +1,7 @@
 """Tuning: the search for parameters of a model's kernels that are faster on this machine than the defaults.
 
 One field of a kernel's tile after the other: its other values compete with the best so far, in turns, on the data and weights
-that the kernel meets in the model. A value wins if it gives what the default gives (the same bits, unless the field decides how
+that the kernel meets in the model. A value wins if it gives what the default gives (the same bits, unless the field changes how
 sums are rounded), if median and minimum of its times are better by more than MARGIN, and if it does so twice.
 """
 

@@ -38,7 +38,7 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
     on_host = Counter(n.op.name for n in nodes if "function" not in n.attrs)
     reason = "its result has a data-dependent size"
     found += [Explanation(name, count, "the host", reason, (name,)) for name, count in on_host.items()]
-    return found + [Explanation("(taken apart)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
+    return found + [Explanation("(not built)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
 
 
 def _ops(content: str) -> list[str]:

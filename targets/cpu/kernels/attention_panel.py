@@ -38,7 +38,7 @@ class AttentionTile:
     key_block: int = 132
     query_block: int = 128
     cache_bytes: int = 256 * 1024
-    rounding: ClassVar = ("key_block",)  # fields that decide how sums are rounded
+    rounding: ClassVar = ("key_block",)  # fields that change how sums are rounded
 
     def variants(self) -> dict[str, list[int]]:
         """Other values of each field that may be faster on some machine."""

@@ -31,7 +31,7 @@ class GemmTile:
     k_block: int
     m_block: int
     n_block: int = 384  # columns whose sums are kept where k takes several blocks
-    rounding: ClassVar = ()  # fields that decide how sums are rounded: none, a sum runs over k in one order
+    rounding: ClassVar = ()  # fields that change how sums are rounded: none, since a sum runs over k in one order
 
     def variants(self) -> dict[str, list[int]]:
         """Other values of each field that may be faster on some machine."""

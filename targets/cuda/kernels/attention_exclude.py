@@ -78,14 +78,14 @@ class Exclusions:
         scores = self.products.s
         allowed = self._allowed(start)
         for r, column, at in self._elements():
-            counts = allowed(r, column)
+            attended = allowed(r, column)
             if self.seen is not None:
                 # kept apart from the sums: a key allowed with a score of -inf makes a NaN, no key makes an empty row
                 keep = registers("keep", (1,), "int32")
-                T.buffer_store(keep, tirx.Cast("int32", counts), [0])
+                T.buffer_store(keep, tirx.Cast("int32", attended), [0])
                 T.buffer_store(self.seen, self.seen[r] | keep[0], [r])
-                counts = tirx.NE(keep[0], 0)
-            T.buffer_store(scores, tirx.Select(counts, scores[at], f32(MINUS_INFINITY)), [at])
+                attended = tirx.NE(keep[0], 0)
+            T.buffer_store(scores, tirx.Select(attended, scores[at], f32(MINUS_INFINITY)), [at])
 
     def _allowed(self, start: Expr) -> Callable[[int, int], Expr]:
         """Whether row r may attend the key in a column; names first what all columns share."""

@@ -25,9 +25,10 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1, *,
          resident: int = 0) -> Iterator[tuple[Expr, Expr, Expr, Expr]]:
     """Opens a launch of x * y * z blocks of `threads` threads: the block's three indices as int64, the thread's as int32.
 
-    Of no blocks at all, which CUDA refuses, there is no launch. y and z are below 65536. Sizes that only the device knows count
-    with their bounds here, and have their values inside. `resident` blocks are to fit a multiprocessor: a thread may have the
-    registers that this leaves, where the compiler would rather spill a few to make room for more blocks.
+    If there is no block at all, which CUDA takes for an error, nothing is launched. y and z are below 65536. Of extents that only
+    the device knows, x, y and z have the upper bounds, and statements inside have the values. `resident` blocks are to fit a
+    multiprocessor: a thread may have the registers that this leaves, where the compiler would rather spill a few to make room for
+    more blocks.
     """
     x, y, z = (on_host(size) for size in (x, y, z))
     with contextlib.ExitStack() as frames:
