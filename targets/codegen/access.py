@@ -27,7 +27,7 @@ Index = tuple[Digit, ...]
 Shape = Sequence[DimLike]
 
 
-class Sizes:
+class DimExpressions:
     """Dims as int64 expressions over the variables that hold a kernel's symbolic sizes."""
 
     def __init__(self, variables: Mapping[str, Expr]):
@@ -71,7 +71,7 @@ class Access:
     where the kernel is being built. `scalar_scope`: the scope of the memory for a value that either branch of an `if` writes.
     """
 
-    def __init__(self, buffers: Mapping[Value, Buffer], sizes: Sizes, scalar_scope: str = "global"):
+    def __init__(self, buffers: Mapping[Value, Buffer], sizes: DimExpressions, scalar_scope: str = "global"):
         self.buffers = dict(buffers)
         self.sizes = sizes
         self.scalar_scope = scalar_scope

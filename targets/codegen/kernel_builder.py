@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, tirx
 from targets.codegen import views  # noqa: F401  (fills the table of readers)
-from targets.codegen.access import Access, Index, Sizes, as_index
+from targets.codegen.access import Access, DimExpressions, Index, as_index
 from targets.codegen.device_extents import DeviceExtent, use_extents
 from targets.codegen.scalar import to_store
 from targets.codegen.signature import function_symbols, lookups, table_size
@@ -79,7 +79,7 @@ def _declare_parameters(function: Graph, on_device: Collection[str], scalar_scop
     """Declare the parameters of the TIR function that is open, and make the builder that knows them."""
     symbols = function_symbols(function)
     sizes = {s: tirx.Var(f"{s}_bound" if s in on_device else s, "int64") for s in symbols}
-    on_host = Sizes(sizes)
+    on_host = DimExpressions(sizes)
     inputs = [(value, _declare(value.name, value, on_host)) for value in function.inputs]
     outputs = [(name, value, _declare(name, value, on_host)) for name, value in function.outputs]
     status = T.arg("status", T.buffer((1,), "int32")) if lookups(function) else None
@@ -89,11 +89,11 @@ def _declare_parameters(function: Graph, on_device: Collection[str], scalar_scop
         T.arg(size.name, size)
     read: dict[Value, Buffer] = {value: _flat(buffer, value, on_host) for value, buffer in inputs}
     written = {name: _flat(buffer, value, on_host) for name, value, buffer in outputs}
-    access = Access(read, Sizes({**sizes, **{s: extent.variable for s, extent in extents.items()}}), scalar_scope)
+    access = Access(read, DimExpressions({**sizes, **{s: extent.variable for s, extent in extents.items()}}), scalar_scope)
     return KernelBuilder(function, access, written, status, list(extents.values()))
 
 
-def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
+def _declare(name: str, value: Value, sizes: DimExpressions) -> Buffer:
     """Declare a tensor parameter."""
     safe = "".join(c if c.isalnum() else "_" for c in name)
     offset = tirx.Var(f"{safe}_offset", "int64")
@@ -102,7 +102,7 @@ def _declare(name: str, value: Value, sizes: Sizes) -> Buffer:
                                 align=value.dtype.numpy.itemsize))
 
 
-def _flat(buffer: Buffer, value: Value, sizes: Sizes) -> Buffer:
+def _flat(buffer: Buffer, value: Value, sizes: DimExpressions) -> Buffer:
     """A tensor parameter as a buffer of one axis."""
     flat = T.decl_buffer((sizes(value.type.size),), value.dtype.numpy_name, data=buffer.data, elem_offset=buffer.elem_offset)
     IRBuilder.name(f"{buffer.name}_flat", flat)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from targets.base.target import Target
+from targets.base.backend import Emit
 from targets.base.tvm_api import Expr, tirx
 from targets.codegen.access import Index
 from targets.codegen.anchor import accumulator_dtype, epilogue, find_anchor, only_node
@@ -13,7 +13,6 @@ from targets.codegen.scalar import cast
 from tgraph.ir.axis_maps import worked_axes
 from tgraph.ops.shape import product
 
-Emit = Callable[[KernelBuilder, Target], None]
 Kernel = Callable[..., None]
 
 

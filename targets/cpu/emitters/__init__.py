@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from targets.base.backend import Emit
 from targets.base.target import Target
-from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
 from targets.cpu.emitters import attention, linear, matmul, pointwise, quantized, reduction
 from targets.cpu.kernels import rows
 from tgraph.ir.graph import Graph
 
-Emit = Callable[[KernelBuilder, Target], None]
 SCAN = Scan(pointwise.parallel_loop, "global")
 
 # anchor op -> family; a function without an anchor is pointwise

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from targets.base.target import Target
+from targets.base.backend import Emit
 from targets.base.tvm_api import Expr
-from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
 from targets.cuda.emitters import attention, cumsum, linear, matmul, reduction, unpack
@@ -23,7 +22,7 @@ def _loop(extent: Expr, _: Expr, body: Callable[[Expr], None]) -> None:
 SCAN = Scan(_loop, "local")
 
 # anchor op -> family; a function without an anchor is pointwise
-FAMILIES: dict[str, Callable[[KernelBuilder, Target], None]] = {
+FAMILIES: dict[str, Emit] = {
     "linear": linear.emit,
     "matmul": matmul.emit,
     "attention": attention.emit,
