@@ -108,7 +108,7 @@ def _multiplied(x: Input) -> bool:
     seen: set[Value] = {x}
     while pending:
         for node, position in pending.pop().uses:
-            if node.op.contract is not None or (node.op.traits.attention and position < _BIAS):
+            if node.op.contract is not None or (node.op.traits.attention and position < 3):
                 return True
             if _hands_on(node, position):
                 pending += [r for r in node.results if r not in seen]
@@ -133,7 +133,7 @@ def _hands_on(node: Node, position: int) -> bool:
 
 
 def _factor(node: Node, position: int) -> float | None:
-    """What a node that hands on an operand multiplies it with; None if that is another tensor, or it hands on nothing."""
+    """The constant factor by which a node multiplies an operand that it hands on; None if there is no such factor."""
     if not _hands_on(node, position):
         return None
     if node.op.name not in ("mul", "div"):
