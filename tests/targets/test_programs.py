@@ -22,16 +22,16 @@ class Translator(nn.Module):
     """An encoder, and a decoder over what it gives; both embed tokens by one table, which also scores them."""
 
     def __init__(self) -> None:
-        self.embedding = nn.Embedding(50, 32)
-        self.encoder, self.decoder = nn.EncoderLayer(32, 4, 64), nn.DecoderLayer(32, 4, 64)
+        self.embedding, self.encoder, self.decoder = nn.Embedding(50, 32), nn.Linear(32, 32), nn.Linear(32, 32)
         self.output = nn.Linear(32, 50)
         self.output.weight = self.embedding.weight
 
     def encode(self, source: tg.Tensor, mask: tg.Tensor) -> dict[str, tg.Tensor]:
-        return {"memory": self.encoder(self.embedding(source), mask=mask)}
+        return {"memory": tg.gelu(self.encoder(self.embedding(source))) * tg.cast(mask, dtype=tg.f32)[..., None]}
 
     def score(self, target: tg.Tensor, memory: tg.Tensor, mask: tg.Tensor) -> dict[str, tg.Tensor]:
-        return {"logits": self.output(self.decoder(self.embedding(target), memory, memory_mask=mask))}
+        query, keys = (x[:, None] for x in (self.decoder(self.embedding(target)), memory))
+        return {"logits": self.output(tg.attention(query, keys, keys, mask[:, None, None, :])[:, 0])}
 
 
 def translator() -> Program:
@@ -165,7 +165,7 @@ def test_looked_into(exe: tg.ProgramExecutable) -> None:
     assert "run_encode" in exe.source("relax") and "run_score" not in exe.encode.source("relax")
     assert exe.source("asm") == exe.encode.source("asm")
     kernels = [{e.kernel for e in each.explain()} for each in (exe, exe.encode, exe.score)]
-    assert kernels[0] == kernels[1] | kernels[2] and "attention" in str(kernels[1])
+    assert kernels[0] == kernels[1] | kernels[2] and "attention" in kernels[2]
     profile = exe.profile(repeats=2, encode={"source": SOURCE, "mask": MASK})
     assert list(profile) == ["encode", "score"] and dict(profile["encode"].sizes) == {"B": 2, "S": 5}
     assert "encode at B=2, S=5" in str(profile) and "score at" in str(profile)
@@ -221,12 +221,12 @@ def test_long_chains_of_weights_are_prepared(monkeypatch: pytest.MonkeyPatch) ->
 
         def __call__(self, x: tg.Tensor) -> tg.Tensor:
             value: Any = self.w
-            for _ in range(3000):
+            for _ in range(600):
                 value = tg.tanh(value * value)
             return x + value
 
     exe = tg.compile(tg.trace(Chain(), x=tg.f32[B, 8]), passes="", cache=False)
-    assert len(exe.prepare) == 6000 and np.isfinite(exe(np.zeros((2, 8), "f"))).all()
+    assert len(exe.prepare) == 1200 and np.isfinite(exe(np.zeros((2, 8), "f"))).all()
 
 
 def test_what_was_compiled_goes_with_its_last_user() -> None:
