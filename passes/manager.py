@@ -9,7 +9,7 @@ from typing import overload
 
 from passes.base import Pass
 from passes.outline import share_functions
-from passes.pipelines import parse_pipeline
+from passes.pipelines import Pipeline, passes_of
 from passes.rewriting import RewriteReport, reporting
 from passes.snapshot import Watch
 from tgraph.ir.errors import PassError, TGraphError
@@ -56,8 +56,8 @@ class PassManager:
     print if a broken graph shall not be printed.
     """
 
-    def __init__(self, pipeline: str | Sequence[Pass] = DEFAULT_LEVEL, instruments: Sequence[Instrument] = ()):
-        self.passes = parse_pipeline(pipeline) if isinstance(pipeline, str) else list(pipeline)
+    def __init__(self, pipeline: Pipeline = DEFAULT_LEVEL, instruments: Sequence[Instrument] = ()):
+        self.passes = passes_of(pipeline)
         self.instruments = list(instruments)
         self.records: list[PassRecord] = []
 
@@ -143,14 +143,14 @@ class Observing(Instrument):
 
 
 @overload
-def optimize(graph: Graph, pipeline: str | Sequence[Pass] = ..., *, verify_each: bool = ...,
+def optimize(graph: Graph, pipeline: Pipeline = ..., *, verify_each: bool = ...,
              instruments: Sequence[Instrument] = ...) -> Graph: ...
 @overload
-def optimize(graph: Program, pipeline: str | Sequence[Pass] = ..., *, verify_each: bool = ...,
+def optimize(graph: Program, pipeline: Pipeline = ..., *, verify_each: bool = ...,
              instruments: Sequence[Instrument] = ...) -> Program: ...
-def optimize(graph: Graph | Program, pipeline: str | Sequence[Pass] = DEFAULT_LEVEL, *, verify_each: bool = False,
+def optimize(graph: Graph | Program, pipeline: Pipeline = DEFAULT_LEVEL, *, verify_each: bool = False,
              instruments: Sequence[Instrument] = ()) -> Graph | Program:
-    """A new graph, rewritten by a level ("O0" .. "O3"), a pipeline text or a list of passes; `graph` never changes.
+    """A new graph, rewritten by a level ("O0" .. "O3"), a pipeline text, a pass, or a list of both; `graph` never changes.
 
     A program gives a program, of each graph rewritten. Raises PassError for an unknown pass or option, if `verify_each` finds
     that a pass broke the graph, or if one of the instruments objects.
@@ -158,7 +158,7 @@ def optimize(graph: Graph | Program, pipeline: str | Sequence[Pass] = DEFAULT_LE
     return PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *instruments]).run(graph)
 
 
-def run_pipeline(graph: Graph, pipeline: str | Sequence[Pass], *, verify_each: bool = False,
+def run_pipeline(graph: Graph, pipeline: Pipeline, *, verify_each: bool = False,
                  observer: Observer | None = None) -> tuple[Graph, list[PassRecord]]:
     """`optimize`, with a record of each pass; `observer` sees the graph after each one."""
     manager = PassManager(pipeline, [*([VerifyEach()] if verify_each else []), *([Observing(observer)] if observer else [])])

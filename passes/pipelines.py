@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from passes.base import Pass, find_pass
 from tgraph.ir.errors import PassError
@@ -32,6 +34,19 @@ LEVEL_DOCS: dict[str, str] = {
 
 _OPTION = re.compile(r'(?:[^,"]|"[^"]*"?)+')  # a comma within quotes is part of a value
 _ITEM = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:\{([^{}]*)\})?\s*(,|$)")
+
+
+Pipeline: TypeAlias = "str | Pass | Sequence[str | Pass]"
+
+
+def passes_of(pipeline: Pipeline) -> list[Pass]:
+    """The passes of a pipeline: of a text, a pass, or a list of both. Raises PassError."""
+    passes: list[Pass] = []
+    for item in [pipeline] if isinstance(pipeline, str | Pass) else pipeline:
+        if not isinstance(item, str | Pass):
+            raise PassError(f"a pipeline is a text, passes, or a list of both, not {item!r}")
+        passes += parse_pipeline(item) if isinstance(item, str) else [item]
+    return passes
 
 
 def parse_pipeline(text: str) -> list[Pass]:

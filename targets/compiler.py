@@ -10,7 +10,7 @@ from typing import overload
 from passes.base import Pass
 from passes.manager import PassRecord, run_pipeline
 from passes.outline import share_functions
-from passes.pipelines import parse_pipeline
+from passes.pipelines import Pipeline, passes_of
 from passes.precision import precision_passes
 from targets.base.registry import backend_of
 from targets.base.target import Target
@@ -37,19 +37,19 @@ Progress = Callable[[str], None]
 
 
 @overload
-def compile(graph: Graph, target: str | Target = ..., *, level: str = ..., passes: str | Sequence[Pass] | None = ...,
+def compile(graph: Graph, target: str | Target = ..., *, level: str = ..., passes: Pipeline | None = ...,
             precision: str = ..., weights: str = ..., cache: bool = ..., progress: Progress | None = ...) -> Executable: ...
 @overload
-def compile(graph: Program, target: str | Target = ..., *, level: str = ..., passes: str | Sequence[Pass] | None = ...,
+def compile(graph: Program, target: str | Target = ..., *, level: str = ..., passes: Pipeline | None = ...,
             precision: str = ..., weights: str = ..., cache: bool = ...,
             progress: Progress | None = ...) -> ProgramExecutable: ...
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = DEFAULT_LEVEL,
-            passes: str | Sequence[Pass] | None = None, precision: str = "f32", weights: str = "f32",
+            passes: Pipeline | None = None, precision: str = "f32", weights: str = "f32",
             cache: bool = True, progress: Progress | None = None) -> Executable | ProgramExecutable:
     """Compile a graph for a target, or all graphs of a program, over one set of weights.
 
     target: "cpu" (this machine), "cpu:skylake-avx512", "cuda" (this machine's GPU), "cuda:sm_90", "numpy". level: the pipeline of
-    passes, O0 to O3; `passes` replaces it.
+    passes, O0 to O3; `passes` replaces it: a text, a pass, or a list of both.
     cache: take what an earlier compilation of the same graph left on disk, and leave it there for the next one
     (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
     itself does not change.
@@ -66,8 +66,7 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         _check_sizes(one)
     _check_data(program)
     pipeline = level if passes is None else passes
-    steps = [*(parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline),
-             *precision_passes(precision, weights, activations=backend.half_activations)]
+    steps = [*passes_of(pipeline), *precision_passes(precision, weights, activations=backend.half_activations)]
     if precision != "f32":
         _warn_of_precision(where, precision, weights)
     step("compile cache")

@@ -33,7 +33,7 @@ def test_a_plugin_is_in_the_text_the_command_line_and_the_checks(tmp_path: Path)
     checked = tgraph("--plugin", "mine.py", "check", "hard.tg", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     unknown = tgraph("check", "hard.tg", cwd=tmp_path)
-    assert unknown.returncode == 2 and "unknown op 'hard_swish'" in unknown.stderr
+    assert unknown.returncode == 2 and "unknown op 'hard_swish'; one of your own?" in unknown.stderr
 
 
 def test_a_target_of_ones_own(tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ print(executable.cache)
     passes = tgraph("--plugin", "mine.py", "opt", "layer.tg", "--target", "c", "--validate", cwd=tmp_path)
     assert passes.returncode == 0 and "call $" in passes.stdout, passes.stderr
     unknown = tgraph("check", "layer.tg", "--target", "c", cwd=tmp_path)
-    assert unknown.returncode == 2 and "unknown target 'c'" in unknown.stderr
+    assert unknown.returncode == 2 and "unknown target 'c'" in unknown.stderr and "--plugin FILE" in unknown.stderr

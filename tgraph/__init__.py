@@ -35,6 +35,7 @@ from .ir.file_formats import on_first_use
 from .ir.graph import Graph
 from .ir.parser import parse, parse_program
 from .ir.program import Program
+from .ir.registry import OPS as _OPS
 from .ir.registry import op
 from .ir.types import TensorType
 from .ir.verify import verify
@@ -128,6 +129,8 @@ def __getattr__(name: str) -> Any:
             near = difflib.get_close_matches(name, __dir__(), n=3)
             raise AttributeError(f"module 'tgraph' has no attribute {name!r}, and there is no op or function of that name"
                                  + (f"; did you mean {', '.join(near)}?" if near else ""))
+        if name in _OPS and not _OPS[name].infer.__module__.startswith("tgraph."):
+            return value  # a user's op may be defined again
     globals()[name] = value
     return value
 

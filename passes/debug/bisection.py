@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from passes.base import Pass
 from passes.debug.validation import Validator, describe, fired
-from passes.pipelines import parse_pipeline
+from passes.pipelines import Pipeline, passes_of
 from passes.rewriting import LimitReached, Rewrite, RewriteReport, reporting
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -37,7 +37,7 @@ class Culprit:
         return "\n".join([*lines, f"  {self.reason}"])
 
 
-def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge | None = None, *,
+def bisect(graph: Graph | Program, pipeline: Pipeline, wrong: Judge | None = None, *,
            sizes: Mapping[str, int] | None = None, seed: int = 0) -> Culprit | None:
     """The first rewrite after which the graph is wrong; None if all passes keep it right. The given graph never changes.
 
@@ -46,7 +46,7 @@ def bisect(graph: Graph | Program, pipeline: str | Sequence[Pass], wrong: Judge 
     that does not verify is always wrong. The rewrites of the first pass after which something is wrong are searched.
     """
     current = only_graph(graph, PassError, "passes.bisect(program[{name}], ...)").copy()
-    for step in parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline:
+    for step in passes_of(pipeline):
         if wrong is not None:
             judge = wrong
         elif step.effect == "changes-meaning":

@@ -9,7 +9,7 @@ from typing import Any
 
 from passes.base import Pass, register_pass
 from passes.rewriting import current_report
-from tgraph.ir.builder import Builder
+from tgraph.ir.builder import Builder, take_apart
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
@@ -39,8 +39,7 @@ class Decompose(Pass):
             if node.op.decompose is None or (chosen and node.op.name not in chosen):
                 continue
             b = _Recorder(graph, node.provenance)
-            made = node.op.decompose(b, *node.operands, **node.attrs)
-            new = made if isinstance(made, tuple) else (made,)
+            new = take_apart(b, node, node.op.decompose)
             for old, value in zip(node.results, new):
                 graph.replace(old, value)
             graph.erase(node)

@@ -20,7 +20,7 @@ from targets.base.target import Target
 from tgraph.ir.errors import CompileError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
-from tgraph.ir.registry import Op
+from tgraph.ir.registry import Op, get_op
 from tgraph.ir.values import Node
 
 if TYPE_CHECKING:
@@ -166,8 +166,10 @@ def emitters_of(target: Target | str) -> Emitters:
 def kernel(op: str, target: str = "cpu") -> Callable[[Emit], Emit]:
     """Register the emitter of an op for a kind of target: `emit(builder, target)`, called where the kernel's statements go.
 
-    Kernels whose anchor is the op are then emitted by it; see `targets.cpu.emitters.matmul` for one to learn from.
+    Kernels whose anchor is the op are then emitted by it; see `targets.cpu.emitters.matmul` for one to learn from. A backend
+    that shares another one's emitters shares this one, too. Raises RuleError for an unknown op.
     """
+    get_op(op)
 
     def register(emit: Emit) -> Emit:
         emitters_of(target).families[op] = emit

@@ -32,7 +32,8 @@ def backend_of(target: HasKind | str) -> Backend:
     kind = target if isinstance(target, str) else target.kind
     if kind not in KINDS:
         known = "\n".join(f"  {name:<6} {what}" for name, what in KINDS.items())
-        raise TargetError(f"unknown target {kind!r}; the known ones are\n{known}")
+        raise TargetError(f"unknown target {kind!r}; the known ones are\n{known}\n"
+                          "one of your own: import its file first (tgraph --plugin FILE)")
     if kind not in _BACKENDS:
         _BACKENDS[kind] = importlib.import_module(_HOMES[kind]).BACKEND
     return _BACKENDS[kind]

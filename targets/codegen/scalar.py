@@ -24,6 +24,7 @@ from targets.codegen.opaque import wrapping
 from targets.codegen.vector_math import constant, dtype_of, let
 from tgraph.ir.dtypes import bf16
 from tgraph.ir.errors import CompileError
+from tgraph.ir.registry import get_op
 
 Expression = Callable[..., Expr]
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -347,7 +348,11 @@ def scalar(op: str, *operands: Expr, **attributes: Any) -> Expr:
 
 
 def scalar_kernel(op: str) -> Callable[[Expression], Expression]:
-    """Register the expression of an elementwise op: `f(*operand expressions, **attributes)`, in TIR."""
+    """Register the expression of an elementwise op: `f(*operand expressions, **attributes)`, in TIR.
+
+    Raises RuleError for an unknown op.
+    """
+    get_op(op)
 
     def register(expression: Expression) -> Expression:
         SCALAR[op] = expression

@@ -17,6 +17,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
 from targets.codegen.lanes import serial_where_needed
 from targets.codegen.opaque import hide, in_memory, reveal
+from tgraph.ir.errors import CompileError
 
 PIPELINE = "tgraph_cpu"
 _lock = threading.Lock()  # LLVM's options are the process's: the first build that ends sets them back
@@ -51,7 +52,10 @@ compilation_pipeline.register_tir_pipeline(PIPELINE, pipeline)
 
 
 def build(module: IRModule, target: Target) -> relax.VMExecutable:
-    """Machine code of a lowered module, in memory."""
+    """Machine code of a lowered module, in memory. Raises CompileError for a target that names no CPU."""
+    if not target.mcpu:
+        raise CompileError(f"target {target} names no CPU for LLVM; its backend's parse may return "
+                           "replace(super().parse(detail), kind=self.kind)")
     where = llvm_target(target.mcpu, target.changes)
     with _lock:
         return tvm.compile(module, target=where, relax_pipeline=tvm.transform.Sequential(relax_passes()), tir_pipeline=PIPELINE)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from passes.base import Pass
+from passes.pipelines import Pipeline
 from targets.base.backend import emitters_of
 from targets.base.schedules import NONE, Schedules, kernel_key
 from targets.base.target import Target
@@ -66,7 +66,7 @@ Progress = Callable[[str, int, int], None]  # what is tried, steps done, steps i
 
 
 def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, level: str = DEFAULT_LEVEL,
-         passes: str | Sequence[Pass] | None = None, trials: int | None = None, seconds: float | None = None,
+         passes: Pipeline | None = None, trials: int | None = None, seconds: float | None = None,
          progress: Progress = lambda *_: None) -> list[Tuned]:
     """Search parameters for all kernels of a graph that have some, for calls of these sizes; the longest running first.
 

@@ -9,7 +9,7 @@ from passes.base import Pass, register_pass
 from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.lowering.canonical import prepare_part
-from tgraph.ir.builder import Builder
+from tgraph.ir.builder import Builder, take_apart
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
@@ -31,9 +31,7 @@ class DecomposeToKernels(Pass):
             apart = node.op.lower or node.op.decompose
             if apart is None or backend.has_kernel(node):
                 continue
-            b = Builder(graph, node.provenance)
-            made = apart(b, *node.operands, **node.attrs)
-            results = made if isinstance(made, tuple) else (made,)
+            results = take_apart(Builder(graph, node.provenance), node, apart)
             pending += _between(node.inputs, results)
             for old, new in zip(node.results, results):
                 graph.replace(old, new)

@@ -64,8 +64,9 @@ def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
     for node in reversed(graph.nodes):
         if grouping.needs_kernel(node):
             if not grouping.emitters.readable(node):
-                raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; "
-                                   f"give it one with @{node.op.name}.decomposition")
+                kernel = "scalar_kernel" if node.op.elementwise else "kernel"
+                raise CompileError(f"op {node.op.name} has neither a kernel nor a decomposition for target {target}; give it one "
+                                   f'with @targets.{kernel}("{node.op.name}") or @{node.op.name}.decomposition')
             groups.append(grouping.pointwise(node))
             grouping.taken.update(groups[-1])
     return groups

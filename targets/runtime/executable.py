@@ -24,7 +24,7 @@ from tgraph.ir.program import Program
 from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
-    from targets.runtime.explain import Explanation
+    from targets.runtime.explain import Explanations
     from targets.runtime.profile import Profile
 
 
@@ -75,11 +75,18 @@ class Executable:
         try:
             results = self._engine.run(inputs, sizes, self._engine.adopt_buffers(buffers))
         except BadIndex:
-            # the interpreter finds the index and says where it stands
-            Interpreter(self.graph, weights=self.weights).run_bound([np.asarray(a) for a in inputs], sizes)
+            self._reference().run_bound([np.asarray(a) for a in inputs], sizes)  # finds the index and says where it stands
             raise CompileError(f"a kernel of {self.graph.name} met an index outside of its table that the reference "
                                "does not; this is an error of tgraph") from None
         return {**results, **buffers}
+
+    def _reference(self) -> Interpreter:
+        """The graph in the interpreter; in a bundle without the original weights, the graph of kernels, which needs none."""
+        if all(name in self.weights for name in self.graph.parameters):
+            return Interpreter(self.graph, weights=self.weights)
+        from passes.manager import optimize
+
+        return Interpreter(optimize(self.kernels, "inline"), faithful=True, weights=self._weights.prepared)
 
     @property
     def cuda_graphs(self) -> bool:
@@ -115,7 +122,7 @@ class Executable:
         """
         return source(self._program.only([self.graph.name]), self._compiled, what)
 
-    def explain(self) -> list[Explanation]:
+    def explain(self) -> Explanations:
         """The kernels, how often each is called, what was chosen for it and why. Raises TargetError for a target without any."""
         from targets.runtime.explain import explain
 

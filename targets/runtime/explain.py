@@ -24,13 +24,23 @@ class Explanation:
     ops: tuple[str, ...]
 
 
-def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
+class Explanations(list[Explanation]):
+    """The kernels of an executable; prints as a table."""
+
+    def __str__(self) -> str:
+        rows = [("kernel", "calls", "about", "chosen", "ops")]
+        rows += [(e.kernel, str(e.calls), e.family, e.chosen, " ".join(dict.fromkeys(e.ops))) for e in self]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def explain(kernels: Program, compiled: Compiled) -> Explanations:
     """The kernels of graphs of a compiled program, in the order of their first calls, and after them what the host runs."""
     emitters, lowered = emitters_of(compiled.target), compiled.low("kernels")
     nodes = [node for graph in kernels.graphs.values() for node in graph.nodes]
     calls = Counter(n.attrs["function"].name for n in nodes if "function" in n.attrs)
     notes = {symbol: str(kernel.attrs[NOTES]) for symbol, kernel in lowered.kernels.items()}
-    found = []
+    found = Explanations()
     for name, function in kernels.functions.items():
         chosen = next(note for symbol, note in notes.items() if symbol.startswith(kernel_symbol(name)))
         ops = tuple(n.op.name for n in function.nodes)
@@ -38,7 +48,8 @@ def explain(kernels: Program, compiled: Compiled) -> list[Explanation]:
     on_host = Counter(n.op.name for n in nodes if "function" not in n.attrs)
     reason = "its result has a data-dependent size"
     found += [Explanation(name, count, "the host", reason, (name,)) for name, count in on_host.items()]
-    return found + [Explanation("(not built)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
+    found += [Explanation("(not built)", 0, "none", why, tuple(_ops(text))) for text, why in lowered.failed.items()]
+    return found
 
 
 def _ops(content: str) -> list[str]:

@@ -18,7 +18,7 @@ from tgraph.ir.errors import InputError
 from tgraph.ir.program import Program
 
 if TYPE_CHECKING:
-    from targets.runtime.explain import Explanation
+    from targets.runtime.explain import Explanations
     from targets.runtime.profile import ProgramProfile
 
 
@@ -80,7 +80,7 @@ class ProgramExecutable:
         """All graphs at one of the levels that `Executable.source` has."""
         return source(self.program, self._compiled, what)
 
-    def explain(self) -> list[Explanation]:
+    def explain(self) -> Explanations:
         """The kernels of all graphs, as `Executable.explain` lists them."""
         from targets.runtime.explain import explain
 

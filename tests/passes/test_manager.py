@@ -213,6 +213,14 @@ def test_snapshot_is_equal_when_the_text_is(graph: tg.Graph) -> None:
         assert str(other) != str(graph) and snapshot(other) != snapshot(graph)
 
 
+def test_a_pipeline_is_a_text_a_pass_or_a_list_of_both(graph: tg.Graph) -> None:
+    one, both = parse_pipeline("cse")[0], ["fold-constants,cse", *parse_pipeline("dce")]
+    assert optimize(graph, one) == optimize(graph, "cse") and optimize(graph, both) == optimize(graph, "fold-constants,cse,dce")
+    assert tg.check(tg.compile(tg.trace(lambda x: tg.exp(x), x=tg.f32[8]), "numpy", passes=both))
+    with pytest.raises(tg.PassError, match="a pipeline is a text, passes, or a list of both, not <class"):
+        optimize(graph, [type(one)])
+
+
 def test_a_level_may_stand_in_a_pipeline() -> None:
     assert parse_pipeline("decompose, O2,dce") == [*parse_pipeline("decompose"), *parse_pipeline("O2"), *parse_pipeline("dce")]
     with pytest.raises(tg.PassError, match="unknown pass 'O2'"):

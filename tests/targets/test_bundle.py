@@ -145,3 +145,13 @@ def test_entries_of_the_cache_are_no_bundles_and_the_other_way_round(sound: Path
     with pytest.raises(tg.FormatError, match="has the fields"):
         cache.facts_of(sound)
     assert bundle.FIELDS.keys() != cache.FIELDS.keys()
+
+
+def test_a_bundle_without_the_original_weights_finds_a_bad_index(tmp_path: Path) -> None:
+    """The interpreter, which says where it stands, has the prepared weights alone."""
+    tg.compile(tg.trace(Model(), ids=tg.i64[B, S], mask=tg.bool_[B, S])).save(tmp_path / "x.tgc")
+    exe = tg.load(tmp_path / "x.tgc")
+    with pytest.raises(tg.InputError, match=r"^embedding: index 77 at \[0, 1\] is outside of .* the table has 50 rows"):
+        exe(np.array([[1, 77]]), np.ones((1, 2), bool))
+    with pytest.raises(tg.CompileError, match=r"'embedding.weight' has no data.* saved with originals=True"):
+        tg.check(exe)

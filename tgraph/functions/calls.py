@@ -88,6 +88,7 @@ def function(*, method: bool = False, aliases: tuple[str, ...] = ()) -> Callable
     return register
 
 
+@functools.cache
 def frontend(op: Op) -> Callable[..., Any]:
     """The function that applies `op` in traced code, with the op's signature and documentation.
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .dtypes import DType, bool_, f32, i64
-from .errors import RuleError
+from .errors import RuleError, TGraphError
 from .graph import Graph
 from .location import NOWHERE, Provenance
 from .registry import OPS, Op, get_op
-from .values import Value
+from .values import Node, Value
 
 
 class Builder:
@@ -32,6 +32,9 @@ class Builder:
         op = OPS.get(name) or get_op(name)
 
         def apply(*operands: Any, **named: Any) -> Any:
+            if not op.variadic and op.attributes and len(operands) > len(op.operands):
+                raise RuleError(f"{op.name} takes {len(op.operands)} operands, got {len(operands)}; "
+                                f"attributes are given by name: {', '.join(op.attributes)}")
             return self.apply(op, operands, named)
 
         return apply
@@ -47,6 +50,20 @@ class Builder:
     def constant(self, data: Any, dtype: DType | None = None) -> Value:
         """A constant; `data` is anything NumPy takes."""
         return self.graph.constant(data, dtype)
+
+
+def take_apart(b: Builder, node: Node, decomposition: Callable[..., Any]) -> tuple[Value, ...]:
+    """The values that a decomposition of an op has for the results of a node. Raises RuleError that names the op."""
+    try:
+        made = decomposition(b, *node.operands, **node.attrs)
+    except Exception as error:  # a user's function may raise anything
+        what = str(error) if isinstance(error, TGraphError) else f"{type(error).__name__}: {error}"
+        raise RuleError(f"the decomposition of {node.op.name} failed: {what}") from error
+    results = made if isinstance(made, tuple) else (made,)
+    if len(results) != len(node.results) or not all(isinstance(v, Value) for v in results):
+        given = ", ".join(type(v).__name__ for v in results)
+        raise RuleError(f"the decomposition of {node.op.name} must give {len(node.results)} value(s) of the graph, not {given}")
+    return results
 
 
 def adapt_operands(operands: Sequence[Any], graph: Graph) -> list[Value | None]:

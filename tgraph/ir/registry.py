@@ -239,5 +239,6 @@ def get_op(name: str) -> Op:
         import difflib
 
         near = difflib.get_close_matches(name, OPS, n=3)
-        raise RuleError(f"unknown op {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        hint = f"did you mean {', '.join(near)}?" if near else "one of your own? import its file first (tgraph --plugin FILE)"
+        raise RuleError(f"unknown op {name!r}; {hint}")
     return OPS[name]

@@ -59,7 +59,8 @@ class Interpreter:
         """The array of an input, result, parameter or constant; the last two are loaded on first use."""
         if isinstance(value, Parameter):
             if value.name not in self.weights:
-                raise CompileError(f"parameter {value.name!r} has no data")
+                raise CompileError(f"parameter {value.name!r} has no data: a bundle holds the original weights only "
+                                   "if it was saved with originals=True")
             return self.load(np.asarray(self.weights[value.name]), value.type)
         if isinstance(value, Constant):
             if value.data is None:
