@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,26 @@ def test_the_page_of_the_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         printed = out.getvalue()
         assert not printed or blocks[position + 1][0] == "text", text
     assert len(blocks) > 20
+
+
+def test_the_page_of_extensions(tmp_path: Path) -> None:
+    """In a process of its own: what it registers would stay."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(python|text)\n(.*?)```", page, re.DOTALL)
+    end = "-- end of block --\n"
+    (tmp_path / "page.py").write_text("".join(f"{text}\nprint({end!r}, end='')\n" for kind, text in blocks if kind == "python"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "page.py"], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    printed = iter(ran.stdout.split(end))
+    last = ""
+    for kind, text in [*blocks, ("python", "")]:
+        if kind == "python":
+            assert not last, f"printed, and not on the page: {last}"
+            last = next(printed)
+        else:
+            assert last == text
+            last = ""
 
 
 def test_readme_links() -> None:
