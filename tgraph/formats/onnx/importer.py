@@ -1,0 +1,320 @@
+"""An ONNX model to a graph: its nodes, in order, as functions of the language, traced under the exporter's names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...current_tracer import apply, current_tracer
+from ...ir.dims import RESERVED, Dim, DimLike, as_symbol, dim, substitute, symbols
+from ...ir.dtypes import dtype_of
+from ...ir.errors import FormatError, ParseError, RuleError, TGraphError
+from ...ir.expressions import parse_dim
+from ...ir.graph import Graph
+from ...ir.location import Location, Provenance
+from ...ir.types import TensorType
+from ...tensor import Tensor
+from ...trace import Tracer
+from . import operators  # noqa: F401  (fills the table)
+from .evaluate import evaluate
+from .known import Known
+from .model import Initializer, Model, initializer, read_model, sorted_nodes
+from .node import OnnxNode, UnsupportedError, element_type
+from .registry import IMPORTERS, find
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+Dims = Mapping[str, DimLike]
+Specs = Mapping[str, TensorType]
+EXCLUDED = -1e4  # a float table that holds such numbers, or lower ones, is a mask, and no weight
+
+
+def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Dims | None = None,
+                inputs: Specs | None = None) -> Graph:
+    """The graph of an ONNX model: a path, its bytes, or the onnx package's message.
+
+    dims: a size for the model's own name of one: {"batch": tg.dim("B"), "sequence": 128}. Those that it leaves out keep their
+    names; sizes that the model's ops require to be equal become one. inputs: a type for an input whose shape the model does not say.
+    Initialisers are parameters under their names; nodes have the model's names as scopes.
+
+    Raises FormatError for a file that is none, or damaged, and for what cannot be imported: all of it, with node, op, opset and what
+    to do.
+    """
+    model = read_model(source)
+    _require_known_ops(model)
+    renamed: dict[str, DimLike] = dict(dims or {})
+    while True:
+        graph = _Import(model, renamed, inputs or {}).run()
+        equal = _equal_symbols(graph)
+        if not equal:
+            return graph
+        renamed = {**_as_named(model), **renamed}
+        renamed = {name: substitute(size, equal) if isinstance(size, Dim) else size for name, size in renamed.items()}
+
+
+@dataclass
+class Scope:
+    """Names that a graph, or a subgraph within it, can read."""
+
+    importer: _Import
+    values: dict[str, Any] = field(default_factory=dict)
+    above: Scope | None = None
+
+    def find(self, name: str) -> Any:
+        if name in self.values:
+            return self.values[name]
+        if self.above is None:
+            raise FormatError(f"{self.importer.model.name}: nothing gives {name!r}")
+        return self.above.find(name)
+
+    def run(self, graph: GraphProto) -> list[Any]:
+        """The results of a subgraph that reads from here."""
+        return self.importer.subgraph(graph, Scope(self.importer, above=self))
+
+
+class OnnxTracer(Tracer):
+    """Records nodes under the name, and the number, of the ONNX node at hand."""
+
+    def __init__(self, graph: Graph, file: str):
+        super().__init__(graph)
+        self.file = file
+        self.at = Provenance((), ())
+
+    def enter(self, index: int, node: NodeProto) -> None:
+        self.at = Provenance((scope_of(index, node),), (Location(self.file, index),))
+
+    def provenance(self) -> Provenance:
+        return self.at
+
+
+class _Import:
+    """One reading of a model. What fails leaves its results out, and what needs those; all failures are told at the end."""
+
+    def __init__(self, model: Model, dims: Dims, inputs: Specs):
+        self.model, self.dims, self.specs = model, dims, inputs
+        self.graph = Graph(_plain(model.graph.name) or "main")
+        self.tracer = OnnxTracer(self.graph, model.name)
+        self.problems: list[str] = []
+        self.unnamed = 0
+
+    def run(self) -> Graph:
+        scope = Scope(self)
+        token = current_tracer.set(self.tracer)
+        try:
+            for info in self.model.graph.input:
+                if info.name not in self.model.initializers:
+                    scope.values[info.name] = self._input(info)
+            scope.values.update((i.name, self._initializer(i)) for i in self.model.initializers.values())
+            self._nodes(self.model.graph, scope)
+            outputs = [(o.name, self.tensor(scope.find(o.name))) for o in self.model.graph.output
+                       if not (self.problems and isinstance(scope.find(o.name), _Missing))]
+        finally:
+            current_tracer.reset(token)
+        if self.problems:
+            shown = "\n  ".join(dict.fromkeys(self.problems))
+            raise FormatError(f"{self.model.name} cannot be imported:\n  {shown}")
+        if not outputs:
+            raise FormatError(f"{self.model.name} has no outputs")
+        self.graph.set_outputs((name, value.value) for name, value in outputs)
+        return self.graph
+
+    # What is there before any node
+
+    def _input(self, info: ValueInfoProto) -> Any:
+        kind = info.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise FormatError(f"{self.model.name}: input {info.name!r} is {kind or 'of no type'}; tgraph takes tensors")
+        try:
+            dtype = element_type(info.type.tensor_type.elem_type)
+        except UnsupportedError as error:
+            raise FormatError(f"{self.model.name}: input {info.name!r} {error}") from None
+        if info.name in self.specs:
+            return Tensor(self.graph.input(info.name, self.specs[info.name]), self.tracer)
+        if not info.type.tensor_type.HasField("shape"):
+            raise FormatError(f"{self.model.name}: input {info.name!r} has no shape; give its type: "
+                              f'inputs={{"{info.name}": tg.{dtype}[...]}}')
+        shape = tuple(self._size(d, f"{_plain(info.name) or 'input'}_{axis}") for axis, d in enumerate(info.type.tensor_type.shape.dim))
+        return Tensor(self.graph.input(info.name, TensorType(dtype, shape)), self.tracer)
+
+    def _size(self, size: Any, unnamed: str) -> DimLike:
+        if size.WhichOneof("value") == "dim_value" and size.dim_value >= 0:
+            return int(size.dim_value)
+        name = size.dim_param or unnamed
+        return self.dims[name] if name in self.dims else symbolic(name)
+
+    def _initializer(self, found: Initializer) -> Known | Tensor:
+        """A parameter, if it is a weight; numbers, indices and masks are known."""
+        array = found.load()
+        if not _is_weight(array):
+            return Known.of(array)
+        self.graph.weights.set(found.name, array)
+        return Tensor(self.graph.parameter(found.name, TensorType(dtype_of(array), array.shape)), self.tracer)
+
+    # Nodes
+
+    def subgraph(self, graph: GraphProto, scope: Scope) -> list[Any]:
+        inner = [initializer(tensor, None, self.model.name, None) for tensor in graph.initializer]
+        scope.values.update((i.name, self._initializer(i)) for i in inner)
+        self._nodes(graph, scope)
+        return [scope.find(o.name) for o in graph.output]
+
+    def _nodes(self, graph: GraphProto, scope: Scope) -> None:
+        known = set(scope.values)
+        above = scope.above
+        while above is not None:
+            known |= set(above.values)
+            above = above.above
+        for index, node in sorted_nodes(graph, known, self.model.name):
+            before = self.tracer.at
+            self.tracer.enter(index, node)
+            results = self._results(index, node, scope)
+            scope.values.update((name, value) for name, value in zip(node.output, results) if name)
+            self.tracer.at = before
+
+    def _results(self, index: int, node: NodeProto, scope: Scope) -> list[Any]:
+        operands = [scope.find(name) if name else None for name in node.input]
+        nothing = [_Missing()] * len(node.output)
+        if any(isinstance(o, _Missing) for o in operands):
+            return nothing
+        version = self.model.opsets.get(_domain(node), 1)
+        call = OnnxNode(node, index, version, operands, scope)
+        try:
+            known = evaluate(call)
+            if known is not None:
+                return known
+            found = find(_domain(node), node.op_type, version)
+            if found is None:
+                raise UnsupportedError("is not an op that tgraph imports")
+            results = found.function(call, *[o if o is None else self.tensor(o) for o in operands])
+            return list(results) if isinstance(results, (tuple, list)) else [results]
+        except (TGraphError, ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+            text = str(error).split("\n  at ")[0] if isinstance(error, TGraphError) else f"its attributes or inputs do not fit: {error}"
+            domain = f"{_domain(node)}." if _domain(node) else ""
+            self.problems.append(f"{label(index, node)}, {domain}{node.op_type} of opset {version}: {text}")
+            return nothing
+
+    def tensor(self, value: Any) -> Tensor:
+        """A value as a tensor of the graph."""
+        if isinstance(value, Known):
+            return Tensor(self.graph.constant(value.array), self.tracer) if value.is_constant else self._sizes(value)
+        found: Tensor = value
+        return found
+
+    def _sizes(self, value: Known) -> Tensor:
+        """Symbolic sizes as a tensor of integers."""
+        dtype = dtype_of(value.dtype)
+        flat = [apply("dim_size", size=d, dtype=dtype) if isinstance(d, Dim) else np.asarray(d, dtype.numpy)
+                for d in value.array.reshape(-1).tolist()]
+        if not value.array.ndim:
+            only: Tensor = flat[0]
+            return only
+        parts = [apply("unsqueeze", f if isinstance(f, Tensor) else Tensor(self.graph.constant(f), self.tracer), axes=(0,))
+                 for f in flat]
+        joined = apply("concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        made: Tensor = joined if value.array.ndim == 1 else apply("reshape", joined, shape=value.array.shape)
+        return made
+
+
+class _Missing:
+    """The result of a node that failed."""
+
+
+def _is_weight(array: np.ndarray) -> bool:
+    if array.dtype.kind in "iu":
+        return array.dtype.itemsize == 1 and array.ndim >= 2
+    if array.dtype.kind == "b" or array.size <= 1:
+        return False
+    some = array.reshape(-1)[::max(1, array.size // 2**16)]
+    return array.ndim < 2 or not (some <= EXCLUDED).any()
+
+
+def _require_known_ops(model: Model) -> None:
+    """Raises FormatError that lists every node whose op is not there, with what to do."""
+    missing: dict[str, list[str]] = {}
+    for index, node in _all_nodes(model.graph):
+        domain, version = _domain(node), model.opsets.get(_domain(node), 1)
+        if find(domain, node.op_type, version) is None:
+            name = f"{domain}.{node.op_type}" if domain else node.op_type
+            what = f"{name} (opset {version}): {_advice(domain, node.op_type)}"
+            missing.setdefault(what, []).append(label(index, node))
+    if missing:
+        lines = [f"{what}: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+                 for what, names in missing.items()]
+        raise FormatError(f"{model.name} has ops that tgraph does not import:\n  " + "\n  ".join(lines))
+
+
+def _advice(domain: str, op: str) -> str:
+    if (domain, op) in IMPORTERS:
+        return f"known from opset {min(i.since for i in IMPORTERS[domain, op])} on; convert the model with onnx.version_converter"
+    if op in ("Loop", "Scan"):
+        return "a loop; export the body as a model of its own, or a recurrent layer as LSTM, GRU or RNN"
+    if op.startswith("Sequence") or "Sequence" in op or op.startswith("Optional"):
+        return "sequences and optionals are no tensors; export the model without them"
+    return "not known" if domain else "export the model without it, or register it with @tgraph.formats.onnx.importer"
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[tuple[int, NodeProto]]:
+    for index, node in enumerate(graph.node):
+        yield index, node
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _all_nodes(inner)
+
+
+def _domain(node: NodeProto) -> str:
+    return "" if node.domain == "ai.onnx" else node.domain
+
+
+def label(index: int, node: NodeProto) -> str:
+    """A node's name, or else its number."""
+    return node.name or f"node {index}"
+
+
+def scope_of(index: int, node: NodeProto) -> str:
+    """Where a node belongs: the module that torch's exporter says it comes from, or its name."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            names = [name for name in re.findall(r"'([^']*)'", entry.value) if name]
+            if len(names) > 1:
+                return names[-2] if names[-1] == node.name else names[-1]
+    return node.name or f"{node.op_type}_{index}"
+
+
+# Sizes
+
+def symbolic(name: str) -> DimLike:
+    """The size that a model's name stands for: an expression, or a dim of that name."""
+    try:
+        return parse_dim(name)
+    except (ParseError, RuleError, RecursionError):
+        return dim(_plain(name) or "D")
+
+
+def _plain(name: str) -> str:
+    """A name in letters, digits and underscores."""
+    plain = re.sub(r"\W+", "_", name).strip("_")
+    return f"d{plain}" if plain[:1].isdigit() else f"{plain}_" if plain in RESERVED else plain
+
+
+def _as_named(model: Model) -> dict[str, DimLike]:
+    """The sizes that the model's inputs name."""
+    shapes = [i.type.tensor_type.shape.dim for i in model.graph.input if i.type.HasField("tensor_type")]
+    return {d.dim_param: symbolic(d.dim_param) for shape in shapes for d in shape if d.dim_param}
+
+
+def _equal_symbols(graph: Graph) -> dict[str, DimLike]:
+    """Dims that the graph requires to be equal to another, each with that one."""
+    inputs = {s.name for i in graph.inputs for d in i.shape for s in symbols(d)}
+    found: dict[str, DimLike] = {}
+    for left, right in graph.constraints:
+        kept, other = as_symbol(substitute(left, found)), as_symbol(substitute(right, found))
+        if kept is not None and other is not None and kept.name != other.name and {kept.name, other.name} <= inputs:
+            found = {name: substitute(size, {other.name: dim(kept.name)}) for name, size in found.items()}
+            found[other.name] = dim(kept.name)
+    return found

@@ -1,0 +1,198 @@
+"""An ONNX model as it is read: checked for what the importer relies on, with its initialisers mapped."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import networkx
+import numpy as np
+
+from ...ir.errors import FormatError
+from .wire import without_large_tensors
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+Arrays = Mapping[str, Callable[[], np.ndarray]]  # what initialisers hold, made when it is asked for
+
+
+@dataclass(frozen=True)
+class Model:
+    """name: of the file, for messages. opsets: version by domain ("" is ONNX's own). initializers: of the main graph."""
+
+    name: str
+    proto: ModelProto
+    opsets: Mapping[str, int]
+    initializers: Mapping[str, Initializer]
+
+    @property
+    def graph(self) -> GraphProto:
+        return self.proto.graph
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """A named array. `load` maps or makes it, and raises FormatError if the file does not hold it as it says."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    load: Callable[[], np.ndarray]
+
+
+def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
+    """A model from a file, bytes or the onnx package's message. Raises FormatError if it is damaged, OSError if there is none."""
+    from onnx import ModelProto
+
+    if isinstance(source, ModelProto):
+        return _model(source, "the model", {}, b"", None)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _parse(np.frombuffer(source, np.uint8), "the model", None)
+    path = Path(source)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    return _parse(np.frombuffer(content, np.uint8), path.name, path.parent)
+
+
+def _parse(content: np.ndarray, name: str, folder: Path | None) -> Model:
+    from google.protobuf.message import DecodeError
+    from onnx import ModelProto
+
+    try:
+        small, places = without_large_tensors(memoryview(content))
+        proto = ModelProto.FromString(small)
+    except (FormatError, DecodeError) as error:
+        raise FormatError(f"{name} is no ONNX model, or is damaged: {error}") from None
+    return _model(proto, name, places, content, folder)
+
+
+def _model(proto: ModelProto, name: str, places: Mapping[int, tuple[int, int]], content: Any, folder: Path | None) -> Model:
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise FormatError(f"{name} is no ONNX model: it has no {'opset' if proto.HasField('graph') else 'graph'}")
+    initializers = {}
+    for index, tensor in enumerate(proto.graph.initializer):
+        if tensor.name in initializers:
+            raise FormatError(f"{name} has two initialisers named {tensor.name!r}")
+        place = places.get(index)
+        raw = None if place is None else content[place[0]:place[0] + place[1]]
+        initializers[tensor.name] = initializer(tensor, raw, name, folder)
+    if proto.graph.sparse_initializer:
+        raise FormatError(f"{name} has sparse initialisers, which tgraph does not read; export dense ones")
+    if proto.functions:
+        proto = _inlined(proto, name)
+    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+    return Model(name, proto, opsets, initializers)
+
+
+def _inlined(proto: ModelProto, name: str) -> ModelProto:
+    """The model with the functions that it defines in place of their calls."""
+    import onnx.inliner
+
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:  # the package's own classes differ between versions
+        raise FormatError(f"{name}: its functions cannot be put in place of their calls: {error}") from None
+
+
+def initializer(tensor: TensorProto, raw: np.ndarray | None, name: str, folder: Path | None) -> Initializer:
+    """A tensor of a model. `raw`: its elements, if they are not in the message; `folder`: where external data may lie."""
+    import onnx.helper
+
+    where = f"{name}: initialiser {tensor.name!r}"
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape):
+        raise FormatError(f"{where} has the shape {list(shape)}")
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except (KeyError, ValueError, TypeError):
+        raise FormatError(f"{where} has the unknown element type {tensor.data_type}") from None
+    external = {entry.key: entry.value for entry in tensor.external_data} if tensor.data_location == tensor.EXTERNAL else None
+
+    def load() -> np.ndarray:
+        if external is not None:
+            return _typed(_external(external, where, folder), dtype, shape, where)
+        if raw is not None:
+            return _typed(raw, dtype, shape, where)
+        try:
+            return np.asarray(onnx.numpy_helper.to_array(tensor)).reshape(shape)
+        except Exception as error:  # of the package, for every kind of damage
+            raise FormatError(f"{where} does not hold what it says: {error}") from None
+
+    return Initializer(tensor.name, dtype, shape, load)
+
+
+def _typed(raw: np.ndarray, dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if raw.size != expected:
+        raise FormatError(f"{where} has {raw.size} bytes, {dtype}{list(shape)} takes {expected}")
+    return raw.view(dtype.newbyteorder("<") if dtype.kind in "iufc" else dtype).reshape(shape)
+
+
+def _external(entry: Mapping[str, str], where: str, folder: Path | None) -> np.ndarray:
+    """Bytes of a file in the model's folder, or beneath it. Raises FormatError for one elsewhere, or too short."""
+    location = entry.get("location", "")
+    if folder is None:
+        raise FormatError(f"{where} lies in the file {location!r} beside the model; give the model's path, not its bytes")
+    root = os.path.realpath(folder)
+    path = os.path.realpath(os.path.join(root, location))
+    if not location or os.path.isabs(location) or os.path.commonpath([root, path]) != root:
+        raise FormatError(f"{where} lies in {location!r}, which is outside of the model's folder, so it is not read")
+    try:
+        offset, length = int(entry.get("offset", "0")), entry.get("length")
+        mapped = np.memmap(path, np.uint8, "r")
+        size = mapped.size - offset if length is None else int(length)
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{where} lies in {location!r}, which cannot be read: {error}") from None
+    if offset < 0 or size < 0 or offset + size > mapped.size:
+        raise FormatError(f"{where} has bytes {offset} to {offset + size} of {location!r}, which has {mapped.size}")
+    found: np.ndarray = np.asarray(mapped[offset:offset + size])
+    return found
+
+
+def sorted_nodes(graph: GraphProto, known: set[str], name: str) -> list[tuple[int, NodeProto]]:
+    """The nodes and their numbers in the file, each after those that it reads.
+
+    `known`: the names that are there before. Raises FormatError for a name that nothing defines, or two things do, and for cycles.
+    """
+    producers: dict[str, int] = {}
+    for index, node in enumerate(graph.node):
+        for output in filter(None, node.output):
+            if output in producers or output in known:
+                raise FormatError(f"{name}: {_label(index, node)} gives {output!r}, which something else gives too")
+            producers[output] = index
+    edges = networkx.DiGraph()
+    edges.add_nodes_from(range(len(graph.node)))
+    for index, node in enumerate(graph.node):
+        for read in filter(None, _reads(node)):
+            if read in producers:
+                edges.add_edge(producers[read], index)
+            elif read not in known:
+                raise FormatError(f"{name}: {_label(index, node)} reads {read!r}, which nothing gives")
+    if all(a < b for a, b in edges.edges):
+        return list(enumerate(graph.node))
+    try:
+        return [(i, graph.node[i]) for i in networkx.lexicographical_topological_sort(edges)]
+    except networkx.NetworkXUnfeasible:
+        cycle = networkx.find_cycle(edges)
+        raise FormatError(f"{name}: {_label(cycle[0][0], graph.node[cycle[0][0]])} reads its own result") from None
+
+
+def _reads(node: NodeProto) -> list[str]:
+    """The names that a node reads, those that its subgraphs read from outside among them."""
+    found = list(node.input)
+    for attribute in node.attribute:
+        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            own = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {o for n in graph.node for o in n.output}
+            found += [read for inner in graph.node for read in _reads(inner) if read not in own]
+            found += [o.name for o in graph.output if o.name not in own]
+    return found
+
+
+def _label(index: int, node: NodeProto) -> str:
+    return f"node {index} ({node.op_type}{f' {node.name}' if node.name else ''})"

@@ -1,0 +1,18 @@
+"""What ONNX's ops mean in the language, one file a family."""
+
+from . import (  # noqa: F401
+    activation,
+    attention,
+    control,
+    convolution,
+    create,
+    elementwise,
+    indexing,
+    matmul,
+    microsoft,
+    normalization,
+    pooling,
+    quantization,
+    reduction,
+    shape,
+)

@@ -1,0 +1,110 @@
+"""Pooling over windows of one and two dimensions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from ..node import OnnxNode, UnsupportedError
+from ..registry import importer
+from .convolution import windows
+from .language import t
+
+
+@importer("GlobalAveragePool")
+def global_average(node: OnnxNode, x: Any) -> Any:
+    return t.mean(x, axis=tuple(range(2, x.rank)), keepdims=True)
+
+
+@importer("GlobalMaxPool")
+def global_largest(node: OnnxNode, x: Any) -> Any:
+    return t.amax(x, axis=tuple(range(2, x.rank)), keepdims=True)
+
+
+@dataclass
+class Windows:
+    """Where the windows of a pooling node lie: `counts` of them an axis. `extra`: beyond the padding, by ceil_mode."""
+
+    kernel: list[int]
+    strides: list[int]
+    dilations: list[int]
+    before: list[Any]
+    after: list[Any]
+    extra: list[int]
+    counts: list[Any]
+
+    def padded(self, x: Any, fill: Any) -> Any:
+        after = [a + e for a, e in zip(self.after, self.extra)]
+        if not any((*self.before, *after)):
+            return x
+        return t.pad(x, before=(0, 0, *self.before), after=(0, 0, *after), fill_value=fill)
+
+    def parts(self, x: Any) -> list[Any]:
+        """For each place of a window, the elements that lie there in all windows."""
+        found = []
+        axes = tuple(range(2, len(self.kernel) + 2))
+        for place in itertools.product(*(range(k) for k in self.kernel)):
+            starts = tuple(p * d for p, d in zip(place, self.dilations))
+            stops = tuple(s + (n - 1) * step + 1 for s, n, step in zip(starts, self.counts, self.strides))
+            found.append(t.slice(x, starts=starts, stops=stops, axes=axes, steps=tuple(self.strides)))
+        return found
+
+
+def windows_of(node: OnnxNode, x: Any) -> Windows:
+    kernel = node.attribute("kernel_shape")
+    rank = len(kernel)
+    if x.rank - 2 != rank:
+        raise UnsupportedError(f"has a kernel of {rank} dimensions for {x.type}")
+    strides, dilations = node.attribute("strides", [1] * rank), node.attribute("dilations", [1] * rank)
+    before, after = windows(node, x, kernel, dilations)
+    counts: list[Any] = []
+    extra = [0] * rank
+    for axis in range(rank):
+        own = x.shape[2 + axis]
+        size, reach, stride = own + before[axis] + after[axis], (kernel[axis] - 1) * dilations[axis] + 1, strides[axis]
+        if not node.attribute("ceil_mode", 0):
+            counts.append((size - reach) // stride + 1)
+            continue
+        if not isinstance(size, int):
+            raise UnsupportedError("has ceil_mode over an axis whose size is known only at run time")
+        count = -(-(size - reach) // stride) + 1
+        if (count - 1) * stride >= own + before[axis]:
+            count -= 1  # a window begins within the elements, or before them
+        counts.append(count)
+        extra[axis] = max((count - 1) * stride + reach - size, 0)
+    return Windows(kernel, strides, dilations, before, after, extra, counts)
+
+
+@importer("MaxPool")
+def largest(node: OnnxNode, x: Any) -> Any:
+    if node.wants(1):
+        raise UnsupportedError("gives the places of the largest elements, too; tgraph gives their values")
+    found = windows_of(node, x)
+    lowest = -np.inf if x.dtype.is_float else int(np.iinfo(x.dtype.numpy).min)
+    return reduce(t.maximum, found.parts(found.padded(x, lowest)))
+
+
+@importer("AveragePool")
+def average(node: OnnxNode, x: Any) -> Any:
+    found = windows_of(node, x)
+    total = reduce(t.add, found.parts(found.padded(x, 0.0)))
+    counted = bool(node.attribute("count_include_pad", 0))
+    if not any((*found.before, *found.after, *found.extra)) or (counted and not any(found.extra)):
+        return total / float(np.prod(found.kernel))
+    ones = t.full((1, 1, *x.shape[2:]), 1.0, dtype=x.dtype)
+    if counted:
+        ones = t.pad(ones, before=(0, 0, *found.before), after=(0, 0, *found.after), fill_value=1.0)
+        ones = t.pad(ones, before=(0,) * x.rank, after=(0, 0, *found.extra), fill_value=0.0)
+    else:
+        ones = found.padded(ones, 0.0)
+    return total / reduce(t.add, found.parts(ones))
+
+
+@importer("LpPool")
+def power_mean(node: OnnxNode, x: Any) -> Any:
+    p, found = float(node.attribute("p", 2)), windows_of(node, x)
+    return t.pow(reduce(t.add, found.parts(found.padded(t.pow(t.abs(x), p), 0.0))), 1.0 / p)

@@ -1,0 +1,92 @@
+"""Numbers stored as 8-bit integers, and products of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....ir.dtypes import f32, i32, u8
+from ..node import OnnxNode, UnsupportedError
+from ..registry import importer
+from .language import t
+
+
+def _along(x: Any, parameter: Any, axis: int) -> Any:
+    """A scale or zero point: one number, or one for each place of an axis."""
+    if parameter.rank == 0 or parameter.shape == (1,):
+        return t.reshape(parameter, shape=())
+    if parameter.rank == 1:
+        at = axis % x.rank
+        return t.reshape(parameter, shape=tuple(parameter.shape[0] if i == at else 1 for i in range(x.rank)))
+    return parameter
+
+
+def _blocks(node: OnnxNode, x: Any, parameter: Any, axis: int) -> Any:
+    """A scale or zero point of blocks: each repeated along the axis."""
+    size = node.attribute("block_size", 0)
+    return t.repeat_interleave(parameter, size, axis=axis) if size and parameter.rank == x.rank else parameter
+
+
+@importer("DequantizeLinear", since=10)
+def dequantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
+    axis = node.attribute("axis", 1)
+    scale = _along(x, _blocks(node, x, scale, axis), axis)
+    y = t.cast(x, dtype=scale.dtype)
+    if zero is not None:
+        y = y - t.cast(_along(x, _blocks(node, x, zero, axis), axis), dtype=scale.dtype)
+    return y * scale
+
+
+@importer("QuantizeLinear", since=10)
+def quantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
+    axis = node.attribute("axis", 1)
+    dtype = u8 if zero is None else zero.dtype
+    if zero is None and node.attribute("output_dtype", 0):
+        dtype = node.dtype("output_dtype")
+    if dtype.bits != 8:
+        raise UnsupportedError(f"quantises to {dtype}; tgraph has 8-bit integers")
+    x = t.cast(x, dtype=scale.dtype) if x.dtype != scale.dtype else x
+    y = t.round(x / _along(x, _blocks(node, x, scale, axis), axis))
+    if zero is not None:
+        y = y + t.cast(_along(x, _blocks(node, x, zero, axis), axis), dtype=y.dtype)
+    low, high = (0.0, 255.0) if dtype == u8 else (-128.0, 127.0)
+    return t.cast(t.clip(y, low, high), dtype=dtype)
+
+
+@importer("DynamicQuantizeLinear", since=11)
+def quantize_dynamically(node: OnnxNode, x: Any) -> Any:
+    low, high = t.minimum(t.amin(x), 0.0), t.maximum(t.amax(x), 0.0)
+    scale = (high - low) / 255.0
+    safe = t.where(scale > 0, scale, 1.0)
+    zero = t.clip(t.round(0.0 - low / safe), 0.0, 255.0)
+    y = t.clip(t.round(x / safe) + zero, 0.0, 255.0)
+    return t.cast(y, dtype=u8), scale, t.cast(zero, dtype=u8)
+
+
+@importer("MatMulInteger", since=10)
+def integer_matmul(node: OnnxNode, x: Any, y: Any, x_zero: Any = None, y_zero: Any = None) -> Any:
+    return t.matmul(_shifted(x, x_zero, -1), _shifted(y, y_zero, 0))
+
+
+def _shifted(x: Any, zero: Any, rows: int) -> Any:
+    """x - zero as i32; a zero point of rank 1 is one a row of the left operand, or one a column of the right."""
+    wide = t.cast(x, dtype=i32)
+    if zero is None:
+        return wide
+    zero = t.cast(zero, dtype=i32)
+    if zero.rank == 1 and zero.shape != (1,):
+        zero = zero[:, None] if rows == -1 else zero[None, :]
+    elif zero.rank == 1:
+        zero = t.reshape(zero, shape=())
+    return wide - zero
+
+
+@importer("QLinearMatMul", since=10)
+def quantized_matmul(node: OnnxNode, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any,
+                     y_zero: Any) -> Any:
+    product = t.cast(t.matmul(_shifted(a, a_zero, -1), _shifted(b, b_zero, 0)), dtype=f32)
+    left = a_scale[:, None] if a_scale.rank == 1 and a_scale.shape != (1,) else t.reshape(a_scale, shape=())
+    right = b_scale[None, :] if b_scale.rank == 1 and b_scale.shape != (1,) else t.reshape(b_scale, shape=())
+    y = t.round(product * t.cast(left, dtype=f32) * t.cast(right, dtype=f32) / t.cast(t.reshape(y_scale, shape=()), dtype=f32))
+    y = y + t.cast(t.reshape(y_zero, shape=()), dtype=f32)
+    low, high = (0.0, 255.0) if y_zero.dtype == u8 else (-128.0, 127.0)
+    return t.cast(t.clip(y, low, high), dtype=y_zero.dtype)

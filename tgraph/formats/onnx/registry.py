@@ -1,0 +1,45 @@
+"""The table of ONNX ops that can be imported, by domain, name and the opset from which a meaning holds.
+
+    @importer("Softmax", since=13)
+    def softmax(node, x):
+        return tg.softmax(x, axis=node.attribute("axis", -1))
+
+A function gets the node's operands as tensors (None for one that is left out) and gives its results as the language traces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Importer:
+    """What one op means from one version of its opset on."""
+
+    since: int
+    function: Callable[..., Any]
+
+
+IMPORTERS: dict[tuple[str, str], list[Importer]] = {}  # (domain, op) -> by version, the newest first
+
+
+def importer(*ops: str, since: int = 1, domain: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what ops of a domain mean from an opset on."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for op in ops:
+            known = IMPORTERS.setdefault((domain, op), [])
+            known.append(Importer(since, function))
+            known.sort(key=lambda i: -i.since)
+        return function
+
+    return register
+
+
+def find(domain: str, op: str, version: int) -> Importer | None:
+    """What an op means at a version of its domain's opset."""
+    return next((i for i in IMPORTERS.get((domain, op), ()) if i.since <= version), None)
