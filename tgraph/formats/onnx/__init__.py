@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...ir.dims import DimLike
 from ...ir.file_formats import format
-from ...ir.types import TensorType
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mapping[str, DimLike] | None = None,
-                inputs: Mapping[str, TensorType] | None = None) -> Graph:
+                inputs: Mapping[str, Any] | None = None) -> Graph:
     from .importer import import_onnx as run
 
     return run(source, dims, inputs)
@@ -29,6 +28,6 @@ class OnnxFormat:
     """Models of ONNX."""
 
     @staticmethod
-    def read(path: Path, *, dims: Mapping[str, DimLike] | None = None, inputs: Mapping[str, TensorType] | None = None) -> Any:
+    def read(path: Path, *, dims: Mapping[str, DimLike] | None = None, inputs: Mapping[str, Any] | None = None) -> Any:
         """Read a model, as `import_onnx` does."""
         return import_onnx(path, dims, inputs)

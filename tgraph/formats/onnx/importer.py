@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 Dims = Mapping[str, DimLike]
-Specs = Mapping[str, TensorType]
+Specs = Mapping[str, Any]  # types, or arrays
 EXCLUDED = -1e4  # a float table that holds such numbers, or lower ones, is a mask, and no weight
 
 
@@ -40,11 +40,12 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Dims 
     """The graph of an ONNX model: a path, its bytes, or the onnx package's message.
 
     dims: a size for the model's own name of one: {"batch": tg.dim("B"), "sequence": 128}. Those that it leaves out keep their
-    names; sizes that the model's ops require to be equal become one. inputs: a type for an input whose shape the model does not say.
-    Initialisers are parameters under their names; nodes have the model's names as scopes.
+    names; sizes that the model's ops require to be equal become one. inputs: a type for an input whose shape the model does not
+    say, or an array for one that is to be a constant of the graph. Initialisers are parameters under their names; nodes have the
+    model's names as scopes.
 
-    Raises FormatError for a file that is none, or damaged, and for what cannot be imported: all of it, with node, op, opset and what
-    to do.
+    Raises FormatError for a file that is none, or damaged, and for what cannot be imported: all of it, with node, op, opset and
+    what to do.
     """
     model = read_model(source)
     _require_known_ops(model)
@@ -134,8 +135,11 @@ class _Import:
             dtype = element_type(info.type.tensor_type.elem_type)
         except UnsupportedError as error:
             raise FormatError(f"{self.model.name}: input {info.name!r} {error}") from None
-        if info.name in self.specs:
-            return Tensor(self.graph.input(info.name, self.specs[info.name]), self.tracer)
+        given = self.specs.get(info.name)
+        if isinstance(given, TensorType):
+            return Tensor(self.graph.input(info.name, given), self.tracer)
+        if given is not None:
+            return Known.of(np.asarray(given, dtype.numpy))
         if not info.type.tensor_type.HasField("shape"):
             raise FormatError(f"{self.model.name}: input {info.name!r} has no shape; give its type: "
                               f'inputs={{"{info.name}": tg.{dtype}[...]}}')
