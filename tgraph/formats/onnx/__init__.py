@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...ir.dims import DimLike
+from ...ir.errors import FormatError
 from ...ir.file_formats import format
+from ...ir.graph import Graph
+from ...ir.program import Program
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from ...ir.graph import Graph
 
 
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mapping[str, DimLike] | None = None,
@@ -25,7 +27,16 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mappi
 
 @format(".onnx")
 class OnnxFormat:
-    """Models of ONNX."""
+    """Models of ONNX; several graphs of a program are several files."""
+
+    @staticmethod
+    def write(obj: Any, path: Path, *, opset: int | None = None, external: bool | None = None) -> None:
+        """Write a graph or program, as `export_onnx` does."""
+        from .export import OPSET, export_onnx
+
+        if not isinstance(obj, (Graph, Program)):
+            raise FormatError(f"{path}: expected a Graph or a Program, got {type(obj).__name__}")
+        export_onnx(obj, path, OPSET if opset is None else opset, external=external)
 
     @staticmethod
     def read(path: Path, *, dims: Mapping[str, DimLike] | None = None, inputs: Mapping[str, Any] | None = None) -> Any:

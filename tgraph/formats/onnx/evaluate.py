@@ -74,11 +74,13 @@ def _reference(node: OnnxNode, arrays: Sequence[np.ndarray | None]) -> list[Know
 
 
 def _dtype(node: OnnxNode, operands: Sequence[Known], result: Any) -> Any:
+    import onnx.helper
+
     result = np.asarray(result)
     if result.dtype == np.bool_:
         return np.bool_
     if node.op == "Cast":
-        return result.dtype if result.dtype != object else np.int64
+        return onnx.helper.tensor_dtype_to_np_dtype(node.attribute("to"))
     of = operands[1] if node.op == "Where" else operands[0]
     return of.dtype if result.dtype == object else result.dtype
 

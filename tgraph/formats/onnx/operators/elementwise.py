@@ -50,12 +50,7 @@ def aligned(node: OnnxNode, x: Any, y: Any) -> tuple[Any, Any]:
 
 @importer("Div")
 def divide(node: OnnxNode, x: Any, y: Any) -> Any:
-    x, y = aligned(node, x, y)
-    if x.dtype.is_float:
-        return t.div(x, y)
-    if x.dtype.kind == "uint":
-        return t.floor_div(x, y)
-    return t.floor_div(t.abs(x), t.abs(y)) * t.sign(x) * t.sign(y)  # towards zero, as C divides
+    return t.div(*aligned(node, x, y))
 
 
 @importer("Mod")
