@@ -95,7 +95,7 @@ def _write(node: Node, to: GraphWriter) -> None:
     found = row.write(WrittenNode(node, to), *["" if v is None else to.name(v) for v in node.operands])
     for result, name in zip(node.results, found if isinstance(found, tuple) else (found,)):
         to.names[result] = name
-        if node.op.traits.decides is not None:
+        if node.op.traits.makes_dim is not None:
             to.learn(result)
 
 
