@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from . import models as models
     from . import nn as nn
     from . import reference as reference
+    from .formats import export_onnx as export_onnx
+    from .formats import import_onnx as import_onnx
     from .formats import read as read
     from .reference import check as check
     from .typed_ops import *  # noqa: F403
@@ -76,7 +78,8 @@ on_first_use(_register_formats)
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
     "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
-    "accuracy": ("tgraph.reference", "accuracy"),
+    "accuracy": ("tgraph.reference", "accuracy"), "import_onnx": ("tgraph.formats", "import_onnx"),
+    "export_onnx": ("tgraph.formats", "export_onnx"),
     "passes": ("passes", None), "optimize": ("passes", "optimize"), "targets": ("targets", None),
     "compile": ("targets", "compile"), "load": ("targets", "load"), "Executable": ("targets", "Executable"),
     "ProgramExecutable": ("targets", "ProgramExecutable"),
@@ -84,12 +87,62 @@ _LAZY = {  # name -> (module, attribute or None for the module itself)
 }
 
 __all__ = [
-    "CompileError", "DType", "Dim", "DiskError", "Executable", "FormatError", "Graph", "GraphError", "InputError", "Module",
-    "OpError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable", "RuleError", "TGraphError",
-    "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16", "bool_",
-    "check", "compile", "dim", "dims", "f16", "f32", "f64", "formats", "i8", "i32", "i64", "load", "models", "nn", "op",
-    "optimize", "parse", "parse_program", "passes", "read", "reference", "set_num_threads", "targets", "trace",
-    "trace_program", "u8", "verify",
+    "CompileError",
+    "DType",
+    "Dim",
+    "DiskError",
+    "Executable",
+    "FormatError",
+    "Graph",
+    "GraphError",
+    "InputError",
+    "Module",
+    "OpError",
+    "Parameter",
+    "ParseError",
+    "PassError",
+    "Program",
+    "ProgramExecutable",
+    "RuleError",
+    "TGraphError",
+    "TargetError",
+    "Tensor",
+    "TensorType",
+    "TraceError",
+    "VerifyError",
+    "WeightsError",
+    "accuracy",
+    "bf16",
+    "bool_",
+    "check",
+    "compile",
+    "dim",
+    "dims",
+    "export_onnx",
+    "f16",
+    "f32",
+    "f64",
+    "formats",
+    "i8",
+    "i32",
+    "i64",
+    "import_onnx",
+    "load",
+    "models",
+    "nn",
+    "op",
+    "optimize",
+    "parse",
+    "parse_program",
+    "passes",
+    "read",
+    "reference",
+    "set_num_threads",
+    "targets",
+    "trace",
+    "trace_program",
+    "u8",
+    "verify",
 ]
 NAMES.update(__all__)
 

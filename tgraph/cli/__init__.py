@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tgraph.ir.errors import TGraphError
 from tgraph.version import VERSION
 
 # in the order of the help text; each is a module of this package with a `command`
-COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "explain", "bench", "tune", "ops",
+COMMANDS = ("demo", "dump", "opt", "diff", "reduce", "compile", "run", "check", "profile", "explain", "import", "export",
+            "bench", "tune", "ops",
             "passes", "targets", "cache")
 
 
@@ -26,7 +28,7 @@ class Application(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"tgraph.cli.{name}").command
+        found: click.Command = importlib.import_module(f"tgraph.cli.{name}{'_' if keyword.iskeyword(name) else ''}").command
         return found
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -57,7 +59,7 @@ class Application(click.Group):
 def main(plugins: tuple[Path, ...], debug: bool) -> None:
     """A small language and compiler for attention and Transformer models, on Apache TVM.
 
-    FILE is a graph (.tg, .json, - for standard input; FILE:NAME of several) or a compiled bundle (.tgc). MODEL is built in
+    FILE is a graph (.tg, .json, .onnx, - for standard input; FILE:NAME of several) or a compiled bundle (.tgc). MODEL is built in
     (minilm, bert-base, bert-tiny, transformer) or yours: FILE.py:NAME, a traced graph, or a function or module with `specs`.
 
     \b

@@ -2,8 +2,11 @@
 
 from ..ir.file_formats import FORMATS, Format, format, read, write
 from . import dot, json, onnx, svg, tg  # noqa: F401  (each registers its suffix)
-from .onnx import import_onnx
+from .onnx import export_onnx, import_onnx
 from .safetensors import load_safetensors, save_safetensors
 from .svg import to_svg
 
-__all__ = ["FORMATS", "Format", "format", "import_onnx", "load_safetensors", "read", "save_safetensors", "to_svg", "write"]
+__all__ = [
+    "FORMATS", "Format", "export_onnx", "format", "import_onnx", "load_safetensors", "read", "save_safetensors", "to_svg",
+    "write",
+]

@@ -20,9 +20,35 @@ if TYPE_CHECKING:
 
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mapping[str, DimLike] | None = None,
                 inputs: Mapping[str, Any] | None = None) -> Graph:
+    """The graph of an ONNX model: a path, its bytes, or the onnx package's message (docs/onnx.md).
+
+    dims: a size for the model's own name of one: {"batch": tg.dim("B"), "sequence": 128}. Those that it leaves out keep their
+    names; sizes that the model's ops require to be equal become one. inputs: a type for an input whose shape the model does not
+    say, or an array for one that is to be a constant of the graph. Initialisers are parameters under their names; nodes have the
+    model's names as scopes.
+
+    Raises FormatError for a file that is none, or damaged, and for what cannot be imported: all of it, with node, op, opset and
+    what to do.
+    """
     from .importer import import_onnx as run
 
     return run(source, dims, inputs)
+
+
+def export_onnx(graph: Graph | Program, path: str | os.PathLike[str], opset: int | None = None, *,
+                external: bool | None = None) -> None:
+    """Write a graph as an ONNX model; of a program, each graph as one, `model.encode.onnx`.
+
+    opset: of the standard's ops, 13 (the default is 20) to what the installed onnx package knows. What it has (LayerNormalization
+    from 17 on, Gelu from 20, Attention and RMSNormalization from 23) is used, all else decomposed. external: whether weights go
+    into a file beside it, `model.onnx.data`; by default those that are too large for one message.
+
+    Raises FormatError for what cannot be written, and OSError.
+    """
+    from .export import OPSET
+    from .export import export_onnx as run
+
+    run(graph, path, OPSET if opset is None else opset, external=external)
 
 
 @format(".onnx")
@@ -32,11 +58,9 @@ class OnnxFormat:
     @staticmethod
     def write(obj: Any, path: Path, *, opset: int | None = None, external: bool | None = None) -> None:
         """Write a graph or program, as `export_onnx` does."""
-        from .export import OPSET, export_onnx
-
         if not isinstance(obj, (Graph, Program)):
             raise FormatError(f"{path}: expected a Graph or a Program, got {type(obj).__name__}")
-        export_onnx(obj, path, OPSET if opset is None else opset, external=external)
+        export_onnx(obj, path, opset, external=external)
 
     @staticmethod
     def read(path: Path, *, dims: Mapping[str, DimLike] | None = None, inputs: Mapping[str, Any] | None = None) -> Any:
