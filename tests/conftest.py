@@ -25,7 +25,7 @@ THOROUGH = (
     "targets/cuda/test_resources.py",  # every kernel compiled for sm_90, with the registers that it takes
     "benchmarks/",  # the benchmarks themselves
     "cli/test_help.py", "cli/test_tune_cache.py",  # every example of every --help, in processes of their own
-    "fuzz/test_programs.py",  # random programs
+    "fuzz/test_programs.py", "formats/onnx/test_export_random.py",  # random programs
     "targets/test_excluded.py",  # what masks exclude, of every kind, for every type, spelled in every way
     "targets/test_feature_sets.py", "targets/cuda/test_attention.py",  # kernels for CPUs and GPUs that this machine is not
     "targets/test_compile_time.py",  # what grows with nodes, and how
