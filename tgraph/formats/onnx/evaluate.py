@@ -262,7 +262,7 @@ def _constant_of_shape(node: OnnxNode, shape: np.ndarray) -> Any:
 def _range(node: OnnxNode, start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> Any:
     if _symbolic(start, limit, step) or not step or abs((limit - start) / step) > LARGEST:
         return None
-    return np.arange(start.reshape(()), limit.reshape(()), step.reshape(()), dtype=start.dtype)
+    return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
 
 @rule("Split")
@@ -293,4 +293,3 @@ def _reduce(node: OnnxNode, x: np.ndarray, axes: np.ndarray | None = None) -> An
     for size in x:
         total = total * size if node.op == "ReduceProd" else total + size
     return _objects([total], (1,) if node.attribute("keepdims", 1) else ())
-

@@ -143,7 +143,8 @@ class _Import:
         if not info.type.tensor_type.HasField("shape"):
             raise FormatError(f"{self.model.name}: input {info.name!r} has no shape; give its type: "
                               f'inputs={{"{info.name}": tg.{dtype}[...]}}')
-        shape = tuple(self._size(d, f"{_plain(info.name) or 'input'}_{axis}") for axis, d in enumerate(info.type.tensor_type.shape.dim))
+        stem = _plain(info.name) or "input"
+        shape = tuple(self._size(d, f"{stem}_{axis}") for axis, d in enumerate(info.type.tensor_type.shape.dim))
         return Tensor(self.graph.input(info.name, TensorType(dtype, shape)), self.tracer)
 
     def _size(self, size: Any, unnamed: str) -> DimLike:
@@ -198,7 +199,8 @@ class _Import:
             results = found.function(call, *[o if o is None else self.tensor(o) for o in operands])
             return list(results) if isinstance(results, (tuple, list)) else [results]
         except (TGraphError, ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
-            text = str(error).split("\n  at ")[0] if isinstance(error, TGraphError) else f"its attributes or inputs do not fit: {error}"
+            text = str(error).split("\n  at ")[0]
+            text = text if isinstance(error, TGraphError) else f"its attributes or inputs do not fit: {error}"
             domain = f"{_domain(node)}." if _domain(node) else ""
             self.problems.append(f"{label(index, node)}, {domain}{node.op_type} of opset {version}: {text}")
             return nothing
@@ -213,13 +215,13 @@ class _Import:
     def _sizes(self, value: Known) -> Tensor:
         """Symbolic sizes as a tensor of integers."""
         dtype = dtype_of(value.dtype)
-        flat = [apply("dim_size", size=d, dtype=dtype) if isinstance(d, Dim) else np.asarray(d, dtype.numpy)
-                for d in value.array.reshape(-1).tolist()]
+        flat: list[Tensor] = [
+            apply("dim_size", size=d, dtype=dtype) if isinstance(d, Dim)
+            else Tensor(self.graph.constant(np.asarray(d, dtype.numpy)), self.tracer)
+            for d in value.array.reshape(-1).tolist()]
         if not value.array.ndim:
-            only: Tensor = flat[0]
-            return only
-        parts = [apply("unsqueeze", f if isinstance(f, Tensor) else Tensor(self.graph.constant(f), self.tracer), axes=(0,))
-                 for f in flat]
+            return flat[0]
+        parts = [apply("unsqueeze", f, axes=(0,)) for f in flat]
         joined = apply("concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         made: Tensor = joined if value.array.ndim == 1 else apply("reshape", joined, shape=value.array.shape)
         return made
@@ -258,7 +260,7 @@ def _advice(domain: str, op: str) -> str:
         return f"known from opset {min(i.since for i in IMPORTERS[domain, op])} on; convert the model with onnx.version_converter"
     if op in ("Loop", "Scan"):
         return "a loop; export the body as a model of its own, or a recurrent layer as LSTM, GRU or RNN"
-    if op.startswith("Sequence") or "Sequence" in op or op.startswith("Optional"):
+    if "Sequence" in op or op.startswith("Optional"):
         return "sequences and optionals are no tensors; export the model without them"
     return "not known" if domain else "export the model without it, or register it with @tgraph.formats.onnx.importer"
 

@@ -65,7 +65,7 @@ def _parse(content: np.ndarray, name: str, folder: Path | None) -> Model:
     from onnx import ModelProto
 
     try:
-        small, places = without_large_tensors(memoryview(content))
+        small, places = without_large_tensors(content.data)
         proto = ModelProto.FromString(small)
     except (FormatError, DecodeError) as error:
         raise FormatError(f"{name} is no ONNX model, or is damaged: {error}") from None
@@ -141,7 +141,7 @@ def _external(entry: Mapping[str, str], where: str, folder: Path | None) -> np.n
         raise FormatError(f"{where} lies in the file {location!r} beside the model; give the model's path, not its bytes")
     root = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(root, location))
-    if not location or os.path.isabs(location) or os.path.commonpath([root, path]) != root:
+    if not location or Path(location).is_absolute() or os.path.commonpath([root, path]) != root:
         raise FormatError(f"{where} lies in {location!r}, which is outside of the model's folder, so it is not read")
     try:
         offset, length = int(entry.get("offset", "0")), entry.get("length")
@@ -158,7 +158,7 @@ def _external(entry: Mapping[str, str], where: str, folder: Path | None) -> np.n
 def sorted_nodes(graph: GraphProto, known: set[str], name: str) -> list[tuple[int, NodeProto]]:
     """The nodes and their numbers in the file, each after those that it reads.
 
-    `known`: the names that are there before. Raises FormatError for a name that nothing defines, or two things do, and for cycles.
+    `known`: the names that are there before. Raises FormatError for a name that nothing gives, or two nodes give, and for cycles.
     """
     producers: dict[str, int] = {}
     for index, node in enumerate(graph.node):
@@ -188,7 +188,7 @@ def _reads(node: NodeProto) -> list[str]:
     found = list(node.input)
     for attribute in node.attribute:
         for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            own = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {o for n in graph.node for o in n.output}
+            own = {i.name for i in (*graph.input, *graph.initializer)} | {o for n in graph.node for o in n.output}
             found += [read for inner in graph.node for read in _reads(inner) if read not in own]
             found += [o.name for o in graph.output if o.name not in own]
     return found

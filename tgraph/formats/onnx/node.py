@@ -87,8 +87,8 @@ class OnnxNode:
         operand = self.operands[position]
         if isinstance(operand, Known) and operand.array.ndim <= 1:
             return [d if isinstance(d, Dim) else int(d) for d in operand.array.reshape(-1).tolist()]
-        raise UnsupportedError(f"takes {what} from {self._said(position)}; tgraph knows sizes that come from the shapes of inputs, "
-                               "not from their elements")
+        raise UnsupportedError(f"takes {what} from {self._said(position)}; tgraph knows sizes that come from the shapes of "
+                               "inputs, not from their elements")
 
     def axes(self, position: int, name: str = "axes") -> tuple[int, ...] | None:
         """Axes that are an attribute in old opsets, and an operand in new ones; None where they are left out."""
@@ -118,7 +118,7 @@ def element_type(number: Any) -> DType:
     except (KeyError, ValueError, TypeError):
         name, found = str(number), None
     if found is None or number == onnx.TensorProto.STRING:
-        shown = onnx.TensorProto.DataType.Name(number).lower() if number in onnx.TensorProto.DataType.values() else name
+        kinds = onnx.TensorProto.DataType
+        shown = kinds.Name(number).lower() if number in kinds.values() else name
         raise UnsupportedError(f"has the element type {shown}; tgraph has {', '.join(d.numpy_name for d in DTYPES.values())}")
     return found
-
