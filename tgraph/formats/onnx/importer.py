@@ -22,9 +22,11 @@ from ...tensor import Tensor
 from ...trace import Tracer
 from . import operators  # noqa: F401  (fills the table)
 from .evaluate import evaluate
-from .known import Known
+from .grids import as_tensor, columns_as_tensor, decided
+from .known import Columns, Known, Ramp
 from .model import Initializer, Model, initializer, read_model, sorted_nodes
 from .node import OnnxNode, UnsupportedError, element_type
+from .ramps import evaluate_ramps
 from .registry import IMPORTERS, find
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class _Import:
         self.graph = Graph(_plain(model.graph.name) or "main")
         self.tracer = OnnxTracer(self.graph, model.name)
         self.problems: list[str] = []
-        self.unnamed = 0
+        self.ramps: dict[Ramp | Columns, Tensor] = {}
 
     def run(self) -> Graph:
         scope = Scope(self)
@@ -190,9 +192,12 @@ class _Import:
         version = self.model.opsets.get(_domain(node), 1)
         call = OnnxNode(node, index, version, operands, scope)
         try:
-            known = evaluate(call)
+            known = evaluate(call) or evaluate_ramps(call)
             if known is not None:
                 return known
+            result = decided(call, self.tensor)
+            if result is not None:
+                return [result]
             found = find(_domain(node), node.op_type, version)
             if found is None:
                 raise UnsupportedError("is not an op that tgraph imports")
@@ -207,6 +212,10 @@ class _Import:
 
     def tensor(self, value: Any) -> Tensor:
         """A value as a tensor of the graph."""
+        if isinstance(value, (Ramp, Columns)):
+            if value not in self.ramps:
+                self.ramps[value] = as_tensor(value) if isinstance(value, Ramp) else columns_as_tensor(value)
+            return self.ramps[value]
         if isinstance(value, Known):
             return Tensor(self.graph.constant(value.array), self.tracer) if value.is_constant else self._sizes(value)
         found: Tensor = value

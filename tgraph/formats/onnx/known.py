@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.dims import Dim
+from ...ir.dims import Dim, DimLike
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,56 @@ class Known:
 
     def __repr__(self) -> str:
         return f"known {self.dtype}{list(self.array.shape)}"
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """An array of any size whose elements are affine in their index: start + sum of steps[k] index[k].
+
+    So the positions 0, 1, ..., S - 1 of a sequence, in whatever shape, and arrays of one number, whose steps are all 0. start is
+    a number of the dtype, or a size; steps may be sizes, as in b S + s.
+    """
+
+    shape: tuple[DimLike, ...]
+    start: Any
+    steps: tuple[DimLike, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, value: Any) -> Ramp | None:
+        """What is known of an array as a ramp; None if it is none."""
+        if isinstance(value, Ramp) or not isinstance(value, Known):
+            return value if isinstance(value, Ramp) else None
+        array = value.array
+        if not array.size or (not value.is_constant and array.size > 1):
+            return None
+        start = array[(0,) * array.ndim]
+        steps: list[DimLike] = [0] * array.ndim
+        if value.dtype.kind in "iu" and value.is_constant:
+            steps = [int(array[tuple(int(i == k) for i in range(array.ndim))]) - int(start) if size > 1 else 0
+                     for k, size in enumerate(array.shape)]
+        made = cls(array.shape, start if isinstance(start, Dim) else np.asarray(start).item(), tuple(steps), value.dtype)
+        if array.size > 1:
+            expected = np.full(array.shape, start)
+            for axis in made.along():
+                shape = [-1 if i == axis else 1 for i in range(array.ndim)]
+                expected = expected + np.arange(array.shape[axis]).reshape(shape) * made.steps[axis]
+            if not np.array_equal(expected, array):
+                return None
+        return made
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all elements are one number (and no size)."""
+        return not self.along() and not isinstance(self.start, Dim)
+
+    def along(self) -> list[int]:
+        """The axes along which elements differ."""
+        return [axis for axis, step in enumerate(self.steps) if isinstance(step, Dim) or step]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Ramps of one shape side by side along a last axis: the places that an indexing by several arrays reads."""
+
+    parts: tuple[Ramp, ...]

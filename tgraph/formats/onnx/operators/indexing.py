@@ -6,6 +6,8 @@ from typing import Any
 
 from ....ir.dims import DimLike
 from ....ir.dtypes import i64
+from ..grids import read
+from ..known import Columns, Ramp
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .language import t
@@ -13,7 +15,9 @@ from .language import t
 
 @importer("Gather")
 def gather(node: OnnxNode, x: Any, indices: Any) -> Any:
-    return t.gather(x, indices, axis=node.attribute("axis", 0))
+    axis, places = node.attribute("axis", 0), node.operands[1]
+    found = read(x, axis % x.rank, [places]) if isinstance(places, Ramp) else None
+    return t.gather(x, indices, axis=axis) if found is None else found
 
 
 @importer("GatherElements")
@@ -35,6 +39,10 @@ def gather_nd(node: OnnxNode, x: Any, indices: Any) -> Any:
     batch, depth = node.attribute("batch_dims", 0), indices.shape[-1]
     if not isinstance(depth, int):
         raise UnsupportedError("has indices whose last size is known only at run time")
+    places = node.operands[1]
+    found = read(x, 0, places.parts) if isinstance(places, Columns) and not batch else None
+    if found is not None:
+        return found
     flat, place = _flat(x, indices, batch, depth)
     lead, rest = x.shape[:batch], x.shape[batch + depth:]
     inner = indices.shape[batch:-1]

@@ -1,0 +1,108 @@
+"""Importing what the zoo exported, and what became of it: an error, the largest difference, and what fused. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import tgraph as tg
+from tgraph.formats.onnx import import_onnx
+from tgraph.ir.dims import Dim, symbols
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
+
+TOLERANCE = 1e-4  # of max(1, max|y|)
+FUSED = {"attention": ("attention",), "norm": ("layer_norm", "rms_norm"), "gelu": ("gelu", "quick_gelu")}
+APART = {"attention": ("softmax",), "norm": ("rsqrt", "sqrt"), "gelu": ("erf", "tanh")}  # what is left of one that did not fuse
+
+
+@dataclass
+class Outcome:
+    """What became of one model.
+
+    error: why it failed, by step. difference: the largest from PyTorch's outputs, relative to max(1, max|y|). nodes: of the graph
+    as imported and as optimised. ops: how often each is there after O3. sizes: nodes that compute sizes. masks: attentions
+    with a boolean mask, a bias, neither. misses: what the rules of attention, norms and GELU say of the nearest miss.
+    """
+
+    name: str
+    error: str = ""
+    difference: float = 0.0
+    nodes: tuple[int, int] = (0, 0)
+    ops: Counter[str] = field(default_factory=Counter)
+    symbolic: int = 0
+    masks: Counter[str] = field(default_factory=Counter)
+    misses: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and self.difference <= TOLERANCE
+
+    def fused(self, what: str) -> int:
+        return sum(self.ops[op] for op in FUSED[what])
+
+    def apart(self, what: str) -> int:
+        return sum(self.ops[op] for op in APART[what])
+
+
+def examine(path: Path, target: str | None = "numpy") -> Outcome:
+    """Import NAME.onnx, optimise, compile for a target, and compare with the outputs in NAME.npz; without a target, only optimise."""
+    outcome = Outcome(path.stem)
+    step = "import"
+    try:
+        graph = import_onnx(path)
+        step = "optimize"
+        explain = tg.passes.Explain()
+        optimized = tg.optimize(graph, "O3", instruments=[explain])
+        outcome.nodes = (len(graph.nodes), len(optimized.nodes))
+        outcome.ops = Counter(node.op.name for node in _all_nodes(optimized))
+        outcome.symbolic = len({s.name for i in graph.inputs for d in i.shape if isinstance(d, Dim) for s in symbols(d)})
+        outcome.masks = _masks(optimized)
+        outcome.misses = [str(row) for row in explain.rows if row.miss is not None and row.step.startswith("fuse-")]
+        if target is not None:
+            step = "compile"
+            exe = tg.compile(graph, target=target)
+            step = "run"
+            with np.load(path.with_suffix(".npz")) as arrays:
+                for i in range(2):
+                    feeds = {k.split(".", 2)[2]: v for k, v in arrays.items() if k.startswith(f"{i}.in.")}
+                    expected = [arrays[f"{i}.out.{j}"] for j in range(sum(k.startswith(f"{i}.out.") for k in arrays))]
+                    found = exe.run({k: v for k, v in feeds.items() if k in {x.name for x in graph.inputs}})
+                    outcome.difference = max(outcome.difference, _difference(found, expected))
+    except Exception as error:  # whatever it is, it is what the table is for
+        outcome.error = f"{step}: {type(error).__name__}: {error}"
+    return outcome
+
+
+def _difference(found: Mapping[str, np.ndarray], expected: list[np.ndarray]) -> float:
+    largest = 0.0
+    for y, r in zip(found.values(), expected, strict=True):
+        if y.shape != r.shape:
+            return float("inf")
+        difference = np.abs(y.astype(np.float64) - r).max() / max(1.0, np.abs(r).max())
+        largest = max(largest, float(difference) if np.isfinite(difference) else float("inf"))
+    return largest
+
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph, those of the functions that it calls in place of the calls."""
+    for node in graph.nodes:
+        if node.op.name == "call":
+            yield from _all_nodes(node.attrs["function"])
+        else:
+            yield node
+
+
+def _masks(graph: Graph) -> Counter[str]:
+    """How attentions leave keys out."""
+    found: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.op.name == "attention":
+            mask, bias = (node.operands[i] if i < len(node.operands) else None for i in (3, 4))
+            kinds = [k for k, there in (("mask", mask), ("bias", bias), ("causal", node.attrs["causal"])) if there]
+            found["+".join(kinds) or "none"] += 1
+    return found
