@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ def join(graph: Graph, concat: Node, parameter_only: Collection[Node]) -> Form:
     for position, name in ((3, "mask"), (4, "bias"), (5, "offset")):
         if _parts([node.operands[position] for node in heads]) != "shared":
             raise MatchFailure(f"each head has a {name} of its own", concat)
-    form = read(graph, first, parameter_only, None)
+    form = read(graph, first, parameter_only, -math.inf, None)
     number = AxisFactor(count)  # the new axis of heads
     operands = []
     for view, position, name in ((form.query, 0, "q"), (form.key, 1, "k"), (form.value, 2, "v")):

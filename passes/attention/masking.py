@@ -1,8 +1,8 @@
 """Deciding which changes of attention scores become the op's mask, and which its bias.
 
-Selections with a finite fill become the mask only if a query without any key left then has equal weights, which the op calls
-`empty_row="uniform"`. So there must be one fill, so low that scores added to it are lost in rounding, and no term beside it
-that may be as low. All else becomes part of the bias, which can express any finite fill.
+Selections with a finite fill, and added terms that are 0 or such a fill, become the mask only if a query without any key left
+then has equal weights, which the op calls `empty_row="uniform"`. So there must be one fill, so low that scores added to it are lost
+in rounding, and no term beside it that may be as low. All else becomes part of the bias, which can express any finite fill.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def _as_masks(m: ScoresMatcher, state: Scores) -> Settled | None:
     changes = state.changes
     masks = [c for c in changes if isinstance(c, Masked)]
     added = {i: found for i, c in enumerate(changes) if isinstance(c, Term) and (found := added_mask(m, c)) is not None}
-    fills = {c.fill for c in masks}
+    fills = {c.fill for c in masks} or {f for _, f in added.values() if f == -math.inf} or {f for _, f in added.values()}
     if len(fills) > 1:
         return None
-    fill = fills.pop() if fills else -math.inf if any(f == -math.inf for _, f in added.values()) else None
+    fill = fills.pop() if fills else None
     taken = [i for i, (_, f) in added.items() if f == fill]
     terms = [c for i, c in enumerate(changes) if isinstance(c, Term) and i not in taken]
     if fill is not None and math.isfinite(fill):
-        outermost = max(i for i, c in enumerate(changes) if isinstance(c, Masked))
+        outermost = max((i for i, c in enumerate(changes) if isinstance(c, Masked)), default=-1)
         twice_as_low = len(taken) > 1 or any(i < outermost for i in taken)
         if twice_as_low or not all(is_moderate(term) for term in terms):
             return None

@@ -9,14 +9,14 @@ from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
 from passes.attention.conditions import Leaf, Offset
 from passes.attention.failure import MatchFailure
 from passes.attention.form import Form, Term
-from passes.attention.masking import added_mask
+from passes.attention.masking import added_mask, is_moderate
 from passes.attention.match import unscaled
 from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
 
-def read(graph: Graph, node: Node, parameter_only: Collection[Node], additive: float | None) -> Form:
+def read(graph: Graph, node: Node, parameter_only: Collection[Node], mask_fill: float, additive: float | None) -> Form:
     """The form of an `attention` op, without constant scales on q and k, and with added masks among its conditions.
 
     Raises MatchFailure if two of the masks fill with different numbers.
@@ -27,17 +27,21 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], additive: f
     keys, width = new_axes(v.shape[2:])
     repeats = () if q.shape[1] == k.shape[1] else (AxisFactor(q.shape[1] // k.shape[1]),)
     axes: Axes = (batch, (*heads, *repeats), positions, keys)
-    matcher = ScoresMatcher(graph, parameter_only, -math.inf, additive, keys)
+    matcher = ScoresMatcher(graph, parameter_only, mask_fill, additive, keys)
     query = unscaled(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
     key = unscaled(graph, View(k, (batch, heads, keys, inner)))
     conditions = [] if mask is None else [Leaf.of(_mask(mask, axes))]
     empty_row: str = node.attrs["empty_row"]
     terms: list[Term] = []
     fills = set()
-    for term in [] if bias is None else _terms(aligned(bias, axes)):
-        found = added_mask(matcher, Term(term))
-        # -inf alone in a row gives NaN, whatever empty_row says of the other masks
-        if found is None or (found[1] == -math.inf and (mask is not None or node.attrs["causal"])):
+    parts = [] if bias is None else _terms(aligned(bias, axes))
+    masks = [added_mask(matcher, Term(part)) for part in parts]
+    moderate = all(found is not None or is_moderate(Term(part)) for part, found in zip(parts, masks))
+    for term, found in zip(parts, masks):
+        # low terms alone in a row give NaN or equal weights, whatever empty_row says of the other masks
+        if found is None or (additive is None or found[1] == -math.inf) and (mask is not None or node.attrs["causal"]):
+            terms.append(Term(term))
+        elif additive is None and found[1] != -math.inf and (not moderate or sum(m is not None for m in masks) > 1):
             terms.append(Term(term))
         else:
             conditions.append(found[0])

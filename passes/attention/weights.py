@@ -8,6 +8,8 @@ from passes.attention.axes import Axes, Axis, View, aligned, is_view, resolve, r
 from passes.attention.conditions import conjuncts, number, some_key
 from passes.attention.contractions import other_operand
 from passes.attention.failure import MatchFailure
+from passes.attention.form import Masked
+from passes.attention.masking import is_moderate
 from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.values import Node, Result, Value
 
@@ -32,6 +34,12 @@ class WeightsMatcher:
         while True:
             if self.m.graph.is_output(weights):
                 raise MatchFailure(f"the result of {weights.node.op.name} is an output", weights.node, matched)
+            guard = self._nan_guard(weights)
+            if guard is not None:
+                self.nodes += guard
+                matched += len(guard)
+                weights = guard[-1].result
+                continue
             if len(weights.uses) != 1:
                 reason = f"the result of {weights.node.op.name} is read {len(weights.uses)} times"
                 raise MatchFailure(reason, weights.node, matched)
@@ -53,6 +61,25 @@ class WeightsMatcher:
                       and node.result.dtype.bits <= weights.dtype.bits):
                 raise MatchFailure(f"the weights are read by {node.op.name}, not by a product", node, matched)
             weights = node.result
+
+    def _nan_guard(self, weights: Result) -> list[Node] | None:
+        """The nodes of where(isnan(weights), 0, weights), which gives zeros for rows without any key; None for other readers.
+
+        Products are taken to be numbers, and no bias may be -inf, so that the mask alone makes a row NaN.
+        """
+        if any(isinstance(term, Masked) or not is_moderate(term) for term in self.scores.terms):
+            return None
+        tests = [u for u in weights.users if u.op.name == "isnan"]
+        if len(weights.uses) != 2 or len(tests) != 1 or len(tests[0].result.uses) != 1:
+            return None
+        (select, position), = tests[0].result.uses
+        kept = select.inputs[2] if len(select.inputs) == 3 else None
+        if select.op.name != "where" or position != 0 or kept is not weights or number(select.inputs[1]) != 0:
+            return None
+        if self.m.graph.is_output(tests[0].result) or select.result.shape != weights.shape:
+            return None
+        self.empty_row = "zero" if self.empty_row == "nan" else self.empty_row
+        return [tests[0], select]
 
     def _empty_rows(self, node: Node, position: int, axes: Axes, matched: int) -> None:
         """Take in where(some key is allowed, weights, filler), or where(allowed, weights, 0), which decide `empty_row`."""

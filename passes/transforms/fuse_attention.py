@@ -35,8 +35,8 @@ class FuseAttention(Pass):
     Scale: on q, k or the scores, as factor or divisor. One that is computed at run time, the same for all keys, moves to q.
 
     Masks: `where(mask, s, c)` is one if c <= -1e30 (in f16, which ends at -65504, -inf alone; `finite-mask` takes more). A row
-    without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is selected away.
-    s + where(mask, 0, -inf) is a mask too, and where(mask, s + where(also, 0, c), c) is both. Other terms stay a bias.
+    without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is selected away, be it as NaN.
+    s + where(mask, 0, c) is a mask too, and where(mask, s + where(also, 0, c), c) is both. Other terms stay a bias.
     What one mask cannot express becomes a bias, where(mask, bias, c): two different fills, and a bias inside of a finite
     fill that comes from an input and may be as low. Comparisons of positions become `causal`.
 
@@ -70,7 +70,7 @@ def specialize(graph: Graph, rule: str, additive: float | None = None) -> None:
     """Move the scales, repeated heads, causal masks and added masks around every `attention` op into it."""
 
     def find(node: Node, parameter_only: set[Node]) -> Form:
-        form = read(graph, node, parameter_only, additive)
+        form = read(graph, node, parameter_only, MASK_FILL, additive)
         if not form.improves(graph, node):
             raise MatchFailure("nothing around it can move into it", node)
         return form
