@@ -89,6 +89,18 @@ def _splat_to_number(graph: Graph, node: Node) -> Sequence[Value] | str:
     return "no constant of one value"
 
 
+# constant factors: in one place, behind views and products
+FACTOR_RULES = (
+    rule("x 1 = x", lambda x: either(x * 1.0, x / 1.0, x ** 1.0), lambda x: x),
+    rule("(x a) b = x (a b)", lambda x, a=NUMBER, b=NUMBER: x * a * b, lambda x, a, b: x * (a * b), where=_product),
+    rule("view(x c) = view(x) c",
+         lambda x, c=NUMBER, perm=ANY, shape=ANY, axes=ANY: _scaled_views(x, c, perm, shape, axes),
+         lambda x, c, match: _again(match, x) * c),
+    rule("(x c) y = x (y c) = (x y) c", lambda x, y, c=NUMBER: either(tg.matmul(x * c, y), tg.matmul(x, y * c)),
+         lambda x, y, c: tg.matmul(x, y) * c, where=_wide_exponent),
+)
+
+
 @register_pass
 @dataclass(frozen=True)
 class Canonicalize(RewritePass):
@@ -104,7 +116,6 @@ class Canonicalize(RewritePass):
         _splat_to_number,
         # -0.0 + 0.0 is 0.0: nothing but the sign of a zero may change
         rule("x + 0 = x", lambda x: x + 0.0, lambda x: x),
-        rule("x 1 = x", lambda x: either(x * 1.0, x / 1.0, x ** 1.0), lambda x: x),
         rule("x as its own type = x", lambda x, dtype=ANY: tg.cast(x, dtype=dtype), lambda x: x,
              where=lambda m: None if m["x"].dtype == m["dtype"] else f"{m['x'].dtype} is not {m['dtype']}"),
         rule("-(-x) = x", lambda x: tg.neg(tg.neg(x)), lambda x: x),
@@ -115,18 +126,13 @@ class Canonicalize(RewritePass):
              where=_negatable),
         rule("x (-1) = -x", lambda x: x * -1.0, lambda x: -x),
         rule("x / c = x (1/c)", lambda x, c=NUMBER: x / c, lambda x, c: x * (1 / c), where=_reciprocal),
-        rule("(x a) b = x (a b)", lambda x, a=NUMBER, b=NUMBER: x * a * b, lambda x, a, b: x * (a * b), where=_product),
+        *FACTOR_RULES,
         rule("(x + a) + b = x + (a + b)", lambda x, a=NUMBER, b=NUMBER: x + a + b, lambda x, a, b: x + (a + b),
              where=_integer_sum),
         rule("x x = x^2", lambda x: either(x * x, x ** 2.0), lambda x: tg.square(x)),
         rule("sum x / n = mean x",
              lambda x, c=NUMBER, axes=ANY, keepdims=ANY: tg.reduce_sum(x, axes=axes, keepdims=keepdims) * c,
              lambda x, axes, keepdims: tg.reduce_mean(x, axes=axes, keepdims=keepdims), where=_is_mean),
-        rule("view(x c) = view(x) c",
-             lambda x, c=NUMBER, perm=ANY, shape=ANY, axes=ANY: _scaled_views(x, c, perm, shape, axes),
-             lambda x, c, match: _again(match, x) * c),
-        rule("(x c) y = x (y c) = (x y) c", lambda x, y, c=NUMBER: either(tg.matmul(x * c, y), tg.matmul(x, y * c)),
-             lambda x, y, c: tg.matmul(x, y) * c, where=_wide_exponent),
         *VIEW_RULES,
     )
 

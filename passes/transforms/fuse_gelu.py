@@ -10,6 +10,7 @@ from passes.base import register_pass
 from passes.language import tg
 from passes.patterns import either, rule
 from passes.rewriting import RewritePass
+from passes.transforms.canonicalize import FACTOR_RULES
 
 CUBIC = 0.044715
 SLOPE = math.sqrt(2 / math.pi)
@@ -34,6 +35,11 @@ def _cubic(x, slope):  # type: ignore[no-untyped-def]
     return either((x + third) * slope, x * slope * factor, x * factor * slope, x * (factor * slope))
 
 
+def _twice(x, g):  # type: ignore[no-untyped-def]
+    """x (1 + g): the 1/2 has moved behind the product that reads it."""
+    return x * (g + 1.0)
+
+
 @register_pass
 @dataclass(frozen=True)
 class FuseGelu(RewritePass):
@@ -44,10 +50,14 @@ class FuseGelu(RewritePass):
         rule("x/2 (1 + erf(x / sqrt 2)) = gelu(x)", lambda x: _gated(x, _erf(x)), lambda x: tg.gelu(x)),
         rule("x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = gelu(x)",
              lambda x: _gated(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh")),
+        rule("x (1 + erf(x / sqrt 2)) = 2 gelu(x)", lambda x: _twice(x, _erf(x)), lambda x: tg.gelu(x) * 2.0),
+        rule("x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = 2 gelu(x)",
+             lambda x: _twice(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh") * 2.0),
         # 1 + tanh z = 2 sigmoid(2 z)
         rule("x sigmoid(sqrt(8/pi) (x + 0.044715 x^3)) = gelu(x)",
              lambda x: x * tg.sigmoid(_cubic(x, 2 * SLOPE)), lambda x: tg.gelu(x, approximate="tanh")),
         rule("x sigmoid(1.702 x) = quick_gelu(x)", lambda x: x * tg.sigmoid(x * QUICK), lambda x: tg.quick_gelu(x)),
         rule("x / (1 + e^(-1.702 x)) = quick_gelu(x)",
              lambda x: over(x, tg.exp(either(-(x * QUICK), x * -QUICK, -x * QUICK)) + 1.0), lambda x: tg.quick_gelu(x)),
+        *FACTOR_RULES,
     )
