@@ -50,7 +50,7 @@ class Outcome:
 
 
 def examine(path: Path, target: str | None = "numpy") -> Outcome:
-    """Import NAME.onnx, optimise, compile for a target, and compare with the outputs in NAME.npz; without a target, only optimise."""
+    """Import NAME.onnx, optimise, compile for a target and compare with the outputs in NAME.npz; without one, only optimise."""
     outcome = Outcome(path.stem)
     step = "import"
     try:

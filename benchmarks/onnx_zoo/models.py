@@ -77,8 +77,8 @@ def _typed_text(batch: int, length: int) -> Feeds:
 
 TEXT = {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}}
 TYPED_TEXT = {**TEXT, "token_type_ids": {0: "batch", 1: "length"}}
-COMMON: dict[str, Any] = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "vocab_size": VOCABULARY,
-          "max_position_embeddings": 64, "intermediate_size": FFN, "pad_token_id": 0}
+COMMON: dict[str, Any] = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+                          "vocab_size": VOCABULARY, "max_position_embeddings": 64, "intermediate_size": FFN, "pad_token_id": 0}
 
 
 def _of(name: str, head: str = "Model", config: str = "", **settings: Any) -> Callable[[str], nn.Module]:

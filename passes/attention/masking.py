@@ -1,8 +1,8 @@
 """Deciding which changes of attention scores become the op's mask, and which its bias.
 
 Selections with a finite fill, and added terms that are 0 or such a fill, become the mask only if a query without any key left
-then has equal weights, which the op calls `empty_row="uniform"`. So there must be one fill, so low that scores added to it are lost
-in rounding, and no term beside it that may be as low. All else becomes part of the bias, which can express any finite fill.
+then has equal weights, which the op calls `empty_row="uniform"`. So there must be one fill, so low that scores added to it are
+lost in rounding, and no term beside it that may be as low. All else becomes part of the bias, which can express any finite fill.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
 
 def settle(m: ScoresMatcher, state: Scores) -> Scores:
     """Sort the changes into terms, conditions and their fill. Raises MatchFailure if neither mask nor bias can express them."""
+    state = replace(state, changes=apart(m, state.changes))
     found = _all_low_fills(m, state) if m.additive is not None else _as_masks(m, state)
     if found is None:
         _check_bias(m, state)
@@ -79,6 +80,35 @@ def _all_low_fills(m: ScoresMatcher, state: Scores) -> Settled:
         conditions.append(found[0])
         fill = found[1]
     return terms, conditions, fill
+
+
+def apart(m: ScoresMatcher, changes: tuple[Term | Masked, ...]) -> tuple[Term | Masked, ...]:
+    """The changes with a term where(c, b, fill) as the term b within a selection by c, if b and no other change may be as low.
+
+    Scores are lost beside the fill, so that s + where(c, b, fill) = where(c, s + b, fill).
+    """
+    found = [(i, split) for i, c in enumerate(changes) if isinstance(c, Term) and (split := _selected(m, c)) is not None]
+    if len(found) != 1:
+        return changes
+    (at, (selection, term)), = found
+    others = (*changes[:at], *changes[at + 1:])
+    if any(isinstance(c, Masked) or not is_moderate(c) for c in (*others, *([term] if math.isfinite(selection.fill) else []))):
+        return changes
+    return (selection, *changes[:at], term, *changes[at + 1:])
+
+
+def _selected(m: ScoresMatcher, term: Term) -> tuple[Masked, Term] | None:
+    """An added term where(c, b, fill) as its selection and b, if the fill counts as a mask and b is no number; else None."""
+    bias = view_root(m.graph, term.view)
+    if not isinstance(bias.value, Result) or bias.value.node.op.name != "where" or not term.scale > 0:
+        return None
+    node = bias.value.node
+    for position, negated in ((1, False), (2, True)):
+        kept, fill = node.inputs[position], number(node.inputs[3 - position])
+        if fill is not None and fill * term.scale <= m.mask_fill and number(kept) is None:
+            condition = Leaf.of(aligned(node.inputs[0], bias.axes), negated)
+            return Masked(condition, fill * term.scale), Term(aligned(kept, bias.axes), term.scale)
+    return None
 
 
 def is_moderate(term: Term) -> bool:

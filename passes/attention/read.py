@@ -8,8 +8,8 @@ from collections.abc import Collection
 from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
 from passes.attention.conditions import Leaf, Offset
 from passes.attention.failure import MatchFailure
-from passes.attention.form import Form, Term
-from passes.attention.masking import added_mask, is_moderate
+from passes.attention.form import Form, Masked, Term
+from passes.attention.masking import added_mask, apart, is_moderate
 from passes.attention.match import unscaled
 from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
@@ -34,22 +34,27 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], mask_fill: 
     empty_row: str = node.attrs["empty_row"]
     terms: list[Term] = []
     fills = set()
-    parts = [] if bias is None else _terms(aligned(bias, axes))
-    masks = [added_mask(matcher, Term(part)) for part in parts]
-    moderate = all(found is not None or is_moderate(Term(part)) for part, found in zip(parts, masks))
-    for term, found in zip(parts, masks):
+    alone = mask is None and not node.attrs["causal"]
+    changes: tuple[Term | Masked, ...] = () if bias is None else tuple(Term(part) for part in _terms(aligned(bias, axes)))
+    changes = apart(matcher, changes) if alone else changes
+    masks = [(c.condition, c.fill) if isinstance(c, Masked) else added_mask(matcher, c) for c in changes]
+    moderate = all(found is not None or (isinstance(c, Term) and is_moderate(c)) for c, found in zip(changes, masks))
+    only = isinstance(changes[0], Masked) if changes else False
+    for change, found in zip(changes, masks):
         # low terms alone in a row give NaN or equal weights, whatever empty_row says of the other masks
-        if found is None or (additive is None or found[1] == -math.inf) and (mask is not None or node.attrs["causal"]):
-            terms.append(Term(term))
-        elif additive is None and found[1] != -math.inf and (not moderate or sum(m is not None for m in masks) > 1):
-            terms.append(Term(term))
+        stays = found is None or (not alone and (additive is None or found[1] == -math.inf))
+        if found is not None and additive is None and found[1] != -math.inf and not only:
+            stays = stays or not moderate or sum(m is not None for m in masks) > 1
+        if stays or found is None:
+            assert isinstance(change, Term)
+            terms.append(change)
         else:
             conditions.append(found[0])
             fills.add(found[1])
     if fills:
         if len(fills) > 1:
             raise MatchFailure(f"two masks fill with {' and '.join(f'{f:g}' for f in sorted(fills))}", node)
-        if mask is None and not node.attrs["causal"]:
+        if alone:
             empty_row = "nan" if fills == {-math.inf} else "uniform"
     return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),
                 View(node.result, (batch, (*heads, *repeats), positions, width)),

@@ -311,25 +311,33 @@ def floordiv(a: DimLike, b: DimLike) -> DimLike:
         return exact + Dim({((Quotient(rest, b), 1),): 1})
     if isinstance(a, int) and a == 0:
         return 0
-    if len(b.terms) == 1:
-        quotient = _divide_monomial(a, b)
-        if quotient is not None:
-            return quotient
-    if a == b:
-        return 1
-    return Dim({((Quotient(a, b), 1),): 1})
+    quotient = _divide(a, b)
+    return Dim({((Quotient(a, b), 1),): 1}) if quotient is None else quotient
 
 
-def _divide_monomial(a: DimLike, b: Dim) -> DimLike | None:
-    (divisor, scale), = b.terms
+def _divide(a: DimLike, b: Dim) -> DimLike | None:
+    """a / b as polynomials, if that leaves no rest: long division by the leading term, in graded lexicographic order."""
+    factors = sorted({factor for value in (a, b) for monomial, _ in _terms(value) for factor, _ in monomial}, key=str)
+
+    def order(term: tuple[Monomial, int]) -> tuple[int, ...]:
+        powers = dict(term[0])
+        found = [powers.get(factor, 0) for factor in factors]
+        return (sum(found), *found)
+
+    divisor, scale = max(b.terms, key=order)
     powers = dict(divisor)
-    result: dict[Monomial, int] = {}
-    for monomial, coefficient in _terms(a):
+    rest, result = dict(_terms(a)), dict[Monomial, int]()
+    while rest:
+        monomial, coefficient = max(rest.items(), key=order)
         left = dict(monomial)
         if coefficient % scale or any(left.get(factor, 0) < power for factor, power in powers.items()):
             return None
-        rest = tuple((factor, p - powers.get(factor, 0)) for factor, p in monomial if p > powers.get(factor, 0))
-        result[rest] = coefficient // scale
+        quotient = tuple((factor, p - powers.get(factor, 0)) for factor, p in monomial if p > powers.get(factor, 0))
+        result[quotient] = coefficient // scale
+        for other, c in b.terms:
+            product = _multiply(quotient, other)
+            rest[product] = rest.get(product, 0) - result[quotient] * c
+        rest = {m: c for m, c in rest.items() if c}
     return _make(result)
 
 

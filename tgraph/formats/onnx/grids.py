@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any
 
 from ...functions import function_of
@@ -52,9 +53,8 @@ def read(x: Any, first: int, places: Sequence[Ramp]) -> Any:
     [*x.shape[:first], *places' shape, *the rest of x.shape], as NumPy's x[:, places[0], places[1]].
     """
     if len(places) == 1 and (digits := _digits(x.shape[first], places[0])) is not None:
-        sizes = [digit.shape[digit.along()[0]] for digit in digits]
-        x = _apply("reshape", x, shape=(*x.shape[:first], *sizes, *x.shape[first + 1:]))
-        places = digits
+        x = _apply("reshape", x, shape=(*x.shape[:first], *digits[0], *x.shape[first + 1:]))
+        places = digits[1]
     shape = places[0].shape
     order: list[int] = []  # for each axis of the places, the axis of x that runs along it
     running: dict[int, int] = {}
@@ -88,21 +88,25 @@ def read(x: Any, first: int, places: Sequence[Ramp]) -> Any:
     return x if x.shape == whole else _apply("broadcast_to", x, whole)
 
 
-def _digits(size: DimLike, place: Ramp) -> list[Ramp] | None:
-    """A place b S + s in an axis of size B S as places b and s in axes of those sizes; None for other places."""
+def _digits(size: DimLike, place: Ramp) -> tuple[list[DimLike], list[Ramp]] | None:
+    """A place b S + s in an axis of size B S as places b and s, and the sizes B and S; None for other places."""
     axes = place.along()
-    if len(axes) < 2 or place.start != 0:
+    if not 2 <= len(axes) <= 4 or place.start != 0:
         return None
-    stride: DimLike = 1
-    found: list[Ramp] = []
-    while axes:
-        axis = next((a for a in axes if place.steps[a] == stride), None)
-        if axis is None:
-            return None
-        axes.remove(axis)
-        found.insert(0, Ramp(place.shape, 0, tuple(int(i == axis) for i in range(len(place.shape))), place.dtype))
-        stride = stride * place.shape[axis]
-    return found if stride == size else None
+    for order in permutations(axes):
+        sizes = [_quotient(whole, place.steps[axis]) for whole, axis in zip((size, *(place.steps[a] for a in order)), order)]
+        if place.steps[order[-1]] == 1 and all(n is not None for n in sizes):
+            digits = [Ramp(place.shape, 0, tuple(int(i == axis) for i in range(len(place.shape))), place.dtype) for axis in order]
+            return [n for n in sizes if n is not None], digits
+    return None
+
+
+def _quotient(whole: DimLike, part: DimLike) -> DimLike | None:
+    """whole / part, if that leaves no rest for any sizes."""
+    if isinstance(part, int) and part == 0:
+        return None
+    found = whole // part
+    return found if found * part == whole else None
 
 
 def decided(node: OnnxNode, tensor: Callable[[Any], Any]) -> Any:

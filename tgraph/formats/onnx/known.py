@@ -64,8 +64,8 @@ class Ramp:
         if array.size > 1:
             expected = np.full(array.shape, start)
             for axis in made.along():
-                shape = [-1 if i == axis else 1 for i in range(array.ndim)]
-                expected = expected + np.arange(array.shape[axis]).reshape(shape) * made.steps[axis]
+                rise = np.array([steps[axis] * i for i in range(array.shape[axis])])
+                expected = expected + rise.reshape([-1 if i == axis else 1 for i in range(array.ndim)])
             if not np.array_equal(expected, array):
                 return None
         return made
