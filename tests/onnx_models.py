@@ -14,7 +14,8 @@ Spec = tuple[int, Sequence[Any]]  # element type and shape
 
 def node(op: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
     """A node; names are apart by spaces, `_` is one that is left out."""
-    return helper.make_node(op, [n if n != "_" else "" for n in inputs.split()], outputs.split(), name=f"{op}_{outputs}", **attributes)
+    names = [n if n != "_" else "" for n in inputs.split()]
+    return helper.make_node(op, names, outputs.split(), name=f"{op}_{outputs}", **attributes)
 
 
 def model(nodes: Sequence[NodeProto], inputs: Mapping[str, Spec], outputs: Mapping[str, Spec],
@@ -70,8 +71,9 @@ def encoder(layers: int = 1, width: int = 8, heads: int = 2, opset: int = 17, le
 
 
 def grid_mask(legacy: bool) -> list[NodeProto]:
-    """`kept` [batch, 1, 1, length]: mask[b, s] != 0 at a grid of b and s, flattened (as torch.jit's exporter has it) or joined."""
-    nodes = [node("Cast", "mask", "allowed", to=BOOL), node("Range", "zero b one", "rows"), node("Range", "zero s one", "columns"),
+    """`kept` [batch, 1, 1, length]: mask[b, s] != 0 at a grid of b and s, flattened (as torch.jit's exporter has it) or not."""
+    nodes = [node("Cast", "mask", "allowed", to=BOOL), node("Range", "zero b one", "rows"), node("Range", "zero s one",
+                                                                                                 "columns"),
              node("Concat", "b1 unit unit s1", "grid", axis=0), node("Concat", "b1 unit unit unit", "tall", axis=0),
              node("Reshape", "rows tall", "row")]
     if legacy:

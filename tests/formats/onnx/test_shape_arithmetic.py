@@ -65,7 +65,8 @@ def test_reshape_by_gathered_sizes() -> None:
          node("Mul", "t two", "twice"), node("Div", "twice two", "once"), node("Concat", "b1 once minus four", "shape", axis=0),
          node("Reshape", "x shape", "y")],
         {"x": (F32, ["B", "S", 12])}, {"y": (F32, None)},
-        {"i": np.array(0, np.int64), "i0": numbers(0), "one": numbers(1), "two": numbers(2), "minus": numbers(-1), "four": numbers(4)})
+        {"i": np.array(0, np.int64), "i0": numbers(0), "one": numbers(1), "two": numbers(2), "minus": numbers(-1),
+         "four": numbers(4)})
     graph = compare(made, {"x": x(2, 3, 12)}, {"x": x(1, 1, 12)})
     assert ops(graph) == ["reshape"] and output_type(graph) == "f32[B, S, 3, 4]"
 
@@ -73,8 +74,10 @@ def test_reshape_by_gathered_sizes() -> None:
 def test_expand_by_minus_one() -> None:
     """torch.expand(-1, H, -1, -1): where the wanted size is -1, that of the tensor."""
     made = model(
-        [node("Shape", "x", "s"), node("Shape", "wanted", "rank"), node("ConstantOfShape", "rank", "ones", value=numpy_helper.from_array(numbers(1))),
-         node("Mul", "ones minus", "minuses"), node("Equal", "wanted minuses", "same"), node("Where", "same ones wanted", "shape"),
+        [node("Shape", "x", "s"), node("Shape", "wanted", "rank"),
+         node("ConstantOfShape", "rank", "ones", value=numpy_helper.from_array(numbers(1))),
+         node("Mul", "ones minus", "minuses"), node("Equal", "wanted minuses", "same"),
+         node("Where", "same ones wanted", "shape"),
          node("Expand", "x shape", "y")],
         {"x": (F32, ["B", 1, "S", 2])}, {"y": (F32, None)}, {"wanted": numbers(-1, 4, -1, -1), "minus": np.array(-1, np.int64)})
     graph = compare(made, {"x": x(2, 1, 3, 2)})
@@ -85,10 +88,12 @@ def test_causal_mask_of_ranges() -> None:
     made = model(
         [node("Shape", "q", "s"), node("Gather", "s two", "n", axis=0), node("Range", "zero n one", "p"),
          node("Unsqueeze", "p a0", "row"), node("Unsqueeze", "p a1", "column"), node("LessOrEqual", "row column", "kept"),
-         node("Where", "kept none low", "bias"), node("Transpose", "k", "kt", perm=[0, 1, 3, 2]), node("MatMul", "q kt", "dots"),
+         node("Where", "kept none low", "bias"), node("Transpose", "k", "kt", perm=[0, 1, 3, 2]),
+         node("MatMul", "q kt", "dots"),
          node("Add", "dots bias", "masked"), node("Softmax", "masked", "weights"), node("MatMul", "weights v", "y")],
         {name: (F32, ["B", 2, "S", 4]) for name in "qkv"}, {"y": (F32, None)},
-        {"two": np.array(2, np.int64), "zero": np.array(0, np.int64), "one": np.array(1, np.int64), "a0": numbers(0), "a1": numbers(1),
+        {"two": np.array(2, np.int64), "zero": np.array(0, np.int64), "one": np.array(1, np.int64), "a0": numbers(0),
+         "a1": numbers(1),
          "none": np.array(0, np.float32), "low": np.array(-np.inf, np.float32)})
     graph = compare(made, {name: x(2, 2, 5, 4) + i for i, name in enumerate("qkv")})
     (attention,) = tg.optimize(graph, "O3").nodes
@@ -99,7 +104,8 @@ def test_weights_that_are_nan_are_zero() -> None:
     """scaled_dot_product_attention with a mask of -inf, as torch's exporters decompose it."""
     made = model(
         [node("Where", "mask none low", "bias"), node("Transpose", "k", "kt", perm=[0, 1, 3, 2]), node("Sqrt", "scale", "root"),
-         node("Mul", "q root", "qs"), node("Mul", "kt root", "ks"), node("MatMul", "qs ks", "dots"), node("Add", "dots bias", "masked"),
+         node("Mul", "q root", "qs"), node("Mul", "kt root", "ks"), node("MatMul", "qs ks", "dots"),
+         node("Add", "dots bias", "masked"),
          node("Softmax", "masked", "soft"), node("IsNaN", "soft", "bad"), node("Where", "bad none soft", "weights"),
          node("MatMul", "weights v", "y")],
         {**{name: (F32, ["B", 2, "S", 4]) for name in "qkv"}, "mask": (BOOL, ["B", 1, "S", "S"])}, {"y": (F32, None)},
@@ -124,7 +130,8 @@ def test_branch_on_a_size() -> None:
         [node("Shape", "x", "s"), node("Gather", "s zero", "n", axis=0), node("Equal", "n one", "single"),
          node("If", "single", "y", then_branch=_branch("then", node("Squeeze", "x a0", "then_y")),
               else_branch=_branch("else", node("Relu", "x", "else_y")))],
-        {"x": (F32, ["B", 3])}, {"y": (F32, None)}, {"zero": np.array(0, np.int64), "one": np.array(1, np.int64), "a0": numbers(0)})
+        {"x": (F32, ["B", 3])}, {"y": (F32, None)}, {"zero": np.array(0, np.int64), "one": np.array(1, np.int64),
+                                                     "a0": numbers(0)})
     assert ops(compare(made, {"x": x(2, 3)})) == ["relu"]
     graph = import_onnx(made, dims={"B": 1})
     assert ops(graph) == ["squeeze"] or ops(graph) == ["reshape"]
@@ -133,7 +140,8 @@ def test_branch_on_a_size() -> None:
 def test_comparison_that_holds_everywhere() -> None:
     """position >= 0 and position < S are known, and `and` with them does nothing but broadcast."""
     made = model(
-        [node("Shape", "m", "s"), node("Gather", "s one", "n", axis=0), node("Range", "zero n one", "p"), node("GreaterOrEqual", "p zero", "a"),
+        [node("Shape", "m", "s"), node("Gather", "s one", "n", axis=0), node("Range", "zero n one", "p"),
+         node("GreaterOrEqual", "p zero", "a"),
          node("Less", "p n", "b"), node("And", "a b", "c"), node("And", "c m", "y")],
         {"m": (BOOL, ["B", "S"])}, {"y": (BOOL, None)}, {"zero": np.array(0, np.int64), "one": np.array(1, np.int64)})
     assert ops(compare(made, {"m": np.eye(3, dtype=bool)})) == []
@@ -143,7 +151,8 @@ def test_comparison_that_holds_everywhere() -> None:
 def test_gather_by_positions(start: int, stop: int) -> None:
     made = model([node("Range", "start stop one", "p"), node("Unsqueeze", "p a0", "q"), node("Gather", "x q", "y", axis=1)],
                  {"x": (F32, ["B", 6])}, {"y": (F32, None)},
-                 {"start": np.array(start, np.int64), "stop": np.array(stop, np.int64), "one": np.array(1, np.int64), "a0": numbers(0)})
+                 {"start": np.array(start, np.int64), "stop": np.array(stop, np.int64), "one": np.array(1, np.int64),
+                  "a0": numbers(0)})
     compare(made, {"x": x(2, 6)})
 
 
@@ -162,7 +171,8 @@ def test_position_table_is_sliced() -> None:
 
 def test_types_of_a_buffer_of_zeros() -> None:
     made = model(
-        [node("Shape", "ids", "s"), node("Gather", "s a1", "n", axis=0), node("Slice", "zeros a0 n a1", "t"), node("Expand", "t s", "types"),
+        [node("Shape", "ids", "s"), node("Gather", "s a1", "n", axis=0), node("Slice", "zeros a0 n a1", "t"),
+         node("Expand", "t s", "types"),
          node("Gather", "table types", "e"), node("Gather", "words ids", "w"), node("Add", "w e", "y")],
         {"ids": (I64, ["B", "S"])}, {"y": (F32, None)},
         {"zeros": np.zeros((1, 16), np.int64), "a0": numbers(0), "a1": numbers(1), "table": x(2, 4), "words": x(9, 4)})
@@ -180,7 +190,8 @@ def test_sizes_of_one_batch_under_several_names() -> None:
 
 def test_sizes_that_reach_a_tensor() -> None:
     """A size that is multiplied into elements stays, as a number that a call knows."""
-    made = model([node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Cast", "n", "f", to=F32), node("Div", "x f", "y")],
+    made = model([node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Cast", "n", "f", to=F32),
+                  node("Div", "x f", "y")],
                  {"x": (F32, ["B", "S"])}, {"y": (F32, None)}, {"one": np.array(1, np.int64)})
     assert ops(compare(made, {"x": x(2, 3)}, {"x": x(2, 5)})).count("dim_size") == 1
 
@@ -188,7 +199,8 @@ def test_sizes_that_reach_a_tensor() -> None:
 def test_positions_that_are_elements() -> None:
     """Positions become numbers where something computes with them."""
     made = model(
-        [node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Range", "zero n one", "p"), node("Unsqueeze", "p a0", "q"),
+        [node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Range", "zero n one", "p"),
+         node("Unsqueeze", "p a0", "q"),
          node("Mul", "q two", "r"), node("Add", "r n", "t"), node("Expand", "t s", "u"), node("Cast", "u", "f", to=F32),
          node("Add", "x f", "y")],
         {"x": (F32, ["B", "S"])}, {"y": (F32, None)},
@@ -201,11 +213,13 @@ def test_rows_and_columns_swapped() -> None:
     def made(first: str, second: str) -> ModelProto:
         return model(
             [node("Shape", "x", "s"), node("Gather", "s zero", "n", axis=0), node("Gather", "s one", "m", axis=0),
-             node("Range", "zero n one", "r"), node("Range", "zero m one", "c"), node("Unsqueeze", "r a1", "rr"), node("Expand", "rr s", "row"),
+             node("Range", "zero n one", "r"), node("Range", "zero m one", "c"), node("Unsqueeze", "r a1", "rr"),
+             node("Expand", "rr s", "row"),
              node("Unsqueeze", "c a0", "cc"), node("Expand", "cc s", "column"), node("Unsqueeze", f"{first} last", "u"),
              node("Unsqueeze", f"{second} last", "v"), node("Concat", "u v", "at", axis=-1), node("GatherND", "x at", "y")],
             {"x": (F32, ["N", "N"])}, {"y": (F32, None)},
-            {"zero": np.array(0, np.int64), "one": np.array(1, np.int64), "a0": numbers(0), "a1": numbers(1), "last": numbers(-1)})
+            {"zero": np.array(0, np.int64), "one": np.array(1, np.int64), "a0": numbers(0), "a1": numbers(1),
+             "last": numbers(-1)})
 
     assert ops(compare(made("row", "column"), {"x": x(3, 3)})) == []
     assert ops(compare(made("column", "row"), {"x": x(3, 3)})) == ["transpose"]

@@ -75,6 +75,7 @@ def _parse(content: np.ndarray, name: str, folder: Path | None) -> Model:
 def _model(proto: ModelProto, name: str, places: Mapping[int, tuple[int, int]], content: Any, folder: Path | None) -> Model:
     if not proto.HasField("graph") or not proto.opset_import:
         raise FormatError(f"{name} is no ONNX model: it has no {'opset' if proto.HasField('graph') else 'graph'}")
+    _require_sound(proto.graph, name)
     initializers = {}
     for index, tensor in enumerate(proto.graph.initializer):
         if tensor.name in initializers:
@@ -88,6 +89,33 @@ def _model(proto: ModelProto, name: str, places: Mapping[int, tuple[int, int]], 
         proto = _inlined(proto, name)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
     return Model(name, proto, opsets, initializers)
+
+
+def _require_sound(graph: GraphProto, name: str) -> None:
+    """Raises FormatError for text that is no UTF-8, inputs of one name, and data in other files where tgraph takes none.
+
+    The onnx package gives bytes in place of such text.
+    """
+    infos = [*graph.input, *graph.output]
+    sizes = [d.dim_param for i in infos if i.type.HasField("tensor_type") for d in i.type.tensor_type.shape.dim]
+    names = [graph.name, *(i.name for i in infos), *(t.name for t in graph.initializer), *sizes,
+             *(e.value for t in graph.initializer for e in t.external_data)]
+    for node in graph.node:
+        names += [node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute),
+                  *(e.value for e in node.metadata_props)]
+        for attribute in node.attribute:
+            if any(t.data_location == t.EXTERNAL for t in (attribute.t, *attribute.tensors)):
+                raise FormatError(f"{name}: node {node.name!r} ({node.op_type}) has an attribute whose data is in another file; "
+                                  "tgraph reads those of initialisers: save the model with convert_attribute=False")
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _require_sound(inner, name)
+    wrong = next((n for n in names if not isinstance(n, str)), None)
+    if wrong is not None:
+        raise FormatError(f"{name} is damaged: the name {wrong!r} is no UTF-8")
+    inputs = [i.name for i in graph.input]
+    twice = next((n for n in inputs if inputs.count(n) > 1), None) if len(set(inputs)) < len(inputs) else None
+    if twice is not None:
+        raise FormatError(f"{name} has two inputs named {twice!r}")
 
 
 def _inlined(proto: ModelProto, name: str) -> ModelProto:
