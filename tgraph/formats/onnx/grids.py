@@ -95,10 +95,18 @@ def _digits(size: DimLike, place: Ramp) -> tuple[list[DimLike], list[Ramp]] | No
         return None
     for order in permutations(axes):
         sizes = [_quotient(whole, place.steps[axis]) for whole, axis in zip((size, *(place.steps[a] for a in order)), order)]
-        if place.steps[order[-1]] == 1 and all(n is not None for n in sizes):
+        if place.steps[order[-1]] == 1 and all(_within(place.shape[axis], n) for n, axis in zip(sizes, order)):
             digits = [Ramp(place.shape, 0, tuple(int(i == axis) for i in range(len(place.shape))), place.dtype) for axis in order]
             return [n for n in sizes if n is not None], digits
     return None
+
+
+def _within(count: DimLike, size: DimLike | None) -> bool:
+    """Whether places up to `count` stay within a digit of a size; of two symbolic sizes a call shows it."""
+    if size is None:
+        return False
+    verdict = holds(size, count)
+    return verdict is True or (verdict is None and isinstance(size, Dim))
 
 
 def _quotient(whole: DimLike, part: DimLike) -> DimLike | None:
