@@ -204,7 +204,9 @@ def _widening(node: Node) -> Constant | None:
 
 
 def splat(value: Value | None) -> Any:
-    """The number that all elements of a constant equal, or None."""
+    """The number that all elements of a constant, or of a `full`, equal, or None."""
+    if isinstance(value, Result) and value.node.op.name == "full":
+        return value.node.attrs["value"]
     if not isinstance(value, Constant) or value.data is None or not value.data.size:
         return None
     first = value.data.reshape(-1)[0]

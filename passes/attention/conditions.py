@@ -65,7 +65,7 @@ class Leaf:
 
 
 def conjuncts(graph: Graph, view: View, negated: bool = False) -> list[Leaf]:
-    """The conjuncts of a condition, or of its negation: `logical_and` taken apart, `logical_not` pushed inwards."""
+    """The conjuncts of a condition, or its negation: `logical_and` taken apart, `logical_not` pushed inwards, true left out."""
     found: list[Leaf] = []
     seen: set[tuple[int, Axes, bool]] = set()
     stack = [(view, negated)]
@@ -75,6 +75,8 @@ def conjuncts(graph: Graph, view: View, negated: bool = False) -> list[Leaf]:
         node = leaf.root.value.node if isinstance(leaf.root.value, Result) else None
         if node is not None and node.op.name == "logical_not":
             stack.append((View(node.inputs[0], leaf.root.axes), not negated))
+        elif splat(leaf.root.value) is (not negated):  # true everywhere
+            continue
         elif node is not None and node.op.name == ("logical_or" if negated else "logical_and"):
             if leaf.key not in seen:  # a condition with several readers adds nothing the second time
                 seen.add(leaf.key)

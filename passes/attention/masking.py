@@ -18,6 +18,7 @@ from passes.attention.conditions import Leaf, conjuncts, number
 from passes.attention.failure import MatchFailure
 from passes.attention.form import Masked, Term
 from passes.attention.scores import Scores, ScoresMatcher
+from tgraph.ir.graph import Graph
 from tgraph.ir.values import Result, Value
 
 LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
@@ -25,7 +26,7 @@ LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
 
 def settle(m: ScoresMatcher, state: Scores) -> Scores:
     """Sort the changes into terms, conditions and their fill. Raises MatchFailure if neither mask nor bias can express them."""
-    state = replace(state, changes=apart(m, state.changes))
+    state = replace(state, changes=apart(m, tuple(c for c in state.changes if not is_zero(m.graph, c))))
     found = _all_low_fills(m, state) if m.additive is not None else _as_masks(m, state)
     if found is None:
         _check_bias(m, state)
@@ -34,7 +35,7 @@ def settle(m: ScoresMatcher, state: Scores) -> Scores:
     conditions: list[Leaf] = []
     for condition in masks:
         parts = conjuncts(m.graph, condition.view, condition.negated)
-        conditions += parts if len(parts) == 1 else [condition]
+        conditions += parts if len(parts) <= 1 else [condition]
     return replace(state, terms=tuple(terms), conditions=tuple(conditions), fill=fill)
 
 
@@ -80,6 +81,11 @@ def _all_low_fills(m: ScoresMatcher, state: Scores) -> Settled:
         conditions.append(found[0])
         fill = found[1]
     return terms, conditions, fill
+
+
+def is_zero(graph: Graph, change: Term | Masked) -> bool:
+    """Whether a change adds nothing but zeros."""
+    return isinstance(change, Term) and number(view_root(graph, change.view).value) == 0
 
 
 def apart(m: ScoresMatcher, changes: tuple[Term | Masked, ...]) -> tuple[Term | Masked, ...]:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection
 
 from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
-from passes.attention.conditions import Leaf, Offset
+from passes.attention.conditions import Leaf, Offset, conjuncts
 from passes.attention.failure import MatchFailure
 from passes.attention.form import Form, Masked, Term
-from passes.attention.masking import added_mask, apart, is_moderate
+from passes.attention.masking import added_mask, apart, is_moderate, is_zero
 from passes.attention.match import unscaled
 from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
@@ -31,11 +31,13 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], mask_fill: 
     query = unscaled(graph, View(q, (batch, (*heads, *repeats), positions, inner)))
     key = unscaled(graph, View(k, (batch, heads, keys, inner)))
     conditions = [] if mask is None else [Leaf.of(_mask(mask, axes))]
+    conditions = [c for c in conditions if conjuncts(graph, c.view)]  # true everywhere is none
     empty_row: str = node.attrs["empty_row"]
     terms: list[Term] = []
     fills = set()
     alone = mask is None and not node.attrs["causal"]
     changes: tuple[Term | Masked, ...] = () if bias is None else tuple(Term(part) for part in _terms(aligned(bias, axes)))
+    changes = tuple(c for c in changes if not is_zero(graph, c))
     changes = apart(matcher, changes) if alone else changes
     masks = [(c.condition, c.fill) if isinstance(c, Masked) else added_mask(matcher, c) for c in changes]
     moderate = all(found is not None or (isinstance(c, Term) and is_moderate(c)) for c, found in zip(changes, masks))

@@ -211,7 +211,8 @@ def test_positions_that_are_elements() -> None:
 def test_overlapping_windows() -> None:
     """x[s + k] of an unfolded convolution: windows that overlap are no view."""
     made = model(
-        [node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Sub", "n two", "m"), node("Range", "zero m one", "p"),
+        [node("Shape", "x", "s"), node("Gather", "s one", "n", axis=0), node("Sub", "n two", "m"),
+         node("Range", "zero m one", "p"),
          node("Unsqueeze", "p a0", "row"), node("Add", "row offsets", "at"), node("Gather", "x at", "y", axis=1)],
         {"x": (F32, ["B", "S"])}, {"y": (F32, None)},
         {"zero": np.array(0, np.int64), "one": np.array(1, np.int64), "two": np.array(2, np.int64), "a0": numbers(0),

@@ -85,3 +85,13 @@ class Columns:
     """Ramps of one shape side by side along a last axis: the places that an indexing by several arrays reads."""
 
     parts: tuple[Ramp, ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Columns | None:
+        """What is known of an array as columns that are ramps; None if they are none."""
+        if isinstance(value, Columns):
+            return value
+        if not isinstance(value, Known) or not value.is_constant or not value.array.ndim:
+            return None
+        parts = [Ramp.of(Known(value.array[..., i], value.dtype)) for i in range(value.array.shape[-1])]
+        return cls(tuple(p for p in parts if p is not None)) if parts and all(p is not None for p in parts) else None

@@ -15,8 +15,8 @@ from .language import t
 
 @importer("Gather")
 def gather(node: OnnxNode, x: Any, indices: Any) -> Any:
-    axis, places = node.attribute("axis", 0), node.operands[1]
-    found = read(x, axis % x.rank, [places]) if isinstance(places, Ramp) else None
+    axis, places = node.attribute("axis", 0), Ramp.of(node.operands[1])
+    found = None if places is None else read(x, axis % x.rank, [places])
     return t.gather(x, indices, axis=axis) if found is None else found
 
 
@@ -39,8 +39,8 @@ def gather_nd(node: OnnxNode, x: Any, indices: Any) -> Any:
     batch, depth = node.attribute("batch_dims", 0), indices.shape[-1]
     if not isinstance(depth, int):
         raise UnsupportedError("has indices whose last size is known only at run time")
-    places = node.operands[1]
-    found = read(x, 0, places.parts) if isinstance(places, Columns) and not batch else None
+    places = Columns.of(node.operands[1])
+    found = None if places is None or batch else read(x, 0, places.parts)
     if found is not None:
         return found
     flat, place = _flat(x, indices, batch, depth)
