@@ -23,7 +23,7 @@ LAYERS = {
     "passes.precision": 8,
     "targets.base": 9, "targets.codegen": 10, "targets.lowering": 11, "targets.runtime": 12,
     "targets.cpu": 13, "targets.cuda": 13, "targets.numpy": 13, "targets": 14, "targets.cpu.tuning": 15, "tgraph.cli": 16,
-    "tgraph.__main__": 16,
+    "tgraph.__main__": 16, "tgraph.onnx_backend": 16,
 }
 FACADES = {"tgraph", "passes", "targets"}  # what users import from: above everything
 

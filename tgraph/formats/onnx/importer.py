@@ -18,6 +18,7 @@ from ...ir.expressions import parse_dim
 from ...ir.graph import Graph
 from ...ir.location import Location, Provenance
 from ...ir.types import TensorType
+from ...ir.values import Input, Result
 from ...tensor import Tensor
 from ...trace import Tracer
 from . import operators  # noqa: F401  (fills the table)
@@ -25,7 +26,7 @@ from .evaluate import evaluate
 from .grids import as_tensor, columns_as_tensor, decided
 from .known import Columns, Known, Ramp
 from .model import Initializer, Model, initializer, read_model, sorted_nodes
-from .node import OnnxNode, UnsupportedError, element_type
+from .node import NeedsInputsError, OnnxNode, UnsupportedError, element_type
 from .ramps import evaluate_ramps
 from .registry import IMPORTERS, find
 
@@ -104,6 +105,7 @@ class _Import:
         self.graph = Graph(_plain(model.graph.name) or "main")
         self.tracer = OnnxTracer(self.graph, model.name)
         self.problems: list[str] = []
+        self.wanted: dict[str, list[str]] = {}  # a problem -> the inputs whose elements it would go away with
         self.ramps: dict[Ramp | Columns, Tensor] = {}
 
     def run(self) -> Graph:
@@ -120,8 +122,7 @@ class _Import:
         finally:
             current_tracer.reset(token)
         if self.problems:
-            shown = "\n  ".join(dict.fromkeys(self.problems))
-            raise FormatError(f"{self.model.name} cannot be imported:\n  {shown}")
+            raise self._failure()
         if not outputs:
             raise FormatError(f"{self.model.name} has no outputs")
         self.graph.set_outputs((name, value.value) for name, value in outputs)
@@ -129,6 +130,15 @@ class _Import:
             if not any(r.uses or self.graph.is_output(r) for r in node.results):
                 self.graph.erase(node)
         return self.graph
+
+    def _failure(self) -> FormatError:
+        """All problems; as NeedsInputsError, if the elements of inputs are all that is missing."""
+        text = "\n  ".join([f"{self.model.name} cannot be imported:", *dict.fromkeys(self.problems)])
+        if not all(self.wanted.get(problem) for problem in self.problems):
+            return FormatError(text)
+        names = list(dict.fromkeys(name for problem in self.problems for name in self.wanted[problem]))
+        arrays = ", ".join(f"{name!r}: array" for name in names)
+        return NeedsInputsError(f"{text}\nAs constants, inputs would do: import_onnx(..., inputs={{{arrays}}})", names)
 
     # What is there before any node
 
@@ -210,7 +220,10 @@ class _Import:
             text = str(error).split("\n  at ")[0]
             text = text if isinstance(error, TGraphError) else f"its attributes or inputs do not fit: {error}"
             domain = f"{_domain(node)}." if _domain(node) else ""
-            self.problems.append(f"{label(index, node)}, {domain}{node.op_type} of opset {version}: {text}")
+            problem = f"{label(index, node)}, {domain}{node.op_type} of opset {version}: {text}"
+            self.problems.append(problem)
+            if isinstance(error, UnsupportedError) and error.operand is not None:
+                self.wanted[problem] = _inputs_of(operands[error.operand])
             return nothing
 
     def tensor(self, value: Any) -> Tensor:
@@ -237,6 +250,22 @@ class _Import:
         joined = apply("concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         made: Tensor = joined if value.array.ndim == 1 else apply("reshape", joined, shape=value.array.shape)
         return made
+
+
+def _inputs_of(operand: Any) -> list[str]:
+    """The inputs whose elements a value is computed from."""
+    found: list[str] = []
+    seen, left = set(), [operand.value] if isinstance(operand, Tensor) else []
+    while left:
+        value = left.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if isinstance(value, Result):
+            left += value.node.operands
+        elif isinstance(value, Input):
+            found.append(value.name)
+    return found
 
 
 class _Missing:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...ir.dims import Dim, DimLike
 from ...ir.dtypes import DTYPES, DType
-from ...ir.errors import TGraphError
+from ...ir.errors import FormatError, TGraphError
 from .known import Known
 
 if TYPE_CHECKING:
@@ -23,7 +23,22 @@ _REQUIRED: Any = object()
 
 
 class UnsupportedError(TGraphError):
-    """What a node asks for is not there; the message says what, and what to do."""
+    """What a node asks for is not there; the message says what, and what to do.
+
+    operand: the position of an operand whose elements must be known while importing, if that is what is asked for.
+    """
+
+    def __init__(self, message: str, operand: int | None = None):
+        super().__init__(message)
+        self.operand = operand
+
+
+class NeedsInputsError(FormatError):
+    """A model needs the elements of some of its inputs while it is imported: `import_onnx(model, inputs={name: array})`."""
+
+    def __init__(self, message: str, inputs: Sequence[str]):
+        super().__init__(message)
+        self.inputs = tuple(inputs)
 
 
 @dataclass
@@ -80,7 +95,7 @@ class OnnxNode:
         if isinstance(operand, Known) and operand.is_constant:
             return operand.array
         raise UnsupportedError(f"takes {what} from {self._said(position)}; tgraph needs it as a constant: simplify the model, or "
-                               "export it with that input fixed")
+                               "export it with that input fixed", position)
 
     def sizes(self, position: int, what: str) -> list[DimLike]:
         """An operand of rank 1 or 0 as sizes, which may be symbolic. Raises UnsupportedError that says what it is for."""
@@ -88,7 +103,7 @@ class OnnxNode:
         if isinstance(operand, Known) and operand.array.ndim <= 1:
             return [d if isinstance(d, Dim) else int(d) for d in operand.array.reshape(-1).tolist()]
         raise UnsupportedError(f"takes {what} from {self._said(position)}; tgraph knows sizes that come from the shapes of "
-                               "inputs, not from their elements")
+                               "inputs, not from their elements", position)
 
     def axes(self, position: int, name: str = "axes") -> tuple[int, ...] | None:
         """Axes that are an attribute in old opsets, and an operand in new ones; None where they are left out."""
