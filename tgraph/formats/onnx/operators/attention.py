@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....ir.dtypes import f32, i64
-from ..node import OnnxNode, UnsupportedError
+from ..node import OnnxNode, element_type
 from ..registry import importer
 from .language import t
+from .scaled_dot_product import Positions, four_axes, joined_heads, scaled_dot_product, split_heads, up_to
 
 
 @importer("RotaryEmbedding", since=23)
@@ -16,12 +16,12 @@ def rotary_embedding(node: OnnxNode, x: Any, cos: Any, sin: Any, positions: Any 
     heads = node.attribute("num_heads", 0)
     flat = x.rank == 3
     if flat:
-        x = t.permute(t.reshape(x, shape=(*x.shape[:2], heads, -1)), 0, 2, 1, 3)
+        x = split_heads(x, heads)
     if positions is not None:
         cos, sin = t.gather(cos, positions, axis=0), t.gather(sin, positions, axis=0)
     cos, sin = cos[:, None], sin[:, None]  # [B, 1, S, width / 2]
     turned = rotated(x, cos, sin, node.attribute("rotary_embedding_dim", 0), bool(node.attribute("interleaved", 0)))
-    return t.reshape(t.permute(turned, 0, 2, 1, 3), shape=(x.shape[0], x.shape[2], -1)) if flat else turned
+    return joined_heads(turned) if flat else turned
 
 
 def rotated(x: Any, cos: Any, sin: Any, width: int, interleaved: bool) -> Any:
@@ -42,61 +42,31 @@ def rotated(x: Any, cos: Any, sin: Any, width: int, interleaved: bool) -> Any:
 @importer("Attention", since=23)
 def attention(node: OnnxNode, q: Any, k: Any, v: Any, mask: Any = None, past_key: Any = None, past_value: Any = None,
               lengths: Any = None) -> Any:
-    if node.wants(3) or node.attribute("softmax_precision", 1) not in (1, 10, 16):
-        raise UnsupportedError("gives the scores, too, or computes softmax in a type of its own; tgraph gives the mean of the values")
+    """Opset 24 has `lengths`, and queries then count as the last of their sequence; opset 25 has windows."""
     flat = q.rank == 3
     if flat:
-        q, k, v = (_heads(x, node.attribute(n)) for x, n in ((q, "q_num_heads"), (k, "kv_num_heads"), (v, "kv_num_heads")))
-    new = k.shape[2]
+        heads, key_heads = node.attribute("q_num_heads"), node.attribute("kv_num_heads")
+        q, k, v = split_heads(q, heads), split_heads(k, key_heads), split_heads(v, key_heads)
+    offset: Any = 0
     if past_key is not None:
+        offset = past_key.shape[2]
         k, v = t.concat([past_key, k], axis=2), t.concat([past_value, v], axis=2)
-    how: dict[str, Any] = {"scale": node.attribute("scale", None)}
-    extra: dict[str, Any] = {}
-    if lengths is not None:
-        inside = t.range(stop=k.shape[2], dtype=i64)[None, :] < t.cast(lengths, dtype=i64)[:, None]
-        extra["mask"] = inside[:, None, None, :]
+    elif lengths is not None:
+        offset = lengths - t.dim_size(size=q.shape[2], dtype=lengths.dtype)
+    allowed = None if lengths is None else up_to(lengths, k.shape[2])
+    bias = None
     if mask is not None:
-        if mask.shape[-1] != k.shape[2]:  # what lies beyond the mask is out of reach
-            fill = False if mask.dtype.is_bool else float("-inf")
-            mask = t.pad(mask, before=(0,) * mask.rank, after=(*[0] * (mask.rank - 1), k.shape[2] - mask.shape[-1]), fill_value=fill)
-        while mask.rank < 4:
-            mask = mask[None]
+        mask = four_axes(mask, k.shape[2])
         if mask.dtype.is_bool:
-            extra["mask"] = mask if "mask" not in extra else extra["mask"] & mask
+            allowed = mask if allowed is None else allowed & mask
         else:
-            extra["bias"] = t.cast(mask, dtype=f32) if mask.dtype != f32 else mask
-    cap = node.attribute("softcap", 0.0)
-    causal = bool(node.attribute("is_causal", 0))
-    offset = k.shape[2] - new if past_key is not None and causal else None
-    if cap:
-        y = _capped(q, k, v, cap, causal, offset, how["scale"], extra)
-    else:
-        if offset is not None:
-            extra["offset"] = t.dim_size(size=offset, dtype=i64)
-        y = t.attention(q, k, v, **extra, **{n: x for n, x in how.items() if x is not None}, causal=causal)
-    if flat:
-        y = t.reshape(t.permute(y, 0, 2, 1, 3), shape=(q.shape[0], q.shape[2], -1))
-    return (y, k, v)[:max(node.results, 1)]
-
-
-def _heads(x: Any, heads: int) -> Any:
-    return t.permute(t.reshape(x, shape=(*x.shape[:2], heads, -1)), 0, 2, 1, 3)
-
-
-def _capped(q: Any, k: Any, v: Any, cap: float, causal: bool, offset: Any, scale: float | None, extra: Any) -> Any:
-    """Scores s become cap tanh(s / cap) before the softmax."""
-    group = q.shape[1] // k.shape[1]
-    if group != 1:
-        k, v = (t.repeat_interleave(x, group, axis=1) for x in (k, v))
-    scores = (q @ t.swapaxes(k, -1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    scores = t.tanh(scores / cap) * cap
-    if "bias" in extra:
-        scores = scores + extra["bias"]
-    mask = extra.get("mask")
-    if causal:
-        rows = t.range(stop=q.shape[2], dtype=i64)[:, None] + (0 if offset is None else t.dim_size(size=offset, dtype=i64))
-        below = t.range(stop=k.shape[2], dtype=i64)[None, :] <= rows
-        mask = below if mask is None else mask & below
-    if mask is not None:
-        scores = t.where(mask, scores, float("-inf"))
-    return t.softmax(scores, axis=-1) @ v
+            bias = mask
+    left, right = (node.attribute(f"{side}_window_size", -1) for side in ("left", "right"))
+    right = 0 if node.attribute("is_causal", 0) else right
+    places = Positions(None if left < 0 else left, None if right < 0 else right, offset)
+    precision = node.attribute("softmax_precision", None)
+    y, scores = scaled_dot_product(
+        q, k, v, mask=allowed, bias=bias, positions=places, scale=node.attribute("scale", None),
+        softcap=node.attribute("softcap", 0.0), precision=None if precision is None else element_type(precision),
+        scores=node.attribute("qk_matmul_output_mode", 0) if node.wants(3) else None)
+    return (joined_heads(y) if flat else y, k, v, scores)[:max(node.results, 1)]

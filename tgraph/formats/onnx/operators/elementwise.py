@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ....ir.dtypes import DType, bool_
+from ..known import Known
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .language import t
@@ -114,6 +117,10 @@ def cast(node: OnnxNode, x: Any) -> Any:
 
 @importer("CastLike")
 def cast_like(node: OnnxNode, x: Any, like: Any) -> Any:
+    known = node.operands[0]
+    if isinstance(known, Known) and known.is_constant:
+        with np.errstate(all="ignore"):
+            return Known.of(known.array.astype(like.dtype.numpy))
     return converted(x, like.dtype)
 
 
