@@ -136,7 +136,7 @@ class TGraphBackend(Backend):
     @classmethod
     def run_node(cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None,
                  **kwargs: Any) -> tuple[Any, ...]:
-        """Run one node. inputs: arrays in its order, those left out not among them. kwargs: opset_version, and those of `prepare`."""
+        """Run one node. inputs: arrays in its order, or by name; kwargs: opset_version, and those of `prepare`."""
         version = int(kwargs.pop("opset_version", onnx.defs.onnx_opset_version()))  # type: ignore[call-overload]
         names = [name for name in node.input if name]
         arrays = [inputs[name] for name in names] if isinstance(inputs, Mapping) else _sequence(inputs)

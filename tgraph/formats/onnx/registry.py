@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .node import OnnxNode, UnsupportedError
+
 MICROSOFT = "com.microsoft"
 
 
@@ -22,6 +24,7 @@ class Importer:
 
     since: int
     function: Callable[..., Any]
+    refused: bool = False  # its function only says why there is no meaning, and what to do
 
 
 IMPORTERS: dict[tuple[str, str], list[Importer]] = {}  # (domain, op) -> by version, the newest first
@@ -38,6 +41,16 @@ def importer(*ops: str, since: int = 1, domain: str = "") -> Callable[[Callable[
         return function
 
     return register
+
+
+def refused(*ops: str, why: str, domain: str = "") -> None:
+    """Register that ops have no meaning in a graph; `why` says so, and what to do."""
+
+    def refuse(node: OnnxNode, *_: Any) -> Any:
+        raise UnsupportedError(why)
+
+    for op in ops:
+        IMPORTERS.setdefault((domain, op), []).append(Importer(1, refuse, refused=True))
 
 
 def find(domain: str, op: str, version: int) -> Importer | None:

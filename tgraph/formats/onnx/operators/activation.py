@@ -84,6 +84,11 @@ def swish(node: OnnxNode, x: Any) -> Any:
     return t.silu(x) if alpha == 1.0 else x * t.sigmoid(x * alpha)
 
 
+@importer("SwiGLU", since=28)
+def swiglu(node: OnnxNode, gate: Any, x: Any) -> Any:
+    return swish(node, gate) * x
+
+
 @importer("Softsign")
 def softsign(node: OnnxNode, x: Any) -> Any:
     return x / (t.abs(x) + 1.0)

@@ -35,8 +35,8 @@ def branch(node: OnnxNode, condition: Any) -> Any:
     asked = is_one(node)
     if asked:
         return node.scope.run(node.attribute("else_branch"))
-    raise UnsupportedError("chooses a branch by a value that is computed; tgraph runs one branch, which must be known: export the "
-                           "model with that condition fixed")
+    raise UnsupportedError("chooses a branch by a value that is computed; tgraph runs one, which must be known: export "
+                           "the model with that condition fixed", 0)
 
 
 def is_one(node: OnnxNode) -> bool:

@@ -31,17 +31,96 @@ def windows(node: OnnxNode, x: Any, kernel: Any, dilations: Any) -> tuple[list[A
 
 @importer("Conv")
 def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
-    rank = x.rank - 2
-    if rank not in (1, 2):
-        raise UnsupportedError(f"is of {rank} dimensions; tgraph has convolutions of one and two")
+    rank = _rank(x)
     dilations = node.attribute("dilations", [1] * rank)
     before, after = windows(node, x, weight.shape[2:], dilations)
     if before != after:
         x = t.pad(x, before=(0, 0, *before), after=(0, 0, *after))
         before = [0] * rank
-    strides = node.attribute("strides", [1] * rank)
-    how = {"stride": tuple(strides), "padding": tuple(before), "dilation": tuple(dilations), "groups": node.attribute("group", 1)}
-    if rank == 1:
-        how = {k: v[0] if isinstance(v, tuple) else v for k, v in how.items()}
-        return t.conv1d(x, weight, bias, **how)
-    return t.conv2d(x, weight, bias, **how)
+    return convolved(x, weight, bias, stride=node.attribute("strides", [1] * rank), padding=before, dilation=dilations,
+                     groups=node.attribute("group", 1))
+
+
+def _rank(x: Any) -> int:
+    if x.rank not in (3, 4):
+        raise UnsupportedError(f"is of {x.rank - 2} dimensions; tgraph has convolutions of one and two")
+    return int(x.rank - 2)
+
+
+def convolved(x: Any, weight: Any, bias: Any = None, groups: int = 1, **how: Any) -> Any:
+    if x.rank == 3:
+        return t.conv1d(x, weight, bias, groups=groups, **{name: value[0] for name, value in how.items()})
+    return t.conv2d(x, weight, bias, groups=groups, **{name: tuple(value) for name, value in how.items()})
+
+
+@importer("ConvTranspose")
+def transposed_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
+    """The convolution with the kernel turned round, of x with zeros between its elements: stride - 1 of them."""
+    rank, groups = _rank(x), node.attribute("group", 1)
+    strides, dilations = (node.attribute(n, [1] * rank) for n in ("strides", "dilations"))
+    before, after = [], []
+    for axis, (low, high) in enumerate(_cut(node, x, weight, strides, dilations)):
+        reach = (weight.shape[2 + axis] - 1) * dilations[axis]
+        x = _spread(x, 2 + axis, strides[axis])
+        before.append(reach - low)
+        after.append(reach - high)
+    for axis in range(rank):  # more is cut off than the kernel reaches over
+        low, high = max(-before[axis], 0), max(-after[axis], 0)
+        if low or high:
+            x = t.slice(x, starts=(low,), stops=(x.shape[2 + axis] - high,), axes=(2 + axis,))
+    x = t.pad(x, before=(0, 0, *(max(n, 0) for n in before)), after=(0, 0, *(max(n, 0) for n in after)))
+    inputs, outputs, *kernel = weight.shape
+    turned = t.flip(weight, axis=tuple(range(2, 2 + rank)))
+    turned = t.swapaxes(t.reshape(turned, shape=(groups, inputs // groups, outputs, *kernel)), 1, 2)
+    turned = t.reshape(turned, shape=(groups * outputs, inputs // groups, *kernel))
+    return convolved(x, turned, bias, dilation=dilations, groups=groups)
+
+
+def _cut(node: OnnxNode, x: Any, weight: Any, strides: Any, dilations: Any) -> list[tuple[int, int]]:
+    """How many elements the whole result of a transposed convolution loses on each side (gains, below 0)."""
+    rank = x.rank - 2
+    more, pads = node.attribute("output_padding", [0] * rank), node.attribute("pads", [0] * (2 * rank))
+    auto, wanted = node.attribute("auto_pad", "NOTSET"), node.attribute("output_shape", None)
+    found = []
+    for axis in range(rank):
+        stride, reach = strides[axis], (weight.shape[2 + axis] - 1) * dilations[axis] + 1
+        if wanted is None and not auto.startswith("SAME"):
+            low, high = (pads[axis], pads[rank + axis]) if auto == "NOTSET" else (0, 0)
+            found.append((low, high - more[axis]))
+            continue
+        size = x.shape[2 + axis]
+        whole = stride * (size - 1) + more[axis] + reach
+        lost = whole - (size * stride if wanted is None else wanted[-rank:][axis])
+        if not isinstance(lost, int):
+            raise UnsupportedError("has an output_shape, and the size of its input is known only at run time")
+        small, lost = max(lost, 0) // 2, lost
+        large = max(lost, 0) - small
+        low, high = (small, large) if auto == "SAME_UPPER" else (large, small)
+        found.append((low, high - more[axis] + min(lost, 0)))
+    return found
+
+
+def _spread(x: Any, axis: int, stride: int) -> Any:
+    """Zeros between the elements of an axis: n become (n - 1) stride + 1."""
+    if stride == 1:
+        return x
+    size = x.shape[axis]
+    apart = t.unsqueeze(x, axis=axis + 1)
+    apart = t.pad(apart, before=(0,) * apart.rank, after=tuple(stride - 1 if a == axis + 1 else 0 for a in range(apart.rank)))
+    whole = t.reshape(apart, shape=(*x.shape[:axis], size * stride, *x.shape[axis + 1:]))
+    return t.slice(whole, starts=(0,), stops=((size - 1) * stride + 1,), axes=(axis,))
+
+
+@importer("CausalConvWithState", since=27)
+def causal_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None, past: Any = None) -> Any:
+    """Each channel by its own kernel, over what came before: of the last call, too, if its end is given."""
+    activation = node.attribute("activation", "none")
+    if activation not in ("none", "silu", "swish"):
+        raise UnsupportedError(f"has the activation {activation!r}; the standard has silu, swish and none")
+    before = weight.shape[2] - 1
+    if past is None:
+        past = t.full((*x.shape[:2], before), 0.0, dtype=x.dtype)
+    whole = t.concat([past, x], axis=2)
+    y = t.conv1d(whole, weight, bias, groups=weight.shape[0])
+    present = t.slice(whole, starts=(x.shape[2],), stops=(x.shape[2] + before,), axes=(2,))
+    return (y if activation == "none" else t.silu(y), present)[:max(node.results, 1)]

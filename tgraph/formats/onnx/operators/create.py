@@ -8,7 +8,7 @@ import numpy as np
 
 from ....ir.dtypes import DType, dtype_of, f32, i64
 from ..known import Known
-from ..node import OnnxNode, UnsupportedError
+from ..node import OnnxNode
 from ..registry import importer
 from .language import t
 
@@ -24,15 +24,13 @@ def constant_of_shape(node: OnnxNode, shape: Any) -> Any:
 
 @importer("Range")
 def range_(node: OnnxNode, start: Any, limit: Any, step: Any) -> Any:
-    if not all(isinstance(o, Known) for o in node.operands):
-        raise UnsupportedError("has bounds that are computed; tgraph knows sizes that come from the shapes of inputs")
     dtype = start.dtype
     if dtype.is_float:
-        first, last, width = (float(node.array(i, "a bound").reshape(-1)[0]) for i in range(3))
-        return t.cast(t.arange(first, last, width), dtype=dtype)
+        low, high, width = (float(node.array(i, f"the {name}").reshape(-1)[0]) for i, name in enumerate(("start", "end", "step")))
+        return t.cast(t.arange(low, high, width), dtype=dtype)
     first, last = node.sizes(0, "the start")[0], node.sizes(1, "the end")[0]
-    width = int(node.array(2, "the step").reshape(-1)[0])
-    found = t.arange(first, last, width) if width != 1 else t.range(start=first, stop=last, dtype=i64)
+    step = int(node.array(2, "the step").reshape(-1)[0])
+    found = t.arange(first, last, step) if step != 1 else t.range(start=first, stop=last, dtype=i64)
     return found if dtype == i64 else t.cast(found, dtype=dtype)
 
 
@@ -52,11 +50,6 @@ def one_hot(node: OnnxNode, indices: Any, depth: Any, values: Any) -> Any:
     here = t.equal(index[..., None], places)
     found = t.where(here, values[1], values[0])
     return found if axis in (-1, index.rank) else t.moveaxis(found, -1, axis)
-
-
-@importer("Multinomial", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli")
-def random(node: OnnxNode, *_: Any) -> Any:
-    raise UnsupportedError("is random; a graph gives one result for one input: make the numbers an input of the model")
 
 
 @importer("HannWindow", "HammingWindow", "BlackmanWindow", since=17)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....ir.dtypes import DType, bool_
+from ....ir.dtypes import DType, bool_, f64
 from ..known import Known
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
@@ -17,10 +17,6 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "Abs": t.abs, "Neg": t.neg, "Exp": t.exp, "Log": t.log, "Sqrt": t.sqrt, "Erf": t.erf, "Sin": t.sin, "Cos": t.cos,
     "Floor": t.floor, "Ceil": t.ceil, "Round": t.round, "Sign": t.sign, "Reciprocal": t.reciprocal, "Not": t.logical_not,
     "IsNaN": t.isnan,
-    "Tan": lambda x: t.sin(x) / t.cos(x),
-    "Sinh": lambda x: (t.exp(x) - t.exp(-x)) * 0.5, "Cosh": lambda x: (t.exp(x) + t.exp(-x)) * 0.5,
-    "Asinh": lambda x: t.sign(x) * t.log(t.abs(x) + t.sqrt(x * x + 1.0)), "Acosh": lambda x: t.log(x + t.sqrt(x * x - 1.0)),
-    "Atanh": lambda x: (t.log1p(x) - t.log1p(-x)) * 0.5,
 }
 BINARY = {
     "Sub": t.sub, "Mul": t.mul, "Add": t.add, "Equal": t.equal, "Greater": t.greater, "GreaterOrEqual": t.greater_or_equal,
@@ -67,11 +63,11 @@ def modulo(node: OnnxNode, x: Any, y: Any) -> Any:
 @importer("Pow")
 def power(node: OnnxNode, x: Any, y: Any) -> Any:
     x, y = aligned(node, x, y)
-    if x.dtype == y.dtype:
-        return t.pow(x, y)
     if x.dtype.is_float:
-        return t.pow(x, t.cast(y, dtype=x.dtype))
-    return t.cast(t.pow(t.cast(x, dtype=y.dtype), y), dtype=x.dtype)
+        return t.pow(x, y if x.dtype == y.dtype else t.cast(y, dtype=x.dtype))
+    if y.dtype.is_float:
+        return t.cast(t.pow(t.cast(x, dtype=y.dtype), y), dtype=x.dtype)
+    return t.cast(t.round(t.pow(t.cast(x, dtype=f64), t.cast(y, dtype=f64))), dtype=x.dtype)  # exact below 2^53
 
 
 def _many(name: str) -> Callable[..., Any]:
@@ -90,7 +86,7 @@ for _name in MANY:
 
 @importer("Mean")
 def mean(node: OnnxNode, *xs: Any) -> Any:
-    return MANY["Sum"](*xs) / 2.0 if len(xs) == 2 else _many("Sum")(node, *xs) / float(len(xs))
+    return _many("Sum")(node, *xs) / float(len(xs))
 
 
 @importer("Where")
@@ -145,21 +141,13 @@ def bitwise(node: OnnxNode, *xs: Any) -> Any:
     if xs[0].dtype == bool_:
         names = {"BitwiseAnd": t.logical_and, "BitwiseOr": t.logical_or, "BitwiseXor": t.logical_xor, "BitwiseNot": t.logical_not}
         return names[node.op](*xs)
-    raise UnsupportedError(f"of {xs[0].dtype}: tgraph has no arithmetic on bits but of booleans")
-
-
-@importer("CumSum")
-def running_sum(node: OnnxNode, x: Any, axis: Any) -> Any:
-    at = int(node.array(1, "the axis").reshape(-1)[0])
-    if not node.attribute("reverse", 0):
-        return t.cumsum(x, axis=at, exclusive=bool(node.attribute("exclusive", 0)))
-    return t.flip(t.cumsum(t.flip(x, axis=at), axis=at, exclusive=bool(node.attribute("exclusive", 0))), axis=at)
+    raise UnsupportedError(f"is of {xs[0].dtype}; tgraph has no arithmetic on bits but of booleans: compute it before the model")
 
 
 @importer("Dropout")
-def dropout(node: OnnxNode, x: Any, *_: Any) -> Any:
-    """Nothing, at inference."""
+def dropout(node: OnnxNode, x: Any, *operands: Any) -> Any:
+    """Nothing, at inference. Opset 12 has an operand that says whether it is training, older ones have no such thing or `is_test`."""
+    if node.given(2) and node.array(2, "training_mode").any() and not (node.given(1) and not node.array(1, "the ratio").any()):
+        raise UnsupportedError("drops elements at random, as in training; export the model for inference")
     mask = t.full(x.shape, True, dtype=bool_) if node.wants(1) else None
     return (x, mask)[:max(node.results, 1)]
-
-

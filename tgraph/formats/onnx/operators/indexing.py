@@ -52,7 +52,8 @@ def gather_nd(node: OnnxNode, x: Any, indices: Any) -> Any:
     rows, each = _product(lead), _product(x.shape[batch:batch + depth])
     offsets = t.range(stop=rows, dtype=i64)[:, None] * t.dim_size(size=each, dtype=i64)
     whole = t.reshape(flat, shape=(rows * each, *rest))
-    return t.reshape(t.gather(whole, t.reshape(found, shape=(rows, _product(inner))) + offsets, axis=0), shape=(*lead, *inner, *rest))
+    index = t.reshape(found, shape=(rows, _product(inner))) + offsets
+    return t.reshape(t.gather(whole, index, axis=0), shape=(*lead, *inner, *rest))
 
 
 def _flat(x: Any, indices: Any, batch: int, depth: int) -> tuple[Any, Any]:
@@ -101,6 +102,20 @@ def scatter_nd(node: OnnxNode, x: Any, indices: Any, updates: Any) -> Any:
     at = t.broadcast_to(t.reshape(place, shape=(count, 1)), (count, width))
     made = t.scatter(rows, axis=0, indices=at, updates=t.reshape(updates, shape=(count, width)), reduction=_reduction(node))
     return t.reshape(made, shape=x.shape)
+
+
+@importer("TensorScatter", since=24)
+def tensor_scatter(node: OnnxNode, cache: Any, update: Any, first: Any = None) -> Any:
+    """Rows of a cache written from a place of each sequence on."""
+    axis = node.attribute("axis", -2) % cache.rank
+    places = t.range(stop=update.shape[axis], dtype=i64)[None, :]
+    if first is not None:
+        places = places + t.cast(first, dtype=i64)[:, None]
+    if node.attribute("mode", "linear") == "circular":
+        places = t.mod(places, t.dim_size(size=cache.shape[axis], dtype=i64))
+    shape = (places.shape[0], *[1] * (axis - 1), places.shape[1], *[1] * (cache.rank - axis - 1))
+    index = t.broadcast_to(t.reshape(places, shape=shape), update.shape)
+    return t.scatter(cache, axis=axis, indices=index, updates=update)
 
 
 @importer("Compress")

@@ -25,6 +25,12 @@ def global_largest(node: OnnxNode, x: Any) -> Any:
     return t.amax(x, axis=tuple(range(2, x.rank)), keepdims=True)
 
 
+@importer("GlobalLpPool")
+def global_power_mean(node: OnnxNode, x: Any) -> Any:
+    p = float(node.attribute("p", 2))
+    return t.pow(t.sum(t.pow(t.abs(x), p), axis=tuple(range(2, x.rank)), keepdims=True), 1.0 / p)
+
+
 @dataclass
 class Windows:
     """Where the windows of a pooling node lie: `counts` of them an axis. `extra`: beyond the padding, by ceil_mode."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....ir.dtypes import f32, i32, u8
+from ....ir.dtypes import f32, f64, i32, u8
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
+from .convolution import convolution
 from .language import t
 
 
@@ -88,5 +89,34 @@ def quantized_matmul(node: OnnxNode, a: Any, a_scale: Any, a_zero: Any, b: Any, 
     right = b_scale[None, :] if b_scale.rank == 1 and b_scale.shape != (1,) else t.reshape(b_scale, shape=())
     y = t.round(product * t.cast(left, dtype=f32) * t.cast(right, dtype=f32) / t.cast(t.reshape(y_scale, shape=()), dtype=f32))
     y = y + t.cast(t.reshape(y_zero, shape=()), dtype=f32)
+    low, high = (0.0, 255.0) if y_zero.dtype == u8 else (-128.0, 127.0)
+    return t.cast(t.clip(y, low, high), dtype=y_zero.dtype)
+
+
+@importer("ConvInteger", since=10)
+def integer_convolution(node: OnnxNode, x: Any, weight: Any, x_zero: Any = None, weight_zero: Any = None) -> Any:
+    return t.cast(_integers(node, x, weight, x_zero, weight_zero), dtype=i32)
+
+
+def _integers(node: OnnxNode, x: Any, weight: Any, x_zero: Any, weight_zero: Any) -> Any:
+    """The convolution of 8-bit integers less their zero points, in floats that hold every sum."""
+    terms = 1
+    for size in weight.shape[1:]:
+        terms = terms * size if isinstance(size, int) else 2**31
+    dtype = f32 if terms * 255 * 255 < 2**24 else f64
+    x = t.cast(_shifted(x, None if x_zero is None else t.reshape(x_zero, shape=()), -1), dtype=dtype)
+    if weight_zero is not None:
+        weight_zero = _along(weight, weight_zero, 0)
+    return convolution(node, x, t.cast(_shifted(weight, weight_zero, -1), dtype=dtype))
+
+
+@importer("QLinearConv", since=10)
+def quantized_convolution(node: OnnxNode, x: Any, x_scale: Any, x_zero: Any, weight: Any, weight_scale: Any, weight_zero: Any,
+                          y_scale: Any, y_zero: Any, bias: Any = None) -> Any:
+    sums = _integers(node, x, weight, x_zero, weight_zero)
+    if bias is not None:
+        sums = sums + _along(sums, t.cast(bias, dtype=sums.dtype), 1)
+    scale = _along(sums, weight_scale, 1) * t.reshape(x_scale, shape=()) / t.reshape(y_scale, shape=())
+    y = t.round(t.cast(sums, dtype=f32) * scale) + t.cast(t.reshape(y_zero, shape=()), dtype=f32)
     low, high = (0.0, 255.0) if y_zero.dtype == u8 else (-128.0, 127.0)
     return t.cast(t.clip(y, low, high), dtype=y_zero.dtype)

@@ -66,9 +66,9 @@ def scaled_dot_product(q: Any, k: Any, v: Any, *, mask: Any = None, bias: Any = 
                        scores: int | None = None) -> Parts:
     """softmax(scale q k^T, capped, + bias, where allowed) v, and the scores if they are asked for.
 
-    q [B, H, Sq, D], k, v [B, Hk, Sk, D]; mask (True = attend) and bias broadcast to [B, H, Sq, Sk]. A query that sees no key gives
-    zeros; a bias of minus infinity excludes like a mask. precision: the type of the softmax, at least. scores: which ones, as ONNX
-    Attention numbers them.
+    q [B, H, Sq, D], k, v [B, Hk, Sk, D]; mask (True = attend) and bias broadcast to [B, H, Sq, Sk]. A query that sees no key
+    gives zeros; a bias of minus infinity excludes like a mask. precision: the type of the softmax, at least. scores: which
+    ones, as ONNX Attention numbers them.
     """
     places = positions or Positions()
     if bias is not None:

@@ -52,7 +52,8 @@ def reshape(node: OnnxNode, x: Any, wanted: Any) -> Any:
 
 def _resolved(x: Any, wanted: Any, allow_zero: int) -> tuple[DimLike, ...]:
     """0 keeps the size of that axis."""
-    return tuple(x.shape[i] if isinstance(n, int) and n == 0 and not allow_zero and i < x.rank else n for i, n in enumerate(wanted))
+    kept = [isinstance(n, int) and n == 0 and not allow_zero and i < x.rank for i, n in enumerate(wanted)]
+    return tuple(x.shape[i] if kept[i] else n for i, n in enumerate(wanted))
 
 
 @importer("Flatten")
@@ -116,7 +117,8 @@ def split(node: OnnxNode, x: Any, sizes: Any = None) -> Any:
         if not isinstance(whole, int):
             part = whole // parts
             if part * parts != whole:
-                raise UnsupportedError(f"splits axis {axis} of {x.type} into {parts} parts, and its size is known only at run time")
+                raise UnsupportedError(f"splits axis {axis} of {x.type} into {parts} parts, and its size is known only at run "
+                                       "time")
             wanted = [part] * parts
         else:
             part = -(-whole // parts)
@@ -138,7 +140,7 @@ def tile(node: OnnxNode, x: Any, repeats: Any) -> Any:
 
 @importer("Pad", since=1)
 def pad_by_attributes(node: OnnxNode, x: Any) -> Any:
-    return _padded(node, x, node.attribute("pads"), node.attribute("value", 0.0), None)
+    return _padded(node, x, node.attribute("paddings" if node.version < 2 else "pads"), node.attribute("value", 0.0), None)
 
 
 @importer("Pad", since=11)
@@ -163,6 +165,26 @@ def _padded(node: OnnxNode, x: Any, pads: Any, value: Any, axes: tuple[int, ...]
     how = {"fill_value": value} if mode == "constant" else {}
     return t.pad(x, before=tuple(before), after=tuple(after), mode=mode, **how) if any(
         isinstance(n, Dim) or n for n in (*before, *after)) else x
+
+
+@importer("CenterCropPad", since=18)
+def center_crop_pad(node: OnnxNode, x: Any, wanted: Any) -> Any:
+    """Each axis cut, or filled with zeros, on both sides; what is odd goes at the end."""
+    axes = node.attribute("axes", range(x.rank))
+    for axis, size in zip(axes, node.sizes(1, "the shape")):
+        axis, own = axis % x.rank, x.shape[axis]
+        more = size - own
+        if not isinstance(more, int):
+            raise UnsupportedError(f"makes the size {own} of axis {axis} one of {size}, and which is larger is known only at run "
+                                   "time")
+        if more < 0:
+            first = -more // 2
+            x = t.slice(x, starts=(first,), stops=(own + more + first,), axes=(axis,))
+        elif more > 0:
+            before, after = ([0] * x.rank for _ in range(2))
+            before[axis], after[axis] = more // 2, more - more // 2
+            x = t.pad(x, before=tuple(before), after=tuple(after), fill_value=0)
+    return x
 
 
 @importer("Slice", since=1)
@@ -209,7 +231,8 @@ def depth_to_space(node: OnnxNode, x: Any) -> Any:
 def space_to_depth(node: OnnxNode, x: Any) -> Any:
     b, c, h, w = x.shape
     n = node.attribute("blocksize")
-    apart = t.permute(t.reshape(x, shape=(b, c, h // n, n, w // n, n)), 0, 3, 5, 1, 2, 4)
+    apart = t.reshape(x, shape=(b, c, h // n, n, w // n, n))
+    apart = t.permute(apart, *((0, 3, 5, 1, 2, 4) if node.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)))
     return t.reshape(apart, shape=(b, c * n * n, h // n, w // n))
 
 
