@@ -28,7 +28,7 @@ REMEMBERED = 16  # executables of a model that is compiled for the elements of s
 LARGEST = 64  # numbers that such an input may hold if they are floats: what is larger is data
 
 
-class TGraphRep(BackendRep):
+class TGraphRep(BackendRep):  # type: ignore[misc]
     """A model ready to run. What needs the elements of inputs (axes, shapes, pads) is compiled for each of their values, at run
     time, and kept."""
 
@@ -96,7 +96,7 @@ class TGraphRep(BackendRep):
         return exe
 
 
-class TGraphBackend(Backend):
+class TGraphBackend(Backend):  # type: ignore[misc]
     """tgraph as a backend of ONNX models. Subclasses may set another target for the device "CPU", and other options of
     `tg.compile`."""
 

@@ -262,7 +262,7 @@ def _inputs_of(operand: Any) -> list[str]:
             continue
         seen.add(value)
         if isinstance(value, Result):
-            left += value.node.operands
+            left += [o for o in value.node.operands if o is not None]
         elif isinstance(value, Input):
             found.append(value.name)
     return found

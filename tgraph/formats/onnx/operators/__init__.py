@@ -11,6 +11,8 @@ from . import (  # noqa: F401
     loss,
     matmul,
     microsoft,
+    microsoft_attention,
+    microsoft_quantized,
     normalization,
     pooling,
     quantization,

@@ -146,7 +146,7 @@ def bitwise(node: OnnxNode, *xs: Any) -> Any:
 
 @importer("Dropout")
 def dropout(node: OnnxNode, x: Any, *operands: Any) -> Any:
-    """Nothing, at inference. Opset 12 has an operand that says whether it is training, older ones have no such thing or `is_test`."""
+    """Nothing, at inference. From opset 12 on, an operand says whether it is that."""
     if node.given(2) and node.array(2, "training_mode").any() and not (node.given(1) and not node.array(1, "the ratio").any()):
         raise UnsupportedError("drops elements at random, as in training; export the model for inference")
     mask = t.full(x.shape, True, dtype=bool_) if node.wants(1) else None

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....ir.dtypes import i32
 from ..node import OnnxNode, UnsupportedError
 from ..registry import MICROSOFT, importer
+from .convolution import convolution
 from .language import t
+from .matmul import gemm
+from .normalization import layer_norm
 
 
 @importer("Gelu", domain=MICROSOFT)
@@ -40,12 +44,55 @@ def fused_matmul(node: OnnxNode, x: Any, y: Any) -> Any:
     return t.matmul(x, y) if alpha == 1.0 else t.matmul(x, y) * alpha
 
 
+ACTIVATIONS = {"Relu": t.relu, "Tanh": t.tanh, "Sigmoid": t.sigmoid}
+
+
+def _activated(node: OnnxNode, x: Any) -> Any:
+    """What a fused node ends in."""
+    name, numbers = node.attribute("activation", ""), node.attribute("activation_params", [])
+    if name == "LeakyRelu":
+        return t.leaky_relu(x, alpha=numbers[0] if numbers else node.attribute("activation_alpha", 0.01))
+    if name == "Clip":
+        return t.clip(x, *numbers)
+    if name == "HardSigmoid":
+        alpha, beta = numbers or (0.2, 0.5)
+        return t.clip(x * alpha + beta, 0.0, 1.0)
+    if name and name not in ACTIVATIONS:
+        raise UnsupportedError(f"ends in {name!r}; tgraph knows {', '.join(ACTIVATIONS)}, LeakyRelu, Clip and HardSigmoid there")
+    return ACTIVATIONS[name](x) if name else x
+
+
+@importer("FusedGemm", domain=MICROSOFT)
+def fused_gemm(node: OnnxNode, x: Any, y: Any, c: Any = None) -> Any:
+    return _activated(node, gemm(node, x, y, c))
+
+
+@importer("FusedConv", domain=MICROSOFT)
+def fused_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None, added: Any = None) -> Any:
+    y = convolution(node, x, weight, bias)
+    return _activated(node, y if added is None else y + added)
+
+
+@importer("EmbedLayerNormalization", domain=MICROSOFT)
+def embed_layer_norm(node: OnnxNode, ids: Any, segments: Any, words: Any, positions: Any, kinds: Any, weight: Any, bias: Any,
+                     mask: Any = None, places: Any = None) -> Any:
+    """The sum of a word's, a position's and a segment's vector, normalised; how many words a mask has, as its length."""
+    rows = positions[:ids.shape[1]] if places is None else t.gather(positions, places, axis=0)
+    total = t.gather(words, ids, axis=0) + rows
+    if segments is not None and kinds is not None:
+        total = total + t.gather(kinds, segments, axis=0)
+    y = t.layer_norm(total, weight, bias, epsilon=node.attribute("epsilon", 1e-12))
+    count = None
+    if node.wants(1):
+        zeros = t.full((ids.shape[0],), 0, dtype=i32)
+        count = zeros if mask is None else t.cast(t.sum(mask, axis=1), dtype=i32)
+    return (y, count, total)[:max(node.results, 1)]
+
+
 @importer("LayerNormalization", "SimplifiedLayerNormalization")
 def standard_norm(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
     """ONNX Runtime writes these in the standard's domain."""
     if node.op == "LayerNormalization":
-        from .normalization import layer_norm
-
         return layer_norm(node, x, weight, bias)
     return t.rms_norm(x, weight, epsilon=node.attribute("epsilon", 1e-5))
 

@@ -81,6 +81,17 @@ def _shifted(x: Any, zero: Any, rows: int) -> Any:
     return wide - zero
 
 
+def scaled_product(x: Any, y: Any, x_scale: Any, y_scale: Any, x_zero: Any = None, y_zero: Any = None) -> Any:
+    """(x - x_zero) (y - y_zero), times both scales: f32. Scale and zero point of y are one number, or one a column."""
+    sums = t.cast(t.matmul(_shifted(x, _one(x_zero), -1), _shifted(y, y_zero, 0)), dtype=f32)
+    columns = _one(y_scale) if y_scale.shape == (1,) else y_scale
+    return sums * (_one(x_scale) * columns)
+
+
+def _one(x: Any) -> Any:
+    return x if x is None or x.rank == 0 else t.reshape(x, shape=())
+
+
 @importer("QLinearMatMul", since=10)
 def quantized_matmul(node: OnnxNode, a: Any, a_scale: Any, a_zero: Any, b: Any, b_scale: Any, b_zero: Any, y_scale: Any,
                      y_zero: Any) -> Any:

@@ -52,7 +52,7 @@ class Positions:
         first = self.number()
         if first is not None:
             rows = rows + (t.reshape(t.cast(first, dtype=i64), shape=(-1, 1, 1, 1)) if first.rank else t.cast(first, dtype=i64))
-        found = None if self.right is None else columns <= rows + self.right
+        found: Any = None if self.right is None else columns <= rows + self.right
         if self.left is not None:
             after = columns >= rows - self.left
             found = after if found is None else found & after
