@@ -15,7 +15,7 @@ import tgraph as tg
 from tgraph.formats import import_onnx
 
 MICROSOFT = "com.microsoft"
-B, S, H, D, I = 2, 5, 4, 16, 24
+B, S, H, D, INPUT = 2, 5, 4, 16, 24
 WIDTH = H * D
 NUMBERS = np.random.default_rng(7)
 
@@ -27,7 +27,8 @@ def normal(*shape: int) -> np.ndarray:
 class Node:
     """A model of one node. `inputs`: fed; `held`: initialisers; a name of "" leaves an operand out."""
 
-    def __init__(self, op: str, operands: Sequence[tuple[str, Any]], outputs: int = 1, held: Sequence[str] = (), **attributes: Any):
+    def __init__(self, op: str, operands: Sequence[tuple[str, Any]], outputs: int = 1, held: Sequence[str] = (),
+                 **attributes: Any):
         names = [name for name, _ in operands]
         arrays = {name: np.asarray(value) for name, value in operands if name}
         self.feeds = {name: a for name, a in arrays.items() if name not in held}
@@ -61,7 +62,7 @@ class Node:
 
 
 def projections() -> list[tuple[str, Any]]:
-    return [("x", normal(B, S, I)), ("w", normal(I, 3 * WIDTH) * 0.2), ("b", normal(3 * WIDTH))]
+    return [("x", normal(B, S, INPUT)), ("w", normal(INPUT, 3 * WIDTH) * 0.2), ("b", normal(3 * WIDTH))]
 
 
 LENGTHS = np.array([3, 5], np.int32)
@@ -83,7 +84,7 @@ class TestAttention:
         Node("Attention", [*projections(), *given], held=("w", "b"), num_heads=H, unidirectional=causal).check()
 
     def test_hidden_sizes(self) -> None:
-        operands = [("x", normal(B, S, I)), ("w", normal(I, 2 * WIDTH + 16)), ("b", normal(2 * WIDTH + 16))]
+        operands = [("x", normal(B, S, INPUT)), ("w", normal(INPUT, 2 * WIDTH + 16)), ("b", normal(2 * WIDTH + 16))]
         Node("Attention", operands, held=("w", "b"), num_heads=H, qkv_hidden_sizes=[WIDTH, WIDTH, 16]).check()
 
     @pytest.mark.parametrize("causal", [0, 1])
@@ -101,8 +102,8 @@ class TestAttention:
 
     @pytest.mark.parametrize("zero", [0, 7])
     def test_quantized(self, zero: int) -> None:
-        x = NUMBERS.integers(0, 255, (B, S, I)).astype(np.uint8)
-        w = NUMBERS.integers(-128, 127, (I, 3 * WIDTH)).astype(np.int8)
+        x = NUMBERS.integers(0, 255, (B, S, INPUT)).astype(np.uint8)
+        w = NUMBERS.integers(-128, 127, (INPUT, 3 * WIDTH)).astype(np.int8)
         operands = [("x", x), ("w", w), ("b", normal(3 * WIDTH)), ("xs", np.float32(0.01)), ("ws", np.float32(0.02)),
                     ("m", LENGTHS), ("xz", np.uint8(100)), ("wz", np.int8(zero))]
         Node("QAttention", operands, held=("w", "b", "xs", "ws", "xz", "wz"), num_heads=H).check()
@@ -110,7 +111,8 @@ class TestAttention:
 
 class TestMultiHeadAttention:
     def test_separate(self) -> None:
-        operands = [("q", normal(B, S, WIDTH)), ("k", normal(B, 7, WIDTH)), ("v", normal(B, 7, 16)), ("b", normal(2 * WIDTH + 16)),
+        operands = [("q", normal(B, S, WIDTH)), ("k", normal(B, 7, WIDTH)), ("v", normal(B, 7, 16)),
+                    ("b", normal(2 * WIDTH + 16)),
                     ("m", (NUMBERS.random((B, 7)) > 0.3).astype(np.int32)), ("a", normal(1, H, S, 7))]
         Node("MultiHeadAttention", operands, num_heads=H).check()
 
@@ -197,7 +199,8 @@ class TestRotaryEmbedding:
 
     def test_a_part_of_each_head(self) -> None:
         places = NUMBERS.integers(0, 16, (B, S))
-        Node("RotaryEmbedding", [("x", normal(B, S, WIDTH)), ("p", places), *tables(4)], num_heads=H, rotary_embedding_dim=4).check()
+        operands = [("x", normal(B, S, WIDTH)), ("p", places), *tables(4)]
+        Node("RotaryEmbedding", operands, num_heads=H, rotary_embedding_dim=4).check()
 
 
 class TestNorms:
@@ -211,7 +214,8 @@ class TestNorms:
     def test_embed_without_segments(self) -> None:
         ids = NUMBERS.integers(0, 30, (B, S)).astype(np.int32)
         operands = [("ids", ids), ("", None), ("words", normal(30, WIDTH)), ("places", normal(9, WIDTH)), ("", None),
-                    ("w", normal(WIDTH)), ("b", normal(WIDTH)), ("", None), ("p", NUMBERS.integers(0, 9, (B, S)).astype(np.int32))]
+                    ("w", normal(WIDTH)), ("b", normal(WIDTH)), ("", None),
+                    ("p", NUMBERS.integers(0, 9, (B, S)).astype(np.int32))]
         Node("EmbedLayerNormalization", operands, outputs=2).check()
 
     @pytest.mark.parametrize("bias", [False, True])
@@ -247,19 +251,20 @@ class TestActivations:
 
     @pytest.mark.parametrize("how", [{"activation": "Relu"}, {"activation": "LeakyRelu", "activation_alpha": 0.3}])
     def test_fused_gemm(self, how: dict[str, Any]) -> None:
-        Node("FusedGemm", [("x", normal(S, I)), ("y", normal(WIDTH, I)), ("c", normal(WIDTH))], transB=1, alpha=0.5, **how).check()
+        operands = [("x", normal(S, INPUT)), ("y", normal(WIDTH, INPUT)), ("c", normal(WIDTH))]
+        Node("FusedGemm", operands, transB=1, alpha=0.5, **how).check()
 
     def test_fused_conv(self) -> None:
         operands = [("x", normal(1, 3, 8, 8)), ("w", normal(4, 3, 3, 3)), ("b", normal(4)), ("z", normal(1, 4, 8, 8))]
         Node("FusedConv", operands, pads=[1, 1, 1, 1], activation="Relu").check()
 
     def test_fused_matmul(self) -> None:
-        Node("FusedMatMul", [("x", normal(B, I, S)), ("y", normal(B, WIDTH, I))], transA=1, transB=1, alpha=0.5).check()
+        Node("FusedMatMul", [("x", normal(B, INPUT, S)), ("y", normal(B, WIDTH, INPUT))], transA=1, transB=1, alpha=0.5).check()
 
 
 class TestFewBits:
-    @pytest.mark.parametrize(("bits", "zero"), [(2, "none"), (4, "none"), (8, "none"), (2, "packed"), (4, "packed"), (8, "packed"),
-                                                (4, "float")])
+    @pytest.mark.parametrize(("bits", "zero"), [(2, "none"), (4, "none"), (8, "none"), (2, "packed"), (4, "packed"),
+                                                (8, "packed"), (4, "float")])
     def test_matmul(self, bits: int, zero: str) -> None:
         rows, columns, block = 6, 80, 32
         blocks = -(-columns // block)
@@ -274,15 +279,16 @@ class TestFewBits:
 
     @pytest.mark.parametrize("columns", [False, True])
     def test_integers(self, columns: bool) -> None:
-        x = NUMBERS.integers(0, 255, (B, S, I)).astype(np.uint8)
-        y = NUMBERS.integers(-128, 127, (I, 6)).astype(np.int8)
+        x = NUMBERS.integers(0, 255, (B, S, INPUT)).astype(np.uint8)
+        y = NUMBERS.integers(-128, 127, (INPUT, 6)).astype(np.int8)
         scale = np.abs(normal(6)) if columns else np.float32(0.02)
         zero = NUMBERS.integers(-9, 9, 6).astype(np.int8) if columns else np.int8(3)
-        operands = [("x", x), ("y", y), ("xs", np.float32(0.1)), ("ys", scale), ("xz", np.uint8(90)), ("yz", zero), ("b", normal(6))]
+        operands = [("x", x), ("y", y), ("xs", np.float32(0.1)), ("ys", scale), ("xz", np.uint8(90)), ("yz", zero),
+                    ("b", normal(6))]
         Node("MatMulIntegerToFloat", operands).check()
 
     @pytest.mark.parametrize("columns", [False, True])
     def test_dynamic(self, columns: bool) -> None:
         scale = np.abs(normal(6)) if columns else np.float32(0.02)
-        operands = [("x", normal(B, S, I)), ("y", NUMBERS.integers(-128, 127, (I, 6)).astype(np.int8)), ("ys", scale)]
+        operands = [("x", normal(B, S, INPUT)), ("y", NUMBERS.integers(-128, 127, (INPUT, 6)).astype(np.int8)), ("ys", scale)]
         Node("DynamicQuantizeMatMul", operands).check()

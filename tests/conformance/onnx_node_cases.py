@@ -1,0 +1,148 @@
+"""The node cases of ONNX's own test suite, and which of them tgraph does not pass, by reason."""
+
+from __future__ import annotations
+
+import re
+import unittest
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import onnx
+
+from tgraph.formats.onnx.node import UnsupportedError, element_type
+from tgraph.onnx_backend import TGraphBackend
+
+# patterns of names -> why; every case that one matches must fail, and every pattern must match one
+EXCLUDED = {
+    # no ops of inference
+    r"test_(adagrad|adam|momentum|nesterov_momentum)": "optimisers of training",
+    r"test_batchnorm_.*_training_mode": "statistics of the batch, as in training",
+    r"test_training_dropout(?!.*zero_ratio)": "elements dropped at random, as in training",
+    r"test_bernoulli": "random",
+    # no tensors of one type and size
+    r"test_ai_onnx_ml_": "the domain of classical machine learning",
+    r"test_tfidfvectorizer_": "strings to counts",
+    r"test_optional_": "optionals",
+    r"test_(nonmaxsuppression|unique)_": "as many results as the data decides, in an order of its own",
+    r"test_image_decoder_": "files of images",
+    # loops and recurrences
+    r"test_(loop11|scan_sum|scan9_)": "a loop",
+    r"test_range_.*_delta_expanded$": "a loop; the op Range itself passes",
+    r"test_(gru|lstm|rnn|simple_rnn)_": "a recurrent layer",
+    r"test_linear_attention_": "a recurrence over the sequence",
+    # images
+    r"test_(resize|upsample|gridsample|roialign)_|test_gridsample$": "resampling of images",
+    r"test_affine_grid_..(_align_corners)?$": "resampling of images; the op as a function of others passes",
+    r"test_(col2im|basic_deform_conv|deform_conv|maxunpool)": "the reverse of a convolution or pooling, or one of moved windows",
+    r"test_maxpool_with_argmax_": "where the largest elements of windows lie",
+    r"test_convtranspose_3d$": "a convolution of three dimensions",
+    # arithmetic
+    r"test_(bitshift|bitwise|bitcast)_": "bits of integers",
+    r"test_(dft|stft|melweightmatrix)": "Fourier transforms",
+    r"test_det_": "determinants",
+    r"test_einsum_batch_diagonal$": "a letter twice in one operand of einsum",
+    r"test_flexattention(?!.*_expanded)": "a preview, whose scores are changed by a subgraph",
+    r"test_attention_4d_causal_fp16_expanded$": "the standard's own rounding of halves at each of its nodes, by one unit",
+}
+OTHER_TYPES = "element types that tgraph does not have"
+
+# what a model of a Transformer is made of, in inference
+TRANSFORMER = frozenset((
+    "Attention", "RotaryEmbedding", "TensorScatter", "LayerNormalization", "RMSNormalization", "Softmax", "LogSoftmax",
+    "Gelu", "Erf", "Tanh", "Sigmoid", "Swish", "SwiGLU", "Relu", "MatMul", "Gemm", "Einsum", "Add", "Sub", "Mul", "Div",
+    "Mod", "Pow", "Sqrt", "Reciprocal", "Exp", "Log", "Neg", "Abs", "Sign", "Floor", "Ceil", "Round", "Max", "Min", "Clip",
+    "Where", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "IsNaN", "IsInf", "Sin",
+    "Cos", "Cast", "CastLike", "Shape", "Size", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Concat",
+    "Split", "Slice", "Pad", "Tile", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Range",
+    "ConstantOfShape", "Constant", "Identity", "OneHot", "CumSum", "Trilu", "ArgMax", "ArgMin", "TopK", "NonZero",
+    "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "QuantizeLinear", "DequantizeLinear",
+    "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul",
+))
+
+
+class Reference(TGraphBackend):
+    """The graph as it was imported, by the NumPy reference."""
+
+    target = "numpy"
+    options = {"level": "O0"}
+
+
+class Cpu(TGraphBackend):
+    """Compiled for this machine's CPU."""
+
+    options = {"level": "O3", "cache": False}
+
+
+@cache
+def models() -> dict[str, onnx.ModelProto]:
+    """The model of each case, by its name."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of divisions by zero, as the suite computes what it expects
+        return {case.name: case.model for case in load_model_tests(kind="node")}
+
+
+@cache
+def _suite(backend: type[TGraphBackend]) -> type[unittest.TestCase]:
+    import onnx.backend.test
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        suite: type[unittest.TestCase] = onnx.backend.test.BackendTest(backend, __name__).test_cases["OnnxBackendNodeModelTest"]
+        return suite
+
+
+def failure(name: str, backend: type[TGraphBackend]) -> str | None:
+    """Why a case fails on a backend; None if it passes."""
+    result = unittest.TestResult()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _suite(backend)(f"{name}_cpu").run(result)
+    wrong = [*result.failures, *result.errors]
+    assert result.testsRun == 1 and not result.skipped
+    return wrong[0][1] if wrong else None
+
+
+def of_our_types(name: str) -> bool:
+    """Whether all inputs and outputs of a case are tensors of element types that tgraph has."""
+    return all(map(_ours, [*models()[name].graph.input, *models()[name].graph.output]))
+
+
+def _ours(info: Any) -> bool:
+    if info.type.WhichOneof("value") != "tensor_type":
+        return False
+    try:
+        element_type(info.type.tensor_type.elem_type)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def of_transformers(name: str) -> bool:
+    """Whether all nodes of a case are ops that Transformers are made of."""
+    return all(node.op_type in TRANSFORMER and not node.domain for node in models()[name].graph.node)
+
+
+def excluded(name: str) -> str | None:
+    """Why a case is not expected to pass; None if it is."""
+    if not of_our_types(name):
+        return OTHER_TYPES
+    return next((why for pattern, why in EXCLUDED.items() if re.match(pattern, name)), None)
+
+
+def part(names: Iterable[str], number: int, count: int) -> Sequence[str]:
+    """Every `count`-th name, from one on."""
+    return sorted(names)[number::count]
+
+
+def surprises(names: Iterable[str], backend: type[TGraphBackend]) -> Iterator[str]:
+    """What is not as the table says."""
+    for name in names:
+        why, reason = excluded(name), failure(name, backend)
+        if why is None and reason is not None:
+            yield f"{name} fails:\n{reason}"
+        if why is not None and reason is None:
+            yield f"{name} passes, and is excluded ({why})"
