@@ -39,10 +39,11 @@ class TGraphRep(BackendRep):  # type: ignore[misc]
         self.outputs = [o.name for o in model.graph.output]
         self.constant: list[str] = []  # the inputs that are constants of the graph
         self._compiled: OrderedDict[Any, Any] = OrderedDict()
+        self._needed: NeedsInputsError | None = None  # what the next run has to give
         try:
             self._compile({})
         except NeedsInputsError as error:
-            self.constant = list(error.inputs)
+            self._needed = error
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs, a named tuple of arrays. inputs: a sequence in the model's order, a mapping by name, or one array.
@@ -50,12 +51,14 @@ class TGraphRep(BackendRep):  # type: ignore[misc]
         Raises InputError for inputs that do not fit, FormatError for a model that cannot be imported.
         """
         feeds = self._named(inputs)
-        while True:
+        exe = None
+        while exe is None:
             try:
+                if self._needed is not None:
+                    self._more(self._needed, feeds)
                 exe = self._compile({name: feeds[name] for name in self.constant})
-                break
             except NeedsInputsError as error:
-                self._more(error, feeds)
+                self._needed = error
         found = exe.run({i.name: feeds[i.name] for i in exe.graph.inputs})
         results: tuple[Any, ...] = namedtupledict("Outputs", self.outputs)(*(found[name] for name in self.outputs))
         return results
@@ -80,6 +83,7 @@ class TGraphRep(BackendRep):  # type: ignore[misc]
         if not new or any(feeds[name].dtype.kind not in "iub" and feeds[name].size > LARGEST for name in new):
             raise FormatError(str(error)) from None
         self.constant += new
+        self._needed = None
 
     def _compile(self, constants: Mapping[str, np.ndarray]) -> Any:
         """The executable for these values."""
@@ -120,13 +124,18 @@ class TGraphBackend(Backend):  # type: ignore[misc]
 
         Raises FormatError for a model that is not sound or that cannot be imported, TargetError for a device that is not there.
         """
-        if not cls.supports_device(device):
-            raise TargetError(f"device {device!r} is not there; tgraph runs ONNX models on CPU, and on CUDA where there is a GPU")
+        options = cls._options(device, kwargs)
         try:
             onnx.checker.check_model(model)
         except onnx.checker.ValidationError as error:
             raise FormatError(f"the model is not sound: {error}") from None
-        return TGraphRep(model, {"target": "cuda" if _kind(device) == DeviceType.CUDA else cls.target, **cls.options, **kwargs})
+        return TGraphRep(model, options)
+
+    @classmethod
+    def _options(cls, device: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        if not cls.supports_device(device):
+            raise TargetError(f"device {device!r} is not there; tgraph runs ONNX models on CPU, and on CUDA where there is a GPU")
+        return {"target": "cuda" if _kind(device) == DeviceType.CUDA else cls.target, **cls.options, **given}
 
     @classmethod
     def run_model(cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Any, ...]:
@@ -147,8 +156,7 @@ class TGraphBackend(Backend):  # type: ignore[misc]
         if node.domain:
             opsets.append(onnx.helper.make_opsetid(node.domain, 1))
         model = onnx.helper.make_model(onnx.helper.make_graph([node], node.op_type, typed, results), opset_imports=opsets)
-        inferred = onnx.shape_inference.infer_shapes(model)
-        return cls.run_model(inferred, arrays, device, **kwargs)
+        return TGraphRep(model, cls._options(device, kwargs)).run(arrays)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/ops.md is one).")
 @click.option("--stub", is_flag=True, help="The ops as functions with types, for type checkers (tgraph/typed_ops.pyi is one).")
-def command(name: str | None, markdown: bool, stub: bool) -> None:
+@click.option("--onnx", is_flag=True, help="The ONNX ops that can be imported, and those that are refused (docs/onnx.md).")
+def command(name: str | None, markdown: bool, stub: bool, onnx: bool) -> None:
     """List the ops; with NAME, the documentation of an op, and what it is in simpler ops, or of a function.
 
     \b
     Examples:
       $ tgraph ops
       $ tgraph ops softmax
+      $ tgraph ops --onnx
     """
     import tgraph.ops  # noqa: F401  (defines the built-in ops)
     from tgraph.cli.console import console, print_graph, table
@@ -34,6 +36,11 @@ def command(name: str | None, markdown: bool, stub: bool) -> None:
 
     if markdown:
         click.echo(markdown_page(OPS.values()) + "\n" + functions_page(), nl=False)
+        return
+    if onnx:
+        from tgraph.cli.onnx_ops import table_of_onnx_ops
+
+        click.echo(table_of_onnx_ops(), nl=False)
         return
     if stub:
         from tgraph.cli.stub import stub_of

@@ -300,11 +300,7 @@ def _require_known_ops(model: Model) -> None:
 def _advice(domain: str, op: str) -> str:
     if (domain, op) in IMPORTERS:
         return f"known from opset {min(i.since for i in IMPORTERS[domain, op])} on; convert the model with onnx.version_converter"
-    if op in ("Loop", "Scan"):
-        return "a loop; export the body as a model of its own, or a recurrent layer as LSTM, GRU or RNN"
-    if "Sequence" in op or op.startswith("Optional"):
-        return "sequences and optionals are no tensors; export the model without them"
-    return "not known" if domain else "export the model without it, or register it with @tgraph.formats.onnx.importer"
+    return "not known; export the model without it, or say what it means (docs/onnx.md)"
 
 
 def _all_nodes(graph: GraphProto) -> Iterator[tuple[int, NodeProto]]:

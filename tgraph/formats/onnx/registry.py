@@ -24,19 +24,21 @@ class Importer:
 
     since: int
     function: Callable[..., Any]
-    refused: bool = False  # its function only says why there is no meaning, and what to do
+    limits: str = ""  # what of the op is not taken, for the table of ops
+    refused: str = ""  # why an op has no meaning in a graph, and what to do: all that its function says
 
 
 IMPORTERS: dict[tuple[str, str], list[Importer]] = {}  # (domain, op) -> by version, the newest first
 
 
-def importer(*ops: str, since: int = 1, domain: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register what ops of a domain mean from an opset on."""
+def importer(*ops: str, since: int = 1, domain: str = "",
+             limits: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what ops of a domain mean from an opset on. limits: what of it is refused, for the table of ops."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for op in ops:
             known = IMPORTERS.setdefault((domain, op), [])
-            known.append(Importer(since, function))
+            known.append(Importer(since, function, limits))
             known.sort(key=lambda i: -i.since)
         return function
 
@@ -50,7 +52,7 @@ def refused(*ops: str, why: str, domain: str = "") -> None:
         raise UnsupportedError(why)
 
     for op in ops:
-        IMPORTERS.setdefault((domain, op), []).append(Importer(1, refuse, refused=True))
+        IMPORTERS.setdefault((domain, op), []).append(Importer(1, refuse, refused=why))
 
 
 def find(domain: str, op: str, version: int) -> Importer | None:

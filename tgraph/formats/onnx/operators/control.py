@@ -12,7 +12,7 @@ from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 
 
-@importer("Constant")
+@importer("Constant", limits="tensors and numbers")
 def constant(node: OnnxNode) -> Any:
     import onnx.numpy_helper
 
@@ -25,7 +25,7 @@ def constant(node: OnnxNode) -> Any:
     raise UnsupportedError(f"is a constant by {', '.join(node.attributes) or 'no attribute'}; tgraph takes tensors and numbers")
 
 
-@importer("If")
+@importer("If", limits="the condition must be known while importing")
 def branch(node: OnnxNode, condition: Any) -> Any:
     """The branch that the condition chooses, which must be known: it may ask for a size that is only known at run time to be 1,
     which no symbolic dim is (broadcasting treats it so, too)."""

@@ -29,7 +29,7 @@ def windows(node: OnnxNode, x: Any, kernel: Any, dilations: Any) -> tuple[list[A
     return before, after
 
 
-@importer("Conv")
+@importer("Conv", limits="of one and two dimensions")
 def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
     rank = _rank(x)
     dilations = node.attribute("dilations", [1] * rank)
@@ -53,7 +53,7 @@ def convolved(x: Any, weight: Any, bias: Any = None, groups: int = 1, **how: Any
     return t.conv2d(x, weight, bias, groups=groups, **{name: tuple(value) for name, value in how.items()})
 
 
-@importer("ConvTranspose")
+@importer("ConvTranspose", limits="of one and two dimensions")
 def transposed_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
     """The convolution with the kernel turned round, of x with zeros between its elements: stride - 1 of them."""
     rank, groups = _rank(x), node.attribute("group", 1)

@@ -136,15 +136,7 @@ def is_infinite(node: OnnxNode, x: Any) -> Any:
     return found & (x < 0 if negative else x > 0) if negative or positive else found & False
 
 
-@importer("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitShift")
-def bitwise(node: OnnxNode, *xs: Any) -> Any:
-    if xs[0].dtype == bool_:
-        names = {"BitwiseAnd": t.logical_and, "BitwiseOr": t.logical_or, "BitwiseXor": t.logical_xor, "BitwiseNot": t.logical_not}
-        return names[node.op](*xs)
-    raise UnsupportedError(f"is of {xs[0].dtype}; tgraph has no arithmetic on bits but of booleans: compute it before the model")
-
-
-@importer("Dropout")
+@importer("Dropout", limits="at inference, where it does nothing")
 def dropout(node: OnnxNode, x: Any, *operands: Any) -> Any:
     """Nothing, at inference. From opset 12 on, an operand says whether it is that."""
     if node.given(2) and node.array(2, "training_mode").any() and not (node.given(1) and not node.array(1, "the ratio").any()):

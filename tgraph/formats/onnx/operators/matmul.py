@@ -31,7 +31,7 @@ def _number(x: Any, value: float) -> Any:
     return value if x.dtype.is_float else int(value)
 
 
-@importer("Einsum", since=12)
+@importer("Einsum", since=12, limits="no letter twice in one operand")
 def einsum(node: OnnxNode, *xs: Any) -> Any:
     return t.einsum(*xs, equation=node.attribute("equation").replace(" ", ""))
 

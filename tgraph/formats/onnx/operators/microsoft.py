@@ -34,7 +34,7 @@ def quick_gelu(node: OnnxNode, x: Any) -> Any:
     return t.quick_gelu(x) if abs(alpha - 1.702) < 1e-6 else x * t.sigmoid(x * alpha)
 
 
-@importer("FusedMatMul", domain=MICROSOFT)
+@importer("FusedMatMul", domain=MICROSOFT, limits="no transposed batches")
 def fused_matmul(node: OnnxNode, x: Any, y: Any) -> Any:
     if node.attribute("transBatchA", 0) or node.attribute("transBatchB", 0):
         raise UnsupportedError("transposes batches")

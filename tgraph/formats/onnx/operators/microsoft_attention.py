@@ -16,7 +16,7 @@ from .quantization import scaled_product
 from .scaled_dot_product import Positions, joined_heads, scaled_dot_product, split_heads, up_to
 
 
-@importer("Attention", domain=MICROSOFT)
+@importer("Attention", domain=MICROSOFT, limits="masks of rank 1 to 3; no rotary, no buffer shared by past and present")
 def attention(node: OnnxNode, x: Any, weight: Any, bias: Any = None, mask: Any = None, past: Any = None, added: Any = None,
               *_: Any) -> Any:
     """Projections to q, k and v by one weight [I, 3 H], and attention."""
@@ -72,7 +72,7 @@ def _mask(mask: Any, q: Any, k: Any) -> Any:
     return found[:, None, None, :] if found.rank == 2 else found[:, None]
 
 
-@importer("MultiHeadAttention", domain=MICROSOFT)
+@importer("MultiHeadAttention", domain=MICROSOFT, limits="masks of rank 1 to 3; no buffer shared by past and present")
 def multi_head_attention(node: OnnxNode, q: Any, k: Any = None, v: Any = None, bias: Any = None, mask: Any = None,
                          added: Any = None, past_key: Any = None, past_value: Any = None, *rest: Any) -> Any:
     """q [B, S, H D], k and v as [B, L, H D], or packed with q, or with each other, or as heads [B, H, L, D]."""
@@ -95,7 +95,8 @@ def multi_head_attention(node: OnnxNode, q: Any, k: Any = None, v: Any = None, b
     return (_attended(node, q, k, v, mask, added, before), k, v)[:max(node.results, 1)]
 
 
-@importer("GroupQueryAttention", domain=MICROSOFT)
+@importer("GroupQueryAttention", domain=MICROSOFT,
+          limits="a cache that grows by the keys that come; no sink, no norms, no quantised or windowed cache")
 def group_query_attention(node: OnnxNode, q: Any, k: Any, v: Any, past_key: Any, past_value: Any, last: Any, total: Any,
                           cos: Any = None, sin: Any = None, positions: Any = None, added: Any = None, *rest: Any) -> Any:
     """last [B]: how many keys each sequence has now, less 1. The cache grows by the keys that come: past [B, Hk, P, D] becomes
@@ -155,7 +156,7 @@ def _appended(past: Any, new: Any, before: Any) -> Any:
     return t.take_along_axis(whole, t.broadcast_to(index[:, None, :, None], whole.shape), axis=2)
 
 
-@importer("RotaryEmbedding", domain=MICROSOFT)
+@importer("RotaryEmbedding", domain=MICROSOFT, limits="padded batches")
 def rotary_embedding(node: OnnxNode, x: Any, positions: Any, cos: Any, sin: Any) -> Any:
     """x [B, S, H D] or [B, H, S, D]; positions [B, S], or the first one, [1]."""
     if node.attribute("is_packed_batching", 0) or not np.isclose(node.attribute("scale", 1.0), 1.0):

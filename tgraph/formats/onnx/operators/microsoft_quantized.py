@@ -14,7 +14,7 @@ importer("DequantizeLinear", domain=MICROSOFT)(dequantize)
 importer("QuantizeLinear", domain=MICROSOFT)(quantize)
 
 
-@importer("MatMulNBits", domain=MICROSOFT)
+@importer("MatMulNBits", domain=MICROSOFT, limits="of 2, 4 and 8 bits, without g_idx")
 def matmul_of_bits(node: OnnxNode, x: Any, weight: Any, scales: Any, zero: Any = None, groups: Any = None,
                    bias: Any = None) -> Any:
     """x times a weight [N, K] of 2, 4 or 8 bits, in blocks along K that have a scale and a zero point each.

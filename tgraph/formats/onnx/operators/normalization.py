@@ -38,7 +38,7 @@ def _channels(x: Any, parameter: Any) -> Any:
     return t.reshape(parameter, shape=(1, *parameter.shape, *[1] * (x.rank - 2)))
 
 
-@importer("BatchNormalization")
+@importer("BatchNormalization", limits="at inference")
 def batch_norm(node: OnnxNode, x: Any, weight: Any, bias: Any, mean: Any, variance: Any) -> Any:
     if node.attribute("training_mode", 0) or (node.version < 14 and node.wants(1)):
         raise UnsupportedError("normalises by the batch at hand, as in training; export the model for inference")

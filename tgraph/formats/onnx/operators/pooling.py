@@ -85,7 +85,7 @@ def windows_of(node: OnnxNode, x: Any) -> Windows:
     return Windows(kernel, strides, dilations, before, after, extra, counts)
 
 
-@importer("MaxPool")
+@importer("MaxPool", limits="without the places of the largest")
 def largest(node: OnnxNode, x: Any) -> Any:
     if node.wants(1):
         raise UnsupportedError("gives the places of the largest elements, too; tgraph gives their values")

@@ -27,7 +27,7 @@ def _blocks(node: OnnxNode, x: Any, parameter: Any, axis: int) -> Any:
     return t.repeat_interleave(parameter, size, axis=axis) if size and parameter.rank == x.rank else parameter
 
 
-@importer("DequantizeLinear", since=10)
+@importer("DequantizeLinear", since=10, limits="of 8-bit integers and i32")
 def dequantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
     axis = node.attribute("axis", 1)
     scale = _along(x, _blocks(node, x, scale, axis), axis)
@@ -37,7 +37,7 @@ def dequantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
     return y * scale
 
 
-@importer("QuantizeLinear", since=10)
+@importer("QuantizeLinear", since=10, limits="to 8-bit integers")
 def quantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
     axis = node.attribute("axis", 1)
     dtype = u8 if zero is None else zero.dtype
@@ -104,7 +104,7 @@ def quantized_matmul(node: OnnxNode, a: Any, a_scale: Any, a_zero: Any, b: Any, 
     return t.cast(t.clip(y, low, high), dtype=y_zero.dtype)
 
 
-@importer("ConvInteger", since=10)
+@importer("ConvInteger", since=10, limits="of one and two dimensions")
 def integer_convolution(node: OnnxNode, x: Any, weight: Any, x_zero: Any = None, weight_zero: Any = None) -> Any:
     return t.cast(_integers(node, x, weight, x_zero, weight_zero), dtype=i32)
 
@@ -121,7 +121,7 @@ def _integers(node: OnnxNode, x: Any, weight: Any, x_zero: Any, weight_zero: Any
     return convolution(node, x, t.cast(_shifted(weight, weight_zero, -1), dtype=dtype))
 
 
-@importer("QLinearConv", since=10)
+@importer("QLinearConv", since=10, limits="of one and two dimensions")
 def quantized_convolution(node: OnnxNode, x: Any, x_scale: Any, x_zero: Any, weight: Any, weight_scale: Any, weight_zero: Any,
                           y_scale: Any, y_zero: Any, bias: Any = None) -> Any:
     sums = _integers(node, x, weight, x_zero, weight_zero)

@@ -25,7 +25,8 @@ for _why, _ops in {
     _SPECTRUM: ("DFT", "STFT", "MelWeightMatrix"),
     _CHOICE: ("NonMaxSuppression", "Unique"),
     _RANDOM: ("Multinomial", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"),
-    "reads the bits of one type as another, which tgraph does not": ("BitCast",),
+    "is about the bits of integers, which tgraph does not see; compute it before the model": (
+        "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "BitCast"),
     "is a determinant, which tgraph does not have": ("Det",),
 }.items():
     refused(*_ops, why=_why)

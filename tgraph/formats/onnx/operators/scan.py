@@ -17,7 +17,7 @@ def running_sum(node: OnnxNode, x: Any, axis: Any) -> Any:
     return t.flip(t.cumsum(t.flip(x, axis=at), axis=at, exclusive=exclusive), axis=at)
 
 
-@importer("CumProd", since=26)
+@importer("CumProd", since=26, limits="along an axis of known size")
 def running_product(node: OnnxNode, x: Any, axis: Any) -> Any:
     """Of n elements in log2(n) steps: each time an element is multiplied by the one that lies 1, 2, 4, ... before it (Hillis and
     Steele 1986)."""

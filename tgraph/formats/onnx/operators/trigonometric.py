@@ -30,14 +30,18 @@ def cosh(node: OnnxNode, x: Any) -> Any:
 
 @importer("Asinh")
 def asinh(node: OnnxNode, x: Any) -> Any:
-    """ln(|x| + sqrt(x^2 + 1)) of the sign of x, as ln(1 + ...), which keeps small x."""
+    """ln(|x| + sqrt(x^2 + 1)) of the sign of x; as ln(1 + ...) up to 1, which keeps small x, and without the square beyond."""
     size = t.abs(x)
-    return t.sign(x) * t.log1p(size + size * (size / (t.sqrt(size * size + 1.0) + 1.0)))
+    near, part = t.minimum(size, 1.0), t.reciprocal(t.maximum(size, 1.0))
+    small = t.log1p(near + near * near / (t.sqrt(near * near + 1.0) + 1.0))
+    return t.sign(x) * t.where(size > 1.0, t.log(size) + t.log(t.sqrt(part * part + 1.0) + 1.0), small)
 
 
 @importer("Acosh")
 def acosh(node: OnnxNode, x: Any) -> Any:
-    return t.log(x + t.sqrt((x - 1.0) * (x + 1.0)))
+    """ln(x + sqrt(x^2 - 1)) by how far x is above 1."""
+    above = x - 1.0
+    return t.log1p(above + t.sqrt(above) * t.sqrt(above + 2.0))
 
 
 @importer("Atanh")
