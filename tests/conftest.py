@@ -29,7 +29,7 @@ THOROUGH = (
     "targets/test_excluded.py",  # what masks exclude, of every kind, for every type, spelled in every way
     "targets/test_feature_sets.py", "targets/cuda/test_attention.py",  # kernels for CPUs and GPUs that this machine is not
     "targets/test_compile_time.py",  # what grows with nodes, and how
-    "conformance/test_onnx_backend_cpu.py",  # a thousand ONNX models, each compiled
+    "conformance/test_onnx_backend_thorough.py",  # a thousand ONNX models, each compiled
     # what the machine does to a process: full disks, signals, mappings, allocations; and what it finds when it tunes
     "targets/test_full_disk.py", "targets/test_interrupts.py", "targets/test_mappings.py", "targets/test_allocations.py",
     "targets/test_tuning.py",

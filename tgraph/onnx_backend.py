@@ -72,6 +72,10 @@ class TGraphRep(BackendRep):  # type: ignore[misc]
                 raise InputError(f"{self.model.graph.name or 'the model'} has {len(self.inputs)} inputs "
                                  f"({', '.join(self.inputs)}), got {len(given)}")
             feeds = dict(zip(self.inputs, given))
+        unknown = [name for name in feeds if name not in self.inputs]
+        if unknown:
+            raise InputError(f"{self.model.graph.name or 'the model'} has no input {', '.join(unknown)}; it has "
+                             f"{', '.join(self.inputs)}")
         missing = [name for name in self.inputs if name not in feeds]
         if missing:
             raise InputError(f"{self.model.graph.name or 'the model'} has the inputs {', '.join(missing)}, too")

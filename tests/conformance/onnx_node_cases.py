@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import unittest
 import warnings
@@ -12,7 +13,7 @@ from typing import Any
 import onnx
 
 from tgraph.formats.onnx.node import UnsupportedError, element_type
-from tgraph.onnx_backend import TGraphBackend
+from tgraph.onnx_backend import TGraphBackend, TGraphRep
 
 # patterns of names -> why; every case that one matches must fail, and every pattern must match one
 EXCLUDED = {
@@ -76,13 +77,13 @@ class Cpu(TGraphBackend):
 
 
 @cache
-def models() -> dict[str, onnx.ModelProto]:
-    """The model of each case, by its name."""
+def cases() -> dict[str, Any]:
+    """The cases by name: each has a model, and inputs with what comes out."""
     from onnx.backend.test.loader import load_model_tests
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of divisions by zero, as the suite computes what it expects
-        return {case.name: case.model for case in load_model_tests(kind="node")}
+        return {case.name: case for case in load_model_tests(kind="node")}
 
 
 @cache
@@ -108,7 +109,7 @@ def failure(name: str, backend: type[TGraphBackend]) -> str | None:
 
 def of_our_types(name: str) -> bool:
     """Whether all inputs and outputs of a case are tensors of element types that tgraph has."""
-    return all(map(_ours, [*models()[name].graph.input, *models()[name].graph.output]))
+    return all(map(_ours, [*cases()[name].model.graph.input, *cases()[name].model.graph.output]))
 
 
 def _ours(info: Any) -> bool:
@@ -123,7 +124,7 @@ def _ours(info: Any) -> bool:
 
 def of_transformers(name: str) -> bool:
     """Whether all nodes of a case are ops that Transformers are made of."""
-    return all(node.op_type in TRANSFORMER and not node.domain for node in models()[name].graph.node)
+    return all(node.op_type in TRANSFORMER and not node.domain for node in cases()[name].model.graph.node)
 
 
 def excluded(name: str) -> str | None:
@@ -146,3 +147,24 @@ def surprises(names: Iterable[str], backend: type[TGraphBackend]) -> Iterator[st
             yield f"{name} fails:\n{reason}"
         if why is not None and reason is None:
             yield f"{name} passes, and is excluded ({why})"
+
+
+def run_symbolic(name: str) -> None:
+    """A case by the reference, with a symbol for every size above 1. Raises what the import raises, or an AssertionError."""
+    from onnx.backend.test.runner import Runner, _normalize_tensor
+
+    case = cases()[name]
+    rep = TGraphRep(_symbolic(case.model), {"target": "numpy", "level": "O0"})
+    for inputs, outputs in case.data_sets:
+        found = rep.run([_normalize_tensor(i) for i in inputs])
+        Runner.assert_similar_outputs([_normalize_tensor(o) for o in outputs], found, case.rtol, case.atol)
+
+
+def _symbolic(model: onnx.ModelProto) -> onnx.ModelProto:
+    made = copy.deepcopy(model)
+    for value in made.graph.input:
+        for size in value.type.tensor_type.shape.dim:
+            if size.HasField("dim_value") and size.dim_value > 1:
+                size.dim_param = f"D{size.dim_value}"
+    del made.graph.value_info[:]
+    return made

@@ -108,6 +108,13 @@ def test_several_axes() -> None:
             axis_index(bad, 3)
 
 
+def test_a_multiple_of_what_is_known_to_hold_holds() -> None:
+    count = (S - 5) // 3
+    known = Constraints(known_order=[(count, 0)])
+    assert known.order(3 * count, 0) == known.order(3 * count + 2, 0) == known.order(2 * count, count) == "holds"
+    assert known.order(3 * count, 1) == "unknown"
+
+
 def test_requirements() -> None:
     same_dtype(f32[B], f32[S])
     same_shape(f32[B, 4], i64[B, 4], "rule")

@@ -46,7 +46,8 @@ class Constraints:
         solved = self._solve()[0]
         difference = substitute(a - b, solved)
         margins: list[DimLike] = [0, *(substitute(x - y, solved) for x, y in (*self.known_order, *self.added_order))]
-        if any(is_nonnegative(difference - m) for m in margins):
+        left, right = canonical(difference, 0)  # as the known ones are written: 3 n >= 0 follows from n >= 0
+        if any(is_nonnegative(d - m) for m in margins for d in (difference, left - right)):
             return "holds"
         return "never" if any(is_nonnegative(-difference - 1 - m) for m in margins) else "unknown"
 

@@ -73,6 +73,12 @@ def test_the_importer_names_the_inputs() -> None:
     assert [i.name for i in graph.inputs] == ["x"]
 
 
+@pytest.mark.parametrize("axes", [np.array([1.0]), np.array([0, 1]), np.array(1)])
+def test_constants_of_another_type_or_shape(axes: np.ndarray) -> None:
+    with pytest.raises(tg.FormatError, match=r"input 'axes' is i64\[1\], and the array given for it "):
+        tg.formats.import_onnx(reduced(), inputs={"axes": axes})
+
+
 def test_outputs_have_names_and_inputs_go_in_by_either() -> None:
     rep = prepared(model([helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])],
                          {"x": (TensorProto.FLOAT, [3, 4])}, ["y", "z"]))
@@ -81,7 +87,7 @@ def test_outputs_have_names_and_inputs_go_in_by_either() -> None:
         assert np.array_equal(found.z, -X) and np.array_equal(found[0], X)
 
 
-@pytest.mark.parametrize("inputs", [[X], {"x": X}, [X, X, X]])
+@pytest.mark.parametrize("inputs", [[X], {"x": X}, [X, X, X], {"x": X, "axes": np.array([1]), "y": X}])
 def test_the_wrong_inputs(inputs: Any) -> None:
     with pytest.raises(tg.InputError, match="axes"):
         prepared(reduced()).run(inputs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...current_tracer import apply, current_tracer
 from ...ir.dims import RESERVED, Dim, DimLike, as_symbol, dim, substitute, symbols
-from ...ir.dtypes import dtype_of
+from ...ir.dtypes import DType, dtype_of
 from ...ir.errors import FormatError, ParseError, RuleError, TGraphError
 from ...ir.expressions import parse_dim
 from ...ir.graph import Graph
@@ -154,13 +154,25 @@ class _Import:
         if isinstance(given, TensorType):
             return Tensor(self.graph.input(info.name, given), self.tracer)
         if given is not None:
-            return Known.of(np.asarray(given, dtype.numpy))
+            return self._constant(info, np.asarray(given), dtype)
         if not info.type.tensor_type.HasField("shape"):
             raise FormatError(f"{self.model.name}: input {info.name!r} has no shape; give its type: "
                               f'inputs={{"{info.name}": tg.{dtype}[...]}}')
         stem = _plain(info.name) or "input"
         shape = tuple(self._size(d, f"{stem}_{axis}") for axis, d in enumerate(info.type.tensor_type.shape.dim))
         return Tensor(self.graph.input(info.name, TensorType(dtype, shape)), self.tracer)
+
+    def _constant(self, info: ValueInfoProto, given: np.ndarray, dtype: DType) -> Known:
+        """An input that is an array. Raises FormatError if it is not of the model's type and shape."""
+        declared = info.type.tensor_type
+        sizes = [d.dim_value if d.WhichOneof("value") == "dim_value" else None for d in declared.shape.dim]
+        fits = not declared.HasField("shape") or (len(sizes) == given.ndim and all(
+            a in (None, b) for a, b in zip(sizes, given.shape)))
+        if not fits or not np.can_cast(given.dtype, dtype.numpy, "same_kind"):
+            shown = f"{dtype}[{', '.join('?' if n is None else str(n) for n in sizes)}]"
+            raise FormatError(f"{self.model.name}: input {info.name!r} is {shown}, and the array given for it "
+                              f"{given.dtype}{list(given.shape)}")
+        return Known.of(given.astype(dtype.numpy))
 
     def _size(self, size: Any, unnamed: str) -> DimLike:
         if size.WhichOneof("value") == "dim_value" and size.dim_value >= 0:

@@ -59,7 +59,8 @@ def celu(node: OnnxNode, x: Any) -> Any:
 
 @importer("Selu")
 def selu(node: OnnxNode, x: Any) -> Any:
-    alpha, gamma = node.attribute("alpha", 1.67326319217681884765625), node.attribute("gamma", 1.05070102214813232421875)
+    defaults = (1.67326319217681884765625, 1.05070102214813232421875) if node.version >= 6 else (1.6732, 1.0507)
+    alpha, gamma = node.attribute("alpha", defaults[0]), node.attribute("gamma", defaults[1])
     return t.where(x > 0, x * gamma, (t.exp(t.minimum(x, 0.0)) - 1.0) * (alpha * gamma))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....ir.dims import Dim
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .language import t
@@ -31,7 +32,7 @@ def windows(node: OnnxNode, x: Any, kernel: Any, dilations: Any) -> tuple[list[A
 
 @importer("Conv", limits="of one and two dimensions")
 def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
-    rank = _rank(x)
+    rank = _rank(x, weight)
     dilations = node.attribute("dilations", [1] * rank)
     before, after = windows(node, x, weight.shape[2:], dilations)
     if before != after:
@@ -41,9 +42,11 @@ def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
                      groups=node.attribute("group", 1))
 
 
-def _rank(x: Any) -> int:
+def _rank(x: Any, weight: Any) -> int:
     if x.rank not in (3, 4):
         raise UnsupportedError(f"is of {x.rank - 2} dimensions; tgraph has convolutions of one and two")
+    if any(isinstance(size, Dim) for size in weight.shape):
+        raise UnsupportedError(f"has a kernel {weight.type}, whose size must be known")
     return int(x.rank - 2)
 
 
@@ -56,7 +59,7 @@ def convolved(x: Any, weight: Any, bias: Any = None, groups: int = 1, **how: Any
 @importer("ConvTranspose", limits="of one and two dimensions")
 def transposed_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
     """The convolution with the kernel turned round, of x with zeros between its elements: stride - 1 of them."""
-    rank, groups = _rank(x), node.attribute("group", 1)
+    rank, groups = _rank(x, weight), node.attribute("group", 1)
     strides, dilations = (node.attribute(n, [1] * rank) for n in ("strides", "dilations"))
     before, after = [], []
     for axis, (low, high) in enumerate(_cut(node, x, weight, strides, dilations)):
@@ -117,6 +120,7 @@ def causal_convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None, pa
     activation = node.attribute("activation", "none")
     if activation not in ("none", "silu", "swish"):
         raise UnsupportedError(f"has the activation {activation!r}; the standard has silu, swish and none")
+    _rank(x, weight)
     before = weight.shape[2] - 1
     if past is None:
         past = t.full((*x.shape[:2], before), 0.0, dtype=x.dtype)

@@ -106,7 +106,7 @@ def clip(node: OnnxNode, x: Any, low: Any = None, high: Any = None) -> Any:
     return x if high is None else t.minimum(x, high)
 
 
-@importer("Cast")
+@importer("Cast", since=6)
 def cast(node: OnnxNode, x: Any) -> Any:
     return converted(x, node.dtype("to"))
 
@@ -136,7 +136,7 @@ def is_infinite(node: OnnxNode, x: Any) -> Any:
     return found & (x < 0 if negative else x > 0) if negative or positive else found & False
 
 
-@importer("Dropout", limits="at inference, where it does nothing")
+@importer("Dropout", since=7, limits="at inference, where it does nothing")
 def dropout(node: OnnxNode, x: Any, *operands: Any) -> Any:
     """Nothing, at inference. From opset 12 on, an operand says whether it is that."""
     if node.given(2) and node.array(2, "training_mode").any() and not (node.given(1) and not node.array(1, "the ratio").any()):

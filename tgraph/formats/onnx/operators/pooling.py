@@ -52,11 +52,10 @@ class Windows:
     def parts(self, x: Any) -> list[Any]:
         """For each place of a window, the elements that lie there in all windows."""
         found = []
-        axes = tuple(range(2, len(self.kernel) + 2))
         for place in itertools.product(*(range(k) for k in self.kernel)):
             starts = tuple(p * d for p, d in zip(place, self.dilations))
             stops = tuple(s + (n - 1) * step + 1 for s, n, step in zip(starts, self.counts, self.strides))
-            found.append(t.slice(x, starts=starts, stops=stops, axes=axes, steps=tuple(self.strides)))
+            found.append(x[(slice(None), slice(None), *map(slice, starts, stops, self.strides))])
         return found
 
 

@@ -8,6 +8,7 @@ from ....ir.dtypes import f32, f64, i32, u8
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .convolution import convolution
+from .elementwise import converted
 from .language import t
 
 
@@ -34,7 +35,7 @@ def dequantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
     y = t.cast(x, dtype=scale.dtype)
     if zero is not None:
         y = y - t.cast(_along(x, _blocks(node, x, zero, axis), axis), dtype=scale.dtype)
-    return y * scale
+    return converted(y * scale, node.dtype("output_dtype")) if node.attribute("output_dtype", 0) else y * scale
 
 
 @importer("QuantizeLinear", since=10, limits="to 8-bit integers")
@@ -45,7 +46,8 @@ def quantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
         dtype = node.dtype("output_dtype")
     if dtype.bits != 8:
         raise UnsupportedError(f"quantises to {dtype}; tgraph has 8-bit integers")
-    x = t.cast(x, dtype=scale.dtype) if x.dtype != scale.dtype else x
+    wide = node.dtype("precision") if node.attribute("precision", 0) else scale.dtype
+    x, scale = converted(x, wide), converted(scale, wide)
     y = t.round(x / _along(x, _blocks(node, x, scale, axis), axis))
     if zero is not None:
         y = y + t.cast(_along(x, _blocks(node, x, zero, axis), axis), dtype=y.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from ....ir.dims import Dim, compare
 from ....ir.dtypes import DType, f64, i64
 from ....ir.values import Constant
+from ..node import UnsupportedError
 from .language import t
 
 Parts = tuple[Any, Any]
@@ -71,6 +72,8 @@ def scaled_dot_product(q: Any, k: Any, v: Any, *, mask: Any = None, bias: Any = 
     ones, as ONNX Attention numbers them.
     """
     places = positions or Positions()
+    if scale is None and isinstance(q.shape[-1], Dim):
+        raise UnsupportedError(f"has heads of {q.shape[-1]} elements, and no scale; that number must be known: fix it by dims=")
     if bias is not None:
         kept, bias = _excluded(t.cast(bias, dtype=q.dtype) if bias.dtype != q.dtype else bias)
         mask = _both(mask, kept)

@@ -112,18 +112,19 @@ def split(node: OnnxNode, x: Any, sizes: Any = None) -> Any:
     axis, count = node.attribute("axis", 0), node.results
     wanted = node.sizes(1, "the sizes") if node.given(1) else node.attribute("split", None)
     if wanted is None:
-        whole = x.shape[axis]
-        parts = node.attribute("num_outputs", count)
-        if not isinstance(whole, int):
-            part = whole // parts
-            if part * parts != whole:
-                raise UnsupportedError(f"splits axis {axis} of {x.type} into {parts} parts, and its size is known only at run "
-                                       "time")
-            wanted = [part] * parts
-        else:
-            part = -(-whole // parts)
-            wanted = [min(part, whole - i * part) for i in range(parts)]
+        wanted = _parts(x.shape[axis], node.attribute("num_outputs", count), even=node.version < 18)
     return t.split(x, sizes=tuple(wanted), axis=axis)
+
+
+def _parts(whole: DimLike, parts: int, even: bool) -> list[DimLike]:
+    """Equal parts, of which from opset 18 on the last may be smaller. Of a symbolic size, three and more must be equal: a call
+    checks it."""
+    if not isinstance(whole, int) and (even or parts != 2):
+        return [whole // parts] * parts
+    part = (whole + parts - 1) // parts
+    if isinstance(whole, int) and isinstance(part, int):
+        return [max(min(part, whole - i * part), 0) for i in range(parts)]
+    return [part, whole - part]
 
 
 @importer("Tile", since=6)

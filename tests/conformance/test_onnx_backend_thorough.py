@@ -1,0 +1,31 @@
+"""Every node case of ONNX's own test runner that tgraph passes, compiled for the CPU; and with symbolic sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+import tgraph as tg
+from tests.conformance.onnx_node_cases import Cpu, cases, excluded, part, run_symbolic, surprises
+
+PARTS = 24
+
+
+@pytest.mark.parametrize("number", range(PARTS))
+def test_cpu(number: int) -> None:
+    names = [name for name in cases() if excluded(name) is None]
+    assert list(surprises(part(names, number, PARTS), Cpu)) == []
+
+
+def test_symbolic_sizes() -> None:
+    """What is imported gives the same; some cases need sizes (a kernel, the elements of a head), or check them at the call."""
+    names = [name for name in cases() if excluded(name) is None]
+    refused, wrong = [], []
+    for name in names:
+        try:
+            run_symbolic(name)
+        except (tg.FormatError, tg.InputError):
+            refused.append(name)
+        except Exception as error:  # whatever it is, it is one too many
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
+    assert wrong == []
+    assert len(refused) <= 0.15 * len(names)
