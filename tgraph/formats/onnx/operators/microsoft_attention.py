@@ -50,7 +50,8 @@ def _attended(node: OnnxNode, q: Any, k: Any, v: Any, mask: Any, added: Any, bef
     """Attention with ONNX Runtime's masks, as [B, S, H D]."""
     bias = added
     if mask is not None:
-        filled = t.where(_mask(mask, q, k), 0.0, t.full((), node.attribute("mask_filter_value", -10000.0), dtype=q.dtype))
+        lowest = max(node.attribute("mask_filter_value", -10000.0), -q.dtype.largest)
+        filled = t.where(_mask(mask, q, k), 0.0, t.full((), lowest, dtype=q.dtype))
         bias = filled if bias is None else bias + filled
     places = Positions(None, 0 if node.attribute("unidirectional", 0) else None, before)
     y, _ = scaled_dot_product(q, k, v, bias=bias, positions=places, scale=node.attribute("scale", 0.0) or None)

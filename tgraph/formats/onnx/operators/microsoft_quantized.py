@@ -8,10 +8,22 @@ from ....ir.dtypes import f32, u8
 from ..node import OnnxNode, UnsupportedError
 from ..registry import MICROSOFT, importer
 from .language import t
+from .microsoft import embed_layer_norm
 from .quantization import dequantize, quantize, quantize_dynamically, scaled_product
 
 importer("DequantizeLinear", domain=MICROSOFT)(dequantize)
 importer("QuantizeLinear", domain=MICROSOFT)(quantize)
+
+
+@importer("QEmbedLayerNormalization", domain=MICROSOFT)
+def quantized_embed_layer_norm(node: OnnxNode, ids: Any, segments: Any, words: Any, positions: Any, kinds: Any, weight: Any,
+                               bias: Any, mask: Any, *parameters: Any) -> Any:
+    """Tables and parameters of the norm as 8-bit integers: five scales, then five zero points."""
+    numbers: list[Any] = []
+    for integers, scale, zero in zip((words, positions, kinds, weight, bias), parameters[:5], parameters[5:]):
+        shifted = None if integers is None else t.cast(integers, dtype=scale.dtype) - t.cast(zero, dtype=scale.dtype)
+        numbers.append(None if shifted is None else shifted * scale)
+    return embed_layer_norm(node, ids, segments, *numbers, mask)
 
 
 @importer("MatMulNBits", domain=MICROSOFT, limits="of 2, 4 and 8 bits, without g_idx")
