@@ -54,7 +54,7 @@ def _attended(node: OnnxNode, q: Any, k: Any, v: Any, mask: Any, added: Any, bef
         filled = t.where(_mask(mask, q, k), 0.0, t.full((), lowest, dtype=q.dtype))
         bias = filled if bias is None else bias + filled
     places = Positions(None, 0 if node.attribute("unidirectional", 0) else None, before)
-    y, _ = scaled_dot_product(q, k, v, bias=bias, positions=places, scale=node.attribute("scale", 0.0) or None)
+    y, _ = scaled_dot_product(q, k, v, bias=bias, positions=places, scale=node.attribute("scale", 0.0) or None, excluding=False)
     return joined_heads(y)
 
 
@@ -130,7 +130,7 @@ def group_query_attention(node: OnnxNode, q: Any, k: Any, v: Any, past_key: Any,
     mask = None if causal else up_to(t.cast(last, dtype=i64) + 1, k.shape[2])
     places = Positions(window - 1 if window > 0 else None, 0 if causal else None, before)
     y, _ = scaled_dot_product(q, k, v, mask=mask, bias=added, positions=places, scale=node.attribute("scale", 0.0) or None,
-                              softcap=node.attribute("softcap", 0.0))
+                              softcap=node.attribute("softcap", 0.0), excluding=False)
     return (joined_heads(y), k, v)[:max(node.results, 1)]
 
 

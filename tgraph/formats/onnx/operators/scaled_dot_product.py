@@ -64,18 +64,20 @@ class Positions:
 
 def scaled_dot_product(q: Any, k: Any, v: Any, *, mask: Any = None, bias: Any = None, positions: Positions | None = None,
                        scale: float | None = None, softcap: float = 0.0, precision: DType | None = None,
-                       scores: int | None = None) -> Parts:
+                       scores: int | None = None, excluding: bool = True) -> Parts:
     """softmax(scale q k^T, capped, + bias, where allowed) v, and the scores if they are asked for.
 
     q [B, H, Sq, D], k, v [B, Hk, Sk, D]; mask (True = attend) and bias broadcast to [B, H, Sq, Sk]. A query that sees no key
     gives zeros; a bias of minus infinity excludes like a mask. precision: the type of the softmax, at least. scores: which
-    ones, as ONNX Attention numbers them.
+    ones, as ONNX Attention numbers them. excluding: whether the bias may hold minus infinity.
     """
     places = positions or Positions()
     if scale is None and isinstance(q.shape[-1], Dim):
         raise UnsupportedError(f"has heads of {q.shape[-1]} elements, and no scale; that number must be known: fix it by dims=")
     if bias is not None:
-        kept, bias = _excluded(t.cast(bias, dtype=q.dtype) if bias.dtype != q.dtype else bias)
+        bias = t.cast(bias, dtype=q.dtype) if bias.dtype != q.dtype else bias
+    if bias is not None and excluding:
+        kept, bias = _excluded(bias)
         mask = _both(mask, kept)
     spelled = bool(softcap) or scores is not None or (precision == f64 and q.dtype != f64)
     if places.limited and (spelled or not places.causal):
