@@ -90,7 +90,8 @@ __all__ = [
     "CompileError", "DType", "Dim", "DiskError", "Executable", "FormatError", "Graph", "GraphError", "InputError",
     "Module", "OpError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable", "RuleError",
     "TGraphError", "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16",
-    "bool_", "check", "compile", "dim", "dims", "export_onnx", "f16", "f32", "f64", "formats", "i8", "i32", "i64", "import_onnx", "load",
+    "bool_", "check", "compile", "dim", "dims", "export_onnx", "f16", "f32", "f64", "formats", "i8", "i32", "i64",
+    "import_onnx", "load",
     "models", "nn", "op", "optimize", "parse", "parse_program", "passes", "read", "reference", "set_num_threads",
     "targets", "trace", "trace_program", "u8", "verify",
 ]

@@ -65,7 +65,7 @@ class OnnxNode:
         found = {}
         for attribute in self.proto.attribute:
             value = onnx.helper.get_attribute_value(attribute)
-            found[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+            found[attribute.name] = _plain(value)
         return found
 
     def attribute(self, name: str, default: Any = _REQUIRED) -> Any:
@@ -137,3 +137,12 @@ def element_type(number: Any) -> DType:
         shown = kinds.Name(number).lower() if number in kinds.values() else name
         raise UnsupportedError(f"has the element type {shown}; tgraph has {', '.join(d.numpy_name for d in DTYPES.values())}")
     return found
+
+
+def _plain(value: Any) -> Any:
+    """An attribute in Python: strings as text, and an f32 as the number that its exporter wrote, 1e-05 for 9.999999747378752e-06."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, float):
+        return float(str(np.float32(value)))
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
