@@ -6,7 +6,7 @@ import copy
 import re
 import unittest
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -139,14 +139,16 @@ def part(names: Iterable[str], number: int, count: int) -> Sequence[str]:
     return sorted(names)[number::count]
 
 
-def surprises(names: Iterable[str], backend: type[TGraphBackend]) -> Iterator[str]:
-    """What is not as the table says."""
+def require(names: Iterable[str], backend: type[TGraphBackend]) -> None:
+    """Raises AssertionError that lists what is not as the table says."""
+    found = []
     for name in names:
         why, reason = excluded(name), failure(name, backend)
         if why is None and reason is not None:
-            yield f"{name} fails:\n{reason}"
+            found.append(f"{name} fails:\n{reason}")
         if why is not None and reason is None:
-            yield f"{name} passes, and is excluded ({why})"
+            found.append(f"{name} passes, and is excluded ({why})")
+    assert not found, "\n".join(found)
 
 
 def run_symbolic(name: str) -> None:

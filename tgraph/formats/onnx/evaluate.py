@@ -260,7 +260,7 @@ def _constant_of_shape(node: OnnxNode, shape: np.ndarray) -> Any:
 
 @rule("Range")
 def _range(node: OnnxNode, start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> Any:
-    if _symbolic(start, limit, step) or not step or abs((float(limit) - float(start)) / float(step)) > LARGEST:
+    if _symbolic(start, limit, step) or not step or abs((limit.item() - start.item()) / step.item()) > LARGEST:
         return None
     return np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
 
