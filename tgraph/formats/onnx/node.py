@@ -140,7 +140,7 @@ def element_type(number: Any) -> DType:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute in Python: strings as text, and an f32 as the number that its exporter wrote, 1e-05 for 9.999999747378752e-06."""
+    """An attribute in Python: strings as text, and an f32 as its exporter wrote it, 1e-05 for 9.999999747378752e-06."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, float):
