@@ -85,8 +85,3 @@ def test_the_page_of_ops_is_current() -> None:
     root = Path(__file__).resolve().parents[2]
     made = subprocess.run([sys.executable, "-m", "tgraph", "ops", "--markdown"], capture_output=True, text=True, cwd=root)
     assert made.stdout == (root / "docs" / "ops.md").read_text(encoding="utf-8"), "run: tgraph ops --markdown > docs/ops.md"
-
-
-def test_the_table_of_onnx_ops_is_current() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
-    assert page.endswith(CliRunner().invoke(main, ["ops", "--onnx"]).stdout), "the end of the page: tgraph ops --onnx"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 import tgraph as tg
+from tgraph.cli import main
 from tgraph.formats import import_onnx
 from tgraph.formats.onnx.registry import IMPORTERS, importer
 
@@ -140,3 +143,8 @@ def test_an_op_that_is_not_known() -> None:
 def test_what_is_refused_says_what_to_do(op: str, opset: int, says: str) -> None:
     with pytest.raises(tg.FormatError, match=says):
         graph_of(op, {"x": (np.float32, [2, 3])}, opset)
+
+
+def test_the_table_of_onnx_ops_is_current() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    assert page.endswith(CliRunner().invoke(main, ["ops", "--onnx"]).stdout), "the end of the page: tgraph ops --onnx"
