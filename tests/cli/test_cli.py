@@ -241,6 +241,9 @@ def test_profile_groups() -> None:
     assert [name for name, *_ in grouped(profile, "scope")][1] == "encoder.layer.0.norm"
     assert len(grouped(profile, "call")) == 5
     assert layer_of(ProfileRow("k", "3.norm", 1.0, 1)) == "3"
+    for scope, layer in (("/encoder/layer.11/attention/MatMul_1", "/encoder/layer.11"), ("/pooler/dense/Gemm", "/pooler/dense"),
+                         ("model.layers.2.mlp/node_MatMul_7", "model.layers.2"), ("pooler.dense", "pooler.dense"), ("", "(top)")):
+        assert layer_of(ProfileRow("k", scope, 1.0, 1)) == layer
 
 
 # ops, passes, targets

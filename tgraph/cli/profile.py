@@ -95,6 +95,9 @@ def grouped(profile: Profile, by: str) -> list[tuple[str, int, float, int]]:
 
 
 def layer_of(row: ProfileRow) -> str:
-    """`encoder.layer.3.attention.self` -> `encoder.layer.3`; without a number, the first two names of the path."""
-    numbered = re.match(r"(.*?\.)?\d+(?=\.|$)", row.scope)
-    return numbered.group() if numbered else ".".join(row.scope.split(".")[:2]) or "(top)"
+    """`encoder.layer.3.attention.self` -> `encoder.layer.3`; without a number, the first two names of the path.
+
+    Names of ONNX's exporters have slashes: `/encoder/layer.3/attention/MatMul` -> `/encoder/layer.3`.
+    """
+    numbered = re.match(r"(.*?[./])?\d+(?=[./]|$)", row.scope)
+    return numbered.group() if numbered else "".join(re.findall(r"[./]?[^./]+", row.scope)[:2]) or "(top)"
