@@ -13,13 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from passes.algebra.magnitudes import may_exceed
-from passes.attention.axes import View, aligned, view_root
+from passes.attention.axes import Axes, View, aligned, view_root
 from passes.attention.conditions import Leaf, conjuncts, number
 from passes.attention.failure import MatchFailure
 from passes.attention.form import Masked, Term
 from passes.attention.scores import Scores, ScoresMatcher
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Result, Value
+from tgraph.ir.values import Constant, Result, Value
 
 LARGEST_TERM = 1e6  # is lost beside a fill of -1e30, as scores are
 
@@ -146,10 +146,14 @@ def added_mask(m: ScoresMatcher, term: Term) -> tuple[Leaf, float] | None:
     With `m.additive` also those of (1 - c) fill, where c was cast from a boolean.
     """
     bias, scale = view_root(m.graph, term.view), term.scale
-    if not isinstance(bias.value, Result) or not scale > 0:
+    lowest = m.mask_fill if m.additive is None else m.additive
+    if not scale > 0:
+        return None
+    if isinstance(bias.value, Constant):
+        return _constant_mask(m.graph, bias.value, bias.axes, lowest / scale, scale)
+    if not isinstance(bias.value, Result):
         return None
     node = bias.value.node
-    lowest = m.mask_fill if m.additive is None else m.additive
     if node.op.name == "where":
         for position, negated in ((1, False), (2, True)):
             kept, filled = number(node.inputs[position]), number(node.inputs[3 - position])
@@ -163,6 +167,22 @@ def added_mask(m: ScoresMatcher, term: Term) -> tuple[Leaf, float] | None:
                 if sign * fill * scale <= lowest:
                     return leaf, sign * fill * scale
     return None
+
+
+def _constant_mask(graph: Graph, constant: Constant, axes: Axes, lowest: float, scale: float) -> tuple[Leaf, float] | None:
+    """The condition and the fill of a table of zeros and a number up to `lowest`; None for other constants."""
+    data = constant.data
+    if data is None or not data.size or not constant.dtype.is_float:
+        return None
+    fill = float(data.min())
+    if not fill <= lowest or not np.isin(data, (0, fill)).all():
+        return None
+    kept, own = data == 0, list(axes)
+    for axis in range(kept.ndim):  # the same for all of a batch: then it may be causality
+        first = kept.take([0], axis)
+        if kept.shape[axis] > 1 and (kept == first).all():
+            kept, own[axis] = first, ()
+    return Leaf.of(View(graph.constant(kept), tuple(own))), fill * scale
 
 
 def _complement(m: ScoresMatcher, view: View) -> tuple[Leaf, int] | None:

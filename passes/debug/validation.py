@@ -126,7 +126,8 @@ class Validator:
         - a row that has NaN may become NaN as a whole;
         - with infinite or huge inputs, elements that were not finite may change;
         - if the pass moves what masks exclude, so may elements that are not finite before or after: with NaN or infinite
-          inputs, or where one attention may read rows of another that have no key.
+          inputs, or where one attention may read rows of another that have no key; and with such inputs all that a graph makes
+          of them that tests for NaN.
         """
         whole = _compare(y, r, dtype, allowed)
         if trial.kind == "ordinary" or y.shape != r.shape:
@@ -139,6 +140,8 @@ class Validator:
                 kept &= np.isfinite(r)
             if moves_excluded and (trial.kind in ("nan", "infinite") or _attends_twice(before)):
                 kept &= np.isfinite(r) & np.isfinite(y)
+            if moves_excluded and trial.kind in ("nan", "infinite") and _tests_nan(before):
+                kept &= False
         return _compare(y[kept], r[kept], dtype, allowed)
 
     def _rounded(self, graph: Graph, trial: Trial) -> Outputs:
@@ -216,6 +219,11 @@ def _attends_twice(graph: Graph) -> bool:
     """Whether a graph has several attentions: rows of one without a key, NaN, may be values that another one excludes."""
     nodes = [n for block in (graph, *graph.functions.values()) for n in block.nodes]
     return sum(n.op.traits.attention or n.op.name in ("softmax", "exp") for n in nodes) > 1
+
+
+def _tests_nan(graph: Graph) -> bool:
+    """Whether a graph chooses by what is NaN, which a mask may have excluded."""
+    return any(n.op.name == "isnan" for block in (graph, *graph.functions.values()) for n in block.nodes)
 
 
 def _allowed(before: Graph, after: Graph, effect: Effect) -> float:

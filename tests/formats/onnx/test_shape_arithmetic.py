@@ -59,6 +59,15 @@ def test_encoder(legacy: bool) -> None:
         assert attention.attrs["empty_row"] == "uniform"
 
 
+def test_sizes_that_are_given() -> None:
+    graph = import_onnx(encoder(1), dims={"batch": 2, "length": 5})
+    assert graph.inputs[0].shape == (2, 5) and not graph.symbols
+    np.testing.assert_allclose(Interpreter(graph, faithful=True).run(feeds(2, 5))["x1"], expected(encoder(1), feeds(2, 5))[0],
+                               rtol=1e-5, atol=1e-6)
+    (attention,) = [n for n in tg.optimize(graph, "O3").nodes if n.op.name == "attention"]
+    assert attention.operands[3] is not None and attention.operands[4] is None
+
+
 def test_reshape_by_gathered_sizes() -> None:
     made = model(
         [node("Shape", "x", "s"), node("Gather", "s i", "b"), node("Unsqueeze", "b i0", "b1"), node("Slice", "s one two", "t"),
