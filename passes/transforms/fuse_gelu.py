@@ -53,6 +53,7 @@ class FuseGelu(RewritePass):
         rule("x (1 + erf(x / sqrt 2)) = 2 gelu(x)", lambda x: _twice(x, _erf(x)), lambda x: tg.gelu(x) * 2.0),
         rule("x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = 2 gelu(x)",
              lambda x: _twice(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh") * 2.0),
+        rule("2 x / 2 = x", lambda x: x * 2.0 / 2.0, lambda x: x),
         # 1 + tanh z = 2 sigmoid(2 z)
         rule("x sigmoid(sqrt(8/pi) (x + 0.044715 x^3)) = gelu(x)",
              lambda x: x * tg.sigmoid(_cubic(x, 2 * SLOPE)), lambda x: tg.gelu(x, approximate="tanh")),

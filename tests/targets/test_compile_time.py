@@ -13,7 +13,7 @@ from tvm_ffi import structural_walk
 import tgraph as tg
 from targets.base.target import Target
 from targets.base.tvm_api import tirx
-from targets.lowering.grouping import LARGEST, MOST_WORK
+from targets.lowering.grouping import MAX_NODES, MAX_WORK
 from targets.lowering.lower import emit_kernel
 from targets.lowering.pipeline import kernel_graph
 from tests.ops.samples import SAMPLES
@@ -76,7 +76,7 @@ def test_chains_of_an_elementwise_op(name: str) -> None:
     nodes, calls, sizes = emitted(repeated(step, 2000), spec)
     assert calls <= 1 + nodes // 4, "fused as far as kernels may grow"
     assert len(sizes) <= 4, "a chain's kernels are the same, but for its ends"
-    assert sum(sizes) <= 4 * 4 * (LARGEST + MOST_WORK)
+    assert sum(sizes) <= 4 * 4 * (MAX_NODES + MAX_WORK)
 
 
 @pytest.mark.parametrize("name", COMPOSED)
@@ -85,7 +85,7 @@ def test_values_that_are_used_twice(name: str) -> None:
     for count in (10, 100, 1000):
         square = "T" in name
         nodes, calls, sizes = emitted(repeated(COMPOSED[name], count), tg.f32[16, 16] if square else tg.f32[N, 8])
-        assert calls <= nodes and max(sizes) <= 60 * LARGEST
+        assert calls <= nodes and max(sizes) <= 60 * MAX_NODES
         per_node.append(sum(sizes) / nodes)
     assert per_node[2] <= 2 * per_node[0] + 1
 
