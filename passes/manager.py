@@ -75,11 +75,8 @@ class PassManager:
         Raises PassError if a pass fails, or an instrument objects.
         """
         self.records = []
-        results = {name: self._run(one) for name, one in as_program(graph, PassError).graphs.items()}
-        if isinstance(graph, Graph):
-            return results[graph.name]
-        share_functions(results.values())
-        return Program(graph.weights, results)
+        program = as_program(graph, PassError)
+        return self._run(graph) if isinstance(graph, Graph) else rewrite_each(program, self._run)
 
     def _run(self, graph: Graph) -> Graph:
         result = graph.copy()
@@ -97,6 +94,13 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.after(step, result, record, report)
         return result
+
+
+def rewrite_each(program: Program, rewrite: Callable[[Graph], Graph]) -> Program:
+    """A program of new graphs, each made of one of the given; the functions that they call are one table."""
+    results = {name: rewrite(graph) for name, graph in program.graphs.items()}
+    share_functions(results.values())
+    return Program(program.weights, results)
 
 
 def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[RewriteReport, float]:

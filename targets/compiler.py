@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import overload
 
 from passes.base import Pass
-from passes.manager import PassRecord, run_pipeline
-from passes.outline import share_functions
+from passes.manager import PassRecord, rewrite_each, run_pipeline
 from passes.pipelines import Pipeline, passes_of
 from passes.precision import precision_passes
 from targets.base.registry import backend_of
@@ -127,11 +126,13 @@ def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Pro
 
 def _run_passes(program: Program, passes: Sequence[Pass]) -> tuple[Program, dict[str, list[PassRecord]]]:
     """The program after passes, and what they did to each graph."""
-    results, records = {}, {}
-    for name, graph in program.graphs.items():
-        results[name], records[name] = run_pipeline(graph, passes)
-    share_functions(results.values())
-    return Program(program.weights, results), records
+    records: dict[str, list[PassRecord]] = {}
+
+    def run(graph: Graph) -> Graph:
+        result, records[graph.name] = run_pipeline(graph, passes)
+        return result
+
+    return rewrite_each(program, run), records
 
 
 def _check_sizes(graph: Graph) -> None:

@@ -37,7 +37,7 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
     """Start the contenders, take turns at each shape, print a table each."""
     out = console()
     graph = load_graph(model)
-    check_dims(graph.symbols, tuple(dims))
+    check_dims([graph], tuple(dims))
     peer = peer_of(model)
     present = _present(peers, peer, model, out)
     busy = busy_share()

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from passes.base import Pass, register_pass
 from passes.rewriting import current_report
-from tgraph.ir.builder import Builder, take_apart
+from tgraph.ir.builder import RecordingBuilder, take_apart
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
-from tgraph.ir.location import Provenance
-from tgraph.ir.registry import OPS, Op
-from tgraph.ir.values import Node, Result
+from tgraph.ir.registry import OPS
 
 
 @register_pass
@@ -38,7 +34,7 @@ class Decompose(Pass):
             node = pending.pop()
             if node.op.decompose is None or (chosen and node.op.name not in chosen):
                 continue
-            b = _Recorder(graph, node.provenance)
+            b = RecordingBuilder(graph, node.provenance)
             new = take_apart(b, node, node.op.decompose)
             for old, value in zip(node.results, new):
                 graph.replace(old, value)
@@ -56,18 +52,3 @@ class Decompose(Pass):
                 near = difflib.get_close_matches(name, composites, n=3) or sorted(composites)
                 raise PassError(f"decompose: no op {name!r}; composites: {', '.join(near)}")
         return names
-
-
-class _Recorder(Builder):
-    """A builder that records the nodes that it made."""
-
-    def __init__(self, graph: Graph, provenance: Provenance):
-        super().__init__(graph, provenance)
-        self.nodes: list[Node] = []
-
-    def apply(self, op: Op, operands: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        made = super().apply(op, operands, named)
-        first = made[0] if isinstance(made, tuple) else made
-        assert isinstance(first, Result)
-        self.nodes.append(first.node)
-        return made

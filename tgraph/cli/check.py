@@ -55,7 +55,7 @@ def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, p
     if is_bundle(source) and (missing := [n for one in graphs.values() for n in one.graph.parameters if n not in one.weights]):
         raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it "
                            "with tgraph compile --originals")
-    check_dims({name: symbol for one in graphs.values() for name, symbol in one.graph.symbols.items()}, dims)
+    check_dims([one.graph for one in graphs.values()], dims)
     report = tg.check(exe, sizes=dims, seed=seed, tol=tol)
     console().print(str(report), style="green" if report else "bold red", markup=False, soft_wrap=True)
     if any(reduced_tolerance(one.optimized) > tolerance(f32) for one in graphs.values()):

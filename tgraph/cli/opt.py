@@ -63,7 +63,7 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
       $ tgraph opt bert-tiny --target cpu --print-after decompose-to-kernels
     """
     import tgraph as tg
-    from passes.outline import share_functions
+    from passes.manager import rewrite_each
     from tgraph.cli.console import console, print_graph
     from tgraph.cli.dump import accepted
     from tgraph.cli.models import load_model
@@ -77,7 +77,7 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
         _check_names(option, names, passes)
     model = load_model(source)
     graphs = as_program(model, PassError).graphs
-    check_dims({name: symbol for graph in graphs.values() for name, symbol in graph.symbols.items()}, dims)
+    check_dims(graphs.values(), dims)
     sizes = merged(dims)
     if bisecting:
         for graph in graphs.values():
@@ -115,9 +115,7 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
             out.print(f"{validation.validated} passes validated against the NumPy reference (float64)", style="green")
         return result
 
-    results = {name: optimized(graph) for name, graph in graphs.items()}
-    share_functions(results.values())
-    result = Program(model.weights, results) if isinstance(model, Program) else results[model.name]
+    result = rewrite_each(model, optimized) if isinstance(model, Program) else optimized(model)
     if output is None:
         print_graph(result.text(scopes=scopes))
     else:

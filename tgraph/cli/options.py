@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
+from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
 
 Dims = tuple[dict[str, int], ...]
@@ -31,8 +32,9 @@ def merged(dims: Dims) -> dict[str, int]:
     return {name: size for trial in dims for name, size in trial.items()}
 
 
-def check_dims(known: Mapping[str, Any], dims: Dims) -> None:
-    """Raises UsageError for a dim that the graph does not have."""
+def check_dims(graphs: Iterable[Graph], dims: Dims) -> None:
+    """Raises UsageError for a dim that none of the graphs has."""
+    known = dict.fromkeys(name for graph in graphs for name in graph.symbols)
     for name in merged(dims):
         if name not in known:
             raise click.UsageError(f"the graph has no dim {name!r}; its dims: {', '.join(known) or 'none'}")

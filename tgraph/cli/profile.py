@@ -59,7 +59,7 @@ def command(source: str, dims: Dims, repeats: int, by: str, by_layer: bool, seed
     exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
                           weights=weights)[0]
     graphs = graphs_of(exe)
-    check_dims({name: symbol for one in graphs.values() for name, symbol in one.graph.symbols.items()}, dims)
+    check_dims([one.graph for one in graphs.values()], dims)
     for one in graphs.values():
         sizes = {name: size for name, size in merged(dims).items() if name in one.graph.symbols}
         found = one.profile(repeats=repeats, **generate_inputs(one.graph, sizes, seed))

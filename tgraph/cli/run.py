@@ -91,7 +91,7 @@ def complete_feeds(graph: Graph, given: Mapping[str, np.ndarray], random: bool, 
     from tgraph.ir.dims import as_symbol
     from tgraph.reference.inputs import generate_inputs
 
-    check_dims(graph.symbols, dims)
+    check_dims([graph], dims)
     missing = [i.name for i in graph.inputs if i.name not in given]
     if missing and not random:
         raise InputError(f"{graph.name}: no array for input {', '.join(missing)}; give --input {missing[0]}=FILE.npy, "

@@ -60,7 +60,7 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
         raise click.UsageError(f"{model} is compiled already; name a graph or a model")
     set_threads(threads)
     graph = load_graph(model)
-    check_dims(graph.symbols, dims)
+    check_dims([graph], dims)
     sizes = [{name: size for name, size in {**point, **merged(dims)}.items() if name in graph.symbols}
              for point in parse_shapes(shapes)]
     where = tg.targets.Target.parse(target)

@@ -12,7 +12,7 @@ from .errors import RuleError, TGraphError
 from .graph import Graph
 from .location import NOWHERE, Provenance
 from .registry import OPS, Op, get_op
-from .values import Node, Value
+from .values import Node, Result, Value
 
 
 class Builder:
@@ -50,6 +50,21 @@ class Builder:
     def constant(self, data: Any, dtype: DType | None = None) -> Value:
         """A constant; `data` is anything NumPy takes."""
         return self.graph.constant(data, dtype)
+
+
+class RecordingBuilder(Builder):
+    """A builder that keeps the nodes that it made."""
+
+    def __init__(self, graph: Graph, provenance: Provenance = NOWHERE):
+        super().__init__(graph, provenance)
+        self.nodes: list[Node] = []
+
+    def apply(self, op: Op, operands: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        made = super().apply(op, operands, named)
+        first = made[0] if isinstance(made, tuple) else made
+        assert isinstance(first, Result)
+        self.nodes.append(first.node)
+        return made
 
 
 def take_apart(b: Builder, node: Node, decomposition: Callable[..., Any]) -> tuple[Value, ...]:

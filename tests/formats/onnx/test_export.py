@@ -149,6 +149,12 @@ def test_calls_are_put_in_place_and_ragged_sizes_come_from_what_makes_them() -> 
     assert [n.op_type for n in whole(called, 17).graph.node] == ["Neg", "Neg", "Identity"]
 
 
+def test_outputs_keep_their_names() -> None:
+    """Also those that a node would have, by the op of ONNX that it is."""
+    graph = tg.trace(lambda x: {"Relu": tg.relu(x), "Neg": -tg.relu(x), "constant": x * 2.5}, x=tg.f32[B])
+    assert [o.name for o in whole(graph, 17).graph.output] == ["Relu", "Neg", "constant"]
+
+
 def test_what_cannot_be_written() -> None:
     graph = tg.parse("graph g(%x: f32[2]) -> (y: f32[2]) {\n  param @w: f32[2]\n  %0 = add(%x, @w)\n  return (y: %0)\n}\n")
     with pytest.raises(tg.FormatError, match="no data for parameter w"):

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mapping[str, DimLike] | None = None,
                 inputs: Mapping[str, Any] | None = None) -> Graph:
     """The graph of an ONNX model: a path, its bytes, or the onnx package's message (docs/onnx.md).

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...ir.builder import Builder
+from ...ir.builder import RecordingBuilder, take_apart
 from ...ir.dtypes import DType, bf16, bool_, f16, f32, f64, i8, i32, i64, u8
 from ...ir.errors import FormatError
 from ...ir.graph import Graph
@@ -21,7 +21,7 @@ from .writing.table import Row, find_row
 from .writing.writer import GraphWriter, WrittenNode, number_of, tensor
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, TensorProto
 
 OPSET = 20
 OLDEST = 13
@@ -31,14 +31,7 @@ ALIGNMENT = 4096  # of external data, as the standard recommends for mapping
 
 def export_onnx(graph: Graph | Program, path: str | os.PathLike[str], opset: int = OPSET, *,
                 external: bool | None = None) -> None:
-    """Write a graph as an ONNX model; of a program, each graph as one, `model.encode.onnx`.
-
-    opset: of the standard's ops, 13 to what the installed onnx package knows. What it has (LayerNormalization from 17 on, Gelu
-    from 20, Attention and RMSNormalization from 23) is used, all else decomposed. external: whether weights go into a file
-    beside it (`model.onnx.data`); by default those that are too large for one message.
-
-    Raises FormatError for what cannot be written, and OSError.
-    """
+    """`tg.export_onnx`, whose documentation is in this package's `__init__`, which imports nothing of this until it is called."""
     path = Path(path)
     if isinstance(graph, Program) and len(graph) > 1:
         for name, one in graph.graphs.items():
@@ -72,20 +65,15 @@ def to_model(graph: Graph, opset: int = OPSET) -> tuple[ModelProto, Mapping[str,
     for node in flat.nodes:
         _write(node, to)
     outputs = []
-    for name, value in flat.outputs:
-        to.scope = ""
-        made = to.fresh(name) if name in to._taken else name
-        to._taken.add(made)
-        to.nodes.append(onnx.helper.make_node("Identity", [to.name(value)], [made], name=to.fresh(f"output/{made}")))
-        outputs.append(_info(made, value))
-    arrays = {name: np.asarray(flat.weights[name]) for name in flat.parameters if flat.parameters[name].uses
-              or any(v is flat.parameters[name] for _, v in flat.outputs)}
+    for name, (_, value) in zip(to.outputs, flat.outputs):
+        to.nodes.append(onnx.helper.make_node("Identity", [to.name(value)], [name], name=to.fresh(f"output/{name}")))
+        outputs.append(_info(name, value))
     model = onnx.helper.make_model(
         onnx.helper.make_graph(to.nodes, graph.name, [_info(to.names[i], i) for i in flat.inputs], outputs,
                                [tensor(name, array) for name, array in to.constants.items()]),
         opset_imports=[onnx.helper.make_opsetid("", opset)], producer_name="tgraph",
         ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]))
-    return model, {to.names[flat.parameters[name]]: array for name, array in arrays.items()}
+    return model, {to.names[parameter]: np.asarray(flat.weights[name]) for name, parameter in flat.parameters.items()}
 
 
 def _write(node: Node, to: GraphWriter) -> None:
@@ -109,6 +97,9 @@ def _info(name: str, value: Value) -> Any:
 def _writable(graph: Graph, opset: int) -> Graph:
     """A copy in which all functions are in place of their calls, and all ops have a row in the table."""
     flat = graph.copy()
+    while calls := [n for n in flat.nodes if n.op.name == "call"]:
+        for node in calls:
+            _put(flat, node, flat.inline(node.attrs["function"], list(node.inputs)))
     pending = list(reversed(flat.nodes))
     while pending:
         node = pending.pop()
@@ -116,24 +107,22 @@ def _writable(graph: Graph, opset: int) -> Graph:
         if row is not None:
             pending.extend(_widened(flat, node, row, opset))
             continue
-        before = set(flat.nodes) if node.op.name == "call" else set()
-        function = node.attrs.get("function")
-        if isinstance(function, Graph):
-            made = flat.inline(function, list(node.inputs))
-            new = [n for n in flat.nodes if n not in before]
-        elif node.op.decompose is not None:
-            b = _Recorder(flat, node.provenance)
-            found = node.op.decompose(b, *node.operands, **node.attrs)
-            made, new = list(found) if isinstance(found, tuple) else [found], b.nodes
-        else:
+        if node.op.decompose is None:
             where = node.provenance.describe()
             problem = f"ONNX has no {node.op.name} at opset {opset}, and it has no decomposition"
             raise FormatError(f"graph {graph.name} cannot be exported: {problem}" + (f"\n  {where}" if where else ""))
-        for old, value in zip(node.results, made):
-            flat.replace(old, value)
-        flat.erase(node)
-        pending.extend(reversed(new))
+        b = RecordingBuilder(flat, node.provenance)
+        _put(flat, node, take_apart(b, node, node.op.decompose))
+        pending.extend(reversed(b.nodes))
+    flat.prune()
     return flat
+
+
+def _put(flat: Graph, node: Node, values: Sequence[Value]) -> None:
+    """Values in place of a node's results."""
+    for old, value in zip(node.results, values):
+        flat.replace(old, value)
+    flat.erase(node)
 
 
 WIDER = {i8: i32, u8: i32, i32: i64, f16: f32, bf16: f32, f32: f64, bool_: i32}
@@ -160,12 +149,11 @@ def _widened(flat: Graph, node: Node, row: Row, opset: int) -> list[Node]:
             wanted = [widest if i in alike else d for i, d in enumerate(wanted)]
     if all(v is None or v.dtype == dtype for v, dtype in zip(node.operands, wanted)):
         return []
-    b = _Recorder(flat, node.provenance)
+    b = RecordingBuilder(flat, node.provenance)
     operands = [v if v is None or v.dtype == dtype else b.cast(v, dtype=dtype) for v, dtype in zip(node.operands, wanted)]
     found = b.apply(node.op, operands, node.attrs)
-    for old, new in zip(node.results, found if isinstance(found, tuple) else (found,)):
-        flat.replace(old, new if new.dtype == old.dtype else b.cast(new, dtype=old.dtype))
-    flat.erase(node)
+    results = zip(node.results, found if isinstance(found, tuple) else (found,))
+    _put(flat, node, [new if new.dtype == old.dtype else b.cast(new, dtype=old.dtype) for old, new in results])
     return b.nodes
 
 
@@ -174,22 +162,8 @@ def _named(dtype: DType) -> str:
     return {"f32": "float", "f64": "double"}.get(dtype.name, dtype.numpy_name)
 
 
-class _Recorder(Builder):
-    """A builder that records the nodes that it made."""
-
-    def __init__(self, graph: Graph, provenance: Any):
-        super().__init__(graph, provenance)
-        self.nodes: list[Node] = []
-
-    def apply(self, op: Any, operands: Any, named: Any) -> Any:
-        made = super().apply(op, operands, named)
-        first = made[0] if isinstance(made, tuple) else made
-        self.nodes.append(first.node)
-        return made
-
-
-def _external(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Any]:
-    """Write arrays to a file, and give the initialisers that say where each lies."""
+def _external(arrays: Mapping[str, np.ndarray], path: Path) -> list[TensorProto]:
+    """The initialisers that say where in a file each array lies, which is written."""
     import onnx
     import onnx.helper
 
@@ -205,4 +179,4 @@ def _external(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[Any]:
             for key, value in (("location", path.name), ("offset", str(start)), ("length", str(array.nbytes))):
                 proto.external_data.add(key=key, value=value)
             made.append(proto)
-    yield from made
+    return made

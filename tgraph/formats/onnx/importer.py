@@ -40,16 +40,7 @@ EXCLUDED = -1e4  # a float table that holds such numbers, or lower ones, is a ma
 
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Dims | None = None,
                 inputs: Specs | None = None) -> Graph:
-    """The graph of an ONNX model: a path, its bytes, or the onnx package's message.
-
-    dims: a size for the model's own name of one: {"batch": tg.dim("B"), "sequence": 128}. Those that it leaves out keep their
-    names; sizes that the model's ops require to be equal become one. inputs: a type for an input whose shape the model does not
-    say, or an array for one that is to be a constant of the graph. Initialisers are parameters under their names; nodes have the
-    model's names as scopes.
-
-    Raises FormatError for a file that is none, or damaged, and for what cannot be imported: all of it, with node, op, opset and
-    what to do.
-    """
+    """`tg.import_onnx`, whose documentation is in this package's `__init__`, which imports nothing of this until it is called."""
     model = read_model(source)
     _require_known_ops(model)
     renamed: dict[str, DimLike] = dict(dims or {})

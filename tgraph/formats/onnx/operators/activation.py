@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..node import OnnxNode
@@ -9,24 +10,12 @@ from ..registry import importer
 from .language import t
 
 
-@importer("Relu")
-def relu(node: OnnxNode, x: Any) -> Any:
-    return t.relu(x)
+def _same(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda node, x: function(x)
 
 
-@importer("Sigmoid")
-def sigmoid(node: OnnxNode, x: Any) -> Any:
-    return t.sigmoid(x)
-
-
-@importer("Tanh")
-def tanh(node: OnnxNode, x: Any) -> Any:
-    return t.tanh(x)
-
-
-@importer("Softplus")
-def softplus(node: OnnxNode, x: Any) -> Any:
-    return t.softplus(x)
+for _name, _function in {"Relu": t.relu, "Sigmoid": t.sigmoid, "Tanh": t.tanh, "Softplus": t.softplus}.items():
+    importer(_name)(_same(_function))
 
 
 @importer("Gelu", since=20)

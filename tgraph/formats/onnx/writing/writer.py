@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ....ir.dims import Dim, DimLike, Quotient, Symbol, as_symbol, linear_in, symbols
+from ....ir.dims import DimLike, Quotient, Symbol, as_symbol, linear_in, symbols
 from ....ir.dtypes import DType, i64
 from ....ir.errors import FormatError
 from ....ir.graph import Graph
@@ -36,12 +36,12 @@ class GraphWriter:
         self._taken: set[str] = set()
         self._interned: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._emitted: dict[Any, Any] = {}  # equal nodes are one
-        self._sizes: dict[DimLike, str] = {}
         self._sources: dict[str, tuple[Value, int, DimLike]] = {}  # symbol -> whose axis has it, and the size of that axis
         self.scope = ""
         for value in graph.inputs:
             self.names[value] = self.fresh(value.name)
             self.learn(value)
+        self.outputs = [self.fresh(name) for name, _ in graph.outputs]  # as no node may be called
         for parameter in graph.parameters.values():
             self.names[parameter] = self.fresh(parameter.name)
 
@@ -102,11 +102,6 @@ class GraphWriter:
         """The name of an i64 of rank 0."""
         if isinstance(size, int):
             return self.constant(size, i64)
-        if size not in self._sizes:
-            self._sizes[size] = self._computed(size)
-        return self._sizes[size]
-
-    def _computed(self, size: Dim) -> str:
         total = ""
         for monomial, coefficient in size.terms:
             part = ""
