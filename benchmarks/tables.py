@@ -129,8 +129,9 @@ def _workload(name: str, records: Sequence[Record], workload: Workload | None) -
 
 def _machine(machine: Machine) -> str:
     l1, l2, l3 = (f"{size // 1024} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in machine.caches)
+    tiles = "".join(f"of tiles in {kind} {peak / 1e9:.0f}, " for kind, peak in machine.tile_peaks.items())
     return (f"{machine.model} ({machine.cpu}: {', '.join(machine.features)}), {machine.threads} threads; L1 {l1}, L2 {l2} a "
-            f"core, L3 {l3}. Measured peak of f32 multiply-adds {machine.peak / 1e9:.0f} GFLOP/s, memory read at "
+            f"core, L3 {l3}. Measured peak of f32 multiply-adds {machine.peak / 1e9:.0f} GFLOP/s, {tiles}memory read at "
             f"{machine.bandwidth / 1e9:.1f} GB/s.")
 
 

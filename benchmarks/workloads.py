@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.harness.peers import peer_of
 from benchmarks.models.attention import attention_graph
 from benchmarks.models.products import products_graph
+from benchmarks.models.recurrent import recurrent_graph
 from benchmarks.ragged import Ragged
 from benchmarks.startup import StartupWorkload
 from benchmarks.work import least_bytes, ragged_flops
@@ -35,10 +36,11 @@ def workloads() -> dict[str, Workload]:
         _ragged("bert-base", "remove-padding{output=hidden,mask=mask}"),
         _attention(False, quick=("512",)),
         _attention(True),
+        *(_recurrent(kind, hidden, both) for kind in ("lstm", "gru") for hidden in (256, 512) for both in (False, True)),
         *(_products(n, k, quick=("1", "128") if (n, k) == (768, 768) else ()) for n, k in PRODUCTS),
         StartupWorkload(name="startup", title="Compiling, loading, and the first call at (1, 128)",
                         points={"minilm": 2, "bert-base": 2}, quick=("minilm",)),
-        _bert("bert-base", "BERT-base with fewer bits", {"1x16": 6, "1x128": 5, "8x128": 3}, reduced=True),
+        _bert("bert-base", "BERT-base with fewer bits", {"1x16": 6, "1x128": 5, "8x128": 3, "32x128": 2}, reduced=True),
         _products(3072, 768, reduced=True),
     ]
     return {workload.name: workload for workload in found}
@@ -71,6 +73,19 @@ def _attention(causal: bool, quick: tuple[str, ...] = ()) -> ModelWorkload:
                          point=lambda graph, name: at_sizes(graph, {"B": 1, "S": int(name)}))
 
 
+def _recurrent(kind: str, hidden: int, both: bool) -> ModelWorkload:
+    def point(graph: Graph, name: str) -> Point:
+        batch, steps = map(int, name.split("x"))
+        return at_sizes(graph, {"B": batch, "T": steps})
+
+    arguments: dict[str, Any] = {"kind": kind, "hidden": hidden, "both": both}
+    ways = "both directions" if both else "one direction"
+    return ModelWorkload(name=f"{kind}-{hidden}{'-both' if both else ''}",
+                         title=f"One layer of {kind.upper()}, {hidden} inputs and units, {ways}, f32, by batch and length",
+                         points={"1x64": 8, "16x64": 6}, graph=partial(recurrent_graph, **arguments),
+                         peer=lambda: {"class": "benchmarks.models.recurrent:RecurrentPeer", "arguments": arguments}, point=point)
+
+
 def _products(n: int, k: int, quick: tuple[str, ...] = (), reduced: bool = False) -> ModelWorkload:
     def graph() -> Graph:
         from targets.base.target import Target
@@ -78,7 +93,7 @@ def _products(n: int, k: int, quick: tuple[str, ...] = (), reduced: bool = False
         enough = min(2 * Target.parse("cpu").l3_bytes, BERT_WEIGHTS)
         return products_graph(n, k, max(2, math.ceil(enough / (4 * n * k))))
 
-    points = {"1": 6, "4": 6} if reduced else {"1": 6, "4": 6, "16": 6, "128": 6, "1024": 4}
+    points = {"1": 6, "4": 6, "16": 6, "128": 6, "1024": 4}
     return ModelWorkload(name=f"matmul-{n}x{k}{'-reduced' if reduced else ''}",
                          title=f"Products alone: x [M, {k}] times each of many weights [{n}, {k}], by M"
                          + (", with fewer bits" if reduced else ", f32"),

@@ -15,9 +15,8 @@ from passes.functions import rewrite_functions
 from tgraph.ir.errors import PassError
 from tgraph.ir.graph import Graph
 
-# What a pass promises of results. exact: they stay the same. rounds: they change by rounding alone. changes-meaning: they
-# change, as its docstring says.
 Effect = Literal["exact", "rounds", "changes-meaning"]
+"""What a pass promises of results: they stay the same; change by rounding alone; change as its docstring says."""
 
 
 class Pass(abc.ABC):
@@ -44,10 +43,10 @@ class Pass(abc.ABC):
         Raises PassError for an option that there is not, or a value that is none.
         """
         fields = [f.name for f in options_of(cls)]
-        types = typing.get_type_hints(cls)
         for key in options:
             if key not in fields:
                 raise PassError(f"pass {cls.pass_name()}: no option {key!r}; options: {', '.join(fields) or 'none'}")
+        types = typing.get_type_hints(cls) if options else {}  # evaluating them takes long, and every compilation does this
         return cls(**{key: _value(cls.pass_name(), key, value, types[key]) for key, value in options.items()})
 
     @abc.abstractmethod
@@ -73,6 +72,7 @@ def options_of(cls: type[Pass]) -> list[dataclasses.Field[Any]]:
 
 
 PASSES: dict[str, type[Pass]] = {}
+"""All registered passes by their names on the command line."""
 P = TypeVar("P", bound="type[Pass]")
 
 

@@ -10,7 +10,7 @@ from typing import overload
 from passes.base import Pass
 from passes.outline import share_functions
 from passes.pipelines import Pipeline, passes_of
-from passes.rewriting import RewriteReport, reporting
+from passes.rewriting import Rewrite, RewriteReport, reporting
 from passes.snapshot import Watch
 from tgraph.ir.errors import PassError, TGraphError
 from tgraph.ir.graph import Graph
@@ -45,8 +45,14 @@ class Instrument:
     def before(self, step: Pass, graph: Graph) -> None:
         """Before each pass."""
 
+    def rewrote(self, step: Pass, graph: Graph, rewrite: Rewrite) -> None:
+        """After each rewrite of a pass."""
+
     def after(self, step: Pass, graph: Graph, record: PassRecord, report: RewriteReport) -> None:
         """After each pass; `report` has the nearest misses too."""
+
+    def finish(self, graph: Graph) -> None:
+        """After the last pass."""
 
 
 class PassManager:
@@ -87,13 +93,25 @@ class PassManager:
             for instrument in self.instruments:
                 instrument.before(step, result)
             nodes_before = len(result)
-            report, seconds = apply_pass(step, result)
+            report, seconds = apply_pass(step, result, observer=self._observer(step, result))
             record = PassRecord(str(step), seconds, nodes_before, len(result), watch.changed(), dict(report.rewrites),
                                 report.attempts)
             self.records.append(record)
             for instrument in self.instruments:
                 instrument.after(step, result, record, report)
+        for instrument in self.instruments:
+            instrument.finish(result)
         return result
+
+    def _observer(self, step: Pass, graph: Graph) -> Callable[[Rewrite], None] | None:
+        """What tells the instruments of each rewrite; None if none of them wants to know."""
+        asked = [i for i in self.instruments if type(i).rewrote is not Instrument.rewrote]
+
+        def tell(rewrite: Rewrite) -> None:
+            for instrument in asked:
+                instrument.rewrote(step, graph, rewrite)
+
+        return tell if asked else None
 
 
 def rewrite_each(program: Program, rewrite: Callable[[Graph], Graph]) -> Program:
@@ -103,12 +121,13 @@ def rewrite_each(program: Program, rewrite: Callable[[Graph], Graph]) -> Program
     return Program(program.weights, results)
 
 
-def apply_pass(step: Pass, graph: Graph, limit: int | None = None) -> tuple[RewriteReport, float]:
+def apply_pass(step: Pass, graph: Graph, limit: int | None = None,
+               observer: Callable[[Rewrite], None] | None = None) -> tuple[RewriteReport, float]:
     """Run one pass on the graph itself; its report and its seconds. Raises PassError if it fails.
 
-    With a `limit`, rewriting.LimitReached comes through when the pass has made so many rewrites.
+    With a `limit`, rewriting.LimitReached comes through when the pass has made so many rewrites. `observer` is called after each.
     """
-    report = RewriteReport(limit=limit)
+    report = RewriteReport(limit=limit, observer=observer)
     start = time.perf_counter()
     try:
         with reporting(report):

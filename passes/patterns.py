@@ -103,6 +103,11 @@ class PatternTensor(Operators):
     def __init__(self, pattern: Pattern):
         self.pattern = pattern
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("type", "dtype"):  # operators ask for it: at once, as looking for similar names takes long
+            raise AttributeError("a pattern has no type")
+        return super().__getattr__(name)
+
     def __repr__(self) -> str:
         return f"pattern {self.pattern}"
 
@@ -116,6 +121,9 @@ class _PatternTracer:
         attrs = {k: v for k, v in named.items() if k not in names}
         bound = op.bind_operands([as_pattern(o) for o in operands], {k: as_pattern(v) for k, v in given.items()})
         return PatternTensor(Apply(op, tuple(bound), tuple(op.complete_attributes(attrs).items())))
+
+    def build(self, name: str, function: Callable[..., Any], operands: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+        raise PassError(f"a pattern is made of ops, and {name} builds values of a graph")
 
     def scope(self, module: Any) -> Any:
         raise PassError("a pattern is made of ops, not of modules")
@@ -131,6 +139,12 @@ class _PatternTracer:
 
     def fresh_dim(self, name: str) -> str:
         raise PassError("a pattern has no sizes yet")
+
+    def read_state(self, state: Any) -> Any:
+        raise PassError("a pattern has no states")
+
+    def write_state(self, state: Any, tensor: Any) -> None:
+        raise PassError("a pattern has no states")
 
 
 def as_pattern(value: Any) -> Pattern | None:

@@ -12,10 +12,11 @@ from tgraph.ir.levels import DEFAULT_LEVEL as DEFAULT_LEVEL
 
 # dce first, since a dead reader would keep a rule from matching; canonicalize again, since what simplify removes may have
 # stood between two factors
-_CLEAN = "dce,fold-constants,canonicalize,simplify,canonicalize"
+_QUANTIZED = "narrow-tables,fuse-qdq,fuse-integer-linear,fuse-dequantize"  # before scales move elsewhere
+_CLEAN = f"dce,fold-constants,{_QUANTIZED},canonicalize,simplify,canonicalize"
 _FUSE = ("fuse-softmax,fuse-layer-norm,fuse-rms-norm,fuse-gelu,fuse-silu,fuse-rotary,"
          "eliminate-transposes,fuse-attention")
-_JOIN = "fuse-qkv,fuse-bias-activation"
+_JOIN = "fuse-qkv,fuse-dequantize,fuse-bias-activation"
 _DROP = "cse,dce"
 
 LEVELS: dict[str, str] = {
@@ -24,6 +25,7 @@ LEVELS: dict[str, str] = {
     "O2": f"{_CLEAN},{_FUSE},{_DROP}",
     "O3": f"{_CLEAN},{_FUSE},{_JOIN},{_DROP}",
 }
+"""The pipeline of each optimization level, as text."""
 
 LEVEL_DOCS: dict[str, str] = {
     "O0": "as traced",

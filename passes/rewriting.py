@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -45,7 +45,8 @@ class Rewrite:
 class RewriteReport:
     """What a pass did: the number of attempts to match, of rewrites by rule, and the nearest miss of each rule.
 
-    With a `limit`, LimitReached stops the pass right after that many rewrites; `last` is the latest of them.
+    With a `limit`, LimitReached stops the pass right after that many rewrites; `last` is the latest of them. `observer` is called
+    after each.
     """
 
     attempts: int = 0
@@ -53,6 +54,7 @@ class RewriteReport:
     misses: dict[str, Miss] = field(default_factory=dict)
     limit: int | None = None
     last: Rewrite | None = None
+    observer: Callable[[Rewrite], None] | None = None
 
     @property
     def total(self) -> int:
@@ -62,6 +64,8 @@ class RewriteReport:
         """Count one rewrite, when it is complete: others may look at the graph now. Passes in plain code call it, too."""
         self.rewrites[rule] = self.rewrites.get(rule, 0) + 1
         self.last = Rewrite(rule, tuple(old), tuple(new))
+        if self.observer is not None:
+            self.observer(self.last)
         if self.limit is not None and self.total >= self.limit:
             raise LimitReached
 

@@ -11,7 +11,10 @@ from passes.base import Pass
 from passes.manager import PassRecord, rewrite_each, run_pipeline
 from passes.pipelines import Pipeline, passes_of
 from passes.precision import precision_passes
+from targets.base.ending import before_the_end
+from targets.base.forks import ForkedError
 from targets.base.registry import backend_of
+from targets.base.room import enough_memory, out_of_memory, require
 from targets.base.target import Target
 from targets.lowering.lower import lower
 from targets.lowering.rebuild import find_failed
@@ -33,6 +36,7 @@ from tgraph.ir.program import Program, as_program
 from tgraph.ir.verify import verify
 
 Progress = Callable[[str], None]
+COMPILING = 256 << 20  # bytes that must be free under a limit: LLVM ends the process where it finds no memory
 
 
 @overload
@@ -54,33 +58,35 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
     itself does not change.
 
     Warns of a precision that a CPU is known to be no faster in than in f32 (docs/precision.md).
-    Raises TargetError for an unknown target, PassError for an unknown pass, and CompileError for a graph that cannot be compiled.
+    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled, and
+    OutOfMemoryError.
     """
-    step = progress or (lambda _: None)
-    where = Target.parse(target)
-    backend = backend_of(where)
-    program = as_program(graph, CompileError).named()
-    verify(program)
-    for one in program.graphs.values():
-        _check_sizes(one)
-    _check_data(program)
-    pipeline = level if passes is None else passes
-    steps = [*passes_of(pipeline), *precision_passes(precision, weights, activations=backend.half_activations)]
-    if precision != "f32":
-        _warn_of_precision(where, precision, weights)
-    step("compile cache")
-    keep = cache and backend.emitters is not None
-    entry = find_entry(program, steps, where, {"precision": precision, "weights": weights} if keep else None)
-    compiled = entry.load(program.weights) or _compile(program, where, steps, step)
-    if not entry.result.hit:
-        step("link")
-        entry.keep(compiled)
-    compiled.cache = entry.result if backend.emitters is not None else None
-    step("prepare weights")
-    loaded = LoadedWeights(program, compiled, evaluate_prepare(compiled.prepare, program.weights))
-    if isinstance(graph, Program):
-        return ProgramExecutable(program, compiled, loaded, compile)
-    return Executable(program, graph.name, compiled, loaded, compile)
+    with before_the_end(), enough_memory(f"compiling for target {target}"):
+        step = progress or (lambda _: None)
+        where = Target.parse(target)
+        backend = backend_of(where)
+        program = as_program(graph, CompileError).named()
+        verify(program)
+        for one in program.graphs.values():
+            _check_sizes(one)
+        _check_data(program)
+        pipeline = level if passes is None else passes
+        steps = [*passes_of(pipeline), *precision_passes(precision, weights, activations=backend.half_activations)]
+        if precision != "f32":
+            _warn_of_precision(where, precision, weights)
+        step("compile cache")
+        keep = cache and backend.emitters is not None
+        entry = find_entry(program, steps, where, {"precision": precision, "weights": weights} if keep else None)
+        compiled = entry.load(program.weights) or _compile(program, where, steps, step)
+        if not entry.result.hit:
+            step("link")
+            entry.keep(compiled)
+        compiled.cache = entry.result if backend.emitters is not None else None
+        step("prepare weights")
+        loaded = LoadedWeights(program, compiled, evaluate_prepare(compiled.prepare, program.weights))
+        if isinstance(graph, Program):
+            return ProgramExecutable(program, compiled, loaded, compile)
+        return Executable(program, graph.name, compiled, loaded, compile)
 
 
 def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
@@ -93,6 +99,8 @@ def _warn_of_precision(target: Target, precision: str, weights: str) -> None:
 def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Progress) -> Compiled:
     """From scratch: the passes over each graph, the target's own last passes, and machine code if the target has any."""
     backend = backend_of(target)
+    if backend.emitters is not None:
+        require(f"compiling for target {target}", COMPILING)
     step("passes")
     optimized, records = _run_passes(program, passes)
     if backend.emitters is None:
@@ -112,7 +120,11 @@ def _compile(program: Program, target: Target, passes: Sequence[Pass], step: Pro
             step("machine code")
             image = backend.image(lowered)
             library = Library(lowered.executable) if image is None else Library(image=image)
+        except ForkedError:
+            raise
         except Exception as error:  # TVM's own errors have many classes
+            if out_of_memory("", error) is not None:
+                raise
             found = find_failed(kernels, plans, target, error, step)
             if found.keys() <= failed.keys():
                 names = ", ".join(program)

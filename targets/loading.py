@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
+from targets.base.ending import before_the_end
 from targets.base.registry import backend_of
+from targets.base.room import enough_memory
 from targets.base.target import Target
 from targets.compiler import compile
 from targets.runtime.archive import Archive
-from targets.runtime.bundle import FIELDS, LEVELS, read_compiled, read_prepared, read_programs, read_tensors
+from targets.runtime.bundle import (
+    FIELDS,
+    LEVELS,
+    read_compiled,
+    read_prepared,
+    read_programs,
+    read_tensors,
+    rebuild_compiled,
+    require_runtime,
+)
 from targets.runtime.executable import Executable
 from targets.runtime.loaded_weights import LoadedWeights
 from targets.runtime.program_executable import ProgramExecutable
+from targets.runtime.variants import choose, listed
 from tgraph.ir.errors import FormatError
 from tgraph.ir.program import Program
 
 
-def load(path: str | os.PathLike[str]) -> Executable | ProgramExecutable:
+def load(path: str | os.PathLike[str], *, target: str | None = None, rebuild: bool = False) -> Executable | ProgramExecutable:
     """Read an executable that `save` wrote; what the file says of itself is checked before its code is mapped.
 
-    Of a graph an Executable, of a program a ProgramExecutable. Raises FormatError if the file is none or damaged, TargetError if
-    it is for another machine, and OSError.
+    Of a graph an Executable, of a program a ProgramExecutable. A bundle holds machine code: to load one is to run a program.
+    Of several variants it takes, of those that this machine can run, the first whose instruction sets no other one goes beyond;
+    `target` of the executable says which, `variants` which there are.
+
+    target: take the variant for that target ("cpu:x86-64-v3"), or choose among those of a kind ("cpu").
+    rebuild: for a bundle that you do not trust, or one of another version of tgraph or TVM. Its library is left alone; the
+    kernels are compiled again from their graph, which is data.
+
+    Raises FormatError if the file is none or damaged, WeightsError if its original weights do not fit its graph, TargetError if
+    it is for other machines, OutOfMemoryError, and OSError.
     """
-    archive = Archive(Path(path), FIELDS)
-    target = Target.parse(archive.manifest["target"])
-    backend = backend_of(target)
+    with before_the_end(), enough_memory(f"loading {path}"):
+        return _load(path, target, rebuild)
+
+
+def _load(path: str | os.PathLike[str], target: str | None, rebuild: bool) -> Executable | ProgramExecutable:
+    bundle = Archive(Path(path), FIELDS)
+    if not rebuild:
+        require_runtime(bundle)
+    archive, chosen = choose(bundle, target)
+    backend = backend_of(chosen)
     if backend.emitters is None:
-        raise FormatError(f"{path}: the manifest names target {target}, which has no library")
-    backend.require_host(replace(target, features=frozenset(archive.manifest["features"])), str(path))
-    archive.verify()
+        raise FormatError(f"{path}: the manifest names target {chosen}, which has no library")
+    backend.require_host(chosen, str(path))
+    bundle.verify()
     programs = read_programs(archive, LEVELS)
     traced = programs["traced"]
     _restore(archive, traced)
@@ -38,7 +64,8 @@ def load(path: str | os.PathLike[str]) -> Executable | ProgramExecutable:
     if kind != "program" and (kind != "graph" or len(traced) != 1):
         raise FormatError(f"{path}: the manifest says {kind!r} of what holds the graphs {', '.join(traced)}")
     prepared = read_prepared(archive, programs["kernels"])
-    compiled = read_compiled(archive, target, programs)
+    compiled = (rebuild_compiled if rebuild else read_compiled)(archive, Target.parse(str(chosen)), programs)
+    compiled.variants = listed(bundle)
     loaded = LoadedWeights(traced, compiled, prepared)
     if kind == "program":
         return ProgramExecutable(traced, compiled, loaded, compile)
@@ -54,5 +81,4 @@ def _restore(archive: Archive, traced: Program) -> None:
             raise FormatError(f"{archive.path}: the manifest names {alias} as another name of {name}, which is no parameter")
     traced.weights.aliases.update(archive.manifest["aliases"])
     if "weights.safetensors" in archive:
-        for name, array in read_tensors(archive, "weights.safetensors").items():
-            traced.weights.set(name, array)
+        traced.load_weights(read_tensors(archive, "weights.safetensors"))

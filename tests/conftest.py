@@ -28,13 +28,19 @@ THOROUGH = (
     "fuzz/test_programs.py", "formats/onnx/test_export_random.py",  # random programs
     "targets/test_excluded.py",  # what masks exclude, of every kind, for every type, spelled in every way
     # kernels for CPUs and GPUs that this machine is not
-    "targets/test_feature_sets.py", "targets/cuda/test_attention.py", "targets/cuda/test_gemm.py", "targets/cuda/test_compile.py",
+    "targets/test_feature_sets.py", "targets/test_recurrent_cpus.py", "targets/test_quantized_kernels.py",
+    "targets/cuda/test_attention.py", "targets/cuda/test_gemm.py", "targets/cuda/test_compile.py",
     "targets/test_compile_time.py",  # what grows with nodes, and how
     "conformance/test_onnx_backend", "formats/onnx/test_optimized.py",  # a thousand ONNX models; those that ONNX Runtime wrote
+    "formats/onnx/test_import_torch.py", "conformance/test_minilm_torch.py",
+    "formats/onnx/test_quantized.py",  # and quantised
     "passes/test_random.py", "cli/test_bench.py",
     # what the machine does to a process: full disks, signals, mappings, allocations; and what it finds when it tunes
     "targets/test_full_disk.py", "targets/test_interrupts.py", "targets/test_mappings.py", "targets/test_allocations.py",
-    "targets/test_tuning.py",
+    "targets/test_tuning.py", "faults/", "targets/test_processes.py",
+    # every model compiled; beside transformers, where that is installed; and with real weights, where their packages are
+    "models/test_pretrained_compiled.py", "cuda/test_published_models.py", "models/test_transformers.py",
+    "models/test_reaction_models.py",
 )
 
 

@@ -83,7 +83,7 @@ def test_an_unknown_target(name: str, hint: str) -> None:
 def test_an_unknown_precision() -> None:
     graph = tg.trace(tg.relu, x=tg.f32[B])
     assert "precision='f8': it is one of f32, f16, bf16" in message(tg.PassError, lambda: tg.compile(graph, precision="f8"))
-    assert "weights='i4': it is one of f32" in message(tg.PassError, lambda: tg.compile(graph, weights="i4"))
+    assert "weights='i3': it is one of f32" in message(tg.PassError, lambda: tg.compile(graph, weights="i3"))
 
 
 @pytest.fixture(scope="module")

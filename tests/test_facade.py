@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -46,3 +47,12 @@ def test_every_op_is_a_function() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'sofmax'.*did you mean softmax"):
         tg.sofmax
+
+
+def test_type_checkers_know_every_lazy_name() -> None:
+    tree = ast.parse((ROOT / "tgraph" / "__init__.py").read_text(encoding="utf-8"))
+    blocks = [node.body for node in tree.body if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block if isinstance(node, ast.Import | ast.ImportFrom)]
+    known = {name.asname or name.name for node in imports for name in node.names}
+    assert set(tg._LAZY) <= known, "import it under TYPE_CHECKING, too"
+    assert set(tg._LAZY) <= set(tg.__all__)

@@ -18,11 +18,13 @@ LAYERS = {
     "tgraph.public": 2, "tgraph.user_code": 2, "tgraph.current_tracer": 2, "tgraph.hints": 2, "tgraph.conversions": 2,
     "tgraph.masks": 2, "tgraph.indexing": 2, "tgraph.tensor": 2,
     "tgraph.functions": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
+    "tgraph.plot": 2,
     "tgraph.nn": 3, "tgraph.models": 4,
     "passes": 5, "passes.algebra": 6, "passes.attention": 7, "passes.padding": 7, "passes.transforms": 8, "passes.debug": 8,
     "passes.precision": 8,
     "targets.base": 9, "targets.codegen": 10, "targets.lowering": 11, "targets.runtime": 12,
-    "targets.cpu": 13, "targets.cuda": 13, "targets.numpy": 13, "targets": 14, "targets.cpu.tuning": 15, "tgraph.cli": 16,
+    **{f"targets.{path.parent.name}": 13 for path in (ROOT / "targets").glob("*/backend.py") if path.parent.name != "base"},
+    "targets": 14, "targets.cpu.tuning": 15, "tgraph.testing": 15, "tgraph.cli": 16,
     "tgraph.__main__": 16, "tgraph.onnx_backend": 16,
 }
 FACADES = {"tgraph", "passes", "targets"}  # what users import from: above everything
@@ -130,3 +132,10 @@ def test_the_language_needs_no_tvm() -> None:
         if module.startswith(("tgraph", "passes")) and not module.startswith("tgraph.cli"):
             names = [name for name, _ in imports(module, path, path.read_text(encoding="utf-8"))]
             assert not [n for n in names if n.split(".")[0] in ("tvm", "tvm_ffi")], module
+
+
+def test_no_property_has_a_lock_of_its_class() -> None:
+    """As functools.cached_property has one before Python 3.12; `tgraph.ir.cached` says what that does to a forked child."""
+    found = [module for module, path in modules() if module != "tgraph.ir.cached"
+             and any(target == "functools.cached_property" for target, _ in imports(module, path, path.read_text(), whole=True))]
+    assert not found

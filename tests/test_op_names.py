@@ -17,13 +17,15 @@ BUILT_IN = {name for name, op in OPS.items() if op.infer.__module__.startswith("
 
 # Where op names may stand together, and why. A pass may name the ops that it is about; a kernel is written for an op.
 ALLOWED = {
-    "passes/attention/conditions.py": "sums and comparisons of positions, each read by its own meaning",
+    "passes/attention/conditions.py": "comparisons with 0 of what was reduced over the keys",
+    "passes/attention/positions.py": "sums and comparisons of positions, each read by its own meaning",
     "passes/attention/scores.py": "sums and products on the way to the scores, each followed by its own rule",
     "passes/debug/validation.py": "the two ways to write the weights of attention without the op",
     "passes/products.py": "the two ways to write a product with a weight",
     "passes/transforms/fuse_embeddings.py": "the anchors: a sum of embeddings",
     "passes/transforms/remove_padding.py": "the anchors: what reads a mask, and at which operand",
     "targets/codegen/opaque.py": "a table of TVM's nodes, some of which have the name of an op",
+    "targets/codegen/recurrence.py": "the formulas of a step of each recurrence",
     "targets/codegen/scalar.py": "the table of scalar expressions",
     "targets/cpu/emitters/__init__.py": "a table of kernels",
     "targets/cuda/emitters/__init__.py": "a table of kernels",

@@ -90,7 +90,7 @@ def test_what_a_function_returns_names_the_outputs(build: Callable[[Any], Any], 
 
 
 @pytest.mark.parametrize(("build", "text"), [
-    (lambda x: None, "returns a tensor"), (lambda x: 3, "not int"), (lambda x: (x, 3), "output 'output1' is int"),
+    (lambda x: None, "no tensor, and changed no state"), (lambda x: 3, "not int"), (lambda x: (x, 3), "output 'output1' is int"),
     (lambda x: (), "no tensor"), (lambda x: {"a": (x, x)}, "output 'a' is tuple"), (lambda x: (None,), "no tensor"),
 ])
 def test_other_results_are_refused(build: Callable[[Any], Any], text: str) -> None:

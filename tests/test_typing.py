@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,9 @@ def test_the_stub_of_the_ops_is_current() -> None:
     own = [op for op in OPS.values() if op.infer.__module__.startswith("tgraph.ops")]
     written = (ROOT / "tgraph" / "typed_ops.pyi").read_text(encoding="utf-8")
     assert written == stub_of(own), "run: tgraph ops --stub > tgraph/typed_ops.pyi"
+    exported = ast.literal_eval(written.partition("__all__: list[str] = ")[2].partition("]")[0] + "]")
+    assert exported == re.findall(r"^def (\w+)", written, re.MULTILINE)
+    assert "__all__ += _typed_ops.__all__" in (ROOT / "tgraph" / "__init__.py").read_text(encoding="utf-8")
     assert all(f"def {op.name}(" in written for op in own) and "-> Any" not in written.replace("function: Graph) -> Any", "")
 
 

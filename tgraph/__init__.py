@@ -22,6 +22,7 @@ from .ir.errors import (
     GraphError,
     InputError,
     OpError,
+    OutOfMemoryError,
     ParseError,
     PassError,
     RuleError,
@@ -39,6 +40,7 @@ from .ir.registry import OPS as _OPS
 from .ir.registry import op
 from .ir.types import TensorType
 from .ir.verify import verify
+from .ir.viewing import writes_pages
 from .module import Module
 from .public import NAMES, public_names
 from .tensor import Parameter, Tensor
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from passes import optimize as optimize
     from targets import Executable as Executable
     from targets import ProgramExecutable as ProgramExecutable
+    from targets import Session as Session
+    from targets import attention_weights as attention_weights
     from targets import compile as compile
     from targets import load as load
     from targets import set_num_threads as set_num_threads
@@ -59,11 +63,19 @@ if TYPE_CHECKING:
     from . import formats as formats
     from . import models as models
     from . import nn as nn
+    from . import plot as plot
     from . import reference as reference
+    from . import testing as testing
     from .formats import export_onnx as export_onnx
     from .formats import import_onnx as import_onnx
+    from .formats import import_torch as import_torch
     from .formats import read as read
+    from .generation import generate as generate
+    from .reference import accuracy as accuracy
     from .reference import check as check
+    from .reference import compare_graphs as compare
+    from .reference import trace_nonfinite as trace_nonfinite
+    from .reference import values as values
     from .typed_ops import *  # noqa: F403
 
 __version__ = VERSION
@@ -76,26 +88,36 @@ def _register_formats() -> None:
 on_first_use(_register_formats)
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
-    "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "formats": ("tgraph.formats", None),
+    "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "plot": ("tgraph.plot", None),
+    "formats": ("tgraph.formats", None), "testing": ("tgraph.testing", None),
     "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
-    "accuracy": ("tgraph.reference", "accuracy"), "import_onnx": ("tgraph.formats", "import_onnx"),
-    "export_onnx": ("tgraph.formats", "export_onnx"),
+    "accuracy": ("tgraph.reference", "accuracy"), "compare": ("tgraph.reference", "compare_graphs"),
+    "values": ("tgraph.reference", "values"), "trace_nonfinite": ("tgraph.reference", "trace_nonfinite"),
+    "import_onnx": ("tgraph.formats", "import_onnx"),
+    "import_torch": ("tgraph.formats", "import_torch"), "export_onnx": ("tgraph.formats", "export_onnx"),
     "passes": ("passes", None), "optimize": ("passes", "optimize"), "targets": ("targets", None),
-    "compile": ("targets", "compile"), "load": ("targets", "load"), "Executable": ("targets", "Executable"),
-    "ProgramExecutable": ("targets", "ProgramExecutable"),
-    "set_num_threads": ("targets", "set_num_threads"),
+    "attention_weights": ("targets", "attention_weights"), "compile": ("targets", "compile"),
+    "load": ("targets", "load"), "Executable": ("targets", "Executable"),
+    "ProgramExecutable": ("targets", "ProgramExecutable"), "Session": ("targets", "Session"),
+    "set_num_threads": ("targets", "set_num_threads"), "generate": ("tgraph.generation", "generate"),
 }
 
-__all__ = [
+__all__: list[str] = [
     "CompileError", "DType", "Dim", "DiskError", "Executable", "FormatError", "Graph", "GraphError", "InputError",
-    "Module", "OpError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable", "RuleError",
-    "TGraphError", "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy", "bf16",
-    "bool_", "check", "compile", "dim", "dims", "export_onnx", "f16", "f32", "f64", "formats", "i8", "i32", "i64",
-    "import_onnx", "load",
-    "models", "nn", "op", "optimize", "parse", "parse_program", "passes", "read", "reference", "set_num_threads",
-    "targets", "trace", "trace_program", "u8", "verify",
+    "Module", "OpError", "OutOfMemoryError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable",
+    "RuleError", "Session",
+    "TGraphError", "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy",
+    "attention_weights", "bf16",
+    "bool_", "check", "compare", "compile", "dim", "dims", "export_onnx", "f16", "f32", "f64", "formats", "generate",
+    "i8", "i32", "i64", "import_onnx", "import_torch", "load", "models", "nn", "op", "optimize", "parse", "parse_program",
+    "passes", "plot", "read", "reference", "set_num_threads", "targets", "testing", "trace", "trace_nonfinite",
+    "trace_program", "u8", "values", "verify",
 ]
 NAMES.update(__all__)
+if TYPE_CHECKING:
+    from . import typed_ops as _typed_ops
+
+    __all__ += _typed_ops.__all__  # what is not in __all__ is private to some type checkers
 
 
 def _sibling(package: str) -> Any:
@@ -112,6 +134,9 @@ def _sibling(package: str) -> Any:
                               f"name comes first on sys.path: {places[0] if places else 'none is found'}; rename it, or "
                               "start Python elsewhere")
     return importlib.import_module(package)
+
+
+writes_pages(lambda: _sibling("passes.debug.explorer").write)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,11 +12,12 @@ import numpy as np
 from .current_tracer import current_tracer
 from .ir.types import TensorType
 from .ir.weights import check_weights, named_arrays
+from .state import State
 from .tensor import Parameter
 
 
 class Module:
-    """A layer or model: its attributes are parameters and other modules, and `__call__` computes its outputs.
+    """A layer or model: its attributes are parameters, states and other modules, and `__call__` computes its outputs.
 
     The path of attributes (`encoder.layer.0.attention`) names parameters, and is the scope of the nodes that a call
     adds. Lists, tuples and dicts of modules count. No `super().__init__()` is needed.
@@ -68,14 +69,14 @@ class Module:
 
 
 def walk(thing: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All modules and parameters under `thing` with their paths, containers first; a shared one at each of its paths."""
+    """All modules, parameters and states under `thing` with their paths, containers first; a shared one at each of its paths."""
     yield from _walk(thing, path, ())
 
 
 def _walk(thing: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
     if id(thing) in above:
         return
-    if isinstance(thing, (Module, Parameter)):
+    if isinstance(thing, (Module, Parameter, State)):
         yield path, thing
     if isinstance(thing, Module):
         children: Any = vars(thing).items()

@@ -132,6 +132,7 @@ class Tensor(Operators):
 
     @property
     def type(self) -> TensorType:  # type: ignore[override]
+        """Element type and shape."""
         return self.value.type
 
     def __repr__(self) -> str:

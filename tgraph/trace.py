@@ -24,8 +24,9 @@ from .ir.location import Provenance
 from .ir.numbers import SizeNumber
 from .ir.registry import Op, get_op
 from .ir.types import TensorType
-from .ir.values import Value
+from .ir.values import Input, Value
 from .module import walk
+from .state import State
 from .tensor import Parameter, Tensor
 from .user_code import is_user_code, model_error, user_location
 
@@ -46,6 +47,8 @@ class Tracer:
         self.scopes: list[str] = []
         self._modules: dict[int, str] = {}
         self._parameters: dict[int, str] = {}
+        self._states: dict[int, str] = {}
+        self._held: dict[str, Tensor] = {}  # what states hold at this point of the trace, by name
         self._kept: list[Any] = []  # ids stay valid as long as their objects live
 
     # Names
@@ -53,7 +56,7 @@ class Tracer:
     def name_tree(self, path: str, thing: Any) -> None:
         """Name every module and parameter under `thing` by its first path; the other paths of a parameter become aliases."""
         for name, found in walk(thing, path):
-            table = self._parameters if isinstance(found, Parameter) else self._modules
+            table = {Parameter: self._parameters, State: self._states}.get(type(found), self._modules)
             first = table.setdefault(id(found), name)
             self._kept.append(found)
             if isinstance(found, Parameter) and first != name:
@@ -94,18 +97,26 @@ class Tracer:
 
     def apply(self, op: Op, operands: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """Add one node; results come back as Tensors."""
-        provenance = self.provenance()
         if op.elementwise:  # NumPy's numbers adapt to the tensors beside them, as Python's do
             operands = tuple(o.item() if isinstance(o, (np.generic, np.ndarray)) and not o.ndim else o for o in operands)
+        return self._record(op.name, operands, named, lambda b, values, attrs: b.apply(op, values, {
+            k: v if isinstance(v, Value) else _attribute(op, k, v) for k, v in attrs.items()}))
+
+    def build(self, name: str, function: Callable[..., Any], operands: tuple[Any, ...], attributes: Mapping[str, Any]) -> Any:
+        """Add what a function builds; results come back as Tensors."""
+        return self._record(name, operands, attributes, lambda b, values, attrs: function(b, *values, **attrs))
+
+    def _record(self, name: str, operands: tuple[Any, ...], named: Mapping[str, Any], build: Callable[..., Any]) -> Any:
+        """What a function of a builder, values and the rest adds. Raises OpError."""
+        provenance = self.provenance()
         try:
-            types = [o.dtype for o in (*operands, *named.values()) if isinstance(o, (Tensor, Parameter))]
+            types = [o.dtype for o in (*operands, *named.values()) if isinstance(o, _TYPED)]
             values = [self._value(o, types) for o in operands]
-            attrs = {k: self._value(v, types) if isinstance(v, (Tensor, Parameter)) else _attribute(op, k, v)
-                     for k, v in named.items()}
-            results = Builder(self.graph, provenance).apply(op, values, attrs)
+            rest = {k: self._value(v, types) if isinstance(v, _TYPED) else v for k, v in named.items()}
+            results = build(Builder(self.graph, provenance), values, rest)
         except (RuleError, GraphError, OverflowError) as error:  # overflow: a Python number that its type cannot hold
-            shown = [o.type if isinstance(o, (Tensor, Parameter)) else o for o in operands]
-            raise OpError(op.name, shown, str(error), provenance) from None
+            shown = [o.type if isinstance(o, _TYPED) else o for o in operands]
+            raise OpError(name, shown, str(error), provenance) from None
         return tuple(Tensor(v, self) for v in results) if isinstance(results, tuple) else Tensor(results, self)
 
     def apply_once(self, op: Op, operand: Any, **attrs: Any) -> Any:
@@ -124,6 +135,8 @@ class Tracer:
             return operand.value
         if isinstance(operand, Parameter):
             return self.parameter(operand)
+        if isinstance(operand, State):
+            return self.read_state(operand).value
         if isinstance(operand, Dim):  # a size used as a number
             dtype = scalar_dtype(0, types)
             return Builder(self.graph, self.provenance()).dim_size(size=operand, dtype=dtype)
@@ -150,6 +163,44 @@ class Tracer:
         else:
             self.graph.weights.initialize(name, parameter.type, parameter.initializer)
         return self.graph.parameter(name, parameter.type)
+
+    # States
+
+    def read_state(self, state: State) -> Tensor:
+        """What a state holds at this point: at first an input of its name."""
+        name = self._state_name(state)
+        if name not in self._held:
+            self.graph.state(name, state.type)
+            self._held[name] = Tensor(self.graph.input(name, state.type), self)
+        return self._held[name]
+
+    def write_state(self, state: State, tensor: Any) -> None:
+        """Make a state hold a tensor from here on, which must be of its type."""
+        name, value = self._state_name(state), self._value(tensor, [state.dtype])
+        try:
+            if not isinstance(value, Value):
+                value = self.graph.constant(value, state.dtype)
+            if value.dtype != state.dtype or value.type.rank != state.rank:
+                raise RuleError("the types differ")
+            for declared, size in zip(state.shape, value.shape):
+                self.graph.constrain(declared, size)
+            self.graph.state(name, state.type)
+        except (RuleError, GraphError, TypeError, ValueError):
+            given = value.type if isinstance(value, Value) else repr(tensor)
+            raise model_error(f"state {name} is {state.type}, and cannot hold {given}") from None
+        self._held[name] = Tensor(value, self)
+
+    def _state_name(self, state: State) -> str:
+        name = self._states.get(id(state))
+        if name is None:
+            raise RuleError(f"{state!r} is not an attribute of a traced module, so it has no name")
+        return name
+
+    def written_states(self) -> Iterator[tuple[str, Value]]:
+        """The states that hold something else at the end of the trace than at its beginning, and what."""
+        for name, held in self._held.items():
+            if not (isinstance(held.value, Input) and held.value.name == name):
+                yield name, held.value
 
 
 def trace(function: Callable[..., Any], /, *specs: Any, **named_specs: Any) -> Graph:
@@ -191,13 +242,14 @@ def trace_into(graph: Graph, function: Callable[..., Any], specs: Sequence[Any],
     try:
         positional = [feed(path, spec) for path, spec in zip(_positional_names(signature), specs)]
         keywords = {path: feed(path, spec) for path, spec in named_specs.items()}
-        graph.set_outputs(_outputs(function(*positional, **keywords), tracer))
+        outputs = _outputs(function(*positional, **keywords), tracer)
+        graph.set_outputs([*outputs, *tracer.written_states()])
     except RuleError as error:  # of a size or a type, which do not know where they are used
         raise RuleError(f"{error}\n  at {_line_of(error)}") from error
     finally:
         current_tracer.reset(token)
     if not graph.outputs:
-        raise TraceError(f"{_name_of(function)} returned no tensor, so the graph has no output")
+        raise TraceError(f"{_name_of(function)} returned no tensor, and changed no state, so the graph has no output")
     _check_sizes(graph)
     return graph
 
@@ -267,12 +319,15 @@ def _name_of(function: Callable[..., Any]) -> str:
     return snake_case(name) if name.isidentifier() else "main"
 
 
-_TENSORS = (Tensor, Parameter, Dim, SizeNumber)  # sizes, and numbers made of them, become scalars
+_TYPED = (Tensor, Parameter, State)
+_TENSORS = (*_TYPED, Dim, SizeNumber)  # sizes, and numbers made of them, become scalars
 
 
 def _outputs(result: Any, tracer: Tracer) -> list[tuple[str, Value]]:
     if isinstance(result, _TENSORS):
         named = {"output": result}
+    elif result is None:  # of a function that only changes states
+        named = {}
     elif isinstance(result, dict):
         named = {str(k): v for k, v in result.items()}
     elif isinstance(result, tuple) and hasattr(result, "_fields"):

@@ -15,6 +15,25 @@ from .tensor import Operators, Tensor
 TensorLike: TypeAlias = Operators | np.ndarray[Any, Any] | np.generic | float | Dim | SizeNumber
 DTypeLike: TypeAlias = DType | np.dtype[Any] | type[Any] | str
 
+__all__: list[str] = [
+    "abs", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "attention", "bmm",
+    "broadcast_to", "call", "cast", "cat", "ceil", "chunk", "clamp", "clip", "concat", "concatenate", "conv1d",
+    "conv2d", "cos", "cumsum", "dequantize", "dim_size", "div", "dot", "einsum", "embedding", "equal", "erf", "exp",
+    "expand", "expand_dims", "expm1", "eye", "flatten", "flip", "floor", "floor_div", "full", "full_like", "gather",
+    "gelu", "greater", "greater_or_equal", "gru", "gru_scan", "integer_linear", "isinf", "isnan", "layer_norm",
+    "leaky_relu", "less", "less_or_equal", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsumexp", "lstm", "lstm_scan", "masked_fill", "matmul", "max", "maximum", "mean",
+    "min", "minimum", "mm", "mod", "moveaxis", "movedim", "mul", "neg", "norm", "not_equal", "number_rows", "one_hot",
+    "ones", "ones_like", "outer", "pack_gates", "pack_panels", "pad", "pad_rows", "permute", "pow", "prod",
+    "quantize_blocks", "quantize_rows", "quick_gelu", "ragged_attention", "range", "ravel", "reciprocal", "reduce_max",
+    "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "relu", "repeat", "repeat_interleave", "reshape",
+    "rms_norm", "rnn", "rnn_scan", "roll", "rotary", "round", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign",
+    "silu", "sin", "slice", "softmax", "softplus", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "sum", "swapaxes", "take_along_axis", "tanh", "tile", "topk", "transpose", "tril", "triu", "unbind", "unflatten",
+    "unpack", "unpack_gates", "unpack_panels", "unsqueeze", "update_in_place", "update_slice", "var", "view", "where",
+    "zero_padding", "zeros", "zeros_like",
+]
+
 def abs(x: TensorLike) -> Tensor:
     """Absolute value: |x|."""
 
@@ -45,7 +64,7 @@ def argmin(*operands: Any, **named: Any) -> Tensor:
 def argsort(*operands: Any, **named: Any) -> Tensor:
     """argsort(x, axis=-1, descending=False, stable=True, *, kind=None)"""
 
-def attention(q: TensorLike, k: TensorLike, v: TensorLike, mask: TensorLike | None = ..., bias: TensorLike | None = ..., offset: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ...) -> Tensor:
+def attention(q: TensorLike, k: TensorLike, v: TensorLike, mask: TensorLike | None = ..., bias: TensorLike | None = ..., offset: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ..., softcap: float = ..., window: int | Sequence[int] | None = ...) -> Tensor:
     """Scaled dot-product attention (arXiv:1706.03762): softmax(scale q k^T + bias, where allowed) v."""
 
 def bmm(*operands: Any, **named: Any) -> Tensor:
@@ -92,6 +111,9 @@ def cos(x: TensorLike) -> Tensor:
 
 def cumsum(*operands: Any, **named: Any) -> Tensor:
     """cumsum(x, axis=None, exclusive=False)"""
+
+def dequantize(packed: TensorLike, scale: TensorLike, zero: TensorLike | None = ..., *, depth: int, block: int, bits: int = ...) -> Tensor:
+    """A weight [out, depth] from integers of 2, 4 or 8 bits: w[i, k] = (q[i, k] - zero[i, k // block]) scale[i, k // block]."""
 
 def dim_size(size: int | Dim, dtype: DTypeLike = ...) -> Tensor:
     """A size as a number (rank 0): `x / x.shape[1]`. ONNX Shape and Gather."""
@@ -159,6 +181,12 @@ def greater(x: TensorLike, y: TensorLike) -> Tensor:
 def greater_or_equal(x: TensorLike, y: TensorLike) -> Tensor:
     """Whether x >= y."""
 
+def gru(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, linear_before_reset: bool = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+    """A layer of gated recurrent units (arXiv:1406.1078)."""
+
+def gru_scan(x: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, linear_before_reset: bool = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+    """The recurrence of gated recurrent units (arXiv:1406.1078) on projected inputs."""
+
 def integer_linear(x: TensorLike, weight: TensorLike) -> Tensor:
     """Product of 8-bit integers with sums in i32: y = x W^T on the last axis."""
 
@@ -206,6 +234,12 @@ def logical_xor(x: TensorLike, y: TensorLike) -> Tensor:
 
 def logsumexp(*operands: Any, **named: Any) -> Tensor:
     """logsumexp(x, axis=None, keepdims=False)"""
+
+def lstm(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., c0: TensorLike | None = ..., lengths: TensorLike | None = ..., peephole: TensorLike | None = ..., *, direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor, Tensor]:
+    """A layer of long short-term memory (doi:10.1162/neco.1997.9.8.1735)."""
+
+def lstm_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = ..., c0: TensorLike | None = ..., lengths: TensorLike | None = ..., peephole: TensorLike | None = ..., *, direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor, Tensor]:
+    """The recurrence of long short-term memory (doi:10.1162/neco.1997.9.8.1735) on projected inputs."""
 
 def masked_fill(*operands: Any, **named: Any) -> Tensor:
     """masked_fill(x, mask, fill_value)"""
@@ -267,6 +301,9 @@ def ones_like(*operands: Any, **named: Any) -> Tensor:
 def outer(*operands: Any, **named: Any) -> Tensor:
     """outer(x, y)"""
 
+def pack_gates(weight: TensorLike, gates: int, width: int) -> Tensor:
+    """Cut recurrent weights into panels that hold all gates of a run of units."""
+
 def pack_panels(weight: TensorLike, width: int, group: int = ...) -> Tensor:
     """Cut a weight [out, in] into panels [ceil(out / width), in, width]: p[i, k, j] = weight[i width + j, k]."""
 
@@ -285,13 +322,16 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 def prod(*operands: Any, **named: Any) -> Tensor:
     """prod(x, axis=None, keepdims=False)"""
 
+def quantize_blocks(x: TensorLike, block: int = ..., bits: int = ...) -> tuple[Tensor, Tensor]:
+    """A weight [out, in] as integers in blocks along `in`: packed u8 and scale f32[out, blocks], as `dequantize` reads them."""
+
 def quantize_rows(x: TensorLike) -> tuple[Tensor, Tensor]:
     """Rows as 8-bit integers and one factor: q i8[..., K] and scale f32[..., 1] with x = scale q, nearly."""
 
 def quick_gelu(x: TensorLike) -> Tensor:
     """GELU as CLIP approximates it: x sigmoid(1.702 x) (arXiv:1606.08415, section 2)."""
 
-def ragged_attention(q: TensorLike, k: TensorLike, v: TensorLike, offsets: TensorLike, mask: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ...) -> Tensor:
+def ragged_attention(q: TensorLike, k: TensorLike, v: TensorLike, offsets: TensorLike, mask: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ..., softcap: float = ..., window: int | Sequence[int] | None = ...) -> Tensor:
     """Attention over packed rows: `attention` within each of B sequences, rows offsets[b] .. offsets[b+1] - 1."""
 
 def range(*operands: Any, **named: Any) -> Tensor:
@@ -332,6 +372,12 @@ def reshape(*operands: Any, **named: Any) -> Tensor:
 
 def rms_norm(x: TensorLike, weight: TensorLike | None = ..., *, epsilon: float = ..., eps: float = ...) -> Tensor:
     """Root mean square normalisation over the last axis (arXiv:1910.07467): x / sqrt(mean of x^2 + epsilon) * weight."""
+
+def rnn(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, activation: Literal["tanh", "relu"] = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+    """A layer of Elman's recurrent network: h_t = f(W x_t + b + R h_{t-1} + rb)."""
+
+def rnn_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, activation: Literal["tanh", "relu"] = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+    """Elman's recurrence on projected inputs: h_t = f(x_t + R h_{t-1})."""
 
 def roll(*operands: Any, **named: Any) -> Tensor:
     """roll(x, shifts, axis=None)"""
@@ -432,11 +478,20 @@ def unflatten(*operands: Any, **named: Any) -> Tensor:
 def unpack(mask: TensorLike, name: str = ...) -> tuple[Tensor, Tensor]:
     """Where the True elements of a padded batch lie: their flat positions in order, and where each row's begin."""
 
+def unpack_gates(panels: TensorLike, gates: int, hidden: int) -> Tensor:
+    """The recurrent weights [D, gates hidden, K] that `pack_gates` cut into panels."""
+
 def unpack_panels(panels: TensorLike, rows: int, depth: int | None = ...) -> Tensor:
-    """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
+    """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given, at most that."""
 
 def unsqueeze(*operands: Any, **named: Any) -> Tensor:
     """unsqueeze(x, axis)"""
+
+def update_in_place(x: TensorLike, value: TensorLike, start: TensorLike, axis: int, *, dim: int = ...) -> Tensor:
+    """`update_slice` whose result takes the memory of x, which nothing else reads. Targets make it of updates of states."""
+
+def update_slice(x: TensorLike, value: TensorLike, start: TensorLike, axis: int, *, dim: int = ...) -> Tensor:
+    """x with a part replaced: y[..., start + i, ...] = value[..., i, ...] along an axis, elsewhere x."""
 
 def var(*operands: Any, **named: Any) -> Tensor:
     """var(x, axis=None, correction=0, keepdims=False, *, unbiased=None)"""

@@ -64,12 +64,8 @@ class Contender:
         self.note, self.created = reply["note"], reply["seconds"]
 
     def cpu_seconds(self) -> float | None:
-        """Processor time used so far by all threads; None where Linux's /proc is not there."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """What `cpu_seconds` says of its process."""
+        return cpu_seconds(self._process.pid)
 
     def close(self) -> None:
         """End the process."""
@@ -86,3 +82,12 @@ class Contender:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def cpu_seconds(process: int) -> float | None:
+    """Processor time that all threads of a process have used so far; None where Linux's /proc is not there."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import numpy as np
+from rich.console import Console
 from rich.text import Text
 
 from benchmarks.harness.busy import BUSY, busy_share
@@ -23,6 +24,7 @@ from tgraph.cli.models import load_graph
 from tgraph.cli.options import check_dims, merged
 from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import prefixed, reporting
+from tgraph.formats.disk import replacing
 from tgraph.ir.dims import evaluate
 from tgraph.ir.dtypes import bf16, f16
 from tgraph.ir.graph import Graph
@@ -33,9 +35,10 @@ AGREEMENT = 1e-3  # how far the outputs of two contenders may lie apart; more, a
 
 
 def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[dict[str, int]], peers: Sequence[str],
-                threads: int, rounds: int, level: str, output: Path | None, precision: str = "f32", weights: str = "f32") -> None:
-    """Start the contenders, take turns at each shape, print a table each."""
-    out = console()
+                threads: int, rounds: int, level: str, output: Path | None, precision: str = "f32", weights: str = "f32",
+                out: Console | None = None) -> list[dict[str, Any]]:
+    """Start the contenders, take turns at each shape, print a table each. Returns all times, as the file of --output has them."""
+    out = out or console()
     graph = load_graph(model)
     check_dims([graph], tuple(dims))
     peer = peer_of(model)
@@ -73,8 +76,10 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
                 records.append({"model": model, "sizes": sizes, "threads": threads,
                                 "results": [dataclasses.asdict(r) for r in results]})
     if output is not None:
-        output.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+        with replacing(output) as file:
+            file.write((json.dumps(records, indent=1) + "\n").encode())
         out.print(f"wrote {output}", markup=False, soft_wrap=True)
+    return records
 
 
 def _present(peers: Sequence[str], peer: object, model: str, out: Any) -> list[str]:

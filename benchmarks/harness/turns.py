@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,13 @@ PATIENCE = 1.0  # seconds after which a turn begins though another contender sti
 IDLE = 0.05  # the most processor time a second that an idle contender may use
 
 LONG = 0.5  # seconds of a call that needs no other before it: what the caches hold matters no more
+
+class Computes(Protocol):
+    """A process that takes turns with others."""
+
+    def cpu_seconds(self) -> float | None:
+        """Processor time used so far by all threads."""
+
 
 Plans = Mapping[str, Sequence[Path]]
 Arrange = Callable[[str, list[np.ndarray]], list[np.ndarray]]
@@ -128,8 +136,9 @@ def take_turn(contender: Contender, result: Result, seconds: float) -> None:
     result.peak, result.added = reply["peak"], reply["added"]
 
 
-def wait_until_quiet(others: Sequence[Contender]) -> bool:
+def wait_until_quiet(others: Iterable[Computes]) -> bool:
     """Pause, and again while one of `others` uses processor time; whether they are quiet now."""
+    others = list(others)
     deadline = time.monotonic() + PATIENCE
     while True:
         before = [c.cpu_seconds() for c in others]

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tgraph.formats.onnx.from_torch import reason
+
 from .models import ENTRIES, Entry
+from .others import OTHERS
 
 EXPORTERS = [("legacy", 14), ("legacy", 17), ("dynamo", 18), ("dynamo", 20), ("dynamo", 23)]
 SIZES = ((2, 7), (3, 12))  # batch and length: as exported, and others
@@ -34,7 +37,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    for entry in ENTRIES:
+    for entry in (*ENTRIES, *OTHERS):
         for exporter, opset in EXPORTERS:
             for attention in entry.implementations:
                 yield Case(entry, exporter, opset, attention)
@@ -51,10 +54,14 @@ def export(case: Case, folder: Path) -> str:
             warnings.simplefilter("ignore")
             results = [_tensors(module(*given.values())) for given in feeds]
             _export(case, module, feeds[0], path)
+        refused = _refused(path, feeds)
     except Exception as error:  # of the exporter, for whatever it cannot do
+        refused = reason(error)
+    if refused:
         path.unlink(missing_ok=True)
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:160]
+        return refused[:200]
     arrays = {f"{i}.in.{name}": t.numpy() for i, given in enumerate(feeds) for name, t in given.items()}
+    arrays.update({f"most.{name}": np.asarray(n) for name, n in case.entry.most.items()})
     arrays.update({f"{i}.out.{j}": t.numpy() for i, found in enumerate(results) for j, t in enumerate(found)})
     np.savez(folder / f"{case.name}.npz", **arrays)
     return ""
@@ -71,6 +78,23 @@ def _export(case: Case, module: torch.nn.Module, feeds: dict[str, torch.Tensor],
                     for axis, size in dynamic[name].items()} for name in names)
     torch.onnx.export(module, tuple(feeds.values()), str(path), dynamo=True, opset_version=case.opset, input_names=names,
                       dynamic_shapes=(shapes,), external_data=False, verbose=False)
+
+
+def _refused(path: Path, feeds: list[dict[str, torch.Tensor]]) -> str:
+    """Why ONNX Runtime does not run what an exporter wrote, where it is installed: PyTorch's older one errs at times."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for given in feeds:
+            session.run(None, {i.name: given[i.name].numpy() for i in session.get_inputs()})
+    except Exception as error:  # of the package's own classes
+        return f"the model is wrong, as ONNX Runtime says: {str(error).splitlines()[0]}"
+    return ""
 
 
 def _tensors(found: Any) -> list[torch.Tensor]:

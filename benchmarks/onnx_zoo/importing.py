@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +12,10 @@ import numpy as np
 
 import tgraph as tg
 from tgraph.formats.onnx import import_onnx
-from tgraph.ir.dims import Dim, symbols
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node
 
 TOLERANCE = 1e-4  # of max(1, max|y|)
-FUSED = {"attention": ("attention",), "norm": ("layer_norm", "rms_norm"), "gelu": ("gelu", "quick_gelu")}
-APART = {"attention": ("softmax",), "norm": ("rsqrt", "sqrt"), "gelu": ("erf", "tanh")}  # what is left of one that did not fuse
 
 
 @dataclass
@@ -25,44 +23,47 @@ class Outcome:
     """What became of one model.
 
     error: why it failed, by step. difference: the largest from PyTorch's outputs, relative to max(1, max|y|). nodes: of the graph
-    as imported and as optimised. ops: how often each is there after O3. sizes: nodes that compute sizes. masks: attentions
-    with a boolean mask, a bias, neither. misses: what the rules of attention, norms and GELU say of the nearest miss.
+    as imported and as optimised. sizes: nodes that compute sizes after O3. masks: attentions with a boolean mask, a bias,
+    neither. counts: what is fused, by kind, and what looks like it and stayed apart; misses: a line for each of these. seconds:
+    what all that took.
     """
 
     name: str
     error: str = ""
     difference: float = 0.0
     nodes: tuple[int, int] = (0, 0)
-    ops: Counter[str] = field(default_factory=Counter)
-    symbolic: int = 0
-    masks: Counter[str] = field(default_factory=Counter)
+    sizes: int = 0
+    masks: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     misses: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
         return not self.error and self.difference <= TOLERANCE
 
-    def fused(self, what: str) -> int:
-        return sum(self.ops[op] for op in FUSED[what])
-
-    def apart(self, what: str) -> int:
-        return sum(self.ops[op] for op in APART[what])
+    def fused(self, *kinds: str) -> int:
+        """How many of some kinds there are."""
+        return sum(self.counts.get(kind, (0, 0))[0] for kind in kinds)
 
 
 def examine(path: Path, target: str | None = "numpy") -> Outcome:
     """Import NAME.onnx, optimise, compile for a target and compare with the outputs in NAME.npz; without one, only optimise."""
     outcome = Outcome(path.stem)
+    start = time.perf_counter()
     step = "import"
     try:
-        graph = import_onnx(path)
+        with np.load(path.with_suffix(".npz")) as arrays:
+            most = {k.removeprefix("most."): int(v) for k, v in arrays.items() if k.startswith("most.")}
+        graph = import_onnx(path, {name: tg.dim(name, max=n) for name, n in most.items()})
         step = "optimize"
-        explain = tg.passes.Explain()
-        optimized = tg.optimize(graph, "O3", instruments=[explain])
+        optimized = tg.optimize(graph, "O3")
         outcome.nodes = (len(graph.nodes), len(optimized.nodes))
-        outcome.ops = Counter(node.op.name for node in _all_nodes(optimized))
-        outcome.symbolic = len({s.name for i in graph.inputs for d in i.shape if isinstance(d, Dim) for s in symbols(d)})
+        outcome.sizes = sum(node.op.name == "dim_size" for node in _all_nodes(optimized))
         outcome.masks = _masks(optimized)
-        outcome.misses = [str(row) for row in explain.rows if row.miss is not None and row.step.startswith("fuse-")]
+        fused = tg.passes.fused(optimized)
+        outcome.counts = {kind.kind: (kind.count, len(kind.apart)) for kind in fused}
+        outcome.misses = [line for kind in fused for line in kind.misses()]
         if target is not None:
             step = "compile"
             exe = tg.compile(graph, target=target)
@@ -75,6 +76,7 @@ def examine(path: Path, target: str | None = "numpy") -> Outcome:
                     outcome.difference = max(outcome.difference, _difference(found, expected))
     except Exception as error:  # whatever it is, it is what the table is for
         outcome.error = f"{step}: {type(error).__name__}: {error}"
+    outcome.seconds = time.perf_counter() - start
     return outcome
 
 
@@ -97,12 +99,13 @@ def _all_nodes(graph: Graph) -> Iterator[Node]:
             yield node
 
 
-def _masks(graph: Graph) -> Counter[str]:
+def _masks(graph: Graph) -> dict[str, int]:
     """How attentions leave keys out."""
     found: Counter[str] = Counter()
     for node in graph.nodes:
         if node.op.name == "attention":
             mask, bias = (node.operands[i] if i < len(node.operands) else None for i in (3, 4))
-            kinds = [k for k, there in (("mask", mask), ("bias", bias), ("causal", node.attrs["causal"])) if there]
+            kinds = [k for k, there in (("mask", mask), ("bias", bias), ("causal", node.attrs["causal"]),
+                                         ("window", node.attrs["window"] is not None)) if there]
             found["+".join(kinds) or "none"] += 1
-    return found
+    return dict(found)

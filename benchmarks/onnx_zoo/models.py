@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ class Entry:
 
     build: the model, by the name of its attention ("eager" or "sdpa"). feeds: inputs by batch and length. dynamic: of each input,
     the name of the size of each axis that is not fixed. call: what of the model is exported. attentions, norms, gelus: how
-    many of these it computes, as its configuration says. implementations: the attentions that its code has.
+    many of these it computes, as its configuration says. implementations: the attentions that its code has. most: the largest
+    that a size may be, where the model needs to know it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Entry:
     norms: int
     gelus: int
     implementations: Sequence[str] = ("eager", "sdpa")
+    most: Mapping[str, int] = field(default_factory=dict)
 
     def module(self, attention: str) -> nn.Module:
         """The model as a module of positional tensors."""
@@ -87,6 +89,7 @@ def _of(name: str, head: str = "Model", config: str = "", **settings: Any) -> Ca
     def build(attention: str) -> nn.Module:
         made = getattr(transformers, f"{config or name}Config")(**settings)
         made._attn_implementation = attention
+        made._experts_implementation = "batched_mm"  # the one that PyTorch's exporters take
         made.use_cache = False
         return getattr(transformers, f"{name}{head}")._from_config(made)
 
@@ -102,10 +105,10 @@ def _typed(model: Any, input_ids: Tensor, attention_mask: Tensor, token_type_ids
 
 
 def _encoder(name: str, head: str = "Model", norms: int = 2 * LAYERS + 1, gelus: int = LAYERS, typed: bool = False,
-             implementations: Sequence[str] = ("eager", "sdpa"), label: str = "", **settings: Any) -> Entry:
+             implementations: Sequence[str] = ("eager", "sdpa"), label: str = "", most: int = 0, **settings: Any) -> Entry:
     return Entry(label or name.lower() + ("" if head == "Model" else f"-{head}"), _of(name, head, **{**COMMON, **settings}),
                  _typed_text if typed else _text, TYPED_TEXT if typed else TEXT, _typed if typed else _first,
-                 LAYERS, norms, gelus, implementations)
+                 LAYERS, norms, gelus, implementations, {"length": most} if most else {})
 
 
 def _decoder(name: str, head: str = "ForCausalLM", norms: int = 2 * LAYERS + 1, gelus: int = 0, **settings: Any) -> Entry:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from passes.attention.axes import Axes, Axis, Step, View, build, cheapest, resolve, size_of, view_chain, view_root
-from passes.attention.conditions import Leaf, Offset, causal, conjuncts
+from passes.attention.conditions import Leaf, conjuncts
 from passes.attention.failure import MatchFailure
 from passes.attention.op_axes import OpAxes, op_axes
+from passes.attention.positions import Limits, Offset, Places, limits, places
 from passes.rewriting import erase_dead
 from tgraph.ir.builder import Builder
-from tgraph.ir.dims import Dim, bounds
+from tgraph.ir.dims import Dim, bounds, compare
 from tgraph.ir.dtypes import DType, i64
 from tgraph.ir.graph import Graph
 from tgraph.ir.location import Provenance
@@ -45,7 +46,7 @@ class DynamicScale:
 
 @dataclass
 class Form:
-    """An attention that a match found: softmax(scale q k^T + terms, where conditions) v."""
+    """An attention that a match found: softmax(scale q k^T, capped, + terms, where conditions) v."""
 
     axes: Axes  # of the scores
     keys: Axis  # the one that softmax goes over
@@ -59,8 +60,10 @@ class Form:
     conditions: Sequence[Leaf] = ()  # what becomes the mask
     empty_row: str = "zero"
     nodes: Sequence[Node] = field(default=())
-    known: Offset | None = None  # causality that does not stand in the conditions
+    known: Places = field(default=Places())  # limits that do not stand in the conditions
+    positions: Axis | None = None  # of queries, if known limits count from them
     dynamic_scales: Sequence[DynamicScale] = ()
+    softcap: float = 0.0  # 0: the scores are not capped
 
     def replace(self, graph: Graph) -> Value:
         """Replace the match by an `attention` op, and return the value that replaces the output.
@@ -73,9 +76,9 @@ class Form:
         views = [t.condition.view if isinstance(t, Masked) else t.view for t in self.terms]
         terms = [(self._plan(graph, v, op.scores, "the bias", broadcasts=True), t) for v, t in zip(views, self.terms)]
         scales = [(self._plan(graph, s.view, op.scores, "the scale", broadcasts=True), s.divides) for s in self.dynamic_scales]
-        offset, leaves = self._causality(graph, op)
+        found, leaves = self._places(graph, op)
         masks = self._masks(graph, leaves, op)
-        never_empty = not masks and (offset is None or _always_some(offset))
+        never_empty = not masks and _always_some(found, op)
         empty_row = "zero" if never_empty else self.empty_row
         back = cheapest([View(self.query.value, op.result)], [self.output.axes])
         if back is None:
@@ -85,8 +88,9 @@ class Form:
         dtype = self.query.value.dtype
         made = b.attention(
             _scaled(b, build(b, *query), scales), build(b, *key), build(b, *value),
-            _conjunction(b, masks), _bias(b, terms, dtype), None if offset is None else _offset(b, offset),
-            scale=self._exact_scale(), causal=offset is not None, empty_row=empty_row)
+            _conjunction(b, masks), _bias(b, terms, dtype),
+            None if found.offset is None else _offset(b, found.offset),
+            scale=self._exact_scale(), causal=found.causal, window=found.window, empty_row=empty_row, softcap=self.softcap)
         made = build(b, made, back[1])
         last = self.output.value
         assert isinstance(last, Result)
@@ -97,15 +101,15 @@ class Form:
     def improves(self, graph: Graph, node: Node) -> bool:
         """Whether the form says more than `node`, the `attention` op that it was read from."""
         op = self._op_axes(graph)
-        offset, _ = self._causality(graph, op)
+        found, _ = self._places(graph, op)
         _, k, _, mask, bias, _ = node.operands
         assert k is not None
-        return (self.scale != node.attrs["scale"] or (offset is not None) != node.attrs["causal"]
+        return (self.scale != node.attrs["scale"] or (found.causal, found.window) != (node.attrs["causal"], node.attrs["window"])
                 or size_of(op.heads) != k.shape[1] or len(self.conditions) != (mask is not None)
                 or (bias is not None and not self.terms))
 
     def _op_axes(self, graph: Graph) -> OpAxes:
-        return op_axes(graph, self.axes, self.keys, self.inner, self.key, self.value, self.output)
+        return op_axes(graph, self.axes, self.keys, self.inner, self.key, self.value, self.output, self.positions)
 
     def _plan(self, graph: Graph, view: View, target: Axes, name: str, broadcasts: bool = False) -> _Plan:
         """How to bring an operand to the axes `target`. Raises MatchFailure, which calls it `name`, if that cannot be.
@@ -144,16 +148,19 @@ class Form:
             plans.append(((found[0].value, found[1]), leaf.negated))
         return plans
 
-    def _causality(self, graph: Graph, op: OpAxes) -> tuple[Offset | None, Sequence[Leaf]]:
-        """The offset of the first causal conjunct and the other conjuncts; None and the whole conditions if none is causal."""
-        if self.known is not None:
-            return self.known, list(self.conditions)
-        leaves = list({leaf.key: leaf for leaf in self.leaves(graph)}.values())
-        for leaf in leaves:
-            offset = causal(graph, leaf, op.positions, op.keys)
-            if offset is not None:
-                return offset, [other for other in leaves if other is not leaf]
-        return None, list({leaf.key: leaf for leaf in self.conditions}.values())
+    def _places(self, graph: Graph, op: OpAxes) -> tuple[Places, Sequence[Leaf]]:
+        """The limits of the keys by position, and the other conjuncts; the whole conditions if none of them is a limit."""
+        found, rest = self.known, []
+        for leaf in {leaf.key: leaf for leaf in self.leaves(graph)}.values():
+            more, now = limits(graph, leaf, op.positions, op.keys), found.limits
+            joined = None
+            if more is not None and not (now.first and more.first) and not (now.last and more.last):
+                joined = places(Limits(now.first or more.first, now.last or more.last))
+            if joined is None:
+                rest.append(leaf)
+            else:
+                found = joined
+        return (found, rest) if found is not self.known else (found, list({leaf.key: leaf for leaf in self.conditions}.values()))
 
     def leaves(self, graph: Graph) -> list[Leaf]:
         """The conjuncts of all conditions."""
@@ -177,10 +184,15 @@ class Form:
 _Plan = tuple[Value, list[Step]]  # a value of the graph, and the ops to apply to it
 
 
-def _always_some(offset: Offset) -> bool:
-    """Whether causality leaves every query at least the first key."""
-    low = bounds(offset.static)[0]
-    return offset.dynamic is None and low is not None and low >= 0
+def _always_some(found: Places, op: OpAxes) -> bool:
+    """Whether the limits leave every query a key: the first one, or the one at its own place."""
+    first, last = found.limits.first, found.limits.last
+    if last is not None and (last.dynamic is not None or (low := bounds(last.static)[0]) is None or low < 0):
+        return False
+    if first is None:
+        return True
+    own = first.dynamic is None and (high := bounds(first.static)[1]) is not None and high <= 0
+    return own and compare(size_of(op.positions), size_of(op.keys)) == "equal"
 
 
 def _conjunction(b: Builder, masks: Sequence[tuple[_Plan, bool]]) -> Value | None:

@@ -33,7 +33,7 @@ def match(graph: Graph, softmax: Node, parameter_only: Collection[Node], mask_fi
     scale = scores.scale * query.scale * key.scale
     form = Form(axes, keys, scores.inner, query.view, key.view, output.value, output.output, scale, scores.terms,
                 scores.conditions, output.empty_row, (*query.nodes, *key.nodes, *nodes),
-                dynamic_scales=scores.dynamic_scales)
+                dynamic_scales=scores.dynamic_scales, softcap=scores.softcap)
     _check(matcher, form)
     return form
 

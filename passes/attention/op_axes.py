@@ -45,18 +45,20 @@ class OpAxes:
         return self.batch, (*self.heads, *self.repeats), self.positions, self.width
 
 
-def op_axes(graph: Graph, scores: Axes, keys: Axis, inner: Axis, key: View, value: View, output: View) -> OpAxes:
+def op_axes(graph: Graph, scores: Axes, keys: Axis, inner: Axis, key: View, value: View, output: View,
+            positions: Axis | None = None) -> OpAxes:
     """The op's axes, from those of the scores, the axes that the products sum over, k, v and the result of the second product.
 
     Of what the scores have besides the keys, the factors that k and v have too are batch and heads. Of those that k and v
-    lack, the last ones are query positions, and others are heads that share a key head. Raises MatchFailure if k or v has no
+    lack, the last ones are query positions, unless it is known which are, and others are heads that share a key head (which may
+    count as positions where none is told from another, as if there were more queries). Raises MatchFailure if k or v has no
     batch, or a symbolic number of heads shares a key head.
     """
     roots = [view_root(graph, view).factors for view in (key, value)]  # first: this may split factors
     keys = resolve(keys)
     axes = [tuple(f for f in resolve(axis) if f not in keys) for axis in scores]
     held = _held_by_keys(axes, set(key.factors), set().union(*roots))
-    positions = _query_positions(axes, held)
+    positions = _query_positions(axes, held) if positions is None else resolve(positions)
     repeats = tuple(f for axis in axes for f in axis if f not in held and f not in positions)
     batch, heads = _batch_and_heads([kept for axis in axes if (kept := tuple(f for f in axis if f in held))], bool(repeats))
     last = output.value.node if isinstance(output.value, Result) else None

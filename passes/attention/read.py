@@ -6,11 +6,12 @@ import math
 from collections.abc import Collection
 
 from passes.attention.axes import Axes, AxisFactor, View, aligned, new_axes
-from passes.attention.conditions import Leaf, Offset, conjuncts
+from passes.attention.conditions import Leaf, conjuncts
 from passes.attention.failure import MatchFailure
 from passes.attention.form import Form, Masked, Term
 from passes.attention.masking import added_mask, apart, is_moderate, is_zero
 from passes.attention.match import unscaled
+from passes.attention.positions import Offset, Places
 from passes.attention.scores import ScoresMatcher
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
@@ -35,7 +36,8 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], mask_fill: 
     empty_row: str = node.attrs["empty_row"]
     terms: list[Term] = []
     fills = set()
-    alone = mask is None and not node.attrs["causal"]
+    limited = node.attrs["causal"] or node.attrs["window"] is not None
+    alone = mask is None and not limited
     changes: tuple[Term | Masked, ...] = () if bias is None else tuple(Term(part) for part in _terms(aligned(bias, axes)))
     changes = tuple(c for c in changes if not is_zero(graph, c))
     changes = apart(matcher, changes) if alone else changes
@@ -61,11 +63,12 @@ def read(graph: Graph, node: Node, parameter_only: Collection[Node], mask_fill: 
     return Form(axes, keys, inner, query.view, key.view, View(v, (batch, heads, keys, width)),
                 View(node.result, (batch, (*heads, *repeats), positions, width)),
                 node.attrs["scale"] * query.scale * key.scale, terms, conditions, empty_row,
-                (*query.nodes, *key.nodes, node), _causality(node))
+                (*query.nodes, *key.nodes, node), _places(node), positions if limited else None, softcap=node.attrs["softcap"])
 
 
-def _causality(node: Node) -> Offset | None:
-    return Offset(0, node.operands[5]) if node.attrs["causal"] else None
+def _places(node: Node) -> Places:
+    offset = node.operands[5]
+    return Places(node.attrs["causal"], node.attrs["window"], None if offset is None else Offset(0, offset))
 
 
 def _mask(mask: Value, axes: Axes) -> View:

@@ -24,6 +24,7 @@ class Scores:
 
     nodes: tuple[Node, ...]  # from the softmax back
     scale: float = 1.0
+    softcap: float = 0.0  # 0: the scores are not capped
     changes: tuple[Term | Masked, ...] = ()  # added terms and selections, the last one first
     dynamic_scales: tuple[DynamicScale, ...] = ()
     # found with the product
@@ -69,10 +70,15 @@ def follow_back(m: ScoresMatcher, value: Value, axes: Axes, state: Scores) -> Sc
         operand = View(node.inputs[0], axes)
         if not operand.value.dtype.is_float or operand.value.dtype.bits > value.dtype.bits:
             raise MatchFailure("the scores lose digits in a cast", node, matched)
+    elif node.op.name == "tanh":
+        operand = View(node.inputs[0], axes)
+        state = _capped(node, state)
     elif (constant := scaled_by(node)) is not None:
         operand = aligned(constant[0], axes)
         state = replace(state, scale=state.scale * constant[1])
     elif (dynamic := _dynamic_scale(m, node, axes)) is not None:
+        if state.softcap:  # on q, a large one would make of what terms of a score lose in rounding as much as the cap
+            raise MatchFailure("scores are multiplied by what only a run knows before they are capped", node, matched)
         operand = dynamic[0]
         state = replace(state, dynamic_scales=(*state.dynamic_scales, dynamic[1]))
     else:
@@ -98,6 +104,21 @@ def _producer(graph: Graph, value: Value, reader: Node, matched: int) -> Node:
     if matched > LONGEST:
         raise MatchFailure(f"more than {LONGEST} nodes lie between the product and softmax", node, matched)
     return node
+
+
+def _capped(node: Node, state: Scores) -> Scores:
+    """The scores with the cap c of c tanh(scores / c): the scale so far, which goes on as that of the scores beneath.
+
+    c tanh(x) = |c| tanh(c x / |c|), so c may be negative.
+    """
+    matched = len(state.nodes)
+    if state.softcap:
+        raise MatchFailure("the scores are capped twice", node, matched)
+    if state.dynamic_scales:
+        raise MatchFailure("capped scores are multiplied by what only a run knows", node, matched)
+    if not state.scale:
+        raise MatchFailure("capped scores are multiplied by 0", node, matched)
+    return replace(state, softcap=abs(state.scale))
 
 
 def _dynamic_scale(m: ScoresMatcher, node: Node, axes: Axes) -> tuple[View, DynamicScale] | None:
@@ -128,6 +149,8 @@ def _product(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
 
 def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """scores + bias or scores - bias: of a sum, either operand is tried as the scores."""
+    if state.softcap:
+        raise MatchFailure("a bias is added to the scores before they are capped", node, len(state.nodes))
     if state.dynamic_scales:
         raise MatchFailure("a bias is added before a scale that only a run knows", node, len(state.nodes))
     sides = [(0, 1), (1, 0)] if node.op.name == "add" else [(0, 1)]
@@ -146,6 +169,8 @@ def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
 def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
     """where(allowed, scores, fill) or where(excluded, fill, scores), with a fill so low that it is a mask."""
     matched = len(state.nodes)
+    if state.softcap:
+        raise MatchFailure("scores are masked before they are capped, which lets excluded keys in again", node, matched)
     for position in (1, 2):
         fill = number(node.inputs[3 - position])
         if fill is not None:
@@ -166,7 +191,9 @@ def _masked(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
 
 
 def scaled_by(node: Node) -> tuple[Value, float] | None:
-    """x and the constant c of a node x * c, or x and 1 / c of x / c, that leaves the shape of x; None for other nodes."""
+    """x and the constant c of a node x * c, x and 1 / c of x / c, or x and -1 of -x, that leaves the shape of x; else None."""
+    if node.op.name == "neg":
+        return node.inputs[0], -1.0
     if node.op.name == "mul":
         for x, y in (node.inputs, node.inputs[::-1]):
             scale = number(y)

@@ -26,7 +26,8 @@ def has_row_form(node: Node, demand: RowDemand) -> bool:
     if node.op.traits.view == "join":
         return all(rows)
     if name == "attention":
-        return all(rows[:3]) and node.operands[4:] == (None, None) and demand.masks_only_keys(node)
+        kept_places = node.attrs["window"] is None  # rows between kept ones would no longer count
+        return all(rows[:3]) and node.operands[4:] == (None, None) and kept_places and demand.masks_only_keys(node)
     if not rows or not rows[0]:
         return False
     if name == "zero_padding":

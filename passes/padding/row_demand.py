@@ -162,7 +162,7 @@ class RowDemand:
         # A query without a key gets the mean of all values, padded ones too: so no query that matters may lack a key.
         whole = mask is self.mask or is_view_of(mask, self.mask)
         self._uniform_seen = True
-        return (self._uniform_allowed and whole and not node.attrs["causal"]
+        return (self._uniform_allowed and whole and not node.attrs["causal"] and node.attrs["window"] is None
                 and self.row_axes.get(node.result) == HEADS_BETWEEN)
 
 

@@ -1,30 +1,7 @@
 """The passes, each in a file of its own name: `fuse-qkv` on the command line is `FuseQKV` in `fuse_qkv.py`."""
 
-from . import (  # noqa: F401  (each registers its pass)
-    canonicalize,
-    cse,
-    dce,
-    decompose,
-    eliminate_transposes,
-    finite_mask,
-    fold_constants,
-    fuse_attention,
-    fuse_bias_activation,
-    fuse_embeddings,
-    fuse_gelu,
-    fuse_layer_norm,
-    fuse_qkv,
-    fuse_rms_norm,
-    fuse_rotary,
-    fuse_silu,
-    fuse_skip_norm,
-    fuse_softmax,
-    inline,
-    mixed_precision,
-    quantize_products,
-    remove_dead_outputs,
-    remove_padding,
-    simplify,
-    specialize_shapes,
-    store_weights,
-)
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):  # each registers its pass
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -16,7 +16,8 @@ from tgraph.reference.interpreter import Interpreter
 class FoldConstants(Pass):
     """f(constants) = constant, computed by the reference at the precision of the types. Parameters are never folded.
 
-    A result of more than `max_elements` stays an op, so that a graph does not grow from a few bytes to many.
+    A result of more than `max_elements` stays an op, so that a graph does not grow from a few bytes to many; so does a
+    `dequantize`, whose operands are kept for what they are: narrow.
     """
 
     effect = "rounds"
@@ -39,5 +40,6 @@ class FoldConstants(Pass):
     def _foldable(self, node: Node) -> bool:
         leaves = all(isinstance(v, Constant) and v.data is not None for v in node.inputs)
         small = all(isinstance(r.type.size, int) and r.type.size <= self.max_elements for r in node.results)
+        kept = node.op.name == "call" or node.op.name == "dequantize" or node.op.traits.makes_dim
         # ops on sizes alone stay readable (range(512)), and cost nothing where they are read
-        return bool(node.inputs) and leaves and small and node.op.name != "call" and not node.op.traits.makes_dim
+        return bool(node.inputs) and leaves and small and not kept

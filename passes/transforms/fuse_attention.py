@@ -34,11 +34,13 @@ class FuseAttention(Pass):
 
     Scale: on q, k or the scores, as factor or divisor. One that is computed at run time, the same for all keys, moves to q.
 
+    Cap: c tanh(s / c) of the scores, before any mask or bias, is the op's `softcap`.
+
     Masks: `where(mask, s, c)` is one if c <= -1e30 (in f16, which ends at -65504, -inf alone; `finite-mask` takes more). A row
     without keys then has equal weights (empty_row "uniform"), or NaN for -inf, or zeros if it is selected away, be it as NaN.
     s + where(mask, 0, c) is a mask too, and where(mask, s + where(also, 0, c), c) is both. Other terms stay a bias.
     What one mask cannot express becomes a bias, where(mask, bias, c): two different fills, and a bias inside of a finite
-    fill that comes from an input and may be as low. Comparisons of positions become `causal`.
+    fill that comes from an input and may be as low. Comparisons of positions become `causal` and `window`.
 
     Heads: k and v that repeat heads become grouped heads; heads that are computed one by one and concatenated become one op.
 
@@ -59,6 +61,15 @@ class FuseAttention(Pass):
 def fuse(graph: Graph, mask_fill: float, rule: str, additive: float | None = None) -> None:
     """Fuse the attention around every softmax; fills up to `mask_fill`, and added terms up to `additive`, are masks."""
     _replace_each(graph, "softmax", rule, lambda node, parameter_only: match(graph, node, parameter_only, mask_fill, additive))
+
+
+def miss(graph: Graph, softmax: Node, parameter_only: set[Node]) -> Miss | None:
+    """Why a softmax is no attention's, or None if it is one."""
+    try:
+        match(graph, softmax, parameter_only, MASK_FILL, None)
+    except MatchFailure as failure:
+        return Miss(RULE, softmax, failure.matched, failure.at, failure.reason)
+    return None
 
 
 def join_heads(graph: Graph, rule: str) -> None:

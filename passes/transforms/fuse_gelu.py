@@ -28,11 +28,11 @@ def _erf(x):  # type: ignore[no-untyped-def]
     return tg.erf(either(x / math.sqrt(2), x * math.sqrt(0.5)))
 
 
-def _cubic(x, slope):  # type: ignore[no-untyped-def]
+def cubic(x, slope, factor=CUBIC):  # type: ignore[no-untyped-def]
     """slope (x + 0.044715 x^3), also as slope x (1 + 0.044715 x^2)."""
-    third = either(cube(x) * CUBIC, x * CUBIC * x * x, square(x) * CUBIC * x, x * CUBIC * square(x))
-    factor = either(square(x) * CUBIC, x * CUBIC * x) + 1.0
-    return either((x + third) * slope, x * slope * factor, x * factor * slope, x * (factor * slope))
+    third = either(cube(x) * factor, x * factor * x * x, square(x) * factor * x, x * factor * square(x))
+    one = either(square(x) * factor, x * factor * x) + 1.0
+    return either((x + third) * slope, x * slope * one, x * one * slope, x * (one * slope))
 
 
 def _twice(x, g):  # type: ignore[no-untyped-def]
@@ -49,14 +49,14 @@ class FuseGelu(RewritePass):
     rules = (
         rule("x/2 (1 + erf(x / sqrt 2)) = gelu(x)", lambda x: _gated(x, _erf(x)), lambda x: tg.gelu(x)),
         rule("x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = gelu(x)",
-             lambda x: _gated(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh")),
+             lambda x: _gated(x, tg.tanh(cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh")),
         rule("x (1 + erf(x / sqrt 2)) = 2 gelu(x)", lambda x: _twice(x, _erf(x)), lambda x: tg.gelu(x) * 2.0),
         rule("x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = 2 gelu(x)",
-             lambda x: _twice(x, tg.tanh(_cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh") * 2.0),
+             lambda x: _twice(x, tg.tanh(cubic(x, SLOPE))), lambda x: tg.gelu(x, approximate="tanh") * 2.0),
         rule("2 x / 2 = x", lambda x: x * 2.0 / 2.0, lambda x: x),
         # 1 + tanh z = 2 sigmoid(2 z)
         rule("x sigmoid(sqrt(8/pi) (x + 0.044715 x^3)) = gelu(x)",
-             lambda x: x * tg.sigmoid(_cubic(x, 2 * SLOPE)), lambda x: tg.gelu(x, approximate="tanh")),
+             lambda x: x * tg.sigmoid(cubic(x, 2 * SLOPE)), lambda x: tg.gelu(x, approximate="tanh")),
         rule("x sigmoid(1.702 x) = quick_gelu(x)", lambda x: x * tg.sigmoid(x * QUICK), lambda x: tg.quick_gelu(x)),
         rule("x / (1 + e^(-1.702 x)) = quick_gelu(x)",
              lambda x: over(x, tg.exp(either(-(x * QUICK), x * -QUICK, -x * QUICK)) + 1.0), lambda x: tg.quick_gelu(x)),

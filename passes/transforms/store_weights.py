@@ -65,7 +65,8 @@ def _reason_to_keep(weight: Value, parameter_only: set[Node]) -> str | None:
         return "the weight is not known before the inputs"
     if weight.dtype != f32:
         return f"the weight is {weight.dtype}"
-    if isinstance(weight, Result) and weight.node.op.name == "cast" and weight.node.inputs[0].dtype.bits < 32:
+    if isinstance(weight, Result) and (weight.node.op.name == "dequantize" or (
+            weight.node.op.name == "cast" and weight.node.inputs[0].dtype.bits < 32)):
         return "the weight is narrow already"
     return None
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from passes.base import Pass
+from targets.base.listing import FORMS, functions_in
 from targets.base.registry import backend_of
 from targets.base.target import Target
+from targets.base.yardstick import Yardstick
 from tgraph.ir.errors import CompileError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
@@ -91,17 +93,23 @@ class Backend(abc.ABC):
         """Instruction sets that code for a target may use and this machine does not have."""
         return frozenset()
 
-    def runs_here(self, target: Target) -> bool:
-        """Whether code for a target runs on this machine."""
-        return not self.missing(target)
+    def refused(self, missing: frozenset[str]) -> str:
+        """Why the system does not let programs use some of what is `missing`, though the machine has it; else empty."""
+        return ""
+
+    def obstacle(self, target: Target) -> str:
+        """Why code for a target does not run on this machine; empty if it does."""
+        lacking = self.missing(target)
+        if not lacking:
+            return ""
+        missing, why = sorted(lacking), self.refused(lacking)
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        return f"lacks some of its instructions: {shown}{f' ({why})' if why else ''}"
 
     def require_host(self, target: Target, what: str) -> None:
         """Raises TargetError if code for a target, `what` in the message, may have instructions that this machine does not."""
-        missing = sorted(self.missing(target))
-        if missing:
-            shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-            here = self.parse("")
-            raise TargetError(f"{what} was compiled for {target}; this machine ({here}) lacks some of its instructions: {shown}; "
+        if self.missing(target):
+            raise TargetError(f'{what} was compiled for {target}; this machine ({self.parse("")}) {self.obstacle(target)}; '
                               f'compile it here for "{self.kind}", or for an older one{self.oldest}')
 
     # Compiling
@@ -146,8 +154,19 @@ class Backend(abc.ABC):
         """The source of a lowered module at one of `levels`."""
         raise TargetError(f"target {lowered.target} has no source {level!r}")
 
+    def functions(self, text: str, level: str) -> dict[str, str]:
+        """The text of each function in a listing of machine code, or of what it is made of, by name. Raises TargetError for a
+        level that is not known to `targets.base.listing`."""
+        if level not in FORMS:
+            raise TargetError(f"the source {level!r} of {self.kind} is shown whole: how its functions begin and end is not known")
+        return functions_in(text, FORMS[level])
+
     def library_source(self, library: Library, level: str) -> str | None:
         """The source of a loaded library at one of `levels`; None if the library does not contain it."""
+        return None
+
+    def probe(self, target: Target, threads: int) -> Yardstick | None:
+        """Measure what this machine can do at most, in a second or two; None for a kind of machine that has no probe."""
         return None
 
     def resources(self, lowered: Lowered) -> Any:

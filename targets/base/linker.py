@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tgraph.formats.disk import FULL, file_size_limit, writing
+from tgraph.formats.disk import FULL, file_size_limit, remove_stale, writing
 from tgraph.ir.errors import CompileError
 
 COMPILERS = ("g++", "clang++", "c++")
+PREFIX = "tgraph-link-"  # of the temporary folders
 
 
 def find_compiler() -> str | None:
@@ -39,7 +40,8 @@ def link(module: Any) -> np.ndarray:
         raise CompileError("saving a compiled graph links a shared library, which needs a C compiler; install one (Debian: "
                            "apt install g++; macOS: xcode-select --install), or name yours in the environment variable CXX")
     parts = machine_code_modules(module)
-    with _writing(), tempfile.TemporaryDirectory(prefix="tgraph-") as folder:
+    remove_stale(Path(tempfile.gettempdir()), f"{PREFIX}????????")
+    with _writing(), tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         files = [Path(folder) / f"{number}.o" for number in range(len(parts))]
         for part, file in zip(parts, files):
             _write_object(part, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,18 @@ from targets.base.target import ALIGNMENT
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """An uninitialised array whose data starts at a multiple of 64 bytes, as TVM wants to share memory."""
+    return _aligned(np.empty, shape, dtype)
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of zeros that starts at a multiple of 64 bytes; the system gives its pages when they are written."""
+    return _aligned(np.zeros, shape, dtype)
+
+
+def _aligned(make: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array within bytes that `make` gives, from the first multiple of 64 bytes on."""
     size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
+    raw = make(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start:start + size].view(dtype).reshape(shape)
 

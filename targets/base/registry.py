@@ -10,12 +10,12 @@ from tgraph.ir.errors import TargetError
 if TYPE_CHECKING:
     from targets.base.backend import Backend
 
-# kind -> what `cpu:...` and the like may name
 KINDS = {
     "cpu": 'this machine\'s CPU, or one by LLVM\'s name: "cpu:skylake-avx512"; changed: "cpu:znver4,-avx512f", "cpu:-avx512f"',
     "cuda": 'this machine\'s GPU, or NVIDIA\'s name of an architecture: "cuda:sm_90"; that needs no GPU',
     "numpy": "the reference interpreter, float by float as the types say; no compiler",
 }
+"""The kinds of targets, each with what may follow it: `"cpu:..."`."""
 _HOMES = {kind: f"targets.{kind}.backend" for kind in KINDS}  # modules that define a BACKEND
 _BACKENDS: dict[str, Backend] = {}
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tgraph.formats.disk import replacing
+from tgraph.ir.errors import FormatError
 from tgraph.ir.graph import Graph
+from tgraph.ir.json_text import json_object
 from tgraph.version import VERSION
 
 Tile = TypeVar("Tile")
@@ -26,10 +29,13 @@ class Schedules:
     entries: Mapping[str, Schedule] = field(default_factory=dict)
 
     def tile(self, function: Graph, default: Tile) -> Tile:
-        """`default` with the fields that tuning found for this kernel, if they are fields of such a tile."""
+        """`default` with what tuning found for this kernel, if these are values that it may find: a file may say anything."""
         found = self.entries.get(kernel_key(function)) if self.entries else None
-        known = {f.name for f in fields(default)}  # type: ignore[arg-type]
-        return replace(default, **found) if found and found.keys() <= known else default  # type: ignore[type-var]
+        if not found:
+            return default
+        known: Mapping[str, Sequence[int]] = default.variants()  # type: ignore[attr-defined]
+        sound = all(value in known.get(name, ()) or value == getattr(default, name, None) for name, value in found.items())
+        return replace(default, **found) if sound else default  # type: ignore[type-var]
 
 
 NONE = Schedules()
@@ -60,7 +66,7 @@ def load_schedules(path: Path | None) -> Schedules:
         kernels = _read(path)
         return Schedules({key: {str(name): int(value) for name, value in kernel["schedule"].items()}
                           for key, kernel in kernels.items() if kernel["tgraph"] == VERSION})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, FormatError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         warnings.warn(f"{path} is no file of schedules ({error}); kernels keep their defaults", stacklevel=2)
         return NONE
 
@@ -69,19 +75,16 @@ def save_schedules(path: Path, kernels: Mapping[str, Mapping[str, Any]]) -> None
     """Add kernels ({"kernel": name, "schedule": {...}, ...} by key) to a file. Those it holds already stay, or are replaced."""
     try:
         known = _read(path)
-    except (OSError, ValueError):
+    except (OSError, FormatError):
         known = {}
     known.update({key: {**kernel, "tgraph": VERSION} for key, kernel in kernels.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({"kernels": known}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as file:
+        file.write((json.dumps({"kernels": known}, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a file. Raises ValueError for another kind of file."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    kernels = content.get("kernels") if isinstance(content, dict) else None
+    """The rows of a file. Raises FormatError for another kind of file."""
+    kernels = json_object(path).get("kernels")
     if not isinstance(kernels, dict) or not all(isinstance(row, dict) for row in kernels.values()):
-        raise ValueError("it has no table of kernels")
+        raise FormatError("it has no table of kernels")
     return kernels

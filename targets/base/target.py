@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from targets.base.registry import backend_of
@@ -44,7 +43,7 @@ class Target:
     @property
     def is_host(self) -> bool:
         """Whether code for this target runs here."""
-        return backend_of(self).runs_here(self)
+        return not backend_of(self).obstacle(self)
 
     @property
     def missing(self) -> frozenset[str]:
@@ -62,8 +61,3 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

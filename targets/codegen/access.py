@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from targets.base.tvm_api import Buffer, Expr, T, int64, structural_equal, tirx
-from targets.codegen.opaque import Detached, bind, detached
+from targets.base.tvm_api import Buffer, Expr, int64, structural_equal, tirx
+from targets.codegen.opaque import bind, choose
 from targets.codegen.scalar import SCALAR, cast, held, hold, literal
 from tgraph.ir.dims import Dim, DimLike, Quotient, Symbol, compare
 from tgraph.ir.dtypes import DType
@@ -172,21 +172,11 @@ class Access:
 
     def choose(self, condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr]) -> Expr:
         """`inside()` where the condition holds, else `outside()`: only that one is evaluated, so that it may read memory."""
-        results: list[Expr] = []
-        branches: list[Detached] = []
-        for branch in (inside, outside):
-            with self._branch(), detached() as statements:
-                results.append(branch())
-            branches.append(statements)
-        if all(statements.body is None for statements in branches):
-            return tirx.if_then_else(condition, *results)
-        cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=self.scalar_scope), int64(0)
-        with T.If(condition):
-            for frame, statements, result in zip((T.Then, T.Else), branches, results):
-                with frame():
-                    statements.emit()
-                    T.buffer_store(cell, result, [zero])
-        return bind(cell[zero])
+        def apart(branch: Callable[[], Expr]) -> Expr:
+            with self._branch():
+                return branch()
+
+        return choose(condition, lambda: apart(inside), lambda: apart(outside), self.scalar_scope)
 
     def broadcast(self, value: Value | None, index: Index, shape: Shape) -> Expr:
         """The element of `value` that an elementwise op reads for the element of its result, of `shape`, at `index`."""

@@ -11,10 +11,11 @@ from targets.codegen.access import as_index
 from targets.codegen.anchor import epilogue, find_anchor, plain_place
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
+from targets.codegen.vector_math import f32, tanh
 from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Node, Value
-from tgraph.ops.attention import EmptyRow, four_axes
+from tgraph.ops.attention import EmptyRow, four_axes, limits
 
 Read = Callable[[Expr, Expr, Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr, Expr, Expr], None]
@@ -26,13 +27,15 @@ _ZERO = int64(0)
 class AttentionSpec:
     """What an attention kernel computes: for each b < batch, h < heads, i < queries and d < value_dim,
 
-        store(b, h, i, d, (softmax over the allowed j of scale q k^T + bias) v)
+        store(b, h, i, d, (softmax over the allowed j of capped(scale q k^T) + bias) v)
 
     Extents are int64 and may be 0. `group` heads of queries share a head of keys and values.
     load_q(b, h, i, d), load_k(b, h // group, j, d), load_v(b, h // group, j, d): elements of `dtype` (bf16 held as f32).
+    capped(s) is softcap tanh(s / softcap), or s if softcap is 0.
     mask(b, h, i, j): bool, True = attend; bias(b, h, i, j): f32. `key_padding` says that the mask depends on (b, j) alone.
-    `causal` keeps j <= i + offset (int64). Weights of excluded keys are exactly 0. A query without an allowed key gives
-    zeros, the mean of all values ("uniform") or NaN, by `empty_row`; if there are no keys at all, the sum over nothing, 0.
+    `left` and `right` keep i + offset - left <= j <= i + offset + right (offset: int64), None all on that side. Weights of
+    excluded keys are exactly 0. A query without an allowed key gives zeros, the mean of all values ("uniform") or NaN, by
+    `empty_row`; if there are no keys at all, the sum over nothing, 0.
     `store` gets f32. place(b, h, i, d): the element of the output that `store` would write unchanged; None if it computes more.
 
     Ragged batches: `sequence(b)` gives the first row and the number of rows of batch b; `queries` and `keys` are then the numbers
@@ -56,8 +59,10 @@ class AttentionSpec:
     load_v: Read
     store: Store
     scale: float
+    softcap: float = 0.0
     place: Read | None = None
-    causal: bool = False
+    left: int | None = None
+    right: int | None = None
     offset: Expr = _ZERO
     mask: Read | None = None
     bias: Read | None = None
@@ -76,7 +81,20 @@ class AttentionSpec:
     @property
     def excludes(self) -> bool:
         """Whether a query may not attend all keys."""
-        return self.causal or self.mask is not None
+        return self.limited or self.mask is not None
+
+    @property
+    def limited(self) -> bool:
+        """Whether a query may not attend all keys because of its place."""
+        return self.left is not None or self.right is not None
+
+    def capped(self, score: Expr) -> Expr:
+        """A score, f32, within -softcap .. softcap."""
+        return tirx.Mul(self.fraction_of_cap(score), f32(self.softcap)) if self.softcap else score
+
+    def fraction_of_cap(self, score: Expr) -> Expr:
+        """What a score, f32, is of the softcap once it is capped: tanh(score / softcap)."""
+        return tanh(tirx.Mul(score, f32(1 / self.softcap)))
 
     @property
     def masked_pairs(self) -> bool:
@@ -152,6 +170,7 @@ def _shared(builder: KernelBuilder, node: Node, axes: tuple[int, ...]) -> dict[s
     """The fields that both ops have alike; `axes`: which of (b, h, row, d) index their operands and their result."""
     q, k, v = node.inputs[:3]
     heads, kv_heads = q.shape[1], k.shape[1]
+    left, right = limits(node.attrs["causal"], node.attrs["window"])
     finish, place = epilogue(builder, node), plain_place(builder, node)
 
     def index(value: Value, at: tuple[Expr, ...]) -> tuple[tuple[DimLike, Expr], ...]:
@@ -166,5 +185,5 @@ def _shared(builder: KernelBuilder, node: Node, axes: tuple[int, ...]) -> dict[s
         "load_q": reader(q), "load_k": reader(k), "load_v": reader(v),
         "store": lambda *at: finish(index(node.result, at[:4]), at[4]),
         "place": None if place is None else lambda *at: place(index(node.result, at)),
-        **{name: node.attrs[name] for name in ("scale", "causal", "empty_row")},
+        "left": left, "right": right, **{name: node.attrs[name] for name in ("scale", "softcap", "empty_row")},
     }

@@ -33,6 +33,8 @@ def _integers(x: Expr, y: Expr, result: Division) -> Expr:
     zero, one = (constant(value, dtype_of(x)) for value in (0, 1))
     if _literal(y) == 0:
         return zero
+    if _literal(x) is not None and _literal(y) is not None:
+        return result(x, one if _literal(y) == -1 and _literal(x) == _lowest(x) else y)
     if _literal(x) is not None:
         return let(y, lambda b: _integers(_hidden(x, b), b, result))
     if _literal(y) not in (None, -1, _lowest(y)):
@@ -129,13 +131,16 @@ def _with_sign_of(b: Expr, r: Expr) -> Expr:
 
 
 def _floor_of_floats(a: Expr, b: Expr, r: Expr) -> Expr:
-    """floor(a / b), where r is the remainder: a - r is a multiple of b, and its quotient is rounded to the nearest integer."""
+    """floor(a / b), where r is the remainder: a - r is a multiple of b, and its quotient is rounded to the nearest integer.
+
+    A quotient of 0 has the sign of a / b.
+    """
     number = lambda value: constant(value, dtype_of(a))
     multiple = tirx.Div(tirx.Sub(a, r), b)
     whole = let(multiple, lambda q: tirx.Select(_opposed(r, b), tirx.Sub(q, number(1.0)), q))
 
     def nearest(q: Expr) -> Expr:
         up = lambda low: tirx.Select(tirx.LT(number(0.5), tirx.Sub(q, low)), tirx.Add(low, number(1.0)), low)
-        return let(tirx.floor(q), up)
+        return tirx.Select(tirx.EQ(q, number(0.0)), _zero_like(tirx.Div(a, b)), let(tirx.floor(q), up))
 
     return tirx.Select(tirx.EQ(b, number(0.0)), tirx.Div(a, b), let(whole, nearest))

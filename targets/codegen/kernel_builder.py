@@ -15,7 +15,7 @@ from targets.base.tvm_api import Buffer, Expr, IRBuilder, PrimFunc, T, int64, ti
 from targets.codegen import views  # noqa: F401  (fills the table of readers)
 from targets.codegen.access import Access, DimExpressions, Index, as_index
 from targets.codegen.device_extents import DeviceExtent, use_extents
-from targets.codegen.scalar import to_store
+from targets.codegen.scalar import hold, to_store
 from targets.codegen.signature import function_symbols, lookups, table_size
 from tgraph.ir.dims import DimLike
 from tgraph.ir.errors import CompileError
@@ -48,6 +48,10 @@ class KernelBuilder:
         at = self.access.flat(index)
         T.buffer_store(self.outputs[name], to_store(value, self.outputs[name].dtype, at), [at])
 
+    def narrow(self, value: Expr, name: str) -> Expr:
+        """A value as kernels hold one of an output's element type."""
+        return hold(value, str(self.outputs[name].dtype))
+
     @property
     def output(self) -> tuple[str, Value]:
         """The only output. Raises CompileError if there are several."""
@@ -68,7 +72,8 @@ def build(function: Graph, name: str, body: Callable[[KernelBuilder], None], eac
         builder = _declare_parameters(function, on_device, scalar_scope)
         with use_extents(builder.device_extents):
             for node in lookups(function):
-                (_check_offsets if node.op.traits.segments else _check_lookup)(builder, node, each)
+                traits = node.op.traits
+                (_check_offsets if traits.segments else _check_update if traits.update else _check_lookup)(builder, node, each)
             if any(0 not in value.shape for _, value in function.outputs):  # else nothing is written
                 body(builder)
     made = ir.get().with_attr(NOTES, "; ".join(builder.notes))
@@ -121,6 +126,18 @@ def _check_lookup(builder: KernelBuilder, node: Node, each: Each) -> None:
             T.buffer_store(builder.status, tirx.const(1, "int32"), [int64(0)])
 
 
+def _check_update(builder: KernelBuilder, node: Node, each: Each) -> None:
+    """Emit the check that sets `status` if the part that a node replaces is not within the tensor."""
+    update = node.op.traits.update
+    assert builder.status is not None and update is not None
+    axis = node.attrs[update.axis]
+    room = builder.size(node.inputs[update.x].shape[axis]) - builder.size(node.inputs[update.value].shape[axis])
+    with each(int64(1)):  # once, where the device reads memory
+        at = as_index(builder.access.load(node.inputs[update.start], ()))
+        with T.If(tirx.any(at < int64(0), at > room)), T.Then():
+            T.buffer_store(builder.status, tirx.const(1, "int32"), [int64(0)])
+
+
 def _check_offsets(builder: KernelBuilder, node: Node, each: Each) -> None:
     """Emit the check that sets `status` if offsets do not go from 0 to the number of rows, or if they fall."""
     segments = node.op.traits.segments
@@ -138,7 +155,7 @@ def _check_offsets(builder: KernelBuilder, node: Node, each: Each) -> None:
     with each(tirx.Max(count, int64(1))) as i:  # no offsets at all are wrong too
         with T.If(count > zero):
             with T.Then():
-                require(tirx.if_then_else(i > zero, offset(i) >= offset(i - int64(1)), offset(i) == zero))
+                require(builder.access.choose(i > zero, lambda: offset(i) >= offset(i - int64(1)), lambda: offset(i) == zero))
                 require(tirx.any(i < count - int64(1), offset(i) == builder.size(rows.shape[0])))
             with T.Else():
                 require(tirx.const(False, "bool"))

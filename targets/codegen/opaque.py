@@ -116,6 +116,29 @@ def detached() -> Iterator[Detached]:
     kept.body = None if isinstance(body, tirx.Evaluate) else body
 
 
+def choose(condition: Expr, inside: Callable[[], Expr], outside: Callable[[], Expr], scope: str) -> Expr:
+    """`inside()` where a condition holds, else `outside()`: only that one is evaluated, so that it may read memory.
+
+    An `if_then_else` of finished expressions does not do: the statements that name their parts would stand before it.
+    scope: of the memory for the result, where there are such statements.
+    """
+    results: list[Expr] = []
+    branches: list[Detached] = []
+    for branch in (inside, outside):
+        with detached() as statements:
+            results.append(branch())
+        branches.append(statements)
+    if all(statements.body is None for statements in branches):
+        return tirx.if_then_else(condition, *results)
+    cell, zero = T.alloc_buffer((1,), str(results[0].ty.dtype), scope=scope), tirx.const(0, "int64")
+    with T.If(condition):
+        for frame, statements, result in zip((T.Then, T.Else), branches, results):
+            with frame():
+                statements.emit()
+                T.buffer_store(cell, result, [zero])
+    return bind(cell[zero])
+
+
 def hide(function: Any) -> Any:
     """A kernel whose arithmetic on floats is opaque to TVM's passes."""
 

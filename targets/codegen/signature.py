@@ -26,8 +26,13 @@ def _dims(function: Graph) -> Iterator[Dim]:
 
 
 def lookups(function: Graph) -> list[Node]:
-    """The nodes that read a table by an index which may be out of range, or by offsets that may be wrong."""
-    return [n for n in function.nodes if n.op.traits.segments or ((found := n.op.traits.lookup) and not _surely_inside(n, found))]
+    """The nodes that read or write at an index which may be out of range, or by offsets that may be wrong."""
+    def checked(node: Node) -> bool:
+        traits = node.op.traits
+        outside = traits.lookup is not None and not _surely_inside(node, traits.lookup)
+        return outside or traits.segments is not None or traits.update is not None
+
+    return [n for n in function.nodes if checked(n)]
 
 
 def table_size(node: Node, lookup: Lookup) -> DimLike:

@@ -211,6 +211,27 @@ def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
         lambda: literal(0, value.dtype.numpy_name))
 
 
+@reader("dequantize")
+def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
+    packed, scale, zero = node.operands
+    row, k = access.axes(index, value.shape)
+    many = 8 // node.attrs["bits"]
+    assert packed is not None and scale is not None
+    number = access.load(packed, access.index([row, tirx.floordiv(k, int64(many))], packed.shape))
+    if many > 1:
+        shift = cast(tirx.floormod(k, int64(many)) * int64(node.attrs["bits"]), "int32")
+        number = (cast(number, "int32") >> shift) & literal(2 ** node.attrs["bits"] - 1, "int32")
+    dtype = value.dtype.numpy_name
+
+    def of_block(x: Value) -> Expr:
+        at = [row, tirx.floordiv(k, int64(node.attrs["block"]))]
+        return access.load(x, access.index(at, x.shape) if x.type.rank else ())
+
+    weight = cast(number, held(dtype))
+    weight = weight if zero is None else hold(weight - of_block(zero), dtype)
+    return hold(weight * of_block(scale), dtype)
+
+
 @reader("unpack_panels")
 def _(access: Access, node: Node, value: Value, index: Index) -> Expr:
     panels = node.inputs[0]

@@ -7,12 +7,12 @@ a loop follows a bound name, or where an axis of 1 makes two definitions equal.)
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
+from targets.base.forks import BuildLock
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, kernel_pass, llvm_target, relax, relax_passes, tirx, tvm
 from targets.codegen.lanes import serial_where_needed
@@ -20,7 +20,7 @@ from targets.codegen.opaque import hide, in_memory, reveal
 from tgraph.ir.errors import CompileError
 
 PIPELINE = "tgraph_cpu"
-_lock = threading.Lock()  # LLVM's options are the process's: the first build that ends sets them back
+_lock = BuildLock()  # LLVM's options are the process's: the first build that ends sets them back
 
 
 def pipeline(form: str = "llvm") -> tuple[Any, Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from targets.runtime.runner import runner
 from targets.runtime.tensors import as_tensor, share, shareable
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Input, Parameter, Value
+from tgraph.ir.values import Input, Node, Parameter, Value
 
 
 class CpuEngine(LibraryEngine):
@@ -27,17 +28,26 @@ class CpuEngine(LibraryEngine):
 
     def __init__(self, graph: Graph, plan: Plan, library: Library, target: Target):
         super().__init__(graph, plan, library)
+        self._begun = [i for i in graph.inputs if i.name in plan.in_place]
         self._target = target
         self._functions: list[Any] = []
         self._vm: Any = None
+        self._runner: Any = None  # that which made it: in a forked child another call may be in the middle of it for ever
+        self._told: Callable[..., Any] | None = None  # of nodes that the host runs, while a run is observed
         self._weights: dict[str, Any] = {}
         self._status = aligned_empty((1,), np.dtype(np.int32))
+        self._shared_status = share(self._status)
         self._staging: dict[Value, np.ndarray] = {}  # memory for inputs that TVM cannot share, as large as the largest seen
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the prepared tensors; arrays that TVM can share are shared, others copied."""
-        super().load_prepared(prepared)
-        self._weights = {name: as_tensor(array) for name, array in prepared.items()}
+        tensors = {name: as_tensor(array) for name, array in prepared.items()}
+
+        def take() -> None:
+            super(CpuEngine, self).load_prepared(prepared)
+            self._weights = tensors
+
+        runner().alone(take)  # a call reads either the old ones or the new ones
 
     def run(self, arrays: Sequence[np.ndarray], sizes: Sizes, out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name, in the arrays of `out` where it has them. Raises BadIndex, and InputError if `out` does not fit."""
@@ -45,36 +55,79 @@ class CpuEngine(LibraryEngine):
         return result
 
     def observe(self, arrays: Sequence[np.ndarray], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
-        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
+        """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found.
+
+        Of nodes that the host runs between stages, `instrument` is told as of calls of `host_...`.
+        """
         known = dict(sizes)
 
         def observed() -> None:
             self._start()
-            self._vm.set_instrument(instrument)
+            usual = self._functions
+            machine = self._machine()
+            machine.set_instrument(instrument)
+            self._functions, self._told = self._functions_of(machine), instrument
             try:
                 self._run(arrays, known, {})
             finally:
-                self._vm = None  # a fresh machine has no instrument
-                self._functions = []
+                self._functions, self._told = usual, None
 
         runner()(observed)
         return known
 
+    def observed(self) -> list[Node]:
+        """The nodes of which `observe` tells, in order: calls of kernels, and what the host runs between stages."""
+        return [n for stage in self.stages for n in (*stage.calls, *([stage.host] if stage.host is not None else []))]
+
+    def run_timed(self, arrays: Sequence[np.ndarray], sizes: Sizes) -> float:
+        """Run as usual, and return the seconds spent in the library's functions."""
+        spent = 0.0
+
+        def timed(function: Callable[..., Any]) -> Callable[..., None]:
+            def call(*arguments: Any) -> None:
+                nonlocal spent
+                start = time.perf_counter()
+                function(*arguments)
+                spent += time.perf_counter() - start
+
+            return call
+
+        def run() -> None:
+            self._start()
+            usual = self._functions
+            self._functions = [timed(f) for f in usual]
+            try:
+                self._run(arrays, dict(sizes), {})
+            finally:
+                self._functions = usual
+
+        runner()(run)
+        return spent
+
     def _start(self) -> None:
-        if self._vm is None:
+        if self._runner is not runner():
             # else the first call would end the process
             backend_of(self._target).require_host(self._target, f"graph {self.graph.name}")
-            from targets.base.tvm_api import relax, tvm
+            self._vm = self._machine()
+            self._functions = self._functions_of(self._vm)
+            self._runner = runner()
 
-            with hold_interrupts():
-                # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
-                self._vm = relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
-                self._functions = [self._vm[stage.name] for stage in self.stages if stage.calls]
+    def _machine(self) -> Any:
+        from targets.base.tvm_api import relax, tvm
+
+        with hold_interrupts():
+            # naive: the functions allocate nothing, and the pooled allocator would keep what it once held
+            return relax.VirtualMachine(self.library.module, tvm.cpu(), memory_cfg="naive")
+
+    def _functions_of(self, machine: Any) -> list[Any]:
+        return [machine[stage.name] for stage in self.stages if stage.calls]
 
     def _run(self, arrays: Sequence[np.ndarray], known: dict[str, int], out: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self._start()
         values: dict[Value, np.ndarray] = dict(zip(self.graph.inputs, arrays))
         outputs = Outputs(self.graph, out, arrays)
+        for state in self._begun:
+            outputs.begin(state.name, values[state])
         layout = self._layout(known)
         arena = runner().arena(layout.arena_bytes)
         functions = iter(self._functions)
@@ -97,7 +150,7 @@ class CpuEngine(LibraryEngine):
         status: list[Any] = []
         if stage.has_status:
             self._status[0] = 0
-            status = [share(self._status)]
+            status = [self._shared_status]
         function(*[self._feed(v, values[v]) for v in stage.inputs], *[self._weights[w.name] for w in stage.weights], arena,
                  *[share(outputs[name]) for name in stage.outputs], *status, plan)
         if status and self._status[0]:
@@ -120,7 +173,11 @@ class CpuEngine(LibraryEngine):
         node = stage.host
         assert node is not None
         operands = [self._read(v, values, outputs, sizes, layout, arena) for v in node.inputs]
+        if self._told is not None:
+            self._told(None, f"host_{node.op.name}", True, None)
         results = self._interpreter.run_node(node, operands, sizes)
+        if self._told is not None:
+            self._told(None, f"host_{node.op.name}", False, None)
         values.update(zip(node.results, results))
 
     def _read(self, value: Value, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray], sizes: Sizes,

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from targets.cpu import tile_permission
+
 # What code made from ordinary arithmetic, loads and stores can contain, by the beginnings of LLVM's names for it. The rest of
 # LLVM's tables is advice on scheduling, or for operating systems; no kernel uses it, so whether it is there makes no difference.
 _X86 = ("sse", "ssse", "avx", "fma", "xop", "tbm", "f16c", "bmi", "lzcnt", "popcnt", "movbe", "cmov", "cx16", "aes", "vaes",
@@ -22,9 +24,12 @@ _ARM_FLAGS = {"asimdhp": "fullfp16", "asimdfhm": "fp16fml", "asimddp": "dotprod"
               "asimdrdm": "rdm", "fcma": "complxnum", "lrcpc": "rcpc", "jscvt": "jsconv", "frint": "fptoint"}
 
 
+_VERSIONS = ("avx10.1",)  # names for many features together, each of which is read by itself; systems do not list them
+
+
 def computes(feature: str) -> bool:
     """Whether a feature, by LLVM's name, is one of the instructions that compute."""
-    return feature.startswith(_X86 + _ARM)
+    return feature.startswith(_X86 + _ARM) and not feature.startswith(_VERSIONS)
 
 
 @functools.cache
@@ -45,14 +50,21 @@ def known_features() -> frozenset[str]:
 
 @functools.cache
 def host_changes() -> tuple[str, ...]:
-    """How this machine's CPU differs from LLVM's table for its model."""
+    """How this machine's CPU differs from LLVM's table for its model; what the system refuses counts as absent."""
     from targets.base.tvm_api import host_cpu, host_features
 
     try:
         linux = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         linux = ""
-    return changes_from(host_cpu(), {**host_features(), **arm_features(linux)})
+    read = {**host_features(), **arm_features(linux)}
+    return changes_from(host_cpu(), {**read, **dict.fromkeys(refused(read), False)})
+
+
+def refused(read: Mapping[str, bool]) -> frozenset[str]:
+    """What the CPU has, and the system does not let this process use. To find out, it is asked for permission to."""
+    tiles = {name for name, present in read.items() if present and name.startswith("amx")}
+    return frozenset(tiles if tiles and tile_permission.refusal() else ())
 
 
 def changes_from(mcpu: str, read: Mapping[str, bool]) -> tuple[str, ...]:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from targets.base.target import Target
-from targets.cpu.kernels.dots import bf16_dot
+from targets.cpu.kernels.dot_choice import bf16_dot
+from targets.cpu.kernels.dots import Dot
+from targets.cpu.kernels.tiles import TileDot
 
-# LLVM's names of CPUs with an instruction for bf16 that was seen to be no faster than f32 on one of them; their cores are alike
-NO_FASTER = ("sapphirerapids", "emeraldrapids")
+
+def products(target: Target, dot: Dot | None) -> str:
+    """What products of whole groups are made of on a CPU, for people; without an instruction for them, f32's."""
+    if dot is None or dot.name == "plain":
+        return "no instruction for products"
+    if isinstance(dot, TileDot):
+        step, vectors = 16 * 16 * 16 * dot.group // 16, 2 * target.vector_bits // 32  # multiply-adds in a cycle, at most
+        return f"{dot.name} on tiles (AMX), at most {step // vectors} times the multiply-adds of f32 in the same time"
+    return f"{dot.name}, {dot.group} products in a step"
 
 
 def not_faster(target: Target, precision: str) -> str:
@@ -15,9 +24,12 @@ def not_faster(target: Target, precision: str) -> str:
         return "tgraph uses no instruction of CPUs for products of f16, so they are computed in f32 between roundings to f16"
     if precision != "bf16":
         return ""
-    if bf16_dot(target.has) is None:
+    dot = bf16_dot(target.has)
+    if dot is None:
         return ("tgraph knows no instruction of it for products of bf16 (avx512bf16), so they are computed in f32 between "
                 "roundings to bf16, which was seen to take up to twice as long as f32")
-    if target.mcpu in NO_FASTER:
-        return "its instruction for products of bf16 does no more in a second than those for f32"
+    since_sapphire_rapids = target.has("avx512fp16") and not target.has("sse4a")  # Intel's; sse4a is AMD's
+    if since_sapphire_rapids and not isinstance(dot, TileDot):
+        return ("its instruction for products of bf16 does no more in a second than those for f32, and its tiles (AMX), "
+                "which do, are not there for programs")
     return ""

@@ -19,8 +19,9 @@ from targets.cuda.emitters import FAMILIES, attention, pointwise
 from targets.cuda.engine import CudaEngine
 from targets.cuda.kernels.device import each
 from targets.cuda.machine import gpu_arch
+from targets.cuda.pack_recurrent import PackRecurrent
 from targets.cuda.resources import ResourceTable
-from targets.cuda.runtime import host_arch, runs
+from targets.cuda.runtime import host_arch, problem, runs
 from targets.cuda.triton import binary as triton
 from targets.cuda.weights import DeviceWeights
 from targets.lowering.lower import Lowered
@@ -45,11 +46,14 @@ class CudaBackend(Backend):
     def parse(self, detail: str) -> Target:
         return Target(self.kind, arch=gpu_arch(detail))
 
-    def runs_here(self, target: Target) -> bool:
-        return bool(host_arch()) and runs(target.arch, host_arch())
+    def obstacle(self, target: Target) -> str:
+        here = host_arch()
+        if not here:
+            return str(problem())
+        return "" if runs(target.arch, here) else f"this machine's GPU is cuda:{here}, which does not run its code"
 
     def lowering(self, target: Target) -> list[Pass]:
-        return to_kernels(target, [ProductsToLinear()])
+        return to_kernels(target, [ProductsToLinear(), PackRecurrent()])
 
     def accepts(self, node: Node) -> bool:
         return not node.op.traits.attention or (suits_kernels(node) and attention.fits(node))

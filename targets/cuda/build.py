@@ -7,7 +7,6 @@ move, shrink or add one of them. (Its elimination of common subexpressions is le
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from tvm import s_tir
 from tvm.tirx import compilation_pipeline
 
 import targets.cuda.source  # noqa: F401  (TVM calls it with every source)
+from targets.base.forks import BuildLock
 from targets.base.target import Target
 from targets.base.tvm_api import IRModule, PrimFunc, kernel_pass, relax, relax_passes, tirx, tvm
 from targets.codegen.kernel_builder import BINARIES
@@ -29,7 +29,7 @@ from tgraph.ir.errors import TGraphError
 
 PIPELINE = "tgraph_cuda"
 CALLBACK = "tvm_callback_cuda_compile"  # what TVM calls with CUDA source, and takes machine code from
-_lock = threading.Lock()
+_lock = BuildLock()
 
 
 def _split() -> list[Any]:

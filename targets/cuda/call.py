@@ -33,9 +33,11 @@ class Call:
                  out: Mapping[str, Any]):
         self.engine, self.device, self.arrays, self.sizes, self.out = engine, device, arrays, sizes, out
         sizes.update({name: evaluate(bound, sizes) for name, bound in engine.device_bounds.items()})
-        inputs = [a for a in arrays if isinstance(a, DeviceArray)]
-        self.stays = bool(inputs)  # whether outputs stay on the device
-        self.direct = sum(a.nbytes for a in inputs) > DIRECT
+        states = engine.graph.states
+        given = [(i.name, a) for i, a in zip(engine.graph.inputs, arrays) if isinstance(a, DeviceArray)]
+        self.stays = any(name not in states for name, _ in given)  # whether outputs stay on the device
+        self.states = {name for name, _ in given if name in states}  # whatever happens to other outputs, these stay there
+        self.direct = sum(a.nbytes for name, a in given if name not in engine.in_place) > DIRECT
         self.layout = engine._layout(sizes)
         self.arena = device.arena(self.layout.arena_bytes)
         self.base = int(self.arena.data_ptr())
@@ -61,15 +63,24 @@ class Call:
     def _feed(self) -> None:
         brought: dict[Value, np.ndarray] = {}
         for value, array in zip(self.engine.graph.inputs, self.arrays):
-            if not isinstance(array, DeviceArray):
+            if value.name in self.engine.in_place:
+                self._begin(value.name, array)
+            elif not isinstance(array, DeviceArray):
                 brought[value] = array
             elif self.direct:
                 self.tensors[value] = array.tensor
         self._stage(brought)
         for value, array in zip(self.engine.graph.inputs, self.arrays):
-            if value not in self.tensors:
+            if value not in self.tensors and value.name not in self.engine.in_place:
                 self.tensors[value] = self._slot(value, array.shape, array.dtype)
                 self.device.copy(self.base + self.layout.slots[value], array.address, array.nbytes, ON_DEVICE)
+
+    def _begin(self, name: str, array: Any) -> None:
+        """Find memory for an output that holds what an input does: a caller who gives the input for it lets it be changed."""
+        given = self.out.get(name)
+        own = given is array and isinstance(array, DeviceArray)
+        self.made[name] = array if own else self.engine.bring(array)
+        self.tensors[name] = self.made[name].tensor
 
     def _stage(self, arrays: Mapping[Value, np.ndarray]) -> None:
         """Bring arrays from the host to their slots, in one copy."""
@@ -113,7 +124,8 @@ class Call:
             return [*[self.tensors[v] for v in stage.inputs], *[self.engine.weights[w.name] for w in stage.weights], self.arena,
                     *[self.tensors[name] for name in stage.outputs], *status, *extents, plan]
 
-        key = None if self.direct else (stage.name, *sorted(self.sizes.items()))
+        places = (self.made[name].address for name in sorted(self.engine.in_place))  # a CUDA graph writes where it was captured
+        key = None if self.direct else (stage.name, *sorted(self.sizes.items()), *places)
         self.engine.launch(self.device, stage, key, arguments)
 
     def _allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
@@ -175,9 +187,10 @@ class Call:
             shape, dtype = value.type.evaluate(self.sizes), value.dtype.numpy
             if given is not None:
                 check_buffer(engine.graph, name, given, shape, dtype)
-            if name in self.made:
+            stays = self.stays or name in self.states
+            if name in self.made and (given is self.made[name] or (given is None and stays)):
                 results[name] = self.made[name]
-            elif isinstance(given, DeviceArray) or (given is None and self.stays):
+            elif isinstance(given, DeviceArray) or (given is None and stays):
                 array = results[name] = new(shape, dtype, engine.check) if given is None else given
                 device.copy(array.address, self._address(name, value), array.nbytes, ON_DEVICE)
             else:

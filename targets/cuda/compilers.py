@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from targets.base.target import default_threads
+from targets.base.cores import default_threads
 from targets.cuda.libraries import INSTALL, NVRTC, find_library, find_tool, include_folder
 from targets.cuda.nvrtc import Nvrtc, Rejected
 from tgraph.ir.errors import CompileError, TargetError

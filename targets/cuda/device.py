@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class CudaDevice:
         self._cudart = found
         for name, types in _SIGNATURES.items():
             getattr(found, name).argtypes = types
-        self.lock = threading.RLock()
+        self.lock, self.process = threading.RLock(), os.getpid()
         self.results, self.host_results = DevicePool(self), HostPool(self)
         self.generation = 0  # of the arena: its address changes with it
         self._arena: Any = None
@@ -74,6 +75,9 @@ class CudaDevice:
         """One call's turn, with this device as the thread's current one and the default stream as TVM's."""
         from targets.cuda.tvm_api import cuda_stream
 
+        if os.getpid() != self.process:
+            raise TargetError("CUDA does not work in a process that was forked from one that had used the GPU; start processes "
+                              "by spawn or forkserver, or fork before the first call")
         current = ctypes.c_int()
         with self.lock:
             self.call("cudaGetDevice", ctypes.byref(current))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,8 +14,8 @@ import numpy as np
 from targets.base.interrupts import hold_interrupts
 from targets.base.target import ALIGNMENT
 from targets.cuda import blas
-from targets.cuda.array import DeviceArray, adopt, alias, on_gpu
-from targets.cuda.device import TO_DEVICE, TO_HOST, CudaDevice, cuda_device
+from targets.cuda.array import DeviceArray, adopt, alias, new, on_gpu
+from targets.cuda.device import ON_DEVICE, TO_DEVICE, TO_HOST, CudaDevice, cuda_device
 from targets.cuda.runtime import require_device
 from targets.cuda.weights import DeviceWeights
 from targets.lowering.stages import Plan, Stage, makes_dim
@@ -85,6 +86,38 @@ class CudaEngine(LibraryEngine):
     def adopt(self, value: Any) -> Any:
         return adopt(value) if on_gpu(value) else None
 
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
+        return self.bring(np.zeros(shape, dtype))
+
+    def bring(self, array: Any) -> DeviceArray:
+        own = self._own(tuple(array.shape), array.dtype)
+        device = cuda_device()
+        with device.use():
+            if isinstance(array, DeviceArray):
+                device.copy(own.address, array.address, array.nbytes, ON_DEVICE)
+            else:
+                host = np.ascontiguousarray(array)
+                device.copy(own.address, host.ctypes.data, host.nbytes, TO_DEVICE)
+                device.synchronize()  # before `host` goes
+        return own
+
+    def take(self, array: DeviceArray, rows: Sequence[int], axis: int) -> DeviceArray:
+        chosen = self._own((*array.shape[:axis], len(rows), *array.shape[axis + 1:]), array.dtype)
+        size = math.prod(array.shape[axis + 1:]) * array.dtype.itemsize
+        device = cuda_device()
+        with device.use():
+            for outer in range(math.prod(array.shape[:axis])):
+                for i, row in enumerate(rows):
+                    to, source = outer * len(rows) + i, outer * array.shape[axis] + row
+                    device.copy(chosen.address + to * size, array.address + source * size, size, ON_DEVICE)
+        return chosen
+
+    def _own(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
+        """Memory for a state, on the GPU that this engine's code runs on."""
+        with hold_interrupts():
+            require_device(self.arch)
+        return new(shape, dtype, self.check)
+
     def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
         there = {name: alias(array) for name, array in out.items() if on_gpu(array)}
         check_host_buffers({name: array for name, array in out.items() if name not in there})
@@ -132,7 +165,19 @@ class CudaEngine(LibraryEngine):
                 device.synchronize()
             finally:
                 self._vm, self._functions, self._observed = None, {}, False  # a fresh machine has no instrument
+                for _, executable in self._captured.values():  # what it ran is not the fresh one's
+                    device.forget(executable)
+                self._captured.clear()
+                self._met.clear()
+            self._start(device)  # so that no later call has to
         return known
+
+    def run_timed(self, arrays: Sequence[Any], sizes: Sizes) -> None:
+        """Run as usual, and wait for the device, also where outputs stay there."""
+        self.run(arrays, sizes, {})
+        device = cuda_device()
+        with device.use():
+            device.synchronize()
 
     def clock(self) -> CudaClock:
         return CudaClock(cuda_device())
@@ -228,8 +273,10 @@ class CudaEngine(LibraryEngine):
         layout = CudaLayout(places, end, staged=_aligned(end))
         made = [r for node in self.graph.nodes if makes_dim(node) for r in node.results]
         end = layout.staged
-        wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*self.graph.inputs, *made)]
-        for key, type in [*wanted, *self._types.items()]:
+        inputs = [i for i in self.graph.inputs if i.name not in self.in_place]
+        outputs = [(name, type) for name, type in self._types.items() if name not in self.in_place]
+        wanted: list[tuple[Value | str, TensorType]] = [(v, v.type) for v in (*inputs, *made)]
+        for key, type in [*wanted, *outputs]:
             if isinstance(key, str) and not layout.staged_bytes:
                 layout.staged_bytes = end - layout.staged
             layout.slots[key] = end

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Collection
 from pathlib import Path
 
-from targets.base.target import default_threads
+from targets.base.cores import default_threads
 
 # What TVM's source asks of NVIDIA's C++ library. Reading that itself takes NVRTC 2 s, and a package of headers.
 HEADERS = {"cuda/std/cstdint": """

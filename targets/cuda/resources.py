@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tgraph.ir.tables import html_table, text_table
+
 WARP = 32
 REGISTERS = 65536  # of one multiprocessor, of every architecture here
 REGISTER_UNIT = 256  # registers that a warp gets at once
@@ -47,6 +49,9 @@ class Resources:
     occupancy: float
 
 
+COLUMNS = (">threads", ">registers", ">spilled", ">stack", ">shared", ">blocks", ">occupancy")
+
+
 class ResourceTable(list[Resources]):
     """The kernels of an executable; prints as a table."""
 
@@ -54,12 +59,16 @@ class ResourceTable(list[Resources]):
         super().__init__(rows)
         self.arch = arch
 
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text, one tuple a kernel."""
+        return [(r.kernel, *map(str, (r.threads, r.registers, r.spilled, r.stack, r.static_shared + r.dynamic_shared, r.blocks)),
+                 f"{r.occupancy:.0%}") for r in self]
+
     def __str__(self) -> str:
-        lines = [f"{f'kernels for {self.arch}':<40} {'threads':>7} {'registers':>9} {'spilled':>7} {'stack':>6} {'shared':>7} "
-                 f"{'blocks':>6} {'occupancy':>9}"]
-        lines += [f"{r.kernel:<40} {r.threads:>7} {r.registers:>9} {r.spilled:>7} {r.stack:>6} "
-                  f"{r.static_shared + r.dynamic_shared:>7} {r.blocks:>6} {r.occupancy:>9.0%}" for r in self]
-        return "\n".join(lines)
+        return text_table((f"kernels for {self.arch}", *COLUMNS), self.cells())
+
+    def _repr_html_(self) -> str:
+        return html_table(f"kernels for {self.arch}", ("kernel", *COLUMNS), self.cells())
 
 
 def read_resources(log: str, source: str, dynamic: Mapping[str, int], arch: str) -> ResourceTable:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from tgraph.ir.analysis import prepared
+from tgraph.ir.dtypes import f32
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
-
-_STAYS = ("unpack_panels",)  # depends on weights alone, but stays with the kernel, which reads them packed
 
 
 def prepare_part(graph: Graph) -> set[Node]:
     """The nodes that depend on parameters alone and are no kernel's: they run before all calls."""
-    return prepared(graph, _STAYS)
+    layouts = {n.op.name for n in graph.nodes if n.op.traits.view == "layout"}  # kernels read weights packed
+    return prepared(graph, layouts)
 
 
 def is_free(node: Node) -> bool:
@@ -28,6 +28,21 @@ def narrow(weight: Value) -> Value:
     return weight
 
 
+def dequantizes(value: Value) -> bool:
+    """Whether a value is a weight made of integers of few bits, as the kernels of products read it: with scales of f32."""
+    return isinstance(value, Result) and value.node.op.name == "dequantize" and value.dtype == f32
+
+
+def packed(weight: Value) -> Value:
+    """What a weight is made of by the kernel that reads it: its integers or its narrow numbers, else the weight itself."""
+    return weight.node.inputs[0] if isinstance(weight, Result) and dequantizes(weight) else narrow(weight)
+
+
+def in_panels(value: Value) -> bool:
+    """Whether a value is a weight in panels, as it is stored."""
+    return isinstance(value, Result) and value.node.op.traits.view == "layout"
+
+
 def widens(node: Node) -> bool:
-    """Whether a node widens a weight in panels: the kernel does so as it reads."""
-    return node.op.name == "cast" and isinstance(node.inputs[0], Result) and node.inputs[0].node.op.traits.view == "layout"
+    """Whether a node makes numbers of a weight in panels: the kernel does so as it reads."""
+    return (node.op.name == "cast" or dequantizes(node.results[0])) and in_panels(node.inputs[0])

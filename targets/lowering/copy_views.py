@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
+from passes.rewriting import current_report
 from targets.lowering.canonical import is_free, prepare_part
 from tgraph.ir.graph import Graph
 
@@ -24,3 +25,4 @@ class CopyViews(Pass):
             for user, position in list(node.result.uses)[0 if graph.is_output(node.result) else 1:]:
                 twin = graph.insert(node.op, node.operands, node.attrs, node.provenance)
                 graph.set_operand(user, position, twin)
+                current_report().rewrote("view(x) for two readers = view(x), view(x)", [node], [twin])

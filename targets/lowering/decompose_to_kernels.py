@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
+from passes.rewriting import current_report
 from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.lowering.canonical import prepare_part
@@ -36,6 +37,7 @@ class DecomposeToKernels(Pass):
             for old, new in zip(node.results, results):
                 graph.replace(old, new)
             graph.erase(node)
+            current_report().rewrote(f"{node.op.name} = its definition", [node], results)
 
 
 def _between(operands: Sequence[Value], results: Sequence[Value]) -> list[Node]:

@@ -93,13 +93,13 @@ class Grouping:
     def _readable(self, anchor: Node) -> Readable:
         """What the anchor's family computes as it reads.
 
-        A product reads through views; attention, which reads each element once, or once for a block of queries, also computes
-        rotary embeddings and casts; the other families all that can be read at an index.
+        A product or a recurrence reads through views; attention, which reads each element once, or once for a block of queries,
+        also computes rotary embeddings and casts; the other families all that can be read at an index.
         """
         if anchor.op.traits.attention:
             return lambda node: is_free(node) or node.op.name == "rotary" or node.op.name == "cast"
         is_product = anchor.op.contract is not None and anchor.op.traits.precision == "product"
-        return _read_through if is_product else self.emitters.readable
+        return _read_through if is_product or anchor.op.traits.recurrence else self.emitters.readable
 
     def _take_producers(self, values: Sequence[Value], group: Group, readable: Readable) -> None:
         """Take what computes the values, as far as the kernel can compute it as it reads."""
@@ -155,8 +155,18 @@ class Grouping:
             if not is_convex(self.graph, {*group.nodes, user}):
                 return
             group.add(user)
-            self._take_producers([v for v in user.inputs if v is not value], group, _read_through)
+            self._take_producers([v for v in user.inputs if v is not value], group, lambda n: self._read_beside(n, anchor))
             value = user.result
+
+    def _read_beside(self, node: Node, anchor: Node) -> bool:
+        """Whether what follows an anchor computes a node as it reads it: a view, or a cheap op on what is broadcast alone.
+
+        What such an op reads is smaller than what it makes, so that it would cost more to write that and to read it back, or it
+        is small itself, and no kernel of its own is worth it.
+        """
+        if not (node.op.elementwise and node.op.work <= CHEAP and self.emitters.readable(node)):
+            return _read_through(node)
+        return all(compare(v.type.size, anchor.result.type.size) != "equal" for v in node.inputs)
 
 
 def _costs_nothing(node: Node) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from targets.base.backend import emitters_of
 from targets.base.interrupts import hold_interrupts
@@ -19,6 +18,7 @@ from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, re
 from targets.codegen.kernel_builder import build
 from targets.codegen.signature import function_symbols, lookups
 from targets.lowering.stages import MemoryPlan, Plan, Stage, call_sizes, device_bounds
+from tgraph.ir.cached import cached_property
 from tgraph.ir.dims import Dim, DimLike, as_symbol, symbols
 from tgraph.ir.errors import CompileError
 from tgraph.ir.graph import Graph
@@ -143,6 +143,8 @@ class _StageLowering:
         status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
         plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
         tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
+        tensors.update({old: written[outputs[name]] for old, name in self.memory.written_over.items()
+                        if name in stage.outputs})
         for number in stage.places:
             tensors[self.memory.values[number]] = self._view(arena, number)
         for node in stage.calls:

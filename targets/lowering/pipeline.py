@@ -15,6 +15,7 @@ from targets.lowering.copy_views import CopyViews
 from targets.lowering.decompose_to_kernels import DecomposeToKernels
 from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.split_to_slices import SplitToSlices
+from targets.lowering.update_states import UpdateStates
 from tgraph.ir.graph import Graph
 from tgraph.ir.program import Program
 
@@ -35,4 +36,5 @@ def to_kernels(target: Target, products: Sequence[Pass] = ()) -> list[Pass]:
     that those that have it are kept, and after.
     """
     name = str(target)
-    return [Inline(), *products, DecomposeToKernels(name), *products, SplitToSlices(), Dce(), CopyViews(), SelectKernels(name)]
+    return [Inline(), UpdateStates(), *products, DecomposeToKernels(name), *products, SplitToSlices(), Dce(), CopyViews(),
+            SelectKernels(name)]

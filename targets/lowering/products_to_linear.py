@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
+from passes.rewriting import current_report
 from targets.lowering.canonical import narrow, prepare_part
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
@@ -28,8 +29,10 @@ class ProductsToLinear(Pass):
                     and is_prepared(node.inputs[1], parameter_only)):
                 b = Builder(graph, node.provenance)
                 weight = _transposed(b, node.inputs[1], parameter_only)
-                graph.replace(node.result, b.linear(node.inputs[0], weight))
+                made = b.linear(node.inputs[0], weight)
+                graph.replace(node.result, made)
                 graph.erase(node)
+                current_report().rewrote("x W = linear(x, W^T)", [node], [made])
 
 
 def _transposed(b: Builder, weight: Value, parameter_only: set[Node]) -> Value:

@@ -6,14 +6,17 @@ its family can read on the fly; then what is left over is fused into pointwise k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from passes.base import Pass, register_pass
 from passes.outline import Functions, outline
+from passes.rewriting import current_report
 from targets.base.backend import emitters_of
 from targets.base.target import Target
 from targets.lowering.canonical import prepare_part
 from targets.lowering.grouping import Grouping
+from targets.lowering.shared_numbers import lift_numbers
 from targets.lowering.stages import makes_dim, stays_on_device
 from tgraph.ir.errors import CompileError
 from tgraph.ir.extract import arranged, extract
@@ -41,9 +44,12 @@ class SelectKernels(Pass):
         if self.failed:  # their nodes get a kernel each
             alone = {n for group in groups if content(extract(graph, group, "kernel")[0]) in self.failed for n in group}
             groups = _groups(replace(grouping, taken=set(called), single=alone), target)
+        lift_numbers(graph, groups, content)
         functions: Functions = {}
         for group in groups:
-            outline(graph, group, _name(graph, group), functions)
+            members = arranged(graph, group)
+            call = outline(graph, members, _name(members), functions)
+            current_report().rewrote(f"nodes of a kernel = ${call.attrs['function'].name}", members[::-1], call.results)
         graph.prune()
 
 
@@ -72,9 +78,8 @@ def _groups(grouping: Grouping, target: Target) -> list[set[Node]]:
     return groups
 
 
-def _name(graph: Graph, group: set[Node]) -> str:
+def _name(nodes: Sequence[Node]) -> str:
     """The ops that compute something, in order: `linear_gelu_add`."""
-    nodes = arranged(graph, group)
     computing = [n for n in nodes if n.op.traits.view is None and not n.op.created and n.op.name != "cast"]
     shown = [n.op.name for n in computing or nodes]
     return "_".join(dict.fromkeys(shown[:5])) + ("_etc" if len(shown) > 5 else "")

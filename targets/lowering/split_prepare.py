@@ -32,6 +32,7 @@ def _rest(graph: Graph, prepare: _Prepare, rest: Graph) -> Graph:
             needed.update(dict.fromkeys(v for v in node.inputs if is_prepared(v, parameter_only)))
     needed.update(dict.fromkeys(v for _, v in graph.outputs if is_prepared(v, parameter_only)))
     rest.symbols, rest.constraints, rest.inequalities = dict(graph.symbols), list(graph.constraints), list(graph.inequalities)
+    rest.states = dict(graph.states)
     mapping: dict[Value, Value] = {i: rest.input(i.name, i.type) for i in graph.inputs}
     made: dict[Value, Value] = {}
     mapping.update({v: rest.parameter(prepare.name_of(v, made), v.type) for v in needed})

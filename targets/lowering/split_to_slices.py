@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
+from passes.rewriting import current_report
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.graph import Graph
@@ -22,8 +23,11 @@ class SplitToSlices(Pass):
             b = Builder(graph, node.provenance)
             axis, x = node.attrs["axis"], node.inputs[0]
             start: DimLike = 0
+            parts = []
             for result, size in zip(node.results, node.attrs["sizes"]):
                 if result.uses or graph.is_output(result):
-                    graph.replace(result, b.slice(x, starts=(start,), stops=(start + size,), axes=(axis,)))
+                    parts.append(b.slice(x, starts=(start,), stops=(start + size,), axes=(axis,)))
+                    graph.replace(result, parts[-1])
                 start = start + size
             graph.erase(node)
+            current_report().rewrote("split(x) = slice(x), slice(x)", [node], parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,11 @@ class Plan:
     stages: list[Stage]
     memory: MemoryPlan
 
+    @property
+    def in_place(self) -> frozenset[str]:
+        """The outputs whose memory must hold the input of that name before a call, which writes a part of it alone."""
+        return self.memory.in_place
+
 
 def plan_program(program: Program) -> dict[str, Plan]:
     """The plan of each graph of kernel calls. The same program gives the same plans, in any process."""
@@ -97,7 +102,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
-    output_names = {v: name for name, v in graph.outputs}
+    output_names = {**{v: name for name, v in graph.outputs}, **memory.written_over}
     numbers = {v: i for i, v in enumerate(memory.values)}
     tensors: dict[Any, None] = {}
     dims: dict[DimLike, None] = {}
@@ -111,10 +116,10 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
-        elif isinstance(value, Input) or makes_dim(value.node):
+        elif value not in memory.written_over and (isinstance(value, Input) or makes_dim(value.node)):
             stage.inputs.append(value)
         elif value in output_names:
-            stage.outputs.append(output_names[value])
+            stage.outputs += [output_names[value]] if output_names[value] not in stage.outputs else []
         else:
             stage.places.append(numbers[value])
     for size in dims:
@@ -136,14 +141,31 @@ def call_sizes(graph: Graph, node: Node) -> list[DimLike]:
     return [sizes[s] if s in sizes else Dim({((graph.symbols[s], 1),): 1}) for s in function_symbols(function)]
 
 
+def updates(graph: Graph) -> Iterator[tuple[Value, Value]]:
+    """The values of a kernel graph that a call writes over, each with the value that it becomes; the last of a chain first."""
+    for call in reversed(graph.nodes):
+        function = call.attrs.get("function")
+        if isinstance(function, Graph):
+            over = [n.operands[n.op.traits.overwrites] for n in function.nodes if n.op.traits.overwrites is not None]
+            yield from ((actual, call.result) for formal, actual in zip(function.inputs, call.inputs) if formal in over)
+
+
 class MemoryPlan:
     """The places of the values between kernels in one arena, for any sizes; values that are alive at the same time never overlap.
+
+    `written_over` are the values that are updated in place before they become the output of that name, `in_place` the outputs
+    of which the first such value is the input.
 
     Greedy by size (arXiv:2001.03288, section 4): large ones first, each at the lowest offset that is free while it is alive.
     """
 
     def __init__(self, graph: Graph):
-        outputs = {v for _, v in graph.outputs}
+        outputs = {v: name for name, v in graph.outputs}
+        self.written_over: dict[Value, str] = {}
+        for old, new in updates(graph):
+            self.written_over[old] = self.written_over.get(new, outputs.get(new, ""))
+        self.in_place = frozenset(name for old, name in self.written_over.items() if isinstance(old, Input))
+        outputs.update(self.written_over)
         intervals = liveness(graph)
         self.values: list[Value] = [r for n in graph.nodes if not makes_dim(n) for r in n.results if r not in outputs]
         self.intervals = [intervals[v] for v in self.values]

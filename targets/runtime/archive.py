@@ -12,6 +12,7 @@ check at once: of 400 MB of weights in a tenth of a second. They find damage; th
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -19,20 +20,19 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from targets.base.interrupts import hold_interrupts
 from targets.base.memory import offsets
-from targets.base.target import ALIGNMENT, default_threads
+from targets.base.parallel import in_parallel
+from targets.base.target import ALIGNMENT
 from targets.runtime.manifest import Fields, read_manifest
 from tgraph.formats.disk import replacing
 from tgraph.ir.errors import FormatError
 
-VERSION = 3
+VERSION = 5
 MANIFEST = "manifest.json"
 PIECE = 1 << 24  # bytes that one digest covers
 LARGE = (1 << 31) - 1  # bytes above which an entry needs the 64-bit form of zip
@@ -142,8 +142,20 @@ class Archive:
         start, size = self.places[name]
         return self._bytes[start:start + size]
 
+    def part(self, folder: str, fields: Mapping[str, Any]) -> Archive:
+        """The same file as if it had only what is in one folder, by the names there, and what is in none; with more fields."""
+        found = copy.copy(self)
+        found.manifest = {**self.manifest, **fields}
+        found.places = {name.removeprefix(f"{folder}/"): place for name, place in self.places.items()
+                        if "/" not in name or name.startswith(f"{folder}/")}
+        return found
+
     def text(self, name: str) -> str:
-        return self[name].tobytes().decode()
+        """An entry that is text. Raises FormatError if there is none of that name, or it is no UTF-8."""
+        try:
+            return self[name].tobytes().decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self.path}: entry {name} is no text: {error}") from None
 
     def verify(self) -> None:
         """Compare all entries with their digests. Raises FormatError that names those which are not what was written."""
@@ -158,9 +170,8 @@ class Archive:
             jobs += [(name, piece, digest) for piece, digest in zip(pieces, place["digests"])]
         if between.hexdigest() != self.manifest["between"]:
             raise self._damaged("what lies between the entries")
-        with hold_interrupts(), ThreadPoolExecutor(default_threads()) as pool:  # hashing lets go of Python's lock
-            found = pool.map(lambda job: hashlib.sha256(job[1].data).hexdigest(), jobs)
-            damaged = dict.fromkeys(name for (name, _, digest), now in zip(jobs, found) if now != digest)
+        found = in_parallel(lambda job: hashlib.sha256(job[1].data).hexdigest(), jobs)
+        damaged = dict.fromkeys(name for (name, _, digest), now in zip(jobs, found) if now != digest)
         if damaged:
             raise self._damaged(f"entry {', '.join(damaged)}")
 
@@ -175,6 +186,8 @@ class Archive:
         sealed = self._bytes[min(end, self._bytes.size):-64]
         if hashlib.sha256(sealed.data).hexdigest().encode() != seal[4]:
             raise self._damaged(f"entry {MANIFEST}, or the directory after it,")
+        if sealed.size < _HEADER.size:
+            raise self._damaged(f"entry {MANIFEST}")
         name_size, extra_size = _HEADER.unpack_from(sealed.data)
         start = _HEADER.size + name_size + extra_size
         return end, sealed[start:start + size].tobytes()

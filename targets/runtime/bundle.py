@@ -1,60 +1,92 @@
 """Bundles, `.tgc`: a compiled graph or program in one file (`archive.py` says how it is laid out).
 
-Entries: library.so, prepared.bin, the graphs at four levels as text, constants.safetensors if the graphs have large ones,
-weights.safetensors with the original weights if asked for, and the manifest: versions, target, how the library is called.
-An entry of the compile cache is a bundle without any weights, and without the traced graph, which the caller has.
+Entries: the traced graph as text, prepared.bin, constants.safetensors if the graphs have large ones, weights.safetensors with
+the original weights if asked for, for each variant (`variants.py`) a folder 0, 1, ... with library.so and the graphs at three
+levels, and the manifest: versions, and for each variant its target and how its library is called (`signatures.py`). An entry
+of the compile cache is one variant without folder, weights and traced graph, which the caller has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import platform
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import tgraph
-from targets.base.memory import offsets
 from targets.base.registry import backend_of
+from targets.base.room import enough_memory
 from targets.base.target import Target
+from targets.base.tvm_api import tvm_version
 from targets.lowering.stages import Plan, plan_program
 from targets.runtime.archive import Archive, Content, write_archive
 from targets.runtime.compiled import Compiled
 from targets.runtime.library import Library
 from targets.runtime.manifest import Fields
+from targets.runtime.signatures import SIGNATURES, WEIGHTS, signatures, weights_of
+from targets.runtime.variants import check_places, lay_out, parts_of
 from tgraph.formats.safetensors import tensor_parts, view_tensors
 from tgraph.ir.errors import CompileError, FormatError, TargetError
 from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse_program
 from tgraph.ir.program import Program, as_program
-
-if TYPE_CHECKING:
-    from targets.runtime.loaded_weights import LoadedWeights
+from tgraph.ir.verify import verify
 
 COMPILED = ("optimized", "prepare", "kernels")  # what the cache keeps
 LEVELS = ("traced", *COMPILED)
-SIGNATURES = [{"name": str, "calls": [str], "weights": [str], "outputs": [str], "symbols": [str], "extents": [str],
-               "places": [int]}]
-FIELDS: Fields = {"tgraph": str, "kind": str, "target": str, "features": [str], "fingerprint": str, "signatures": SIGNATURES,
-                  "aliases": {str: str}}
+VARIANT: Fields = {"target": str, "features": [str], "signatures": SIGNATURES, "weights": WEIGHTS}
+FIELDS: Fields = {"tgraph": str, "tvm": str, "system": str, "kind": str, "fingerprint": str, "aliases": {str: str},
+                  "variants": [VARIANT]}
+SYSTEM = f"{sys.platform}-{platform.machine()}"  # that libraries are linked for: "linux-x86_64"
 
 
-def save(program: Program, compiled: Compiled, weights: LoadedWeights, path: Path, originals: bool, kind: str) -> None:
-    """Write a bundle; `kind`: whether "graph" or "program" was compiled.
+def save(executables: Sequence[Any], path: Path, originals: bool, kind: str) -> None:
+    """Write a bundle of executables that are variants of each other; `kind`: whether "graph" or "program" was compiled.
 
-    Raises CompileError without a C compiler, TargetError for a target without a library, and DiskError.
+    Raises CompileError without a C compiler or for variants that differ in more than their target, TargetError for a target
+    without a library, DiskError, and OutOfMemoryError.
     """
-    target = compiled.target
-    if compiled.library is None:
-        raise TargetError(f"target {target} has no library to save; save the graph itself with graph.save")
-    entries = {**code_entries(compiled), "traced.tg": _text(program), **_constants([program, *_programs(compiled)])}
+    with enough_memory(f"saving {path}"):
+        _save(executables, path, originals, kind)
+
+
+def _save(executables: Sequence[Any], path: Path, originals: bool, kind: str) -> None:
+    parts = parts_of(executables)
+    for _, compiled, _ in parts:
+        if compiled.library is None:
+            raise TargetError(f"target {compiled.target} has no library to save; save the graph itself with graph.save")
+    program, _, weights = parts[0]
+    entries: dict[str, Content] = {}
+    for number, (_, compiled, _) in enumerate(parts):
+        entries.update({f"{number}/{name}": content for name, content in code_entries(compiled).items()})
+    entries.update({"traced.tg": _text(program),
+                    **_constants([program, *(level for _, compiled, _ in parts for level in _programs(compiled))])})
     if originals:
         entries["weights.safetensors"] = _safetensors({name: weights.data[name] for name in program.parameters})
-    entries["prepared.bin"] = [weights.prepared[name] for name in compiled.kernels.parameters]
+    tables, entries["prepared.bin"] = lay_out(parts)
     write_archive(path, entries, {
-        "tgraph": tgraph.__version__, "kind": kind, "target": str(target), "features": sorted(target.features),
-        "fingerprint": program.fingerprint, "signatures": signatures(compiled.plans), "aliases": program.weights.aliases,
+        "tgraph": tgraph.__version__, "tvm": tvm_version(), "system": SYSTEM, "kind": kind, "fingerprint": program.fingerprint,
+        "aliases": program.weights.aliases, "variants": [{
+            "target": str(compiled.target), "features": sorted(compiled.target.features),
+            "signatures": signatures(compiled.kernels, compiled.plans), "weights": table,
+        } for (_, compiled, _), table in zip(parts, tables)],
     })
+
+
+def require_runtime(archive: Archive) -> None:
+    """Raises FormatError, or TargetError, for libraries that were made for another TVM or system than this."""
+    system, tvm = archive.manifest["system"], archive.manifest["tvm"]
+    if system != SYSTEM:
+        raise TargetError(f"{archive.path} was compiled on {system}, and this is {SYSTEM}; compile it here, or load it with "
+                          "rebuild=True")
+    if tvm != tvm_version():
+        raise FormatError(f"{archive.path} was compiled with TVM {tvm}, and this is TVM {tvm_version()}; compile it again, or "
+                          "load it with rebuild=True")
 
 
 # Code: what bundles and the cache have in common
@@ -62,10 +94,8 @@ def save(program: Program, compiled: Compiled, weights: LoadedWeights, path: Pat
 def code_entries(compiled: Compiled) -> dict[str, Content]:
     """The library and graphs as entries of an archive. Raises CompileError if the library cannot be linked."""
     assert compiled.library is not None
-    entries: dict[str, Content] = {"library.so": [compiled.library.link()]}
-    programs = _programs(compiled)
-    entries.update({f"{level}.tg": _text(program) for level, program in zip(COMPILED, programs)})
-    return {**entries, **_constants(programs)}
+    return {"library.so": [compiled.library.link()],
+            **{f"{level}.tg": _text(program) for level, program in zip(COMPILED, _programs(compiled))}}
 
 
 def _programs(compiled: Compiled) -> list[Program]:
@@ -76,6 +106,11 @@ def _text(program: Program) -> bytes:
     return (program.text(scopes=True, locations=True) + "\n").encode()
 
 
+def constant_entries(compiled: Compiled) -> dict[str, Content]:
+    """The entry of the constants of the graphs of `code_entries`, if there are any."""
+    return _constants(_programs(compiled))
+
+
 def _constants(programs: Iterable[Program]) -> dict[str, Content]:
     """The entry of the constants of which the text has the digest only, if there are any."""
     found = {f"sha256:{c.digest}": c.data for block in _blocks(programs) for c in block.constants.values()
@@ -83,33 +118,47 @@ def _constants(programs: Iterable[Program]) -> dict[str, Content]:
     return {"constants.safetensors": _safetensors(found)} if found else {}
 
 
-def signatures(plans: Mapping[str, Plan]) -> list[dict[str, Any]]:
-    """The signatures of a library's functions: a reader compares them with those that follow from the graphs."""
-    return [{"name": stage.name, "calls": [n.attrs["function"].name for n in stage.calls],
-             "weights": [w.name for w in stage.weights], "outputs": stage.outputs, "symbols": stage.symbols,
-             "extents": [str(e) for e in stage.extents], "places": stage.places}
-            for plan in plans.values() for stage in plan.stages]
-
-
 def read_compiled(archive: Archive, target: Target, programs: Mapping[str, Program]) -> Compiled:
     """The compiled program in an archive.
 
     Raises FormatError if entries do not fit together, or this tgraph calls the library in another way than that which wrote it.
     """
-    names = {level: list(program) for level, program in programs.items() if level != "prepare"}
-    kernels, prepare = programs["kernels"], list(programs["prepare"].graphs.values())
-    if any(found != list(kernels) for found in names.values()) or len(prepare) != 1:
-        raise FormatError(f"{archive.path}: its entries hold different graphs: {names}")
-    plans = plan_program(kernels)
-    if signatures(plans) != archive.manifest["signatures"]:
+    plans = _plans(archive, programs)
+    if signatures(programs["kernels"], plans) != archive.manifest["signatures"]:
         raise FormatError(f"{archive.path} was written by tgraph {archive.manifest['tgraph']}, whose library is called in "
-                          f"another way than that of tgraph {tgraph.__version__}; compile it again")
-    library = Library(image=archive["library.so"])
-    backend = backend_of(target)
+                          f"another way than that of tgraph {tgraph.__version__}; compile it again, or load it with rebuild=True")
+    return _compiled(target, programs, plans, Library(image=archive["library.so"]))
+
+
+def rebuild_compiled(archive: Archive, target: Target, programs: Mapping[str, Program]) -> Compiled:
+    """The same with a library that is made of the archive's graphs now. Raises FormatError as it does, and TGraphError."""
+    from targets.lowering.lower import lower
+
+    plans, kernels = _plans(archive, programs), programs["kernels"]
+    for program in programs.values():
+        verify(program)
+    lowered = lower(kernels, plans, target)
+    image = backend_of(target).image(lowered)
+    library = Library(lowered.executable) if image is None else Library(image=image)
+    return replace(_compiled(target, programs, plans, library), lowered=lowered)
+
+
+def _plans(archive: Archive, programs: Mapping[str, Program]) -> dict[str, Plan]:
+    """The plan of each graph. Raises FormatError if the levels of an archive hold different graphs."""
+    names = {level: list(program) for level, program in programs.items() if level != "prepare"}
+    if any(found != list(programs["kernels"]) for found in names.values()) or len(programs["prepare"].graphs) != 1:
+        raise FormatError(f"{archive.path}: its entries hold different graphs: {names}")
+    return plan_program(programs["kernels"])
+
+
+def _compiled(target: Target, programs: Mapping[str, Program], plans: Mapping[str, Plan], library: Library) -> Compiled:
+    """The program over a library, which is loaded."""
+    backend, kernels = backend_of(target), programs["kernels"]
     if backend.loads_libraries:
         library.load()
+    prepare, = programs["prepare"].graphs.values()
     engines = backend.engines(kernels, target, plans, library)
-    return Compiled(target, programs["optimized"], prepare[0], kernels, plans, library, engines, {})
+    return Compiled(target, programs["optimized"], prepare, kernels, plans, library, engines, {})
 
 
 def read_programs(archive: Archive, levels: Iterable[str]) -> dict[str, Program]:
@@ -134,15 +183,18 @@ def _blocks(programs: Iterable[Program]) -> list[Graph]:
 # Tensors
 
 def read_prepared(archive: Archive, kernels: Program) -> dict[str, np.ndarray]:
-    """The tensors that kernels read, mapped; they lie in the order of the parameters, with those types."""
-    raw = archive["prepared.bin"]
-    like = {name: np.broadcast_to(np.empty((), type.dtype.numpy), type.evaluate({}))
-            for name, type in kernels.parameters.items()}
-    starts, end = offsets(like.values())
-    if end != raw.size:
-        raise FormatError(f"{archive.path}: entry prepared.bin has {raw.size} bytes, the weights of the kernels {end}")
-    return {name: raw[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
-            for start, (name, array) in zip(starts, like.items())}
+    """The tensors that kernels read, mapped."""
+    raw, places = archive["prepared.bin"], archive.manifest["weights"]
+    check_places(archive)
+    if [{key: value for key, value in place.items() if key != "start"} for place in places] != weights_of(kernels):
+        raise FormatError(f"{archive.path}: the weights that the manifest lists are not those that the kernels read")
+    found: dict[str, np.ndarray] = {}
+    for place in places:
+        type = kernels.parameters[place["name"]]
+        dtype, shape = type.dtype.numpy, tuple(place["shape"])
+        size = math.prod(shape) * dtype.itemsize
+        found[place["name"]] = raw[place["start"]:place["start"] + size].view(dtype).reshape(shape)
+    return found
 
 
 def _safetensors(tensors: Mapping[str, np.ndarray]) -> Content:

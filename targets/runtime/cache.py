@@ -24,10 +24,12 @@ from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.base.tvm_api import tvm_version
 from targets.runtime.archive import Archive, write_archive
-from targets.runtime.bundle import COMPILED, SIGNATURES, code_entries, read_compiled, read_programs, signatures
+from targets.runtime.bundle import COMPILED, code_entries, constant_entries, read_compiled, read_programs
 from targets.runtime.compiled import Compiled
 from targets.runtime.foreign import foreign_code, source_digest
 from targets.runtime.manifest import Fields
+from targets.runtime.signatures import SIGNATURES, signatures
+from tgraph.formats.disk import PARTIAL, remove_stale
 from tgraph.ir.errors import CompileError, DiskError, TGraphError
 from tgraph.ir.program import Program
 from tgraph.ir.weights import Weights
@@ -70,8 +72,12 @@ class CacheEntry:
         """What an earlier compilation made, for these weights; None if there is none. A damaged file warns, and is removed."""
         if self.path is None:
             return None
-        if not self.path.exists():
-            self.result = CacheResult("miss", _nearest(self.path, self.facts))
+        try:
+            if not self.path.exists():
+                self.result = CacheResult("miss", _nearest(self.path, self.facts))
+                return None
+        except OSError as error:  # a folder that this process may not look into; `keep` warns
+            self.result = CacheResult("miss", str(error))
             return None
         try:
             archive = Archive(self.path, FIELDS)
@@ -114,8 +120,9 @@ class CacheEntry:
             _warn_once(type(error), str(error))
 
     def _write(self, path: Path, compiled: Compiled) -> None:
-        write_archive(path, code_entries(compiled), {
-            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.plans), "time": time.time(),
+        write_archive(path, {**code_entries(compiled), **constant_entries(compiled)}, {
+            "tgraph": VERSION, "facts": self.facts, "signatures": signatures(compiled.kernels, compiled.plans),
+            "time": time.time(),
             "records": {name: [{**asdict(r), "rewrites": dict(r.rewrites)} for r in records]
                         for name, records in compiled.records.items()},
         })
@@ -187,7 +194,8 @@ def _nearest(path: Path, facts: Mapping[str, str]) -> str:
 
 
 def _evict(folder: Path, keep: Path) -> None:
-    """Remove the entries used longest ago until the rest fits in LIMIT."""
+    """Remove the entries used longest ago until the rest fits in LIMIT, and what killed processes have not finished."""
+    remove_stale(folder, f".*.tgc{PARTIAL}")
     total = 0
     for path, status in entries(folder):
         total += status.st_size

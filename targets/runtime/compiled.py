@@ -26,7 +26,7 @@ class Compiled:
 
     optimized: what the passes made of it; kernels: the calls that run; prepare: the graph that makes their weights. records: of
     the passes over each graph. library, plans: of a target that has kernels. lowered: there if TVM ran. cache: how the compile
-    cache took part; None if it had no part.
+    cache took part; None if it had no part. variants: the targets of all variants of the bundle that it was loaded from.
     """
 
     target: Target
@@ -39,6 +39,7 @@ class Compiled:
     records: Mapping[str, Sequence[PassRecord]]
     lowered: Lowered | None = None
     cache: CacheResult | None = None
+    variants: tuple[str, ...] = ()
 
     def low(self, wanted: str) -> Lowered:
         """The lowered module. Raises TargetError where there is none."""

@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from targets.base.memory import aligned_empty, aligned_zeros
 from targets.base.tvm_api import tvm
 from targets.lowering.stages import Plan, Stage, device_bounds, host_bounds
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_host_buffers
 from tgraph.ir.dims import evaluate
 from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
 from tgraph.reference.interpreter import Interpreter
 
 Sizes = Mapping[str, int]
@@ -36,7 +38,12 @@ class Layout:
 
 
 class Engine(Protocol):
-    """What executes a graph for a target. Arrays are NumPy's, or such as `adopt` gives."""
+    """What executes a graph for a target. Arrays are NumPy's, or such as `adopt` gives.
+
+    in_place: the states that a run updates in place, if their array is given for the input and for the output.
+    """
+
+    in_place: frozenset[str]
 
     def adopt(self, value: Any) -> Any:
         """A value as an array of the engine's own kind, which `run` takes beside NumPy's; None if it is none."""
@@ -49,6 +56,15 @@ class Engine(Protocol):
 
     def load_prepared(self, prepared: Mapping[str, np.ndarray]) -> None:
         """Take the tensors that kernels read."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """An array of zeros, of the engine's own kind, for a state."""
+
+    def bring(self, array: Any) -> Any:
+        """A copy of a NumPy array, or of one of the engine's own kind, as one of its own kind."""
+
+    def take(self, array: Any, rows: Sequence[int], axis: int) -> Any:
+        """A copy of some rows of such an array along an axis, in that order."""
 
 
 class Clock(Protocol):
@@ -79,8 +95,22 @@ class HostClock:
 class HostEngine:
     """Base of the engines whose arrays are NumPy's."""
 
+    in_place: frozenset[str] = frozenset()
+
     def adopt(self, value: Any) -> Any:
         return None
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        return aligned_zeros(shape, dtype)
+
+    def bring(self, array: Any) -> Any:
+        own = aligned_empty(array.shape, array.dtype)
+        own[...] = array
+        return own
+
+    def take(self, array: Any, rows: Sequence[int], axis: int) -> Any:
+        chosen = aligned_empty((*array.shape[:axis], len(rows), *array.shape[axis + 1:]), array.dtype)
+        return np.take(array, np.asarray(rows, np.int64), axis=axis, out=chosen, mode="clip")  # the caller checks them
 
     def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
         check_host_buffers(out)
@@ -93,7 +123,7 @@ class LibraryEngine(HostEngine):
     def __init__(self, graph: Graph, plan: Plan, library: Library):
         self.graph = graph
         self.library = library
-        self.stages, self.memory = plan.stages, plan.memory
+        self.stages, self.memory, self.in_place = plan.stages, plan.memory, plan.in_place
         self.host_bounds, self.device_bounds = host_bounds(graph), device_bounds(graph)
         self.prepared: dict[str, np.ndarray] = {}
         self._types = {name: value.type for name, value in graph.outputs}
@@ -111,6 +141,24 @@ class LibraryEngine(HostEngine):
     def observe(self, arrays: Sequence[Any], sizes: Sizes, instrument: Callable[..., Any]) -> Sizes:
         """Run with TVM's virtual machine telling `instrument` of every call, before and after; all sizes, also those found."""
         raise NotImplementedError
+
+    def observed(self) -> list[Node]:
+        """The nodes of which `observe` tells, in order: the calls of kernels."""
+        return [call for stage in self.stages for call in stage.calls]
+
+    def run_timed(self, arrays: Sequence[Any], sizes: Sizes) -> float | None:
+        """Run as usual, and return the seconds spent in the library's functions; None if kernels go on after these return."""
+        self.run(arrays, sizes, {})
+        return None
+
+    def layout(self, sizes: Sizes) -> Layout:
+        """How a call at these sizes lays out its memory; data-dependent sizes that are not given are at their upper bounds."""
+        return self._place(self.upper_bounds(sizes))
+
+    def upper_bounds(self, sizes: Sizes) -> Sizes:
+        """The sizes, with upper bounds of those that only a run finds."""
+        bounds = {**self.host_bounds, **self.device_bounds}
+        return {**sizes, **{n: evaluate(bound, sizes) for n, bound in bounds.items() if n not in sizes}}
 
     def clock(self) -> Clock:
         """A clock for the kernels of one observed run."""
@@ -137,13 +185,12 @@ class LibraryEngine(HostEngine):
         key = tuple(sorted(sizes.items()))
         found = self._layouts.get(key)
         if found is None:
-            bounds = {n: evaluate(bound, sizes) for n, bound in self.host_bounds.items() if n not in sizes}
-            found = self._layouts[key] = self._place({**sizes, **bounds})
+            found = self._layouts[key] = self.layout(sizes)
             if len(self._layouts) > REMEMBERED:
                 self._layouts.popitem(last=False)
         else:
             self._layouts.move_to_end(key)
         return found
 
-    def _place(self, sizes: Sizes) -> Layout:
+    def _place(self, sizes: Sizes) -> Any:
         return Layout(*self.memory.place(sizes))

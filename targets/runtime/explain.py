@@ -11,6 +11,7 @@ from targets.codegen.kernel_builder import NOTES
 from targets.lowering.lower import kernel_symbol
 from targets.runtime.compiled import Compiled
 from tgraph.ir.program import Program
+from tgraph.ir.tables import html_table, text_table
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,17 @@ class Explanation:
 class Explanations(list[Explanation]):
     """The kernels of an executable; prints as a table."""
 
+    COLUMNS = ("kernel", "calls", "about", "chosen", "ops")
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text, one tuple a kernel."""
+        return [(e.kernel, str(e.calls), e.family, e.chosen, " ".join(dict.fromkeys(e.ops))) for e in self]
+
     def __str__(self) -> str:
-        rows = [("kernel", "calls", "about", "chosen", "ops")]
-        rows += [(e.kernel, str(e.calls), e.family, e.chosen, " ".join(dict.fromkeys(e.ops))) for e in self]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
+        return text_table(self.COLUMNS, self.cells())
+
+    def _repr_html_(self) -> str:
+        return html_table("kernels", self.COLUMNS, self.cells())
 
 
 def explain(kernels: Program, compiled: Compiled) -> Explanations:

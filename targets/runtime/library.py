@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from targets.base.interrupts import hold_interrupts
 from targets.base.linker import link
-from tgraph.formats.disk import writing
+from tgraph.formats.disk import remove_stale, writing
+
+PREFIX = "tgraph-library-"  # of the temporary files
 
 
 class Library:
@@ -54,7 +57,8 @@ def _load(image: np.ndarray) -> Any:
     from targets.base.tvm_api import load_library
 
     with hold_interrupts(), writing("the library of a compiled graph", tempfile.gettempdir(), image.nbytes):
-        descriptor, name = tempfile.mkstemp(prefix="tgraph-", suffix=".so")
+        remove_stale(Path(tempfile.gettempdir()), f"{PREFIX}????????.so")
+        descriptor, name = tempfile.mkstemp(prefix=PREFIX, suffix=".so")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(image.data)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from targets.base.interrupts import hold_interrupts
+from targets.base.room import enough_memory
 from targets.runtime.compiled import Compiled
 from targets.runtime.prepare import evaluate_prepare
 from tgraph.ir.program import Program
@@ -25,10 +26,11 @@ class LoadedWeights:
         self._take(prepared)
 
     def load(self, weights: Mapping[str, Any] | str | Path, cast: bool) -> None:
-        """Take other values for all parameters. Raises WeightsError that lists what does not fit."""
-        given, source = named_arrays(weights)
-        data = check_weights(given, self._parameters, self._aliases, source, cast)
-        prepared = evaluate_prepare(self._compiled.prepare, data)
+        """Take other values for all parameters. Raises WeightsError that lists what does not fit, and OutOfMemoryError."""
+        with enough_memory("loading weights"):
+            given, source = named_arrays(weights)
+            data = check_weights(given, self._parameters, self._aliases, source, cast)
+            prepared = evaluate_prepare(self._compiled.prepare, data)
         with hold_interrupts():  # all of them are the old ones or the new ones
             self._take(prepared)
             self.data = data

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tgraph.ir.errors import FormatError
+from tgraph.ir.json_text import read_json
 
 # The shape of a value: a type, a list of one shape for all elements, {str: shape} for any names, or a shape by name for these.
 Shape = Any
@@ -15,10 +15,7 @@ Fields = Mapping[str, Shape]
 
 def read_manifest(content: bytes, fields: Fields, where: str) -> dict[str, Any]:
     """The object that has exactly these fields. Raises FormatError that names the first one that is not as it should be."""
-    try:
-        found = json.loads(content, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where} is damaged: {error}") from None
+    found = read_json(content, f"{where} is damaged: the manifest", pairs=_unique)
     problem = _problem(found, fields, "the manifest")
     if problem is not None:
         raise FormatError(f"{where} is damaged, or of another tgraph: {problem}")

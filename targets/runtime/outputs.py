@@ -21,9 +21,9 @@ def name_buffers(graph: Graph, out: Any) -> dict[str, Any]:
 
     Raises InputError for unknown names and a wrong number.
     """
-    names = [name for name, _ in graph.outputs]
     if out is None:
         return {}
+    names = [name for name, _ in graph.outputs]
     if isinstance(out, Mapping):
         given = dict(out)
     else:
@@ -86,6 +86,17 @@ class Outputs(dict[str, np.ndarray]):
                 return
         small = math.prod(shape) * dtype.itemsize < ALIGNED_FROM
         self[name] = np.empty(shape, dtype) if small else aligned_empty(shape, dtype)
+
+    def begin(self, name: str, array: np.ndarray) -> None:
+        """Find memory for an output that holds what an input does, and of which kernels will write a part.
+
+        A caller who gives the input itself for the output lets it be changed; else it is copied.
+        """
+        if self.given.get(name) is array and shareable(array):
+            self[name] = array
+            return
+        self.allocate(name, array.shape, array.dtype)
+        self[name][...] = array
 
     def finish(self) -> dict[str, np.ndarray]:
         """All outputs in the order of the graph, the caller's arrays for those that were given."""

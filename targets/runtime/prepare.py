@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from targets.base.interrupts import hold_interrupts
 from targets.base.memory import neighbours
-from targets.base.target import default_threads
+from targets.base.parallel import in_parallel
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Parameter, Result
 from tgraph.reference.interpreter import Interpreter
@@ -20,8 +18,7 @@ def evaluate_prepare(prepare: Graph, weights: Mapping[str, np.ndarray]) -> dict[
     """The prepared tensors by name, at addresses that TVM can share, at the precision of their types."""
     results = Interpreter(prepare, faithful=True, weights=weights, observer=_warn_of_overflow).run_bound([], {})
     copies = neighbours(results.values())
-    with hold_interrupts(), ThreadPoolExecutor(default_threads()) as pool:  # copying lets go of Python's lock
-        list(pool.map(_copy, copies, results.values()))
+    in_parallel(lambda pair: _copy(*pair), list(zip(copies, results.values())))
     return dict(zip(results, copies))
 
 

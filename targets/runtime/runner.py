@@ -5,6 +5,7 @@ TVM gives every calling thread a pool of its own, so that eight callers would st
 
 from __future__ import annotations
 
+import atexit
 import os
 import queue
 import threading
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from targets.base.cores import default_threads
+from targets.base.ending import ending
 from targets.base.memory import aligned_empty
-from targets.base.target import default_threads
 from tgraph.ir.errors import TargetError
 
 
@@ -38,18 +40,18 @@ class Runner:
     or at once if the call was still waiting for others; in any case, when it is out, nothing of the call runs.
 
     While only the main thread calls, they run on it: handing a call to another thread and back takes 0.05 ms and more.
-    From the first call of another thread on all run on a thread of their own. In a forked child (`forked`) they do so
-    from the start: it has the main thread's pool, but not the workers.
+    From the first call of another thread on all run on a thread of their own. When the interpreter ends, that thread ends first:
+    no kernel may run while TVM is taken down.
     """
 
-    def __init__(self, forked: bool = False) -> None:
-        self.process = os.getpid()
-        self.threads = thread_limit()
-        self._forked = forked
+    def __init__(self, threads: int, pool: int | None = None) -> None:
+        self.threads = threads
+        self.pool = pool  # the thread besides the runner's that has a pool of workers
         self._thread: threading.Thread | None = None
-        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()  # None: no more
+        self._closed = False
         self._turn = threading.RLock()  # held by the one that runs
-        self._configured: threading.Thread | None = None
+        self._configured: int | None = None  # the thread whose pool has so many workers
         self._arena: Any = None
         self._arena_bytes = 0
 
@@ -75,18 +77,53 @@ class Runner:
         return call.result
 
     def _on_main(self) -> bool:
-        return not self._forked and threading.current_thread() is threading.main_thread()
+        return threading.current_thread() is threading.main_thread()
+
+    def alone(self, function: Callable[[], Any]) -> None:
+        """Run `function` on this thread while no call runs."""
+        with self._turn:
+            function()
+
+    def close(self) -> None:
+        """End the runner's thread after the calls that it was given. From now on only the main thread may call."""
+        self._closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._calls.put(None)
+            thread.join()
 
     def _start(self) -> None:
+        if self._closed:
+            raise ending()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
             self._thread.start()
 
     def _run(self, function: Callable[[], Any]) -> Any:
-        if self._configured is not threading.current_thread():
+        thread = threading.get_ident()
+        if self._configured != thread:
+            if self._thread is None:
+                self.pool = thread
             self._configure(self.threads)
-            self._configured = threading.current_thread()
+            self._configured = thread
         return function()
+
+    def before_fork(self) -> None:
+        """Make the pool of this thread, if it has one, ready for a fork."""
+        if self.pool == threading.get_ident():
+            from targets.base.thread_pool import wake
+
+            wake(thread_limit())
+            self._configured = None
+
+    def in_child(self) -> Runner:
+        """The runner of a forked child in place of this one, whose thread is not there."""
+        own = self.pool == threading.get_ident()
+        if own:
+            from targets.base.thread_pool import renew
+
+            renew()
+        return Runner(self.threads, self.pool if own else None)
 
     def set_threads(self, count: int) -> None:
         """Use so many threads from the next call on."""
@@ -103,14 +140,16 @@ class Runner:
         return self._arena
 
     def _configure(self, count: int) -> None:
-        from targets.base.tvm_api import tvm  # says how many threads a pool may have, so it comes before the pool
+        from targets.base.thread_pool import use_threads  # TVM, which is told how large pools are, comes before the pool
 
         self.threads = count
-        tvm.get_global_func("runtime.config_threadpool")(1, count)
+        use_threads(count)
 
     def _work(self) -> None:
         while True:
             call = self._calls.get()
+            if call is None:
+                break
             if not call.claim.acquire(blocking=False):
                 continue
             try:
@@ -120,6 +159,12 @@ class Runner:
                 call.error = error
             call.function = None  # type: ignore[assignment]
             call.done.release()
+            del call  # while waiting for the next one, nothing keeps the result
+        while not self._calls.empty():
+            late = self._calls.get()
+            if late is not None:
+                late.error = ending()
+                late.done.release()
 
 
 def thread_limit() -> int:
@@ -135,10 +180,34 @@ _lock = threading.Lock()
 def runner() -> Runner:
     """The process's runner, started on first use."""
     global _runner
-    with _lock:
-        if _runner is None or _runner.process != os.getpid():
-            _runner = Runner(forked=_runner is not None)
-        return _runner
+    if _runner is None:
+        with _lock:
+            if _runner is None:
+                _runner = Runner(thread_limit())
+    return _runner
+
+
+def _before_fork() -> None:
+    if _runner is not None:
+        _runner.before_fork()
+
+
+def _after_fork() -> None:
+    """Leave the parent's runner, and the lock, which another thread may have held."""
+    global _runner, _lock
+    _lock = threading.Lock()
+    if _runner is not None:
+        _runner = _runner.in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+@atexit.register
+def _close() -> None:
+    if _runner is not None:
+        _runner.close()
 
 
 def set_num_threads(count: int) -> None:

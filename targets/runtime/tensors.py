@@ -8,7 +8,8 @@ import numpy as np
 
 from targets.base.tvm_api import tvm, tvm_ffi
 
-_AS_INTEGERS = {"bool": np.uint8, "bfloat16": np.uint16}  # element types that NumPy's DLPack, or its reader, does not take
+# how to share element types that NumPy's DLPack, or its reader, does not take
+_AS_INTEGERS: dict[str, type[np.unsignedinteger[Any]]] = {"bool": np.uint8, "bfloat16": np.uint16}
 
 
 def shareable(array: np.ndarray) -> bool:
@@ -21,7 +22,7 @@ def share(array: np.ndarray) -> Any:
     """A TVM tensor over the memory of a `shareable` array."""
     if not array.size:  # nothing to share, and NumPy does not align it
         return tvm.runtime.empty(array.shape, array.dtype.name)
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in _KINDS:
         integers = array.view(_AS_INTEGERS[array.dtype.name])
         return _from_dlpack(integers)._create_view(array.shape, array.dtype.name)
     return _from_dlpack(array)
@@ -35,3 +36,15 @@ def _from_dlpack(array: np.ndarray) -> Any:
 def as_tensor(array: np.ndarray) -> Any:
     """A TVM tensor with the array's content: shared if possible, else copied."""
     return share(array) if shareable(array) else tvm.runtime.tensor(np.ascontiguousarray(array))
+
+
+def _shared_as_they_are() -> str:
+    """The kinds of element types that need no other; from NumPy 2 on also booleans, which take ten times as long as integers."""
+    try:
+        _from_dlpack(np.zeros(1, np.bool_))
+    except BufferError:
+        return "iuf"
+    return "iufb"
+
+
+_KINDS = _shared_as_they_are()

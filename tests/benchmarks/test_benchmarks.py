@@ -55,6 +55,18 @@ def test_the_highest_peak_counts(tmp_path: Path) -> None:
         assert (found.machine.peak, found.machine.bandwidth) == (2e11, 3e10)
 
 
+def test_a_share_of_the_peak_is_that_of_what_is_multiplied(tmp_path: Path) -> None:
+    found = record()
+    found.machine = replace(MACHINE, tile_peaks={"bf16": 1e12})
+    names = {"tgraph": 2e11, "tgraph bf16": 1e12, "tgraph bf16 weights": 2e11, "torch i8": 2e11}  # no peak is known of i8
+    rows = [replace(found.ours, name=name) for name in names]
+    assert [found.of_peak(row) for row in rows] == [pytest.approx(5e10 / 0.5 / peak) for peak in names.values()]
+    faster = replace(found, point="8x128", machine=replace(MACHINE, tile_peaks={"i8": 3e12}))
+    for one in (found, faster, record("1x512")):  # the last one as of a file from before tiles were known
+        save(one, tmp_path)
+    assert all(r.machine.tile_peaks == {"bf16": 1e12, "i8": 3e12} for r in load(tmp_path / "znver3-2")["bert"])
+
+
 def test_tables_and_what_stands_around_them(tmp_path: Path) -> None:
     results, page = tmp_path / "results", tmp_path / "RESULTS.md"
     save(record(), results)

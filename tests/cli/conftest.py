@@ -56,6 +56,7 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`run("dump", "m.py:two")` in a folder with the models above as m.py; `fails=` is the exit status to expect."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # what is printed is as wide as in a pipe, wherever the tests run
     Path("m.py").write_text(MODELS)
 
     def invoke(*arguments: str, fails: int = 0, stdin: str | None = None) -> Result:

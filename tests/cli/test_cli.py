@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -13,8 +14,6 @@ from click.testing import Result
 
 import tgraph as tg
 from passes import LEVELS, PASSES
-from targets.runtime.profile import Profile, ProfileRow
-from tgraph.cli.profile import grouped, layer_of
 from tgraph.cli.run import complete_feeds
 
 HEADER = "graph two(%x: f32[B, 8]) -> (y: f32[B, 16]) {"
@@ -44,7 +43,7 @@ def test_dump_prints_text_that_parses_back(run) -> None:
 
 def test_dump_writes_by_suffix(run) -> None:
     text = run("dump", "m.py:two").stdout
-    for name in ("a.tg", "a.json", "a.dot", "a.svg"):
+    for name in ("a.tg", "a.json", "a.dot", "a.svg", "a.mmd", "a.model-explorer.json"):
         assert f"wrote out/{name}" in run("dump", "m.py:two", "-o", f"out/{name}").stderr
     assert run("dump", "out/a.tg").stdout == run("dump", "out/a.json").stdout == text
     assert Path("out/a.svg").read_text().lstrip().startswith("<") and "digraph" in Path("out/a.dot").read_text()
@@ -64,6 +63,27 @@ def test_dump_levels(run) -> None:
     run("dump", "m.py:double", "--level", "asm", "-o", "double.s")
     assert ".text" in Path("double.s").read_text()
     assert "has no source 'tir'" in run("dump", "m.py:double", "--level", "tir", "--target", "numpy", fails=2).stderr
+
+
+def test_dump_folds(run) -> None:
+    shown = run("dump", "bert-base", "--fold").stdout
+    assert shown.startswith("# folded view") and "0 .. 11  x 12" in shown and len(shown.splitlines()) < 50
+    assert "encoder.layer: 240 nodes" in run("dump", "bert-base", "--fold=0").stdout
+    run("dump", "bert-base", "-o", "b.svg", "--fold=2")
+    assert "\u00d7 12" in Path("b.svg").read_text(encoding="utf-8")
+    assert "levels of scopes to open, like --fold=2" in run("dump", "bert-base", "--fold=all", fails=2).stderr
+    assert ".tg has no option 'fold'" in run("dump", "m.py:two", "-o", "a.tg", "--fold", fails=2).stderr
+    assert "the level tir is text" in run("dump", "m.py:two", "--level", "tir", "--fold", fails=2).stderr
+
+
+def test_dump_takes_a_part(run) -> None:
+    assert run("dump", "m.py:two", "--scope", "second").stdout.count(" = ") == 1
+    assert "softmax" in run("dump", "m.py:two", "--node", "%3").stdout
+    assert run("dump", "m.py:two", "--level", "kernels", "-p", "O0", "--scope", "second").stdout.count("call $") == 1
+    assert "kernel_linear" in run("dump", "m.py:two", "--level", "relax", "--scope", "first").stdout
+    assert "there are first, second" in run("dump", "m.py:two", "--scope", "third", fails=2).stderr
+    assert "not both" in run("dump", "m.py:two", "--scope", "first", "--node", "1", fails=2).stderr
+    assert '"title": "A graph or program of tgraph"' in run("dump", "--schema").stdout
 
 
 def test_one_graph_of_several_is_named(run) -> None:
@@ -151,8 +171,22 @@ def test_bundle_runs_and_checks(run) -> None:
     report = run("check", "two.tgc", "--dim", "B=1", "--dim", "B=33").stdout
     assert "two: ok" in report and "B=33" in report and "B=1 " in report
     assert run("dump", "two.tgc").stdout.startswith(HEADER)
-    assert "is compiled already" in run("run", "two.tgc", "--random", "--target", "numpy", fails=2).stderr
+    assert "is compiled already" in run("run", "two.tgc", "--random", "--level", "O1", fails=2).stderr
     assert "is compiled already" in run("compile", "two.tgc", "-o", "b.tgc", fails=2).stderr
+
+
+def test_a_bundle_for_several_targets(run) -> None:
+    lost = min(tg.targets.Target.parse("cpu").features & {"sse4.2", "crc"})
+    answer = json.loads(run("compile", "m.py:two", "-o", "both.tgc", "--target", f"cpu:-{lost}", "--target", "cpu",
+                            "--json").stdout)
+    less, here = [variant["target"] for variant in answer["variants"]]
+    assert answer["target"] == less != here == str(tg.targets.Target.parse("cpu"))
+    shown = run("run", "both.tgc", "--random")
+    assert f"both.tgc: the variant for {here}, of those for {less}, {here}" in shown.stderr.replace("\n", " ")
+    assert f"the variant for {less}" in run("run", "both.tgc", "--random", "--target", less).stderr.replace("\n", " ")
+    assert "has no variant for numpy; it has" in run("run", "both.tgc", "--random", "--target", "numpy", fails=2).stderr
+    assert "two variants of two are for cpu" in run("compile", "m.py:two", "-o", "x.tgc", "--target", "cpu", "--target", "cpu",
+                                                    fails=2).stderr
 
 
 def test_bundle_without_originals_cannot_be_checked(run) -> None:
@@ -226,24 +260,54 @@ def test_check_fails_on_a_wrong_pass(run) -> None:
 # profile
 
 def test_profile_of_a_model(run) -> None:
-    assert "two at B=3:" in run("profile", "m.py:two", "--dim", "B=3", "--repeats", "2").stdout
+    shown = run("profile", "m.py:two", "--dim", "B=3", "--repeats", "2", "--no-probe").stdout
+    assert "two at B=3:" in shown and "(the call)" in shown and "(rest)" in shown and "of peak" not in shown
     assert "has no kernels to profile" in run("profile", "m.py:two", "--target", "numpy", fails=2).stderr
 
 
-def test_profile_groups() -> None:
-    rows = [ProfileRow("linear", "encoder.layer.0.attention.query", 3.0, 30), ProfileRow("norm", "encoder.layer.0.norm", 1.0, 5),
-            ProfileRow("linear", "encoder.layer.11", 4.0, 30), ProfileRow("add", "", 2.0, 1),
-            ProfileRow("linear", "embeddings.words.table", 5.0, 9)]
-    profile = Profile("m", {}, rows)
-    assert grouped(profile, "kernel")[0] == ("linear", 3, 12.0, 69)
-    assert grouped(profile, "layer") == [("encoder.layer.0", 2, 4.0, 35), ("encoder.layer.11", 1, 4.0, 30), ("(top)", 1, 2.0, 1),
-                                         ("embeddings.words", 1, 5.0, 9)]
-    assert [name for name, *_ in grouped(profile, "scope")][1] == "encoder.layer.0.norm"
-    assert len(grouped(profile, "call")) == 5
-    assert layer_of(ProfileRow("k", "3.norm", 1.0, 1)) == "3"
-    for scope, layer in (("/encoder/layer.11/attention/MatMul_1", "/encoder/layer.11"), ("/pooler/dense/Gemm", "/pooler/dense"),
-                         ("model.layers.2.mlp/node_MatMul_7", "model.layers.2"), ("pooler.dense", "pooler.dense"), ("", "(top)")):
-        assert layer_of(ProfileRow("k", scope, 1.0, 1)) == layer
+def test_profile_writes_files(run) -> None:
+    shown = run("profile", "m.py:two", "--repeats", "1", "--no-probe", "--json", "--trace", "out/t.json", "--flame", "f.svg")
+    answer = json.loads(shown.stdout)
+    assert answer["graphs"][0]["graph"] == "two" and [w["file"] for w in answer["wrote"]] == ["out/t.json", "f.svg"]
+    assert json.loads(Path("out/t.json").read_text())["traceEvents"] and "<svg" in Path("f.svg").read_text()
+    assert "give one of them" in run("profile", "m.py:two", "--no-probe", "--roofline", "r.png", fails=2).stderr
+
+
+# memory, values, compare
+
+def test_memory(run) -> None:
+    shown = run("memory", "m.py:two", "--dim", "B=3", "-o", "out/plan.svg", "--all").stdout
+    assert "memory of two at B=3" in shown and "lower bound" in shown and "wrote out/plan.svg" in shown
+    assert "<svg" in Path("out/plan.svg").read_text()
+    assert json.loads(run("memory", "m.py:two", "--json").stdout)["graphs"][0]["name"] == "two"
+    assert "no dim 'T'" in run("memory", "m.py:two", "--dim", "T=3", fails=2).stderr
+
+
+def test_values_of_nodes(run) -> None:
+    shown = run("run", "m.py:two", "--random", "--nodes", "soft*", "--dump-values", "out").stdout
+    assert "1 values of two" in shown and "softmax  float32" in shown and "wrote out/values.npz" in shown
+    with np.load("out/values.npz") as written:
+        assert list(written) == ["softmax"] and np.allclose(written["softmax"].sum(axis=-1), 1)
+    assert "float64" in run("run", "m.py:two", "--random", "--nodes", "*linear*", "--reference").stdout
+    assert "no node of graph two is 'conv'" in run("run", "m.py:two", "--random", "--nodes", "conv", fails=2).stderr
+    assert "--reference goes with" in run("run", "m.py:two", "--random", "--reference", fails=2).stderr
+
+
+def test_find_nonfinite(run) -> None:
+    text = "import tgraph as tg\nspecs = {'x': tg.f32[tg.dim('B')]}\ndef log(x):\n    return tg.log(x - 100.0)\n"
+    Path("w.py").write_text(text)
+    shown = run("run", "w.py:log", "--random", "--find-nonfinite", fails=1).stdout
+    assert "log: not finite" in shown and "first made by" in shown and "w.py:4" in shown
+    assert "all finite" in run("run", "m.py:two", "--random", "--find-nonfinite").stdout
+
+
+def test_compare(run) -> None:
+    assert "two and two agree at B=4" in run("compare", "m.py:two", "m.py:traced", "--dim", "B=4").stdout
+    assert run("compare", "m.py:two", "m.py:two", "--target", "cpu", "-q").stdout == ""
+    Path("n.py").write_text(Path("m.py").read_text().replace("self.second(x))}", "2 * self.second(x))}"))
+    shown = run("compare", "m.py:two", "n.py:two", fails=1).stdout
+    assert "two and two DIFFER" in shown and "they part at" in shown
+    assert "cannot be compared" in run("compare", "m.py:two", "m.py:pair", fails=2).stderr
 
 
 # ops, passes, targets

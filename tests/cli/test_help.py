@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from targets.base.registry import KINDS
+from tests.cli.model_folder import gpt2_folder, llama_folder, mpnet_folder, t5_folder
 from tgraph.cli import COMMANDS, main
 
-SLOW = ("demo", "bench")  # have tests of their own
+SLOW = ("demo", "bench", "fuzz")  # have tests of their own
 
 
 def examples(name: str) -> list[str]:
@@ -38,11 +38,11 @@ def test_help_shows_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_targets_names_all_kinds(name: str) -> None:
+def test_help_of_targets_says_where_all_kinds_are(name: str) -> None:
     command = main.get_command(click.Context(main), name)  # type: ignore[attr-defined]
     for option in command.params:
         if "--target" in option.opts:
-            assert all(kind in option.help for kind in KINDS), name
+            assert "`tgraph targets`" in option.help, name
 
 
 def test_a_warning_is_one_line() -> None:
@@ -63,6 +63,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("examples")
     np.save(path / "ids.npy", np.arange(14).reshape(2, 7))
     np.save(path / "mask.npy", np.ones((2, 7), bool))
+    folders = {"gpt2": gpt2_folder, "llama": llama_folder, "flan-t5": t5_folder, "all-mpnet-base-v2": mpnet_folder}
+    for name, make in folders.items():
+        make(path / name)
+    (path / "sentences.txt").write_text("the cat sat on the mat\na dog ran\n")
     return path
 
 
@@ -79,9 +83,3 @@ def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
             output = result.stdout
         for written in re.findall(r"-o (\S+)", line):
             assert Path(written).stat().st_size > 0
-
-
-def test_the_page_of_ops_is_current() -> None:
-    root = Path(__file__).resolve().parents[2]
-    made = subprocess.run([sys.executable, "-m", "tgraph", "ops", "--markdown"], capture_output=True, text=True, cwd=root)
-    assert made.stdout == (root / "docs" / "ops.md").read_text(encoding="utf-8"), "run: tgraph ops --markdown > docs/ops.md"

@@ -57,6 +57,12 @@ def test_validate_says_what_it_skips(run) -> None:
     assert "honest is not validated: it changes the meaning" in shown.stderr and "mul(" in shown.stdout
 
 
+def test_explain_counts_what_was_fused(run) -> None:
+    shown = run("opt", "bert-tiny", "-p", "decompose,fuse-softmax,fuse-layer-norm,fuse-gelu", "--explain", "-o", "out.tg").stderr
+    assert "attention 0 of 2, layer norm 5 of 5, GELU 2 of 2" in shown
+    assert shown.count("attention apart: softmax in encoder.layer.") == 2
+
+
 def test_bisect_names_the_rewrite_and_its_line(run) -> None:
     Path("wrong.py").write_text(WRONG)
     shown = run("--plugin", "wrong.py", "opt", "m.py:two", "-p", "fuse-qkv,wrong,dce", "--bisect", fails=1)

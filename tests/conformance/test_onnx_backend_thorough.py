@@ -6,20 +6,24 @@ Every second one: TGRAPH_ONNX_CASES=all for all of them.
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
 import tgraph as tg
-from tests.conformance.onnx_node_cases import Cpu, cases, excluded, part, require, run_symbolic
+from tests.conformance.onnx_node_cases import Cpu, cases, excluded, of_kind, part, require, run_symbolic
 
 PARTS = 24
 
 
 @pytest.mark.parametrize("number", range(PARTS))
 def test_cpu(number: int) -> None:
-    names = sorted(name for name in cases() if excluded(name) is None)
+    names = sorted(name for name in of_kind("node") if excluded(name) is None)
     names = names if os.environ.get("TGRAPH_ONNX_CASES") == "all" else names[1::2]
     require(part(names, number, PARTS), Cpu)
+
+
+NEEDS_SIZES = "test_(resize|upsample|gru|lstm|rnn|simple_rnn)_"  # what resamples needs all, and what recurs the hidden size
 
 
 def test_symbolic_sizes() -> None:
@@ -34,4 +38,5 @@ def test_symbolic_sizes() -> None:
         except Exception as error:  # whatever it is, it is one too many
             wrong.append(f"{name}: {type(error).__name__}: {error}")
     assert not wrong, "\n".join(wrong)
-    assert len(refused) <= 0.15 * len(names)
+    counted = [name for name in of_kind("node") if excluded(name) is None and not re.match(NEEDS_SIZES, name)]
+    assert len(set(refused) & set(counted)) <= 0.15 * len(counted)

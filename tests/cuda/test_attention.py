@@ -43,6 +43,16 @@ TABLE: dict[str, dict[str, Any]] = {
                        "shifted": True, "group": 2, "empty_row": "nan", "computed": True, "tile": SMALL},
     "f32_bias": {"dtype": "float32", "biased": True, "tile": SMALL},
     "negative": {"scale": -0.3, "tile": SMALL},
+    "window": {"left": 9, "causal": True, "shifted": True, "tile": SMALL},
+    "window_keys": {"left": 30, "right": 11, "masked": "keys", "empty_row": "uniform", "head_dim": 24, "tile": SMALL},
+    "window_after": {"left": 3, "empty_row": "nan", "shifted": True, "group": 2, "dtype": "float32", "tile": SMALL},
+    "window_before": {"right": 5, "tile": SMALL},
+    "window_everything": {"left": 20, "right": 0, "softcap": 0.8, "masked": "heads", "biased": True, "shifted": True, "group": 2,
+                          "dtype": "bfloat16", "tile": SMALL},
+    "capped": {"scale": -0.3, "softcap": 0.5, "causal": True, "tile": SMALL},
+    "capped_everything": {"softcap": 0.8, "masked": "heads", "biased": True, "causal": True, "shifted": True, "group": 2,
+                          "dtype": "bfloat16", "tile": SMALL},
+    "f32_capped": {"head_dim": 20, "softcap": 0.7, "dtype": "float32", "masked": "keys", "tile": SMALL},
     "nothing": {"scale": 0.0, "tile": SMALL},
 }
 TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 1e-5}
@@ -94,8 +104,8 @@ def test_sizes_of_zero(name: str, b: int, h: int, sq: int, sk: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [-40, -20, -3, 5, 23, 100, -(2**40), 2**40])
-@pytest.mark.parametrize("name", ["grouped", "f32_everything"])
-def test_causal_offsets(name: str, offset: int) -> None:
+@pytest.mark.parametrize("name", ["grouped", "f32_everything", "window", "window_after", "window_everything"])
+def test_offsets(name: str, offset: int) -> None:
     run(name, sq=37, sk=60, offset=offset)
 
 
@@ -106,11 +116,11 @@ def key_masks(b: int, sk: int) -> np.ndarray:
     return np.array([kinds[row % len(kinds)] for row in range(b)])
 
 
-@pytest.mark.parametrize("name", ["bert", "double", "one_stage", "computed", "f32"])
+@pytest.mark.parametrize("name", ["bert", "double", "one_stage", "computed", "f32", "window_keys"])
 @pytest.mark.parametrize("sk", [3, 64, 200])
 def test_key_masks(name: str, sk: int) -> None:
     got = run(name, b=7, sq=33, sk=sk, mask=key_masks(7, sk))
-    assert (got[4] == 0).all() == (name != "one_stage")
+    assert (got[4] == 0).all() == (TABLE[name].get("empty_row") != "uniform")
 
 
 @given(b=st.integers(1, 3), sq=st.integers(1, 70), sk=st.integers(1, 90), offset=st.integers(-80, 80))
@@ -120,7 +130,8 @@ def test_any_sizes_and_offsets(b: int, sq: int, sk: int, offset: int) -> None:
         run(name, b=b, sq=sq, sk=sk, offset=offset)
 
 
-@pytest.mark.parametrize("name", ["bert", "grouped", "queries_nan", "f32", "everything", "one_stage"])
+@pytest.mark.parametrize("name", ["bert", "grouped", "queries_nan", "f32", "everything", "one_stage",
+                                  "capped_everything", "f32_capped", "window", "window_keys", "window_everything"])
 def test_excluded_keys_take_no_part(name: str) -> None:
     """Whatever their keys and values hold; what allowed keys hold goes into the results, NaN and infinities too."""
     def spoil(q: np.ndarray, k: np.ndarray, v: np.ndarray, bias: Any) -> None:
@@ -183,6 +194,8 @@ RAGGED: dict[str, dict[str, Any]] = {
     "any_tile": {"head_dim": 64, "value_dim": 64, "masked": "keys"},
     "causal": {"causal": True, "masked": "keys", "group": 2, "dtype": "bfloat16", "empty_row": "uniform", "tile": SMALL},
     "f32": {"causal": True, "dtype": "float32", "whole": False, "tile": SMALL},
+    "capped": {"softcap": 0.5, "masked": "keys", "tile": SMALL},
+    "window": {"left": 5, "right": 40, "masked": "keys", "tile": SMALL},
 }
 
 
@@ -245,6 +258,11 @@ def turned(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, cos: tg.Tensor, sin: tg.Ten
     return tg.attention(tg.rotary(q, cos, sin), tg.rotary(k, cos, sin), v, causal=True)
 
 
+def capped(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
+    """As Gemma 2 has it: rows of 256, and bounded scores."""
+    return tg.attention(q, k, v, mask, causal=True, softcap=0.5)
+
+
 def packed(x: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
     """Rows that only the device can count."""
     indices, offsets = tg.unpack(mask)
@@ -258,8 +276,12 @@ def packed(x: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
     (projected, {"x": tg.f16[B, S, 144], "mask": tg.bool_[B, S]}),
     (turned, {"q": tg.bf16[B, 4, S, 32], **dict.fromkeys("kv", tg.bf16[B, 2, S, 32]), **dict.fromkeys(("cos", "sin"),
                                                                                                    tg.bf16[S, 16])}),
+    (turned, {"q": tg.f32[B, 4, S, 128], **dict.fromkeys("kv", tg.f32[B, 2, S, 128]), **dict.fromkeys(("cos", "sin"),
+                                                                                                     tg.f32[S, 64])}),
     (packed, {"x": tg.f16[B, S, 96], "mask": tg.bool_[B, S]}),
+    (capped, {"q": tg.bf16[B, 4, S, 256], **dict.fromkeys("kv", tg.bf16[B, 2, S, 256]), "mask": tg.bool_[B, S]}),
 ], ids=lambda p: getattr(p, "__name__", ""))
+@pytest.mark.usefixtures("tight_arena")
 def test_graphs(function: Callable[..., Any], specs: dict[str, tg.TensorType]) -> None:
     exe = tg.compile(tg.trace(function, **specs), "cuda", passes="", cache=False)
     assert tg.check(exe, sizes=[{"B": 2, "S": 70}, {"B": 1, "S": 1}, {"B": 3, "S": 16}])

@@ -53,3 +53,18 @@ def device_memory_intact() -> Iterator[None]:
     yield
     if HERE:
         emulator.check()
+
+
+@pytest.fixture
+def tight_arena(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls whose memory ends with their own values, not with those of the largest call so far: a read behind it is an error."""
+    from targets.cuda.device import CudaDevice
+
+    grown = CudaDevice.arena
+
+    def arena(self: CudaDevice, size: int) -> Any:
+        if size != self._arena_bytes:
+            self._arena, self._arena_bytes = None, 0
+        return grown(self, size)
+
+    monkeypatch.setattr(CudaDevice, "arena", arena)

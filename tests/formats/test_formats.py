@@ -24,7 +24,7 @@ def test_suffixes_and_options(tmp_path: Path, model: Graph) -> None:
             write(model, tmp_path / name)
     with pytest.raises(FormatError, match=r"cannot read .*model.dot"):
         read(tmp_path / "model.dot")
-    with pytest.raises(FormatError, match=r"\.dot has no option 'colour' to write with; known: graph, parameters"):
+    with pytest.raises(FormatError, match=r"\.dot has no option 'colour' to write with; known: graph, parameters, fold"):
         model.dump(tmp_path / "model.dot", colour="red")
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "missing.tg")

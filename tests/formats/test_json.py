@@ -8,14 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from random_graphs import constants, graphs
 
+import tgraph as tg
+from targets.lowering.pipeline import kernel_graph
+from tests.passes.golden import cases
+from tgraph.cli.models import BUILT_IN, bert
 from tgraph.formats import read
-from tgraph.formats.json import from_json, to_json
+from tgraph.formats.json import SCHEMA, from_json, to_json
 from tgraph.ir.errors import FormatError
 from tgraph.ir.graph import Graph
 from tgraph.ir.parser import parse
@@ -30,6 +35,62 @@ def test_json_round_trip(graph: Graph) -> None:
     assert again.text(scopes=True, locations=True) == graph.text(scopes=True, locations=True)
     assert [n.provenance for n in again.nodes] == [n.provenance for n in graph.nodes]
     verify(again)
+
+
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
+
+
+@given(graphs())
+def test_the_schema_holds_for_any_graph(graph: Graph) -> None:
+    VALIDATOR.validate(json.loads(json.dumps(to_json(graph))))
+
+
+@pytest.mark.parametrize("name", ["bert-tiny", "transformer", "optimized", "kernels", "program", "states", "constants"])
+def test_the_schema_holds_for_models(name: str, model: Graph, two_graphs: Program) -> None:
+    def made() -> Graph | Program:
+        if name in BUILT_IN:
+            return BUILT_IN[name]()
+        if name == "optimized":
+            return tg.optimize(bert("bert-tiny"))
+        if name == "kernels":
+            return kernel_graph(tg.optimize(bert("bert-tiny")), tg.targets.Target.parse("cpu:x86-64-v3"))
+        return tg.trace(Counter(), x=tg.f32[2]) if name == "states" else two_graphs if name == "program" else model
+
+    VALIDATOR.validate(json.loads(json.dumps(to_json(made()))))
+
+
+class Counter(tg.Module):
+    def __init__(self) -> None:
+        self.sum = tg.nn.State(tg.f32[2])
+
+    def __call__(self, x):  # type: ignore[no-untyped-def]
+        self.sum = self.sum + x
+        return self.sum * 1.0
+
+
+def test_the_schema_holds_for_golden_graphs() -> None:
+    found = cases()
+    assert len(found) > 300
+    for case in found:
+        VALIDATOR.validate(json.loads(json.dumps(to_json(parse(case.after)))))
+
+
+@pytest.mark.parametrize(("place", "value"), [
+    (("version",), 2), (("graphs", 0, "nodes", 0, "operands", 0), "%0"), (("graphs", 0, "inputs", 0, "id"), -1),
+    (("graphs", 0, "nodes", 0, "attributes"), {"axis": {"dtype": "f32", "dim": "B"}}), (("graphs", 0, "extra"), 1),
+    (("graphs",), []), (("graphs", 0, "nodes", 0, "locations"), [["model.py"]]),
+])
+def test_the_schema_refuses(place: tuple[Any, ...], value: Any, model: Graph) -> None:
+    data = json.loads(json.dumps(to_json(model)))
+    at = data
+    for key in place[:-1]:
+        at = at[key]
+    at[place[-1]] = value
+    assert list(VALIDATOR.iter_errors(data))
 
 
 @given(constants())

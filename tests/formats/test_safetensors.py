@@ -75,7 +75,7 @@ def test_sharded_checkpoints(tmp_path: Path) -> None:
     assert {k: v.tolist() for k, v in load_safetensors(index).items()} == {"a": [0], "b": [1, 1]}
     for content in ("{}", "[]", "x", '{"weight_map": {"c": "one.safetensors"}}', '{"weight_map": 3}'):
         index.write_text(content)
-        with pytest.raises(FormatError, match="is no index of safetensors files"):
+        with pytest.raises(FormatError, match="is no index of files of weights"):
             load_safetensors(index)
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from random_graphs import graphs
 
 import tgraph as tg
+from tgraph.cli.models import bert
 from tgraph.formats import layering
-from tgraph.formats.clusters import Note, Output, Scope, nest
+from tgraph.formats.clusters import Closed, Note, Output, Scope, nest
 from tgraph.formats.layers import Cell, _settle
 from tgraph.formats.layout import Box, Signal, arrange
 from tgraph.formats.svg import _measure, to_svg
@@ -80,6 +81,7 @@ def scattered(count: int, seed: int, reach: int) -> Graph:
 @given(graphs(), st.booleans())
 def test_pictures_of_random_graphs(graph: Graph, parameters: bool) -> None:
     root = nest(graph, _measure, parameters=parameters)
+    assert_tidy(nest(graph, _measure, parameters=parameters, fold_by=True))
     assert_tidy(root)
     shown = [box.shows for box, _, _ in places(root)]
     assert sorted(map(id, (s for s in shown if isinstance(s, Node)))) == sorted(map(id, graph.nodes))
@@ -309,9 +311,24 @@ def test_a_notebook_shows_a_picture() -> None:
     graph = tg.trace(lambda x: tg.relu(x), x=tg.f32[2])
     assert graph._repr_svg_() == to_svg(graph)
 
-    def long(x: tg.Tensor) -> tg.Tensor:
-        for _ in range(400):
-            x = tg.relu(x + 1.0)
-        return x
+    model = bert("bert-base")
+    assert model._repr_svg_() == to_svg(model, fold=True) and len(model._repr_svg_()) < 50_000
 
-    assert tg.trace(long, x=tg.f32[2])._repr_svg_() is None  # the notebook then shows repr()
+
+@pytest.mark.parametrize("how", [True, 0, 1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["bert-base", "optimized"])
+def test_folded_pictures_are_tidy(name: str, how: bool | int) -> None:
+    graph = bert("bert-base")
+    root = nest(tg.optimize(graph) if name == "optimized" else graph, _measure, fold_by=how)
+    assert_tidy(root)
+    shown = [box.shows for box, _, _ in places(root)]
+    layers = [s for s in shown if isinstance(s, (Scope, Closed)) and s.count == 12]
+    assert [s.title for s in layers] == (["0 .. 11"] if how else [])
+    assert sum(isinstance(s, Output) for s in shown) == 2 and sum(isinstance(s, Input) for s in shown) == 2
+    ends = {wire.key for box in (root, *(box for box, _, _ in places(root))) for wire in box.wires if wire.arrow}
+    assert set(graph.inputs) <= ends or name == "optimized"
+
+
+def test_a_folded_picture_says_how_many() -> None:
+    shown = to_svg(bert("bert-base"), fold=2)
+    assert "0 .. 11  \u00d7 12" in shown and "15 nodes: 4 linear" in shown and shown.count('class="behind"') == 2

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from tests.fuzz.oracle import EXACT, FACTORS, Expectation
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
+from tgraph.testing.oracle import EXACT, FACTORS, Expectation
 
 get_op("add")
 
@@ -118,6 +118,21 @@ def test_the_order_of_a_sum_decides_what_overflows() -> None:
     assert verdict(expected, [np.inf, np.inf]) is None
     assert verdict(expected, [1.3e308, np.inf]) is not None
     assert verdict(expected, [np.inf, np.nan]) is not None  # an infinity that is fed is none of order
+
+
+def test_a_number_with_more_range_may_be_cast_to_an_integer() -> None:
+    expected = expectation(lambda x: tg.cast(tg.exp(x), dtype=tg.i32), [1.0, 800.0], tg.f64)
+    assert verdict(expected, [2, 2**31 - 1]) is None
+    assert verdict(expected, [5, 2**31 - 1]) is not None
+
+
+def test_a_cap_hides_what_overflows() -> None:
+    def capped(x: tg.Tensor) -> tg.Tensor:
+        return tg.attention(x[..., :2], x[..., :2], x[..., 2:], scale=1.0, softcap=1.0)
+
+    for size, told in ((3e38, False), (3.0, True)):
+        expected = expectation(capped, np.array([[[[size, -size, 0.0], [size, size, 8.0]]]]))
+        assert (verdict(expected, [[[[1.0], [1.0]]]]) is not None) == told
 
 
 def test_weights_that_underflow_make_nan_of_infinite_values() -> None:

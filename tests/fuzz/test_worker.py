@@ -10,9 +10,9 @@ import pytest
 
 import tgraph as tg
 from tests.fuzz.faulty import faulty
-from tests.fuzz.shrink import shrink
-from tests.fuzz.trial import Finding, Outcome
-from tests.fuzz.worker import Job, Pool
+from tgraph.testing.findings import Finding, Outcome
+from tgraph.testing.shrink import shrink
+from tgraph.testing.worker import Job, Pool
 
 needs_cpu_time = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU time of a process is read from /proc")
 
@@ -45,3 +45,13 @@ def test_a_failure_becomes_small(pool: Pool) -> None:
     small = shrink(str(tg.trace(long, x=tg.f32[4, 16])), 0, Finding("wrong", "O3", "numbers"), pool)
     assert small.ops == ("cumsum", "mul") and small.nodes == 2
     assert "f32[2, 2]" in small.text  # its axes too
+
+
+def test_programs_lost_together_are_examined_one_by_one(pool: Pool) -> None:
+    found = {job.seed: (text, outcome) for job, text, outcome in pool.run([Job(0, ops=("relu", "add"), count=5)])}
+    assert sorted(found) == [0, 1, 2, 3, 4] and all(text.startswith("graph program(") for text, _ in found.values())
+    guilty = [outcome for _, outcome in found.values() if outcome.findings]  # none is by itself: the last one tells
+    assert [f.kind for outcome in guilty for f in outcome.findings] == ["crash"]
+    assert "not by itself" in guilty[0].findings[0].detail
+    crashing = {job.seed: outcome for job, _, outcome in pool.run([Job(0, ops=("tanh",), count=2)])}
+    assert [[f.kind for f in crashing[seed].findings] for seed in (0, 1)] == [["crash"], ["crash"]]

@@ -46,7 +46,7 @@ def test_the_grammar_uses_what_it_defines() -> None:
     defined = {*re.findall(r"^(\w+) +=", grammar, re.MULTILINE), *re.findall(r"^([A-Z]+) ", tokens, re.MULTILINE)}
     assert set(re.findall(r"\w+", bare)) == defined
     literals = set(re.findall(r'"([^"]+)"', grammar))
-    words = {"function", "graph", "where", "param", "aliases", "const", "in", "at", "return", "range", "true",
+    words = {"function", "graph", "state", "where", "param", "aliases", "const", "in", "at", "return", "range", "true",
              "false", "none",
              "inf", "nan"}
     marks = {"(", ")", "[", "]", "{", "}", ",", ":", ".", "=", "->", "<=", ">=", "==", "+", "-", "*", "//"}

@@ -156,6 +156,20 @@ def test_grouped_heads() -> None:
     np.testing.assert_allclose(run(graph, X), attention(w, "", x, x, 4, 2), atol=1e-12)
 
 
+def test_window() -> None:
+    graph = graph_of(nn.MultiHeadAttention(8, 2, window=(1, 1)), ROWS)
+    near = np.abs(np.arange(5) - np.arange(5)[:, None]) <= 1
+    np.testing.assert_allclose(run(graph, X), attention(weights(graph), "", x, x, allowed=near), atol=1e-12)
+
+
+def test_soft_capped_scores() -> None:
+    layer = nn.MultiHeadAttention(8, 2, softcap=0.5)
+    (node,) = [n for n in graph_of(layer, ROWS).nodes if n.op.name == "attention"]
+    assert node.attrs["softcap"] == 0.5
+    with pytest.raises(tg.OpError, match="'softcap' must be"):
+        graph_of(nn.MultiHeadAttention(8, 2, softcap=-1.0), ROWS)
+
+
 def rotate(x: np.ndarray) -> np.ndarray:
     """Each pair (x[c], x[c + half]) is a complex number, turned by position / 10000^(2c / size)."""
     half = x.shape[-1] // 2
@@ -250,3 +264,104 @@ def test_layers_that_cannot_be(build: Callable[[], Any], text: str) -> None:
 def test_heads_that_do_not_divide_what_comes() -> None:
     with pytest.raises(tg.TraceError, match="3 heads do not divide"):
         tg.trace(lambda x: nn.split_heads(x, 3), x=ROWS)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("causal", "window", "given"), [
+    (False, None, None), (True, None, "keys"), (False, 2, "keys"), (True, 2, "pairs"), (True, 3, None)])
+def test_dot_product_attention(causal: bool, window: int | None, given: str | None) -> None:
+    """Grouped heads, a scale, a bias, and all combinations of what a query sees; beside it the weights themselves."""
+    layer, weights = nn.DotProductAttention(2, causal=causal, window=window, scale=0.25), []
+    shared = nn.DotProductAttention(4, 2, causal=causal, window=window, scale=0.25)
+    masks = {"keys": tg.bool_[B, S], "pairs": tg.bool_[B, S, S]}
+    specs = {"query": ROWS, "bias": tg.f32[2, S, S], **({"mask": masks[given]} if given else {})}
+    place = np.arange(5)
+    seen = np.tril(np.ones((5, 5), bool)) if causal else np.ones((5, 5), bool)
+    seen = seen if window is None else seen & (np.abs(place[:, None] - place) < window)
+    mask = {None: None, "keys": MASK, "pairs": np.random.default_rng(1).random((2, 5, 5)) < 0.9}[given]
+    if mask is not None:
+        seen = seen & (mask[:, None, :] if given == "keys" else mask)
+    bias = RNG.standard_normal((2, 5, 5))
+
+    def attend(query, bias, mask=None):  # type: ignore[no-untyped-def]
+        half = query[..., :4]
+        wide = layer(query, query, query, mask, bias[None], weights=weights)
+        return {"wide": wide, "weights": weights[0], "shared": shared(query, half, half, mask)}
+
+    outputs = tg.reference.run(tg.trace(attend, **specs), {
+        "query": X.astype(np.float32), "bias": bias.astype(np.float32), **({} if mask is None else {"mask": mask})})
+    heads = x.reshape(2, 5, 2, 4).transpose(0, 2, 1, 3)
+    scores = heads @ heads.swapaxes(2, 3) * 0.25 + rounded(bias)
+    allowed = np.broadcast_to(seen if seen.ndim == 2 else seen[:, None], scores.shape)
+    expected = softmax(np.where(allowed, scores, -1e30)) * allowed.any(-1, keepdims=True)
+    np.testing.assert_allclose(outputs["wide"], (expected @ heads).transpose(0, 2, 1, 3).reshape(2, 5, 8), atol=1e-9)
+    some = allowed.any(-1)
+    np.testing.assert_allclose(outputs["weights"][some], expected[some], atol=1e-9)
+    queries, keys = (x[..., :n].reshape(2, 5, n // 2, 2).transpose(0, 2, 1, 3) for n in (8, 4))
+    keys = np.repeat(keys, 2, axis=1)
+    allowed = np.broadcast_to(seen if seen.ndim == 2 else seen[:, None], (2, 4, 5, 5))
+    expected = softmax(np.where(allowed, queries @ keys.swapaxes(2, 3) * 0.25, -1e30)) * allowed.any(-1, keepdims=True)
+    np.testing.assert_allclose(outputs["shared"], (expected @ keys).transpose(0, 2, 1, 3).reshape(2, 5, 8), atol=1e-9)
+
+
+def test_rotary_angles_of_any_positions() -> None:
+    angles = nn.RotaryAngles(4)
+    positions = np.array([[0, 1, 2], [7, 100, 3]])
+
+    def turned(q, positions):  # type: ignore[no-untyped-def]
+        return tg.rotary(q, *angles(positions))
+
+    q = RNG.standard_normal((2, 1, 3, 4)).astype(np.float32)
+    found = tg.reference.run(tg.trace(turned, q=tg.f32[B, 1, S, 4], positions=tg.i64[B, S]), {"q": q, "positions": positions})
+    pairs = q[..., :2].astype(float) + 1j * q[..., 2:]
+    expected = pairs * np.exp(1j * positions[:, None, :, None] / 10000 ** (np.arange(2) / 2))
+    np.testing.assert_allclose(found["output"], np.concatenate([expected.real, expected.imag], axis=-1), atol=1e-6)
+    one = tg.reference.run(tg.trace(turned, q=tg.f32[B, 1, S, 4], positions=tg.i64[S]), {"q": q, "positions": positions[1]})
+    np.testing.assert_allclose(one["output"][1], found["output"][1], atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_relative_position_bias(causal: bool) -> None:
+    """Distances up to a quarter (half, if causal) of the buckets have their own, the others by logarithm, as T5's paper says."""
+    layer = nn.RelativePositionBias(2, buckets=8, max_distance=16, causal=causal)
+    graph = graph_of(layer, queries=tg.i64[S], keys=tg.i64[T])
+    queries, keys = np.array([0, 3, 30]), np.array([0, 1, 2, 3, 4, 5, 9, 40])
+    bias = tg.reference.run(graph, {"queries": queries, "keys": keys})["output"]
+    table = weights(graph)["weight"]
+
+    def bucket(distance: int) -> int:  # of the key, from the query
+        side, offset = (8, 0) if causal else (4, 4 if distance > 0 else 0)
+        size = max(-distance, 0) if causal else abs(distance)
+        exact = side // 2
+        far = exact + int(math.log(max(size, 1) / exact) / math.log(16 / exact) * (side - exact))
+        return offset + (size if size < exact else min(far, side - 1))
+
+    expected = np.array([[table[bucket(k - q)] for k in keys] for q in queries]).transpose(2, 0, 1)[None]
+    assert np.array_equal(bias, expected)
+
+
+def test_heads_of_dot_product_attention_that_cannot_be() -> None:
+    with pytest.raises(tg.TraceError, match="3 key heads do not divide 4 query heads"):
+        nn.DotProductAttention(4, 3)
+    with pytest.raises(tg.TraceError, match="even head_dim, got 5"):
+        nn.RotaryAngles(5)
+
+
+@pytest.mark.parametrize(("empty_row", "expected"), [("uniform", 1 / 5), ("zero", 0.0)])
+def test_weights_of_a_query_with_no_key_left(empty_row: Any, expected: float) -> None:
+    def weights(q: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
+        return nn.attention_weights(q, q, mask, empty_row=empty_row)
+
+    graph = tg.trace(weights, q=tg.f32[B, 2, S, 4], mask=tg.bool_[B, S])
+    mask = np.array([[True] * 5, [False] * 5])
+    found = tg.reference.run(graph, {"q": RNG.standard_normal((2, 2, 5, 4)).astype(np.float32), "mask": mask})["output"]
+    assert np.allclose(found[0].sum(-1), 1) and np.allclose(found[1], expected)
+
+
+def test_weights_of_heads_that_do_not_fit_are_an_error_of_the_users_line() -> None:
+    with pytest.raises(tg.OpError, match=r"attention_weights.*multiple of the key heads(.|\n)*test_nn_layers\.py"):
+        tg.trace(nn.attention_weights, query=tg.f32[B, 3, S, 4], key=tg.f32[B, 2, S, 4])

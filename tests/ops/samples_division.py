@@ -34,9 +34,13 @@ def of_floats(op: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([one(a, b) for a, b in zip(x.tolist(), y.tolist())])
 
 
+def crossed_pairs(*values: Any) -> list[tuple[Any, Any]]:
+    return [(a, b) for a in values for b in values]
+
+
 def crossed(*values: Any) -> tuple[Any, Any, int]:
     """Feeds that make every pair of the values, and how many there are."""
-    pairs = [(a, b) for a in values for b in values]
+    pairs = crossed_pairs(*values)
     return (lambda _, shape: np.array([a for a, _ in pairs])), (lambda _, shape: np.array([b for _, b in pairs])), len(pairs)
 
 
@@ -66,6 +70,12 @@ def integer_divisions() -> list[Sample]:
             expected = lambda x, e=expect, ls=literals: tuple(
                 r for v in ls for r in (e(x, np.full_like(x, v)), e(np.full_like(x, v), x)))
             found.append(Sample(op, f"literal_{d.name}", by_literals, {"x": d[count]}, expected, {"x": y}))
+            # both of them literals that nothing folds: of a shape that only a call knows
+            among = lambda x, f=divide, ls=literals: tuple(
+                f(tg.full(shape=x.shape, value=v, dtype=x.dtype), w) for v in ls for w in ls)
+            both = lambda x, e=expect, ls=literals: tuple(
+                e(np.full_like(x, v), np.full_like(x, w)) for v in ls for w in ls)
+            found.append(Sample(op, f"literals_{d.name}", among, {"x": d[tg.dim("B")]}, both))
             # both operands constant: what folding them computes
             first, second = (feed(None, None).astype(d.numpy) for feed in (x, y))
             every = lambda z, a=first, b=second, f=divide: z + f(tg.gather(a, np.arange(a.size)), b)
@@ -82,8 +92,18 @@ PAIRS = [(1e9, math.pi), (-1e9, math.pi), (1e30, 7.0), (-1e30, 7.0), (1e30, -3.0
          (16777215.0, 1.5)]  # fmt: skip
 
 
+# (x, y): quotients that are rounded down to 0, which has the sign of x / y
+ZEROS = [(x, y) for x, y in crossed_pairs(0.0, -0.0, -0.5, 0.5, 1.0, -1.0, 3.0, -3.0, math.inf, -math.inf)
+         if y and abs(x) < abs(y) and (x == 0 or (x < 0) == (y < 0))]
+
+
 def float_divisions() -> list[Sample]:
     found = []
+    for d in (tg.f32, tg.f64):
+        one, two = (lambda _, shape, i=i: np.array([p[i] for p in ZEROS]) for i in range(2))
+        found.append(Sample("floor_div", f"zeros_{d.name}", lambda x, y: 1.0 / tg.floor_div(x, y),
+                            {"x": d[len(ZEROS)], "y": d[len(ZEROS)]},
+                            lambda x, y: np.copysign(np.inf, np.copysign(1.0, x) * np.copysign(1.0, y)), {"x": one, "y": two}))
     for op in ("mod", "floor_div"):
         for d in (tg.f32, tg.f64):
             one, two = (lambda _, shape, i=i: np.array([p[i] for p in PAIRS]) for i in range(2))

@@ -8,12 +8,42 @@ from typing import Any
 import numpy as np
 
 import tgraph as tg
-from tests.ops.sample import FLOATS, NUMBERS, Sample, integers, values
+from tests.ops.sample import FLOATS, NUMBERS, SIZES, Sample, integers, values
 
 B, S, T = tg.dims("B S T")
 RNG = np.random.default_rng(7)
 WEIGHT, BIAS = RNG.standard_normal((70, 33)).astype(np.float32), RNG.standard_normal(70).astype(np.float32)
 SMALL = integers(0, 3)
+BYTES, SIGNED = (RNG.integers(low, low + 256, (70, 100)).astype(d) for low, d in ((0, np.uint8), (-128, np.int8)))
+
+
+def numbers(packed: np.ndarray, bits: int) -> np.ndarray:
+    """The numbers of few bits in bytes, the lowest first, as Python's integers have them."""
+    text = [[f"{byte:08b}" for byte in row] for row in packed.tolist()]
+    return np.array([[int(byte[i - bits:i or None], 2) for byte in row for i in range(0, -8, -bits)] for row in text])
+
+
+def blocks(bits: int, block: int, depth: int, zero: bool, scale: bool = True) -> list[Sample]:
+    """`dequantize` by itself, from inputs, and as the weight of products of few and of many rows, from constants."""
+    count = -(-depth // block)
+    packed = BYTES[:, :-(-depth * bits // 8)]
+    scales = RNG.standard_normal((70, count)).astype(np.float32) / 9 if scale else np.float32(0.03)
+    zeros = RNG.integers(0, 2**bits, (70, count)).astype(np.float32) if zero else np.float32(2 ** (bits - 1))
+    attributes = {"depth": depth, "block": block, "bits": bits}
+
+    def weight(q: np.ndarray, s: Any, z: Any) -> np.ndarray:
+        each = lambda x: np.repeat(x, block, 1)[:, :depth] if np.ndim(x) else x
+        return (numbers(q.astype(int), bits)[:, :depth] - each(z)) * each(s)
+
+    name = f"{bits}_{block}_{depth}" + ("" if scale else "_one_scale")
+    found = [Sample("dequantize", f"product{rows}_{name}", lambda x: tg.linear(
+        x, tg.dequantize(packed, scales, zeros, **attributes), BIAS), {"x": tg.f32[rows, depth]},
+        lambda x: np.inner(x, weight(packed, scales, zeros)) + BIAS) for rows in (1, 3, 40)]
+    if zero and scale:
+        found.append(Sample("dequantize", f"fed_{bits}_{block}_{depth}", lambda q, s, z: tg.dequantize(q, s, z, **attributes),
+                            {"q": tg.u8[70, packed.shape[1]], "s": tg.f32[70, count], "z": tg.f32[70, count]}, weight,
+                            {"q": integers(0, 256)}))
+    return found
 
 
 def products() -> list[Sample]:
@@ -92,6 +122,21 @@ def products() -> list[Sample]:
             ("of_sum", tg.f32[S, 20], lambda x: tg.quantize_rows(x + x), {}),
         )),
     ]
+    found += [*blocks(8, 100, 100, zero=True), *blocks(8, 100, 100, zero=False, scale=False), *blocks(4, 32, 100, zero=True),
+              *blocks(4, 16, 37, zero=False), *blocks(2, 16, 70, zero=True)]
+    found += [Sample("quantize_blocks", name, lambda x, a=attributes: tg.quantize_blocks(x, **a), {"x": type},
+                     lambda x, a=attributes: in_blocks(x, **a), make, {"S": 0} if name == "no_rows" else SIZES)
+              for name, type, attributes, make in (
+        ("whole", tg.f32[3, 64], {}, {}), ("ragged", tg.f32[5, 37], {"block": 16}, {}), ("rows", tg.f32[S, 33], {}, {}),
+        ("2_bits", tg.f16[3, 9], {"block": 4, "bits": 2}, {}), ("8_bits", tg.bf16[3, 9], {"block": 9, "bits": 8}, {}),
+        ("no_rows", tg.f32[S, 33], {}, {}),
+        ("ties", tg.f32[2, 6], {"block": 3}, {"x": values(4.0, -4.0, 0.25, 0.0, 0.0, 1e-36, -8.0, 8.0, 2.5, 8.0, 3.5, -0.5)}))]
+    found += [
+        Sample("dequantize", "signed", lambda x: tg.linear(x, tg.dequantize(SIGNED, np.float32(0.125), depth=100, block=100)),
+               {"x": tg.f32[B, S, 100]}, lambda x: np.inner(x, SIGNED * 0.125)),
+        *(Sample("dequantize", d.name, lambda q, s: tg.dequantize(q, s, depth=4, block=2), {"q": tg.i8[3, 4], "s": d[3, 2]},
+                 lambda q, s: q * np.repeat(s, 2, 1), {"q": integers(-128, 128)}) for d in FLOATS),
+    ]
     for d in NUMBERS:
         make = {} if d.is_float else {"x": SMALL, "y": SMALL}
         found.append(Sample("matmul", d.name, tg.matmul, {"x": d[3, 7], "y": d[7, 5]}, many, make))
@@ -103,6 +148,24 @@ def products() -> list[Sample]:
                                 lambda x, w=table: np.einsum("ij,oj->io", x, w.astype(x.dtype)),
                                 {} if d.is_float else {"x": SMALL}))
     return found
+
+
+def in_blocks(x: np.ndarray, block: int = 32, bits: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Integers of few bits, number by number, as the text of their bytes, and the scales of blocks."""
+    x, top = x.astype(np.float32), 2**bits
+    scales = np.zeros((len(x), -(-x.shape[1] // block)), np.float32)
+    rows = []
+    for row, scale in zip(x, scales):
+        text = ""
+        for k, value in enumerate(row):
+            if k % block == 0:
+                part = row[k:k + block]
+                peak = min(part) if -min(part) >= max(part) else max(part)
+                scale[k // block] = 0 if abs(peak) < 1e-35 else peak / np.float32(-top // 2)
+            q = value / scale[k // block] if scale[k // block] else 0.0
+            text = f"{min(round(float(q)) + top // 2, top - 1):0{bits}b}" + text
+        rows.append(int(text, 2).to_bytes(-(-len(text) // 8), "little"))
+    return np.array([list(row) for row in rows], np.uint8).reshape(len(x), -(-x.shape[1] * bits // 8)), scales
 
 
 INTEGERS = RNG.integers(-127, 128, (70, 33)).astype(np.int8)
@@ -158,7 +221,7 @@ def slow_einsum(equation: str, operands: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, allowed: Any = None, bias: Any = None, scale: float | None = None,
-           empty: float | None = 0.0) -> np.ndarray:
+           empty: float | None = 0.0, cap: float = math.inf) -> np.ndarray:
     """Attention one query at a time, over the keys that it may see; `empty` fills a query without any (None: mean of v)."""
     batch, heads, queries, _ = q.shape
     keys, group = k.shape[2], heads // k.shape[1]
@@ -173,7 +236,8 @@ def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, allowed: Any = None, bia
         if not len(seen):
             result[b, h, i] = values_of.mean(axis=0) if empty is None else empty
             continue
-        scores = np.array([q[b, h, i] @ keys_of[j] * scale + bias[b, h, i, j] for j in seen])
+        bound = (lambda s: s) if cap == math.inf else lambda s: cap * math.tanh(s / cap)
+        scores = np.array([bound(q[b, h, i] @ keys_of[j] * scale) + bias[b, h, i, j] for j in seen])
         weights = np.exp(scores - np.logaddexp.reduce(scores))
         result[b, h, i] = weights @ values_of[seen]
     return result
@@ -190,6 +254,12 @@ EMPTY_MASK = values(*[False] * 19, *[True, False, True])  # the first row of [B,
 
 def causal(queries: int, keys: int, offset: int = 0) -> np.ndarray:
     return np.tril(np.ones((queries, keys), bool), offset)
+
+
+def band(queries: int, keys: int, left: int, right: int, offset: int = 0) -> np.ndarray:
+    """Which keys lie in a window; -1 does not limit a side."""
+    distance = np.arange(keys) - np.arange(queries)[:, None] - offset
+    return (distance <= (keys + queries if right < 0 else right)) & (-distance <= (keys + queries + offset if left < 0 else left))
 
 
 def attentions() -> list[Sample]:
@@ -231,6 +301,21 @@ def attentions() -> list[Sample]:
              {"offset": values(-2)}, causal=True),
         make("causal_mask", qkv(queries=T) | mask2, lambda q, k, v, m: attend(q, k, v, causal(19, 19) & m[:, None, None]),
              causal=True),
+        make("window", qkv(queries=T), lambda q, k, v: attend(q, k, v, band(19, 19, 3, 2)), window=(3, 2)),
+        make("window_causal_mask", qkv(heads=4, queries=T) | mask2,
+             lambda q, k, v, m: attend(q, k, v, band(19, 19, 4, 0) & m[:, None, None]), causal=True, window=(4, -1)),
+        make("window_after", qkv(), lambda q, k, v: attend(q, k, v, band(5, 19, -1, 3)), window=(-1, 3)),
+        make("window_before_offset", qkv() | {"offset": tg.i64[()]}, lambda q, k, v, o: attend(q, k, v, band(5, 19, 2, -1, 15)),
+             {"offset": values(15)}, window=(2, -1)),
+        make("window_long", qkv(queries=300, keys=400, d=16, dv=16) | {"offset": tg.i64[()], "mask": tg.bool_[B, 300, 400]},
+             lambda q, k, v, o, m: attend(q, k, v, band(300, 400, 40, 0, 100) & m[:, None], cap=1.0), {"offset": values(100)},
+             window=(40, 0), softcap=1.0),
+        make("softcap", qkv(), lambda q, k, v: attend(q, k, v, cap=0.5), softcap=0.5),
+        make("softcap_scale", qkv(d=4, dv=6), lambda q, k, v: attend(q, k, v, scale=-1.3, cap=2.0), scale=-1.3, softcap=2),
+        make("softcap_bias_causal_mask", qkv(heads=4, queries=T) | mask2 | {"bias": tg.f32[4, T, T]}, lambda q, k, v, m,
+             b: attend(q, k, v, causal(19, 19) & m[:, None, None], b, cap=0.7), softcap=0.7, causal=True),
+        make("softcap_long", qkv(queries=33, keys=300, d=16, dv=16) | {"mask": tg.bool_[B, 33, 300]},
+             lambda q, k, v, m: attend(q, k, v, m[:, None], cap=1.0), softcap=1.0),
         make("causal_grouped", qkv(heads=4, queries=T), lambda q, k, v: attend(q, k, v, causal(19, 19)), causal=True),
     ]
     for mode, fill in (("zero", 0.0), ("uniform", None), ("nan", math.nan)):
@@ -239,11 +324,16 @@ def attentions() -> list[Sample]:
                  {"mask": EMPTY_MASK}, empty_row=mode),
             make(f"empty_{mode}_pairs", qkv() | mask3, lambda q, k, v, m, f=fill: attend(q, k, v, m[:, None], empty=f),
                  {"mask": EMPTY_MASK}, empty_row=mode),
+            make(f"empty_{mode}_window", qkv() | mask2 | {"offset": tg.i64[()]},
+                 lambda q, k, v, m, o, f=fill: attend(q, k, v, band(5, 19, 1, 1, 16) & m[:, None, None], empty=f),
+                 {"mask": EMPTY_MASK, "offset": values(16)}, window=(1, 1), empty_row=mode),
             make(f"empty_{mode}_causal", qkv() | {"offset": tg.i64[()]},
                  lambda q, k, v, o, f=fill: attend(q, k, v, causal(5, 19, -2), empty=f), {"offset": values(-2)}, causal=True,
                  empty_row=mode),
         ]
     found += [make(d.name, qkv(dtype=d) | mask2, lambda q, k, v, m: attend(q, k, v, m[:, None, None])) for d in FLOATS]
+    found += [make(f"softcap_{d.name}", qkv(dtype=d) | mask2, lambda q, k, v, m: attend(q, k, v, m[:, None, None], cap=0.5),
+                   softcap=0.5) for d in FLOATS]
     heads = lambda x: x.reshape(x.shape[0], x.shape[1], 2, 4).transpose(0, 2, 1, 3)
     found.append(Sample("attention", "through_views",
                         lambda q, k, v: tg.attention(heads(q), heads(k), heads(v)).transpose(0, 2, 1, 3).reshape(q.shape),

@@ -10,7 +10,7 @@ import numpy as np
 
 import tgraph as tg
 from tests.ops.sample import FLOATS, Sample, values
-from tests.ops.samples_product import attend, causal
+from tests.ops.samples_product import attend, band, causal
 
 B, S, N, M = tg.dims("B S N M")
 SEQUENCES = (0, 3, 3, 20, 21, 21)  # five sequences, two of them empty
@@ -18,13 +18,13 @@ KEYS = values(*[True, False, True], *[False] * 17, True)  # of the second that h
 
 
 def attend_ragged(q: np.ndarray, k: np.ndarray, v: np.ndarray, offsets: np.ndarray, mask: Any = None, order: bool = False,
-                  **options: Any) -> np.ndarray:
+                  sides: tuple[int, int] = (-1, -1), **options: Any) -> np.ndarray:
     """`attend` for each sequence by itself."""
     result = np.zeros((*q.shape[:2], v.shape[2]))
     for start, stop in itertools.pairwise(offsets.tolist()):
         heads = [x[start:stop].transpose(1, 0, 2)[None] for x in (q, k, v)]
         seen = np.broadcast_to(True if mask is None else mask[start:stop], (stop - start,) * 2)
-        allowed = seen & causal(*seen.shape) if order else seen
+        allowed = (seen & causal(*seen.shape) if order else seen) & band(*seen.shape, *sides)
         result[start:stop] = attend(*heads, allowed, **options)[0].transpose(1, 0, 2)
     return result
 
@@ -52,6 +52,12 @@ def ragged() -> list[Sample]:
         make("causal", packed(), lambda *xs: attend_ragged(*xs, order=True), causal=True),
         make("causal_mask", packed() | mask, lambda *xs: attend_ragged(*xs, order=True), causal=True),
         make("causal_long", packed(heads=4), lambda *xs: attend_ragged(*xs, order=True), (0, 1, 300, 333), 333, causal=True),
+        make("softcap", packed() | mask, lambda *xs: attend_ragged(*xs, cap=0.5), softcap=0.5),
+        make("window", packed(heads=4), lambda *xs: attend_ragged(*xs, sides=(2, 5)), window=(2, 5)),
+        make("window_causal_long", packed() | mask, lambda *xs: attend_ragged(*xs, sides=(20, 0)), (0, 1, 300, 333), 333,
+             window=(20, 0)),
+        make("softcap_causal", packed(heads=4), lambda *xs: attend_ragged(*xs, order=True, cap=0.5, scale=2.0), scale=2.0,
+             causal=True, softcap=0.5),
         make("no_sequence", packed(), lambda *xs: np.zeros((0, 2, 8)), (0,), 0),
         make("no_row", packed(), lambda *xs: np.zeros((0, 2, 8)), (0, 0, 0), 0),
     ]

@@ -163,6 +163,39 @@ def lookups() -> list[Sample]:
     return found
 
 
+def updates() -> list[Sample]:
+    def expect(x: np.ndarray, value: np.ndarray, start: np.ndarray, axis: int = 0) -> np.ndarray:
+        rows = np.moveaxis(x, axis, 0)
+        after = rows[int(start) + value.shape[axis]:]
+        return np.moveaxis(np.concatenate([rows[:int(start)], np.moveaxis(value, axis, 0), after]), 0, axis)
+
+    specs = {"x": tg.f32[B, 2, S, 4], "value": tg.f32[B, 2, T, 4], "start": tg.i64[()]}
+    cache = lambda *parts: tg.update_slice(*parts, axis=2)
+    rows = lambda *parts: tg.update_slice(*parts, axis=0)
+    of_cache = lambda x, value, start: expect(x, value, start, 2)
+    found = [
+        sample("update_slice", "cache", cache, specs, of_cache, {"start": values(1)}),
+        sample("update_slice", "to_the_end", cache, specs, of_cache, {"start": values(2)}),
+        sample("update_slice", "last_axis", lambda *parts: tg.update_slice(*parts, axis=-1),
+               {"x": tg.f32[S, 19], "value": tg.f32[S, 17], "start": tg.i32[()]}, lambda *parts: expect(*parts, 1),
+               {"start": values(2)}),
+        sample("update_slice", "whole", rows, {"x": tg.f32[4], "value": tg.f32[4], "start": tg.i64[()]}, expect,
+               {"start": values(0)}),
+        sample("update_slice", "nothing", rows, {"x": tg.f32[4, 3], "value": tg.f32[0, 3], "start": tg.i64[()]}, expect,
+               {"start": values(4)}),
+        sample("update_slice", "computed",
+               lambda x, value, start: tg.relu(tg.update_slice(x * 2.0, tg.neg(value), start + 1, axis=0)),
+               {"x": tg.f32[6, 3], "value": tg.f32[2, 3], "start": tg.i64[()]},
+               lambda x, value, start: np.maximum(expect(x * 2, -value, start + 1), 0), {"start": values(2)}),
+        sample("update_in_place", "of_an_input", lambda *parts: tg.update_in_place(*parts, axis=2), specs, of_cache,
+               {"start": values(1)}),
+    ]
+    for d in EVERY:
+        found.append(sample("update_slice", d.name, rows, {"x": d[5], "value": d[2], "start": tg.u8[()]}, expect,
+                            {"start": values(3)}))
+    return found
+
+
 def made() -> list[Sample]:
     """Tensors that depend on sizes alone; they need a tensor beside them that has the sizes."""
     found = [
@@ -193,4 +226,4 @@ def made() -> list[Sample]:
     return found
 
 
-SHAPES = [*views(), *pieces(), *lookups(), *made()]
+SHAPES = [*views(), *pieces(), *lookups(), *updates(), *made()]

@@ -81,6 +81,7 @@ def test_wrong_values_are_refused(graph: Graph, node: Node, name: str) -> None:
 
 
 CASES = [("attention", {"causal": "false"}), ("attention", {"causal": 1}), ("attention", {"scale": float("nan")}),
+         ("attention", {"softcap": -1.0}), ("attention", {"softcap": float("nan")}),
          ("attention", {"empty_row": "none"}), ("layer_norm", {"epsilon": float("nan")}), ("layer_norm", {"epsilon": -1e-5}),
          ("gelu", {"approximate": "fast"}), ("softmax", {"axis": True}), ("reduce_sum", {"keepdims": 1}),
          ("probe_window", {"width": 0}), ("probe_window", {"side": "top"})]

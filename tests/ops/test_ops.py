@@ -30,7 +30,9 @@ def test_an_op_is_completely_defined(op: Op) -> None:
     assert op.summary == first
     if op.name != "call":  # the interpreter runs the body of a call
         assert callable(op.numpy)
-        assert any(s.op == op.name for s in SAMPLES), "no sample"
+        assert any(s.op == op.name for s in SAMPLES), (
+            f"{op.name} has no sample: add a row to UNARY or BINARY in tests/ops/samples_pointwise.py if it is elementwise, "
+            "else a Sample to the file of its kind, tests/ops/samples_*.py")
 
 
 @every_op
@@ -130,6 +132,8 @@ SPELLINGS = {  # for x: f32[2, 1, 4]
     "split": (lambda x: tg.split(x, sizes=2, axis=2)[0], lambda x: tg.split(x, sizes=(2, 2), axis=-1)[0]),
     "concat": (lambda x: tg.concat(x, x, axis=1), lambda x: tg.concat(x, x, axis=-2)),
     "gather": (lambda x: tg.gather(x, np.array([0]), axis=1), lambda x: tg.gather(x, np.array([0]), axis=-2)),
+    **{n: (lambda x, n=n: getattr(tg, n)(x, x, np.array(0), axis=1), lambda x, n=n: getattr(tg, n)(x, x, np.array(0), axis=-2))
+       for n in ("update_slice", "update_in_place")},
     "transpose": (lambda x: tg.transpose(x, perm=(2, 0, 1)), lambda x: tg.transpose(x, perm=(-1, 0, -2))),
     "reshape": (lambda x: tg.reshape(x, shape=(-1, 2)), lambda x: tg.reshape(x, shape=(4, 2))),
     "attention": (lambda x: tg.attention(*[x.reshape(1, 2, 1, 4)] * 3),

@@ -35,8 +35,9 @@ def test_golden(case: Case, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("name", sorted(PASSES))
 def test_every_pass_has_cases(name: str) -> None:
     own = [c for c in CASES if c.pipeline.split(",")[0].split("{")[0] == name]
-    assert any(not c.unchanged for c in own), f"no case shows what {name} does"
-    assert any(c.unchanged for c in own), f"no near miss shows what {name} leaves alone"
+    folder = f"tests/golden/passes/{name.replace('-', '_')}"
+    assert any(not c.unchanged for c in own), f"no case shows what {name} does: write one in {folder} (tests/passes/golden.py)"
+    assert any(c.unchanged for c in own), f"no near miss shows what {name} leaves alone: write {folder}/not_*.tg"
 
 
 def test_every_case_is_under_a_screen() -> None:

@@ -19,7 +19,8 @@ STEPS = ("linear", "gelu", "add", "layer_norm", "heads", "zero_padding", "where"
          "scaled_heads")
 
 
-ATTENTIONS = ("attention", "unmasked", "uniform", "both_masks", "causal", "both_keys", "biased", "scaled_heads")
+ATTENTIONS = ("attention", "unmasked", "uniform", "both_masks", "causal", "both_keys", "biased", "scaled_heads",
+              "window", "capped")
 
 
 def merged(b: Builder, heads: Any) -> Any:
@@ -50,7 +51,8 @@ def step(b: Builder, name: str, x: Any, y: Any, masks: list[Any], leaves: dict[s
             q = b.mul(q, b.unsqueeze(b.cast(masks[1], dtype=tg.f32), axes=(1, 3)))
         if name == "biased":
             return merged(b, b.attention(q, k, k, kept, b.range(stop=S, dtype=tg.f32)))
-        z = b.attention(q, k, k, kept, empty_row="uniform" if name == "uniform" else "zero", causal=name == "causal")
+        z = b.attention(q, k, k, kept, empty_row="uniform" if name == "uniform" else "zero", causal=name == "causal",
+                        window=(2, 1) if name == "window" else None, softcap=0.5 if name == "capped" else 0.0)
         return merged(b, z)
     if name == "centre":
         return b.sub(x, b.reduce_mean(x, axes=(1,), keepdims=True))

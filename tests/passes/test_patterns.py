@@ -47,6 +47,14 @@ def test_commutative_ops_match_in_both_orders() -> None:
     assert after(halves, lambda x: x * 0.5 - x, x=X)[0] == ["mul", "sub"], "a difference does not"
 
 
+def test_making_a_rule_looks_for_no_similar_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rules are made when `passes` is imported: the hints for users would take most of that time."""
+    monkeypatch.setattr("tgraph.hints.difflib.get_close_matches", lambda *_, **__: pytest.fail("a search for similar names"))
+    rule("-x y - x / 2 < -y", lambda x, y: -x * y - x / 2 < -y, lambda x, y: x < y)
+    with pytest.raises(pytest.fail.Exception):
+        rule("x.no_such_name = x", lambda x: x.no_such_name, lambda x: x)
+
+
 def test_a_name_is_one_value() -> None:
     misses(SILU, lambda x, z: x * tg.sigmoid(z), "x is another value here (%z: f32[B, 4])", x=X, z=X)
 

@@ -241,6 +241,12 @@ def test_every_near_miss_says_why() -> None:
     assert len({reason for _, reason in reasons}) >= 16
     mild = "masked scores become -10000, not -1e+30 or less; finite-mask takes it as a mask"
     assert ("not_mild_fill", mild) in reasons
+    assert {("not_bias_before_cap", "a bias is added to the scores before they are capped"),
+            ("not_mask_before_cap", "scores are masked before they are capped, which lets excluded keys in again"),
+            ("not_fed_scale_before_cap", "scores are multiplied by what only a run knows before they are capped"),
+            ("not_capped_twice", "the scores are capped twice"),
+            ("not_cap_before_fed_scale", "capped scores are multiplied by what only a run knows"),
+            ("not_capped_weights", "the weights are read by tanh, not by a product")} <= reasons
 
 
 # Random variants
@@ -259,7 +265,7 @@ def variant(draw: st.DrawFn) -> tuple[tg.Graph, str]:
         x = graph.input(name, tg.f32[(B, *(sizes[c] for c in order))])
         x = b.transpose(x, perm=(0, *(1 + order.index(c) for c in "hsd")))
         if name != "v" and draw(st.booleans()):
-            x = b.mul(x, 0.5) if draw(st.booleans()) else b.div(x, 4.0)
+            x = draw(st.sampled_from([lambda x: b.mul(x, 0.5), lambda x: b.div(x, 4.0), b.neg]))(x)
         if group > 1 and name != "q":
             x = b.reshape(b.expand(b.unsqueeze(x, axes=(2,)), shape=(B, HEADS // group, group, length, HEAD_DIM)),
                           shape=(B, HEADS, length, HEAD_DIM))
@@ -278,22 +284,29 @@ def variant(draw: st.DrawFn) -> tuple[tg.Graph, str]:
         conditions.append(laid(b.unsqueeze(mask, axes=(1, 2))))
     if draw(st.booleans()):
         rows, columns = b.unsqueeze(b.range(stop=S), axes=(1,)), b.unsqueeze(b.range(stop=T), axes=(0,))
-        conditions.append(laid(b.unsqueeze(b.less_or_equal(columns, rows), axes=(0, 1))))
+        since, distance = b.greater(columns, b.sub(rows, 3)), b.abs(b.sub(columns, rows))
+        limits = [b.less_or_equal(columns, rows), since, b.logical_and(b.less(columns, b.add(rows, 2)), since),
+                  b.less(distance, b.constant(2, tg.i64))]
+        conditions.append(laid(b.unsqueeze(draw(st.sampled_from(limits)), axes=(0, 1))))
     fill = draw(st.sampled_from([-np.inf, -1e32]))
-    steps = draw(st.permutations(["scale", "fed scale", "bias", "mask", "mask"]))
+    steps = draw(st.permutations(["scale", "fed scale", "cap", "bias", "mask", "mask"]))
     masked = []
-    product = scores
+    product, bare = scores, True  # bare: neither capped, biased nor masked
     for step in steps:
         if step == "scale" and (not masked or fill == -np.inf):
-            scores = b.mul(scores, 0.25)
+            scores = b.neg(scores) if not masked and draw(st.booleans()) else b.mul(scores, 0.25)
         elif step == "fed scale" and scores is product and draw(st.booleans()):
             fed = graph.input("t", tg.f32[draw(st.sampled_from([(), (HEADS, 1, 1), (S,) if flipped else (S, 1)]))])
             scores = b.mul(scores, fed) if draw(st.booleans()) else b.div(scores, fed)
+        elif step == "cap" and bare and not any(i.name == "t" for i in graph.inputs) and draw(st.booleans()):
+            cap = draw(st.sampled_from([-0.5, 2.0, 30.0]))
+            scores, bare = b.mul(b.tanh(b.div(scores, cap)), cap), False
         elif step == "bias" and not masked and draw(st.booleans()):
+            bare = False
             scores = b.add(laid(graph.input("bias", tg.f32[HEADS, S, T]) if not flipped else
                                 b.unsqueeze(graph.input("bias", tg.f32[HEADS, S, T]), axes=(0,))), scores)
         elif step == "mask" and conditions:
-            condition = conditions.pop()
+            condition, bare = conditions.pop(), False
             masked.append(condition)
             if draw(st.booleans()):
                 scores = b.where(b.logical_not(condition), b.constant(fill, tg.f32), scores)

@@ -19,6 +19,7 @@ X86 = {  # instruction sets, and a target that has those and no later ones
     "AVX-512": "cpu:x86-64-v4",
     "AVX-512 and VNNI": "cpu:x86-64-v4,+avx512vnni",
     "AVX-512, VNNI and BF16": "cpu:x86-64-v4,+avx512bf16,+avx512vnni",
+    "AMX": "cpu:x86-64-v4,+avx512bf16,+avx512vnni,+amx-bf16,+amx-int8",
     "all of this CPU's": "cpu",
 }
 FEATURE_SETS = X86 if platform.machine() in ("x86_64", "AMD64") else {"all of this CPU's": "cpu"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_every_byte_is_vouched_for(tmp_path: Path) -> None:
         (tmp_path / "y").write_bytes(content)
         with pytest.raises(tg.FormatError, match=str(tmp_path / "y")):
             opened(tmp_path / "y")
+
+
+def test_a_right_seal_over_nothing_and_text_that_is_none(tmp_path: Path) -> None:
+    """What only one who knows how to seal can write."""
+    seal = b"tgraph %03d %019d %010d " % (archive.VERSION, 10**6, 5)
+    (tmp_path / "x").write_bytes(seal + hashlib.sha256(b"").hexdigest().encode())
+    with pytest.raises(tg.FormatError, match=r"damaged: entry manifest\.json is missing"):
+        opened(tmp_path / "x")
+    write_archive(tmp_path / "x", {"a": b"\xff\xfe"}, {"note": 1})
+    with pytest.raises(tg.FormatError, match="entry a is no text"):
+        Archive(tmp_path / "x", FIELDS).text("a")
 
 
 def test_another_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

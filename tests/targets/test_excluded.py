@@ -3,6 +3,8 @@ do, side by side in one row."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,10 +30,11 @@ def assert_equal(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("level", ["O0", "O3"])
 @pytest.mark.parametrize("dtype", [tg.f32, tg.f64, tg.bf16], ids=str)
-@pytest.mark.parametrize("empty_row", ["zero", "uniform", "nan"])
-def test_attention(dtype: tg.DType, level: str, empty_row: str) -> None:
+@pytest.mark.parametrize("more", [{"empty_row": "zero"}, {"empty_row": "uniform"}, {"empty_row": "nan"}, {"softcap": 0.5},
+                                  {"window": (2, 0)}], ids=str)
+def test_attention(dtype: tg.DType, level: str, more: dict[str, Any]) -> None:
     def model(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:
-        return tg.attention(q, k, v, mask, causal=True, empty_row=empty_row)
+        return tg.attention(q, k, v, mask, causal=True, **more)
 
     graph = tg.trace(model, **dict.fromkeys("qkv", dtype[B, 2, S, 4]), mask=tg.bool_[B, S])
     for seed in range(4):

@@ -12,9 +12,14 @@ from targets.base.target import Target
 from tests.targets.feature_sets import FEATURE_SETS, each_feature_set, registers, run_only_here, widest
 
 B, S = tg.dims("B S")
-CHOICES = [("f32", "f32"), ("bf16", "f32"), ("f32", "i8")]
+CHOICES = [("f32", "f32"), ("bf16", "f32"), ("f32", "i8"), ("f32", "i4")]
 # what no other instruction set has, by LLVM's name of the one that does
-OWN = {"avx512vnni": r"vpdpbusd\s.*%zmm", "avxvnni": r"vpdpbusd\s.*%ymm", "avx512bf16": "vdpbf16ps", "fma": "vfmadd"}
+OWN = {"avx512vnni": r"vpdpbusd\s.*%zmm", "avxvnni": r"vpdpbusd\s.*%ymm", "avx512bf16": "vdpbf16ps", "fma": "vfmadd",
+       "amx-bf16": r"\ttdpbf16ps", "amx-int8": r"\ttdpbssd"}
+# what each precision is computed with, the best first: (LLVM's name of the instruction set, instruction)
+BF16 = [("amx-bf16", "tdpbf16ps"), ("avx512bf16", "vdpbf16ps")]
+VNNI = [("avx512vnni", "vpdpbusd"), ("avxvnni", "vpdpbusd")]
+INTEGERS = [("amx-int8", "tdpbssd"), *VNNI, ("avx2", "vpmaddwd")]
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +49,22 @@ def test_a_layer(graph: tg.Graph, cpu: str, precision: str, weights: str) -> Non
 
 def check_notes(notes: str, target: Target, precision: str, weights: str) -> None:
     """Kernels say what was chosen, and what is missed."""
-    instruction = {"f32": "", "bf16": "avx512bf16"}[precision]
+    dots = best(target, precision, weights)
     if weights == "i8":
-        names = {n: any(map(target.has, f)) for n, f in (("vpdpbusd", ("avx512vnni", "avxvnni")), ("vpmaddwd", ("avx2",)))}
-        assert next((name for name, there in names.items() if there), "plain") + ": sums of" in notes
-    elif instruction and target.has(instruction):
-        assert "vdpbf16ps: sums of 2 products" in notes
+        assert (dots[1] if dots else "plain") + ": sums of" in notes
+    elif weights == "i4":
+        assert "weights of 4 bits, in blocks of 32" in notes and (f"by {dots[1]}" in notes if dots else "vpdpbusd" not in notes)
+    elif dots:
+        assert f"{dots[1]}: sums of 2 products" in notes
     else:
         assert f"accumulators {min(12, (target.vector_registers - 4) // 2)}x{2 * target.vector_bits // 32}" in notes
         assert ("bf16 is widened to f32" in notes) == (precision == "bf16")
+
+
+def best(target: Target, precision: str, weights: str) -> tuple[str, str] | None:
+    """The instruction set and the instruction that products should be made of, if there is one for them."""
+    choices = {"i8": INTEGERS, "i4": VNNI}.get(weights, BF16 if precision == "bf16" else [])
+    return next(((feature, name) for feature, name in choices if target.has(feature)), None)
 
 
 def check_code(assembly: str, target: Target, precision: str, weights: str) -> None:
@@ -60,10 +72,8 @@ def check_code(assembly: str, target: Target, precision: str, weights: str) -> N
     found = registers(assembly)
     assert widest(target) in found and "zmm" not in found - {widest(target)}
     wanted = {"fma"} & target.features
-    if weights == "i8" and target.features & {"avx512vnni", "avxvnni"}:
-        wanted |= {"avx512vnni" if target.has("avx512vnni") else "avxvnni"}
-    if precision == "bf16":
-        wanted |= {"avx512bf16"} & target.features
+    dots = best(target, precision, weights)
+    wanted |= {dots[0]} & set(OWN) if dots else set()
     for feature, instruction in OWN.items():
         used = re.search(instruction, assembly) is not None
         assert used or feature not in wanted, f"{feature} is not used"
@@ -77,8 +87,9 @@ def test_a_precision_is_known_to_be_slow_by_model() -> None:
         assert not_faster(target, "f32") == "" and not_faster(target, "f16")
     if len(FEATURE_SETS) > 1:
         assert not_faster(Target.parse("cpu:znver4"), "bf16") == ""
-        assert "no more in a second" in not_faster(Target.parse("cpu:emeraldrapids"), "bf16")
-        assert "no instruction" in not_faster(Target.parse("cpu:emeraldrapids,-avx512bf16"), "bf16")
+        assert not_faster(Target.parse("cpu:emeraldrapids"), "bf16") == ""
+        assert "no more in a second" in not_faster(Target.parse("cpu:emeraldrapids,-amx-tile"), "bf16")
+        assert "no instruction" in not_faster(Target.parse("cpu:emeraldrapids,-amx-tile,-avx512bf16"), "bf16")
 
 
 def test_a_slow_precision_warns_once_compiled(graph: tg.Graph) -> None:

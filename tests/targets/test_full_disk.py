@@ -17,6 +17,7 @@ import pytest
 import tgraph as tg
 from targets.base import linker
 from targets.runtime import cache
+from tests.mounted import mounted
 from tgraph import nn
 from tgraph.formats.disk import replacing, writing
 
@@ -95,7 +96,6 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, limit: int, outcome: str) 
     assert not list(tmp_path.glob("*.tgc*"))
 
 
-MOUNT = 'mount -t tmpfs -o size={size} none "$1" && shift && exec "$@"'
 FULL_TEMPORARY = START + """
 with warnings.catch_warnings(record=True) as said:
     exes = [tg.compile(graph()) for _ in range(3)]
@@ -141,11 +141,7 @@ assert not tg.compile(graph(16)).cache.hit  # the oldest went
 def test_a_full_disk(tmp_path: Path, script: str, folder: str, size: str) -> None:
     for name in ("temporary", "target", "cache"):
         (tmp_path / name).mkdir()
-    place = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", MOUNT.format(size=size), "sh", str(tmp_path / folder))
-    try:
-        subprocess.run([*place, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small disk needs the right to mount one, which this system does not give")
+    place = mounted(tmp_path / folder, f"size={size}")
     argument = tmp_path / "target" if folder == "target" else tmp_path / "x.tgc"
     run(script, tmp_path, str(argument), before=place)
     assert not (tmp_path / "x.tgc").exists()

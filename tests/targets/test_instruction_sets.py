@@ -61,6 +61,12 @@ def test_a_cpu_that_llvm_does_not_know() -> None:
     assert Target.parse(",".join(["cpu:x86-64", *changes])).vector_bits == 256
 
 
+@x86
+def test_a_name_for_many_features_is_none_itself() -> None:
+    assert changes_from("rocketlake", {**read("rocketlake"), "avx10.1": True, "avx512bf16": True}) == ("+avx512bf16",)
+    assert "avx10.1" not in features_of("rocketlake", ("+avx10.1",)) and "avx512fp16" in features_of("rocketlake", ("+avx10.1",))
+
+
 CPUINFO = """\
 processor\t: 0
 BogoMIPS\t: 243.75
@@ -130,7 +136,7 @@ def test_code_for_another_cpu_is_not_called(tmp_path: Path) -> None:
     with pytest.raises(tg.TargetError, match=rf"foreign\.tgc was compiled for cpu:.* lacks .*{missing}"):
         tg.load(tmp_path / "foreign.tgc")
     with zipfile.ZipFile(tmp_path / "foreign.tgc") as bundle:
-        assert missing in json.loads(bundle.read("manifest.json"))["features"]
+        assert missing in json.loads(bundle.read("manifest.json"))["variants"][0]["features"]
 
 
 def test_instruction_sets_tell_compilations_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,7 +209,7 @@ def on_a_thread(runner: Runner) -> None:
 
 
 def test_when_an_interrupt_comes_out_nothing_of_the_call_runs() -> None:
-    runner = Runner()
+    runner = Runner(1)
     on_a_thread(runner)
     steps: list[str] = []
 
@@ -225,7 +225,7 @@ def test_when_an_interrupt_comes_out_nothing_of_the_call_runs() -> None:
 
 
 def test_an_interrupted_call_that_waited_for_others_never_runs() -> None:
-    runner = Runner()
+    runner = Runner(1)
     on_a_thread(runner)
     begun, end = threading.Event(), threading.Event()
     ran: list[str] = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import tgraph as tg
 from targets.base.target import Target
-from targets.cpu.kernels.dots import integer_dot
+from targets.cpu.kernels.dot_choice import integer_dot
 from targets.lowering.pipeline import kernel_graph
 from tests.targets.feature_sets import each_feature_set, run_only_here
+from tests.targets.weight_storage import prepared_bytes, weight_bits
 from tgraph.cli.demo import SENTENCES
 from tgraph.models.bert import Bert, BertConfig
 from tgraph.models.sentence import encode_batch, load_minilm
@@ -72,13 +75,60 @@ def test_products_of_8_bit_integers(graph: tg.Graph, cpu: str) -> None:
 
 
 @each_feature_set
+def test_weights_of_4_bits(graph: tg.Graph, cpu: str) -> None:
+    """Kernels read them as they are kept, and compute what the optimised graph says of them."""
+    exe = tg.compile(graph, cpu, weights="i4")
+    (found,) = weight_bits(exe.kernels)
+    assert found == ("linear", 4)
+    kept = prepared_bytes(exe)
+    weights = sum(v.type.size for v in graph.parameters.values() if v.type.rank == 2)
+    assert set(kept) == {"u8", "bf16", "i8", "f32"} and kept["u8"] < weights  # half of it, and what fills panels and blocks up
+    assert signature(exe.kernels) == signature(graph)
+    run_only_here(cpu)
+    for sizes in ({"B": 1, "S": 1}, {"B": 2, "S": 5}):
+        feeds = generate_inputs(graph, sizes)
+        said, got = run(exe.optimized, feeds, faithful=True), exe.run(feeds)
+        for name in said:
+            assert compare(got[name], said[name], 1e-5).ok
+    assert tg.check(exe)
+
+
+@pytest.mark.parametrize("options", ["bits=4,block=3", "bits=4,block=64", "bits=2,block=32", "bits=2,block=8"])
+def test_blocks_of_any_size(options: str) -> None:
+    """Those of whole words, and others, which are read number by number, their scales in bf16 as well."""
+    weight = np.random.default_rng(0).standard_normal((40, 70)).astype(np.float32)
+    graph = tg.trace(lambda x: tg.linear(x, weight), x=tg.f32[B, 70])
+    exe = tg.compile(graph, passes=f"quantize-products{{{options}}}")
+    assert set(prepared_bytes(exe)) == {"u8", "bf16"}
+    for rows in (1, 5, 30):
+        feeds = generate_inputs(graph, {"B": rows})
+        (want,), (got,) = run(exe.optimized, feeds, faithful=True).values(), exe.run(feeds).values()
+        assert compare(got, want, 1e-5).ok
+
+
+@pytest.mark.parametrize("options", ["bits=3", "bits=4,block=0"])
+def test_blocks_that_there_are_not(graph: tg.Graph, options: str) -> None:
+    with pytest.raises(tg.PassError, match="bits is one of 2, 4, 8 and block at least 1, got"):
+        tg.optimize(graph, f"quantize-products{{{options}}}")
+
+
+def test_weights_of_4_bits_in_a_bundle(graph: tg.Graph, tmp_path: Path) -> None:
+    exe, feeds = tg.compile(graph, weights="i4"), generate_inputs(graph)
+    exe.save(tmp_path / "m.tgc")
+    again = tg.load(tmp_path / "m.tgc")
+    assert {v.dtype for _, v in again.prepare.outputs} >= {tg.u8, tg.bf16}
+    assert all(np.array_equal(again.run(feeds)[name], y) for name, y in exe.run(feeds).items())
+    assert tg.parse(str(exe.optimized)) == exe.optimized
+
+
+@each_feature_set
 def test_every_layout_of_integers_means_the_same(graph: tg.Graph, cpu: str) -> None:
     """Instructions that take x as u8 get it shifted, and the excess taken off: exactly what was asked for."""
     optimized = tg.compile(graph, "numpy", weights="i8").optimized
     target = Target.parse(cpu)
     kernels = kernel_graph(optimized, target)
     packed = [n for f in kernels.functions.values() for n in f.nodes if n.op.name == "integer_linear"]
-    shifted = target.has("avxvnni") or target.has("avx512vnni")
+    shifted = not target.has("amx-int8") and (target.has("avxvnni") or target.has("avx512vnni"))
     assert packed and all((n.inputs[0].dtype == tg.u8) == shifted for n in packed)
     feeds = generate_inputs(graph)
     expected, found = run(optimized, feeds), run(kernels, feeds)
@@ -87,7 +137,7 @@ def test_every_layout_of_integers_means_the_same(graph: tg.Graph, cpu: str) -> N
 
 
 @pytest.mark.parametrize(("precision", "weights"), [("bf16", "f32"), ("f16", "f32"), ("f32", "f16"), ("bf16", "i8"),
-                                                    ("f16", "bf16")])
+                                                    ("bf16", "i4"), ("f16", "bf16")])
 def test_reduced_executables_check(graph: tg.Graph, precision: str, weights: str) -> None:
     exe = tg.compile(graph, precision=precision, weights=weights)
     assert signature(exe.kernels) == signature(graph)
@@ -97,8 +147,8 @@ def test_reduced_executables_check(graph: tg.Graph, precision: str, weights: str
 
 def test_the_tolerance_of_a_check_follows_the_precision(graph: tg.Graph) -> None:
     allowed = [{c.tolerance for _, _, c in tg.check(tg.compile(graph, "numpy", weights=w)).outputs}
-               for w in ("f32", "f16", "bf16", "i8")]
-    assert allowed == [{1e-4}, {1e-2}, {5e-2}, {1e-1}]
+               for w in ("f32", "f16", "bf16", "i8", "i4")]
+    assert allowed == [{1e-4}, {1e-2}, {5e-2}, {1e-1}, {4e-1}]
 
 
 def test_accuracy_against_f32(graph: tg.Graph) -> None:
@@ -113,6 +163,6 @@ def test_the_sentence_model_keeps_what_sentences_mean() -> None:
     model, tokenizer = load_minilm()
     graph = tg.trace(model, input_ids=tg.i64[B, S].range(0, 30522), mask=tg.bool_[B, S])
     ids, mask = encode_batch(tokenizer, SENTENCES)
-    for weights, least in (("bf16", 0.9999), ("i8", 0.995)):
+    for weights, least in (("bf16", 0.9999), ("i8", 0.995), ("i4", 0.95)):
         [row] = tg.accuracy(tg.compile(graph, weights=weights), {"input_ids": ids, "mask": mask}).rows
         assert row.lowest_cosine > least, (weights, row)

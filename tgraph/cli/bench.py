@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from tgraph.cli.answers import answer, json_option
+from tgraph.cli.completing import complete_model
 from tgraph.cli.options import Dims, dim_option, level_option, parse_shapes, precision_options
 from tgraph.cli.peers import PEERS
 from tgraph.ir.errors import TGraphError
@@ -17,7 +19,7 @@ SHAPES = "1x16,1x128,8x128,1x512"
 
 
 @click.command("bench")
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.option("--shapes", default=SHAPES, show_default=True, metavar="BxS,...", help="Batches and lengths (dims B and S).")
 @dim_option
 @click.option("--against", default=USUAL, show_default=True, metavar="PEER,...",
@@ -29,8 +31,12 @@ SHAPES = "1x16,1x128,8x128,1x512"
 @level_option
 @precision_options
 @click.option("-o", "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write all times.")
+@json_option({
+    "points": [{"model": "string: its name", "sizes": {"<dim>": "integer: its size"}, "threads": "integer: of each contender",
+                "results": ["any: a contender's times, as the file of --output has them"]}],
+})
 def command(model: str, shapes: str, dims: Dims, against: str, threads: int | None, rounds: int, level: str,
-            output: Path | None, precision: str, weights: str) -> None:
+            output: Path | None, precision: str, weights: str, as_json: bool) -> None:
     """Time a model against other runtimes with the same weights and inputs.
 
     In each round every contender runs a few calls while the others are idle. Peers are known for the BERT models
@@ -52,8 +58,12 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
     _import_benchmarks()
     from benchmarks.harness.busy import cores
     from benchmarks.harness.report import measure_all
+    from tgraph.cli.console import console
 
-    measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights)
+    found = measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights,
+                        console(stderr=as_json))
+    if as_json:
+        answer({"points": found}, True)
 
 
 def _import_benchmarks() -> None:

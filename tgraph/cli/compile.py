@@ -2,50 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tgraph.cli.options import level_option, passes_option, precision_options, target_option
+from tgraph.cli.answers import answer, json_option, written
+from tgraph.cli.completing import complete_model
+from tgraph.cli.options import level_option, passes_option, precision_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from targets import Executable
+    from tgraph.cli.progress import Steps
 
 
 @click.command("compile")
-@click.argument("source", metavar="FILE|MODEL")
+@click.argument("source", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("-o", "--output", metavar="FILE.tgc", type=click.Path(path_type=Path), required=True, help="The bundle to write.")
 @click.option("--originals", is_flag=True,
               help="Put the weights as they were loaded in as well: the bundle can then be checked and given other weights.")
 @level_option
 @passes_option
 @precision_options
-@target_option
-def command(source: str, output: Path, originals: bool, level: str, pipeline: str | None, target: str,
-            precision: str, weights: str) -> None:
+@click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True, metavar="TARGET",
+              help="What to compile for: cpu, cuda, cpu:NAME, cuda:sm_NN; `tgraph targets` explains. Repeatable: of several "
+                   "variants in one bundle, the machine that loads it takes the one that fits it best.")
+@json_option({
+    "target": "string: what was compiled for, the first of several",
+    "variants": [{"target": "string: what was compiled for", "calls": "integer: of kernels, in all graphs",
+                  "kernels": "integer: different ones", "seconds": "number: of the compilation",
+                  "cache": "string or null: how the compile cache took part"}],
+    "graphs": [{"name": "string: the graph", "nodes": "integer: of the graph as given", "calls": "integer: of kernels",
+                "kernels": "integer: different ones"}],
+    "seconds": {"<phase>": "number: the time of a phase of the compilation"},
+    "cache": "string or null: how the compile cache took part",
+    "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
+})
+def command(source: str, output: Path, originals: bool, level: str, pipeline: str | None, targets: tuple[str, ...],
+            precision: str, weights: str, as_json: bool) -> None:
     """Compile a graph or model to a bundle: library, prepared weights and graphs in one file.
 
     \b
     Examples:
       $ tgraph compile bert-tiny -o tiny.tgc --originals
       $ tgraph compile bert-tiny -o tiny-v3.tgc --target cpu:x86-64-v3
+      $ tgraph compile bert-tiny -o tiny-both.tgc --target cpu:x86-64-v3 --target cpu:x86-64-v4
       $ tgraph run tiny.tgc --random --dim B=2,S=16
     """
     import time
 
-    from tgraph.cli.console import console, show_bytes, show_seconds
-    from tgraph.cli.models import graphs_of, is_bundle, load_executable
+    from tgraph.cli.console import show_bytes, show_seconds
+    from tgraph.cli.models import compile_model, graphs_of, is_bundle, load_model
 
     if is_bundle(source):
         raise click.UsageError(f"{source} is compiled already; name a graph or a model")
     if not is_bundle(output.name):
         raise click.UsageError(f"--output {output}: the name of a bundle ends in .tgc")
-    exe, steps = load_executable(source, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)
+    model = load_model(source)
+    made = [compile_model(model, target, level=level, pipeline=pipeline, precision=precision, weights=weights)
+            for target in targets]
+    exe, steps = made[0]
+    others: list[Any] = [other for other, _ in made[1:]]  # of the same kind
     start = time.perf_counter()
-    exe.save(output, originals=originals)
-    out = console()
-    for name, one in graphs_of(exe).items():
+    exe.save(output, originals=originals, variants=others)
+    seconds = time.perf_counter() - start
+
+    def show(out: Console) -> None:
+        for one, times in made:
+            _show(out, graphs_of(one), times, one.cache)
+        out.print(f"wrote {output}: {show_bytes(output.stat().st_size)} in {show_seconds(seconds)}", markup=False, soft_wrap=True)
+
+    answer({"target": str(exe.target), "seconds": steps.seconds, "cache": exe.cache and str(exe.cache),
+            "variants": [{"target": str(one.target), "calls": sum(len(e.kernels) for e in graphs_of(one).values()),
+                          "kernels": len(one.kernels.functions), "seconds": times.total,
+                          "cache": one.cache and str(one.cache)} for one, times in made],
+            "graphs": [{"name": name, "nodes": len(one.graph), "calls": len(one.kernels), "kernels": len(one.kernels.functions)}
+                       for name, one in graphs_of(exe).items()], "wrote": written(output)}, as_json, show)
+
+
+def _show(out: Console, graphs: Mapping[str, Executable], steps: Steps, cache: object) -> None:
+    for name, one in graphs.items():
         out.print(f"{name}: {len(one.graph)} nodes to {len(one.kernels)} calls of {len(one.kernels.functions)} kernels for "
                   f"{one.target}", markup=False, soft_wrap=True)
     out.print(f"compiled in {steps}", soft_wrap=True)
-    if exe.cache is not None:
-        out.print(f"compile cache: {exe.cache}", markup=False, soft_wrap=True)
-    out.print(f"wrote {output}: {show_bytes(output.stat().st_size)} in {show_seconds(time.perf_counter() - start)}", markup=False,
-              soft_wrap=True)
+    if cache is not None:
+        out.print(f"compile cache: {cache}", markup=False, soft_wrap=True)

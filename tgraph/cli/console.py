@@ -20,6 +20,11 @@ _THEME = Theme({
 })
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # and no SystemExit: `endings` knows what to do
+
+
 class GraphHighlighter(RegexHighlighter):
     """Colours of the text form."""
 
@@ -36,7 +41,7 @@ def console(stderr: bool = False) -> Console:
     """Standard output, or standard error, as they are now."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, theme=_THEME, highlight=False)
+    return _Console(stderr=stderr, width=width, theme=_THEME, highlight=False)
 
 
 def print_graph(text: str, *, stderr: bool = False) -> None:
@@ -63,7 +68,7 @@ def describe(error: BaseException) -> str:
     """The message of an error; of a file's error, the file and what is wrong with it."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
+    return str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 LONGEST_NAME = 32  # characters that a column may ask for, however narrow the terminal is
@@ -72,7 +77,8 @@ LONGEST_NAME = 32  # characters that a column may ask for, however narrow the te
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A table of strings and renderables. Columns whose name starts with ">" are right-aligned. No word of the first one is cut:
     it names what a row is about."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
+    line = Text(title, no_wrap=True, overflow="ignore")  # as wide as it is, however narrow the columns are
+    made = Table(title=line, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False,
                  padding=(0, 2, 0, 0))
     rows = list(rows)
     longest = max((len(word) for row in rows for word in str(row[0]).split()), default=0)

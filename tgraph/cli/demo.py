@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.answers import answer, json_option
+from tgraph.cli.exit_status import DIFFERS
 from tgraph.cli.options import set_threads, target_option, threads_option
 
 if TYPE_CHECKING:
@@ -28,7 +30,13 @@ SAME, DIFFERENT = 0.7, 0.2  # cosine similarity of paraphrases at least, of unre
 @click.option("--svg", metavar="FILE.svg", type=click.Path(path_type=Path), help="Draw the optimised graph.")
 @target_option
 @threads_option
-def command(save: Path | None, svg: Path | None, target: str, threads: int | None) -> None:
+@json_option({
+    "ok": "boolean: whether all agrees", "target": "string: what was compiled for", "nodes": "integer: of the graph",
+    "kernels": "integer: different ones", "compile_seconds": {"<phase>": "number: the time of a phase of the compilation"},
+    "similarity": [["number: cosine of two of the sentences"]], "sentences": ["string: a sentence"],
+    "latency": [{"sizes": {"<dim>": "integer: its size"}, "seconds": "number: median of a call"}],
+})
+def command(save: Path | None, svg: Path | None, target: str, threads: int | None, as_json: bool) -> None:
     """Trace, optimise, compile, check and run the sentence model all-MiniLM-L6-v2, with its real weights.
 
     Exit status 1 if the compiled model disagrees with the NumPy reference, or with what the sentences mean.
@@ -38,6 +46,8 @@ def command(save: Path | None, svg: Path | None, target: str, threads: int | Non
       $ tgraph demo
       $ tgraph demo --threads 2 --save minilm.tgc --svg minilm.svg
     """
+    import statistics
+
     import tgraph as tg
     from tgraph.cli import demo_report as report
     from tgraph.cli.console import console, show_bytes
@@ -45,7 +55,7 @@ def command(save: Path | None, svg: Path | None, target: str, threads: int | Non
     from tgraph.cli.progress import compiling
     from tgraph.models.sentence import encode_batch, load_minilm
 
-    out = console()
+    out = console(stderr=as_json)
     set_threads(threads)
     model, tokenizer = load_minilm()
     graph = minilm(model)
@@ -61,6 +71,7 @@ def command(save: Path | None, svg: Path | None, target: str, threads: int | Non
     ids, mask = encode_batch(tokenizer, SENTENCES)
     ok = _check(exe, {"input_ids": ids, "mask": mask}, out)
     vectors = exe(ids, mask)
+    rows: list[tuple[report.Point, list[float]]] = []
     similarity = vectors @ vectors.T
     out.print(report.similarity(SENTENCES, similarity), "")
     ok &= _meaning(similarity, out)
@@ -72,8 +83,13 @@ def command(save: Path | None, svg: Path | None, target: str, threads: int | Non
         if path is not None:
             write(path)
             out.print(f"wrote {path}: {show_bytes(path.stat().st_size)}", markup=False)
+    if as_json:
+        answer({"ok": ok, "target": str(exe.target), "nodes": len(graph), "kernels": len(exe.kernels.functions),
+                "compile_seconds": steps.seconds, "similarity": similarity, "sentences": SENTENCES,
+                "latency": [{"sizes": dict(zip("BS", point)), "seconds": statistics.median(times)} for point, times in rows]},
+               True)
     if not ok:
-        raise SystemExit(1)
+        raise SystemExit(DIFFERS)
 
 
 def _check(exe: Executable, feeds: dict[str, Any], out: Any) -> bool:

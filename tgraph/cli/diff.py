@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.answers import answer, json_option
+from tgraph.cli.completing import complete_model
+from tgraph.cli.exit_status import DIFFERS
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tgraph.ir.difference import Change, Difference
 
 
 @click.command("diff")
-@click.argument("first", metavar="FILE|MODEL")
-@click.argument("second", metavar="FILE|MODEL")
+@click.argument("first", metavar="FILE|MODEL", shell_complete=complete_model)
+@click.argument("second", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing; the exit status says it.")
-def command(first: str, second: str, quiet: bool) -> None:
+@json_option({
+    "equal": "boolean: whether the graphs are equal",
+    "blocks": [{"name": "string: the graph, or $NAME for a function", "same": "integer: nodes that are in both",
+                "changes": [{"kind": "string: removed, added or changed",
+                             "before": "string: its line in the first graph, or empty",
+                             "after": "string: its line in the second graph, or empty",
+                             "where": "string: scope and source line"}]}],
+})
+def command(first: str, second: str, quiet: bool, as_json: bool) -> None:
     """Compare the structure of two graphs: - removed, + added, ~ changed (with -> what it has become).
 
     Nodes are matched by what they compute, not by their number or place. Scopes, lines and weights do not count. Exit
@@ -25,18 +40,27 @@ def command(first: str, second: str, quiet: bool) -> None:
       $ tgraph opt bert-tiny -p fuse-qkv -o fused.tg
       $ tgraph diff fused.tg fused.tg
     """
-    from tgraph.cli.console import console
     from tgraph.cli.models import load_graph
     from tgraph.ir.difference import difference
 
     found = difference(load_graph(first), load_graph(second))
-    if not quiet:
-        out = console()
+
+    def show(out: Console) -> None:
         _show(out, found, f"graph {found.name}")
         if not found:
             out.print(f"equal: {found.same} nodes", style="green")
+
+    if not quiet:
+        answer({"equal": not found, "blocks": list(_blocks(found.name, found))}, as_json, show)
     if found:
-        raise SystemExit(1)
+        raise SystemExit(DIFFERS)
+
+
+def _blocks(name: str, found: Difference) -> Iterator[dict[str, Any]]:
+    """The changes of a graph, and then of the functions that it calls."""
+    yield {"name": name, "same": found.same, "changes": [*found.signature, *found.nodes]}
+    for function in found.functions:
+        yield from _blocks(f"${function.name}", function)
 
 
 def _show(out: Any, found: Difference, title: str) -> None:

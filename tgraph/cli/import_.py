@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from tgraph.cli.answers import answer, json_option, written
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tgraph.ir.dims import DimLike
-    from tgraph.ir.graph import Graph
-
-# what a fused op looks like where it stayed apart
-REMAINS = {"attention": ("softmax",), "layer_norm, rms_norm": ("rsqrt",), "gelu": ("erf",)}
-
 
 def parse_sizes(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, DimLike]:
     """`--size batch=8,sequence=S`: a number, or the name of a dim."""
@@ -38,7 +37,16 @@ def parse_sizes(ctx: click.Context, parameter: click.Parameter, texts: tuple[str
               help="Write the graph in the format of the suffix, a .tg with its weights beside it.")
 @click.option("--size", "sizes", multiple=True, metavar="NAME=SIZE", callback=parse_sizes,
               help="A size, or another name, for one that the model names. Repeatable.")
-def command(source: Path, output: Path | None, sizes: dict[str, DimLike]) -> None:
+@json_option({
+    "name": "string: of the graph", "nodes": "integer: its nodes",
+    "inputs": {"<name>": "string: its type"}, "outputs": {"<name>": "string: its type"},
+    "parameters": {"tensors": "integer: how many there are", "elements": "integer: all their elements"},
+    "seconds": "number: the time to read the model", "optimized_nodes": "integer: nodes after the passes",
+    "fused": [{"kind": "string: attention, layer norm, ...", "fused": "integer: how many are one op",
+               "apart": ["string: one that is not: its node, and why"]}],
+    "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
+})
+def command(source: Path, output: Path | None, sizes: dict[str, DimLike], as_json: bool) -> None:
     """Read an ONNX model, and say what it is and what of it fuses.
 
     All other commands take FILE.onnx as well; `tgraph opt FILE.onnx --explain` tells of each rule how near it came.
@@ -52,36 +60,31 @@ def command(source: Path, output: Path | None, sizes: dict[str, DimLike]) -> Non
     import time
 
     import tgraph as tg
-    from tgraph.cli.console import console, show_bytes, show_count, show_seconds
+    from tgraph.cli.console import show_bytes, show_count, show_seconds
+    from tgraph.cli.opt import facts_of_fused, show_fused
     from tgraph.ir.dims import evaluate
 
     start = time.perf_counter()
     graph = tg.import_onnx(source, sizes)
     seconds = time.perf_counter() - start
-    out = console()
-    signature = ", ".join(f"{i.name}: {i.type}" for i in graph.inputs)
-    results = ", ".join(f"{name}: {value.type}" for name, value in graph.outputs)
+    inputs = {i.name: str(i.type) for i in graph.inputs}
+    outputs = {name: str(value.type) for name, value in graph.outputs}
     elements = sum(evaluate(p.type.size, {}) for p in graph.parameters.values())
-    out.print(f"{graph.name}({signature}) -> ({results})", markup=False, soft_wrap=True)
-    out.print(f"{len(graph)} nodes, {show_count(elements)} parameters in {len(graph.parameters)} tensors, read in "
-              f"{show_seconds(seconds)}", markup=False, soft_wrap=True)
-    out.print(fused(tg.optimize(graph)))
+    optimized = tg.optimize(graph)
     if output is not None:
         graph.dump(output)
-        out.print(f"wrote {output}: {show_bytes(output.stat().st_size)}", markup=False, soft_wrap=True)
+    files = [] if output is None else written(output)
 
+    def show(out: Console) -> None:
+        signature, results = (", ".join(f"{name}: {type}" for name, type in side.items()) for side in (inputs, outputs))
+        out.print(f"{graph.name}({signature}) -> ({results})", markup=False, soft_wrap=True)
+        out.print(f"{len(graph)} nodes, {show_count(elements)} parameters in {len(graph.parameters)} tensors, read in "
+                  f"{show_seconds(seconds)}", markup=False, soft_wrap=True)
+        show_fused(out, optimized)
+        for found in files:
+            out.print(f"wrote {found['file']}: {show_bytes(found['bytes'])}", markup=False, soft_wrap=True)
 
-def fused(graph: Graph) -> Any:
-    """How many of each fused op there are after the passes, and how many places look like one that stayed apart."""
-    from collections import Counter
+    answer({"name": graph.name, "nodes": len(graph), "inputs": inputs, "outputs": outputs,
+            "parameters": {"tensors": len(graph.parameters), "elements": elements}, "seconds": seconds,
+            "optimized_nodes": len(optimized), "fused": facts_of_fused(optimized), "wrote": files}, as_json, show)
 
-    from tgraph.cli.console import table
-
-    def count(graph: Graph) -> Counter[str]:
-        own = Counter(n.op.name for n in graph.nodes)
-        return sum((count(n.attrs["function"]) for n in graph.nodes if "function" in n.attrs), own)
-
-    counts = count(graph)
-    rows = [(names, str(sum(counts[n] for n in names.split(", "))), str(sum(counts[r] for r in remains) or ""))
-            for names, remains in REMAINS.items()]
-    return table(f"{len(graph)} nodes after the passes", ("fused", ">found", ">stayed apart"), rows)

@@ -1,4 +1,4 @@
-"""What FILE and MODEL on the command line mean: built-in models, a user's Python file, graphs and bundles in files."""
+"""What FILE and MODEL on the command line mean: built-in models, a user's Python file, graphs and bundles in files, folders."""
 
 from __future__ import annotations
 
@@ -82,6 +82,9 @@ def load_model(text: str) -> Graph | Program:
         return _of_user(Path(f"{file}.py"), name, graph)
     import tgraph as tg
 
+    if Path(text).is_dir():
+        model = tg.models.from_pretrained(text)
+        return tg.trace(model, **model.specs)
     if text == "-":
         return _graph_or_program(tg.parse_program(sys.stdin.read(), file="<stdin>"))
     file, name = _apart(text)
@@ -108,24 +111,37 @@ def load_executable(text: str, *, target: str = "cpu", level: str = DEFAULT_LEVE
 
     one: a program of several graphs is an error, before it is compiled.
     """
-    import tgraph as tg
-
     set_threads(threads)
     if is_bundle(text):
         _no_options_for_bundle(text)
-        return load_bundle(text), None
-    model = load_graph(text) if one else load_model(text)
+        return load_bundle(text, target if _on_command_line("target") else None), None
+    return compile_model(load_graph(text) if one else load_model(text), target, level=level, pipeline=pipeline,
+                         precision=precision, weights=weights)
+
+
+def compile_model(model: Graph | Program, target: str, *, level: str, pipeline: str | None, precision: str,
+                  weights: str) -> tuple[Executable | ProgramExecutable, Steps]:
+    """A graph or program compiled for a target, with the times of its steps."""
+    import tgraph as tg
+
     with compiling(f"compiling {model.name if isinstance(model, Graph) else ', '.join(model)}") as steps:
         return tg.compile(model, target, level=level, passes=pipeline, precision=precision, weights=weights,
                           progress=steps), steps
 
 
-def load_bundle(text: str) -> Executable | ProgramExecutable:
-    """The executable in a bundle, or that of a graph in it (program.tgc:encode)."""
+def load_bundle(text: str, target: str | None = None) -> Executable | ProgramExecutable:
+    """The executable in a bundle, or that of a graph in it (program.tgc:encode), for this machine or for a target.
+
+    Of several variants, standard error has the one that was taken.
+    """
     import tgraph as tg
+    from tgraph.cli.console import console
 
     file, name = _apart(text)
-    exe = tg.load(file)
+    exe = tg.load(file, target=target)
+    if len(exe.variants) > 1:
+        console(stderr=True).print(f"{file}: the variant for {exe.target}, of those for {', '.join(exe.variants)}", markup=False,
+                                   soft_wrap=True)
     if isinstance(exe, tg.Executable):
         _chosen(exe.graph, file, name)
         return exe
@@ -149,11 +165,15 @@ def only_executable(exe: Executable | ProgramExecutable, text: str) -> Executabl
 
 def _no_options_for_bundle(text: str) -> None:
     """Raises UsageError if the command line says how to compile what is compiled already."""
-    context = click.get_current_context(silent=True)
-    for name, option in (("target", "--target"), ("level", "--level"), ("pipeline", "--passes"),
-                         ("precision", "--precision"), ("weights", "--weights")):
-        if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+    for name, option in (("level", "--level"), ("pipeline", "--passes"), ("precision", "--precision"), ("weights", "--weights")):
+        if _on_command_line(name):
             raise click.UsageError(f"{option} says how to compile, and {text} is compiled already")
+
+
+def _on_command_line(name: str) -> bool:
+    """Whether an option was given in the command that runs."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def is_bundle(text: str) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.answers import answer, json_option
+
 if TYPE_CHECKING:
     from tgraph.functions.calls import Documented
     from tgraph.ir.graph import Graph
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 @click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/ops.md is one).")
 @click.option("--stub", is_flag=True, help="The ops as functions with types, for type checkers (tgraph/typed_ops.pyi is one).")
 @click.option("--onnx", is_flag=True, help="The ONNX ops that can be imported, and those that are refused (docs/onnx.md).")
-def command(name: str | None, markdown: bool, stub: bool, onnx: bool) -> None:
+@json_option({
+    "ops": [{"name": "string: as in the text form", "signature": "string: operands, and after * attributes with their defaults",
+             "kind": "string: primitive, composite, or function (which is no op, and traces into some)",
+             "doc": "string: what it computes", "traits": ["string: what it declares"], "module": "string: where it is defined",
+             "decomposition": "string or null: of a composite, a graph of simpler ops; with NAME alone"}],
+})
+def command(name: str | None, markdown: bool, stub: bool, onnx: bool, as_json: bool) -> None:
     """List the ops; with NAME, the documentation of an op, and what it is in simpler ops, or of a function.
 
     \b
@@ -34,6 +42,11 @@ def command(name: str | None, markdown: bool, stub: bool, onnx: bool) -> None:
     from tgraph.functions import DOCUMENTED
     from tgraph.ir.registry import OPS, get_op
 
+    if as_json:
+        if markdown or stub or onnx:
+            raise click.UsageError("--json lists ops; --markdown, --stub and --onnx are texts")
+        answer({"ops": [facts(op, False) for _, op in sorted(OPS.items())] if name is None else [_named(name)]}, True)
+        return
     if markdown:
         click.echo(markdown_page(OPS.values()) + "\n" + functions_page(), nl=False)
         return
@@ -67,6 +80,25 @@ def command(name: str | None, markdown: bool, stub: bool, onnx: bool) -> None:
     if op.composite and (graph := decomposed(op)) is not None:
         out.print("\nin simpler ops:")
         print_graph(graph.text())
+
+
+def facts(op: Op, decompose: bool) -> dict[str, Any]:
+    """What is known of an op, as plain data."""
+    graph = decomposed(op) if decompose and op.composite else None
+    return {"name": op.name, "signature": signature(op), "kind": "composite" if op.composite else "primitive", "doc": op.doc,
+            "traits": traits(op), "module": op.infer.__module__, "decomposition": None if graph is None else graph.text()}
+
+
+def _named(name: str) -> dict[str, Any]:
+    """What is known of the op or function of a name. Raises GraphError for others."""
+    from tgraph.functions import DOCUMENTED
+    from tgraph.ir.registry import OPS, get_op
+
+    listed = next((f for f in DOCUMENTED if name not in OPS and name in (f.name, *f.aliases)), None)
+    if listed is None:
+        return facts(get_op(name), True)
+    return {"name": listed.name, "signature": listed.signature, "kind": "function", "doc": listed.doc, "traits": [],
+            "module": listed.module, "decomposition": None}
 
 
 def markdown_page(ops: Iterable[Op]) -> str:
@@ -165,19 +197,27 @@ def example(op: Op) -> tuple[list[Any], dict[str, Any]]:
     x, heads = tg.f32[batch, length, 8], tg.f32[batch, 4, length, 16]
     known: dict[str, tuple[list[Any], dict[str, Any]]] = {
         "attention": ([heads, heads, heads, tg.bool_[batch, length]], {}),
+        "dequantize": ([tg.u8[24, 16], tg.f32[24, 1], tg.f32[24, 1]], {"depth": 32, "block": 32, "bits": 4}),
         "einsum": ([tg.f32[batch, 4, 8], tg.f32[batch, 8, 16]], {"equation": "bij,bjk->bik"}),
         "integer_linear": ([tg.i8[batch, length, 8], tg.i8[4, 8]], {}),
         "layer_norm": ([x, tg.f32[8], tg.f32[8]], {}),
         "linear": ([x, tg.f32[4, 8], tg.f32[4]], {}),
+        "gru": ([x, tg.f32[1, 12, 8], tg.f32[1, 12, 4], tg.f32[1, 12], tg.f32[1, 12]], {}),
+        "lstm": ([x, tg.f32[1, 16, 8], tg.f32[1, 16, 4], tg.f32[1, 16], tg.f32[1, 16]], {}),
+        "rnn": ([x, tg.f32[1, 4, 8], tg.f32[1, 4, 4], tg.f32[1, 4], tg.f32[1, 4]], {}),
+        "pack_gates": ([tg.f32[1, 32, 8]], {"gates": 4, "width": 8}),
+        "unpack_gates": ([tg.f32[1, 1, 8, 32]], {"gates": 4, "hidden": 8}),
         "pack_panels": ([tg.f32[24, 8]], {"width": 16}),
         "number_rows": ([tg.bool_[batch, length]], {}),
         "pad_rows": ([tg.f32[tg.dim("N"), 8], tg.i64[batch, length]], {}),
+        "quantize_blocks": ([tg.f32[24, 64]], {}),
         "ragged_attention": ([*[tg.f32[tg.dim("N"), 4, 16]] * 3, tg.i64[batch + 1]], {}),
         "rms_norm": ([x, tg.f32[8]], {}),
         "scatter": ([x, tg.i64[batch, length, 2], tg.f32[batch, length, 2]], {}),
         "take_along_axis": ([x, tg.i64[batch, length, 2]], {}),
         "topk": ([x], {"k": 2}),
         "unpack_panels": ([tg.f32[2, 8, 16]], {"rows": 24}),
+        **dict.fromkeys(("update_slice", "update_in_place"), ([heads, tg.f32[batch, 4, 1, 16], tg.i64[()]], {"axis": 2})),
         "zero_padding": ([x, tg.bool_[batch, length]], {}),
     }
     return known.get(op.name, ([x for o in op.operands if not o.optional], {}))

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.answers import answer, json_option, written
+from tgraph.cli.completing import complete_model
+from tgraph.cli.exit_status import DIFFERS
 from tgraph.cli.options import Dims, check_dims, dim_option, merged, seed_option
 from tgraph.cli.passes import load_passes_of_targets
 from tgraph.ir.levels import DEFAULT_LEVEL
@@ -20,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @click.command("opt")
-@click.argument("source", metavar="FILE|MODEL")
+@click.argument("source", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("-p", "--passes", "pipeline", metavar="PIPELINE",
               help='Passes with commas, options in braces: "fold-constants,fuse-qkv{at_least=3}".')
 @click.option("--level", metavar="LEVEL", help=f"The pipeline of a level, O0 to O3 [default: {DEFAULT_LEVEL} if there is no -p].")
 @click.option("--target", metavar="TARGET",
-              help="Add the target's own last passes, down to the graph of kernel calls: cpu, cuda:sm_90; numpy has none.")
+              help="Add the target's own last passes, down to the graph of kernel calls; `tgraph targets` lists them.")
 @click.option("--print-before", "before", multiple=True, metavar="NAME",
               help="Print the graph before this pass, on standard error. Repeatable.")
 @click.option("--print-after", "after", multiple=True, metavar="NAME", help="Print the graph after this pass. Repeatable.")
@@ -40,16 +43,37 @@ if TYPE_CHECKING:
 @click.option("--bisect", "bisecting", is_flag=True, help="If a pass changes the result, find the single rewrite that does.")
 @click.option("--timing", is_flag=True, help="Say what each pass did and how long it took, on standard error.")
 @click.option("--deltas", is_flag=True, help="Show nodes, FLOPs and bytes after each pass, at --dim or in symbols.")
-@click.option("--explain", is_flag=True, help="Say of each rule how often it fired, and its nearest miss.")
+@click.option("--explain", is_flag=True,
+              help="Say of each rule how often it fired, and its nearest miss; of attention, norms and GELUs how many were "
+                   "fused, and why the others were not.")
 @dim_option
 @seed_option
 @click.option("--scopes", is_flag=True, help="Show the module that each node belongs to.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix [default: print the text form].")
+@json_option({
+    "graphs": [{
+        "name": "string: of the graph", "nodes_before": "integer: of the graph as given", "nodes_after": "integer: of the result",
+        "passes": [{"name": "string: the pass with its options", "seconds": "number: its own time",
+                    "nodes_before": "integer: before it", "nodes_after": "integer: after it",
+                    "changed": "boolean: whether it changed the graph", "rewrites": {"<rule>": "integer: how often it fired"},
+                    "flops": "dim or null: of a call after it; with --deltas",
+                    "bytes": "dim or null: that a call reads and writes after it; with --deltas"}],
+        "rules": [{"pass": "string: the pass", "rule": "string: its equation", "fired": "integer: how often",
+                   "nearest_miss": "string or null: how far a match got, and what stopped it"}],
+        "fused": [{"kind": "string: attention, layer norm, ...", "fused": "integer: how many are one op",
+                   "apart": ["string: one that is not: its node, and why"]}],
+        "validated": "integer: passes that --validate ran on both sides",
+        "not_validated": ["string: a pass that it left out, and why"],
+    }],
+    "culprit": "string or null: the first rewrite that --bisect finds wrong",
+    "text": "string or null: the text form of the result, unless a file was written",
+    "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
+})
 def command(source: str, pipeline: str | None, level: str | None, target: str | None, before: tuple[str, ...],
             after: tuple[str, ...], print_before_all: bool, print_after_all: bool, dump_dir: Path | None, verify_each: bool,
             validate: bool, bisecting: bool, timing: bool, deltas: bool, explain: bool, dims: Dims, seed: int, scopes: bool,
-            output: Path | None) -> None:
+            output: Path | None, as_json: bool) -> None:
     """Run passes on a graph and print the result.
 
     Exit status 1 if --bisect finds a rewrite that changes the result, 2 for an error.
@@ -83,8 +107,10 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
         for graph in graphs.values():
             culprit = tg.passes.bisect(graph, passes, sizes=sizes, seed=seed)
             if culprit is not None:
+                if as_json:
+                    answer({"graphs": [], "culprit": str(culprit), "text": None, "wrote": []}, True)
                 console(stderr=True).print(str(culprit), style="bold red", markup=False, soft_wrap=True)
-                raise SystemExit(1)
+                raise SystemExit(DIFFERS)
         console(stderr=True).print("no rewrite changes the result", style="green")
 
     def show(title: str, graph: Graph) -> None:
@@ -94,12 +120,14 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
     printing = tg.passes.Print(show, None if print_before_all else before, None if print_after_all else after)
     files = [tg.passes.DumpFolder(dump_dir)] if dump_dir else []
     out = console(stderr=True)
+    facts: list[dict[str, Any]] = []
 
     def optimized(graph: Graph) -> Graph:
         validation, costs, explanation = tg.passes.ValidateEach(sizes, seed), tg.passes.Deltas(sizes), tg.passes.Explain()
         manager = tg.passes.PassManager(passes, [
             printing, *([tg.passes.VerifyEach()] if verify_each else []), *files, *([validation] if validate else []),
             *([costs] if deltas else []), explanation])
+        before_passes = len(graph)
         if len(graphs) > 1 and (timing or deltas or explain or validate):
             out.print(f"graph {graph.name}", style="bold", markup=False)
         result = manager.run(graph)
@@ -109,17 +137,32 @@ def command(source: str, pipeline: str | None, level: str | None, target: str | 
             out.print(_costs(costs, sizes))
         if explain:
             _explain(out, explanation)
+            show_fused(out, result)
         if validate:
             for line in validation.skipped:
                 out.print(line, style="yellow", markup=False, soft_wrap=True)
             out.print(f"{validation.validated} passes validated against the NumPy reference (float64)", style="green")
+        if as_json:
+            after_each = [new for _, _, new in costs.rows] if deltas else [None] * len(manager.records)
+            facts.append({
+                "name": graph.name, "nodes_before": before_passes, "nodes_after": len(result),
+                "passes": [{"name": r.name, "seconds": r.seconds, "nodes_before": r.nodes_before, "nodes_after": r.nodes_after,
+                            "changed": r.changed, "rewrites": r.rewrites, "flops": cost and cost.flops,
+                            "bytes": cost and cost.nbytes} for r, cost in zip(manager.records, after_each)],
+                "rules": [{"pass": row.step, "rule": row.rule, "fired": row.fired, "nearest_miss": row.miss and str(row.miss)}
+                          for row in explanation.rows],
+                "fused": facts_of_fused(result), "validated": validation.validated if validate else 0,
+                "not_validated": validation.skipped if validate else []})
         return result
 
     result = rewrite_each(model, optimized) if isinstance(model, Program) else optimized(model)
-    if output is None:
-        print_graph(result.text(scopes=scopes))
-    else:
+    if output is not None:
         result.dump(output, **accepted(output, scopes=scopes))
+    if as_json:
+        answer({"graphs": facts, "culprit": None, "text": result.text(scopes=scopes) if output is None else None,
+                "wrote": [] if output is None else written(output)}, True)
+    elif output is None:
+        print_graph(result.text(scopes=scopes))
 
 
 def _parse(pipeline: str, target: str | None) -> list[Pass]:
@@ -195,3 +238,22 @@ def _explain(out: Any, explanation: Explain) -> None:
         out.print(Text(f"  {row}", "green" if row.fired else ""), soft_wrap=True)
     if not explanation.rows:
         out.print("no rule was tried")
+
+
+def facts_of_fused(graph: Graph) -> list[dict[str, Any]]:
+    """What `show_fused` tells, as plain data."""
+    import passes
+
+    return [{"kind": f.kind, "fused": f.count, "apart": f.misses()} for f in passes.fused(graph)]
+
+
+def show_fused(out: Any, graph: Graph) -> None:
+    """What was fused of what looks like it, in one line, and a line for each that stayed apart: why."""
+    from rich.text import Text
+
+    import passes
+
+    found = passes.fused(graph)
+    out.print(Text(f"{len(graph)} nodes: {passes.summary(found)}", "bold"), soft_wrap=True)
+    for line in (line for kind in found for line in kind.misses()):
+        out.print(Text(f"  {line}"), soft_wrap=True)

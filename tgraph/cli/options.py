@@ -57,7 +57,7 @@ def passes_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def precision_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--precision and --weights, as `tg.compile` takes them."""
-    function = click.option("--weights", type=click.Choice(("f32", "f16", "bf16", "i8")), default="f32", show_default=True,
+    function = click.option("--weights", type=click.Choice(("f32", "f16", "bf16", "i8", "i4")), default="f32", show_default=True,
                             help="How weights are stored; i8 computes with 8-bit integers as well.")(function)
     return click.option("--precision", type=click.Choice(("f32", "f16", "bf16")), default="f32", show_default=True,
                         help="What products are computed in; sums are f32.")(function)

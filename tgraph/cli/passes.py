@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from tgraph.cli.answers import answer, json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command("passes")
 @click.argument("name", required=False)
-def command(name: str | None) -> None:
+@click.option("--markdown", is_flag=True, help="The table as a page of documentation (docs/pass-table.md is one).")
+@json_option({
+    "passes": [{"name": "string: as in a pipeline", "effect": "string: exact, rounds or changes-meaning",
+                "options": ["string: an option with its default, as in at_least=2"],
+                "doc": "string: what the pass does", "levels": ["string: a level that has it"]}],
+    "levels": [{"name": "string: O0 to O3", "doc": "string: what it is for", "pipeline": "string: its passes"}],
+})
+def command(name: str | None, markdown: bool, as_json: bool) -> None:
     """List the passes with effect and options, and the levels; with NAME, all about one pass.
 
     \b
@@ -21,27 +34,39 @@ def command(name: str | None) -> None:
     import tgraph as tg
     from passes.base import find_pass
     from passes.pipelines import LEVEL_DOCS
-    from tgraph.cli.console import console, table
 
     load_passes_of_targets()
-    out = console()
-    if name is not None:
-        cls = find_pass(name)
-        out.print(f"[bold]{name}[/bold]  {cls.effect}\n")
-        out.print(inspect.getdoc(cls) or "", markup=False)
-        out.print(f"\noptions: {', '.join(options(cls)) or 'none'}", markup=False)
-        used = [level for level, pipeline in tg.passes.LEVELS.items()
-                if any(type(p) is cls for p in tg.passes.parse_pipeline(pipeline))]
-        out.print(f"levels: {', '.join(used) or 'none'}")
+    if markdown:
+        from tgraph.cli.pass_table import markdown_page
+
+        click.echo(markdown_page(options), nl=False)
         return
-    rows = [(key, cls.effect, ", ".join(options(cls)), (inspect.getdoc(cls) or "").split("\n")[0])
-            for key, cls in sorted(tg.passes.PASSES.items())]
+    pipelines = {level: tg.passes.parse_pipeline(text) for level, text in tg.passes.LEVELS.items()}
+    chosen = sorted(tg.passes.PASSES.items()) if name is None else [(name, find_pass(name))]
+    listed = [{"name": key, "effect": cls.effect, "options": options(cls), "doc": inspect.getdoc(cls) or "",
+               "levels": [level for level, passes in pipelines.items() if any(type(p) is cls for p in passes)]}
+              for key, cls in chosen]
+    levels = [{"name": level, "doc": LEVEL_DOCS[level], "pipeline": text} for level, text in tg.passes.LEVELS.items()]
+    answer({"passes": listed, "levels": levels}, as_json, lambda out: _show(out, listed, levels, name is None))
+
+
+def _show(out: Console, listed: Sequence[Mapping[str, Any]], levels: Sequence[Mapping[str, str]], all_of_them: bool) -> None:
+    from tgraph.cli.console import table
+
+    if not all_of_them:
+        (found,) = listed
+        out.print(f"[bold]{found['name']}[/bold]  {found['effect']}\n")
+        out.print(found["doc"], markup=False)
+        out.print(f"\noptions: {', '.join(found['options']) or 'none'}", markup=False)
+        out.print(f"levels: {', '.join(found['levels']) or 'none'}")
+        return
+    rows = [(p["name"], p["effect"], ", ".join(p["options"]), p["doc"].split("\n")[0]) for p in listed]
     out.print(table("Passes", ("name", "effect", "options", "what it does"), rows), "")
     out.print("Levels", style="bold")
-    for level, pipeline in tg.passes.LEVELS.items():
-        out.print(f"{level}  {LEVEL_DOCS[level]}", markup=False, soft_wrap=True)
-        if pipeline:
-            out.print(f"    {pipeline}", style="cyan", markup=False, soft_wrap=True)
+    for level in levels:
+        out.print(f"{level['name']}  {level['doc']}", markup=False, soft_wrap=True)
+        if level["pipeline"]:
+            out.print(f"    {level['pipeline']}", style="cyan", markup=False, soft_wrap=True)
     out.print()
     out.print("exact: the same numbers; rounds: the same real numbers, rounded elsewhere; changes-meaning: says how",
               style="dim", soft_wrap=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tgraph.cli.answers import answer, json_option, written
+from tgraph.cli.completing import complete_model
 from tgraph.ir.errors import PassError
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("reduce")
-@click.argument("source", metavar="FILE|MODEL")
+@click.argument("source", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("--test", required=True, metavar="COMMAND",
               help="Run for each candidate, whose file takes the place of {}, or comes last. No shell; name a script for more.")
 @click.option("--status", type=int, default=0, show_default=True, metavar="N",
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 @click.option("--weights/--no-weights", default=True, show_default=True, help="Write the parameters' data for COMMAND.")
 @click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path),
               help="Write a file in the format of its suffix [default: print the text form].")
-def command(source: str, test: str, status: int, timeout: float, weights: bool, output: Path | None) -> None:
+@json_option({
+    "nodes_before": "integer: of the graph as given", "nodes_after": "integer: of the smallest one found",
+    "tried": "integer: graphs that COMMAND was run on",
+    "text": "string or null: the text form of the result, unless a file was written",
+    "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
+})
+def command(source: str, test: str, status: int, timeout: float, weights: bool, output: Path | None,
+            as_json: bool) -> None:
     """Find a small graph on which COMMAND still exits with the same status (0, as in llvm-reduce).
 
     Outputs are dropped, subgraphs cut off behind and before, nodes replaced by their operands. Every candidate is a valid
@@ -61,10 +70,13 @@ def command(source: str, test: str, status: int, timeout: float, weights: bool, 
         except PassError as error:
             raise PassError(f"{error}; {shlex.join(words)} must exit with {status} on it") from None
     out.print(f"{len(graph)} to {len(result)} nodes; {search.tried} graphs tried", style="green", markup=False)
-    if output is None:
-        print_graph(result.text())
-    else:
+    if output is not None:
         result.dump(output, **accepted(output, weights=weights))
+    if as_json:
+        answer({"nodes_before": len(graph), "nodes_after": len(result), "tried": search.tried,
+                "text": result.text() if output is None else None, "wrote": [] if output is None else written(output)}, True)
+    elif output is None:
+        print_graph(result.text())
 
 
 def _run(words: list[str], graph: Graph, path: Path, weights: bool, timeout: float) -> int | None:

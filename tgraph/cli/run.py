@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tgraph.cli.answers import answer, json_option, plain, written
+from tgraph.cli.completing import complete_model
+from tgraph.cli.exit_status import DIFFERS
 from tgraph.cli.options import (
     Dims,
     check_dims,
@@ -24,36 +27,72 @@ from tgraph.ir.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from tgraph.ir.graph import Graph
+    from tgraph.reference.node_values import On, Values
+
+
+
+NUMBERS = {
+    "shape": ["integer: the size of an axis"], "low": "number: the lowest finite element", "high": "number: the highest",
+    "mean": "number: of the finite ones", "std": "number: their standard deviation", "zeros": "integer: how many are 0",
+    "nans": "integer: how many are NaN", "infinities": "integer: how many are infinite",
+    "histogram": ["integer: finite elements in one of equal parts from low to high"],
+}
 
 
 @click.command("run")
-@click.argument("source", metavar="FILE|MODEL")
+@click.argument("source", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("--input", "inputs", multiple=True, metavar="NAME=FILE.npy", help="An input's array. Repeatable.")
 @click.option("--random", is_flag=True, help="Generate the inputs that are not given.")
 @dim_option
 @seed_option
 @click.option("-o", "--output", metavar="FILE.npz", type=click.Path(path_type=Path), help="Write the outputs by name.")
+@click.option("--nodes", multiple=True, metavar="PATTERN",
+              help="Show what is in the values of nodes: by scope, op, both (layer.0.*.softmax), value (%12), line or output. "
+                   "Repeatable.")
+@click.option("--dump-values", "folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
+              help="Write the values of the nodes (of all, without --nodes) to DIR/values.npz.")
+@click.option("--find-nonfinite", is_flag=True, help="Find the first node that makes a NaN or an infinity of finite numbers.")
+@click.option("--reference", is_flag=True, help="Take values from NumPy and the graph as it was given, not from the target.")
 @level_option
 @passes_option
 @precision_options
 @target_option
 @threads_option
-def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed: int, output: Path | None, level: str,
-            pipeline: str | None, target: str, threads: int | None, precision: str, weights: str) -> None:
+@json_option({
+    "graph": "string: its name", "target": "string: what ran it", "seconds": "number: of the first call",
+    "outputs": [{"name": "string: of the output", "type": "string: element type and sizes", "numbers": NUMBERS}],
+    "values": [{"name": "string: scope and op of the node", "value": "string: as the text calls it", "op": "string: its name",
+                "scope": "string: its module", "where": "string: scopes and lines", "type": "string: element type and sizes",
+                "numbers": NUMBERS}],
+    "gone": [{"name": "string: a node that the passes did away with", "became": ["string: a node that came of it"]}],
+    "nonfinite": "any: null without --find-nonfinite, else an object of ok, first, makers, sources and outputs",
+    "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
+})
+def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed: int, output: Path | None,
+            nodes: tuple[str, ...], folder: Path | None, find_nonfinite: bool, reference: bool, level: str,
+            pipeline: str | None, target: str, threads: int | None, precision: str, weights: str, as_json: bool) -> None:
     """Run a bundle, or a graph or model that is compiled first, and print a summary of each output.
 
-    Of a program with several graphs, FILE:NAME is the one to run.
+    Of a program with several graphs, FILE:NAME is the one to run. Values of nodes are those of the graph that the passes
+    made, on the target; nodes that it no longer has are named, with what has come of them. Of a bundle for several
+    targets, --target takes another one than what fits this machine best. Exit status 1 if --find-nonfinite finds something.
 
     \b
     Examples:
       $ tgraph run tiny.tgc --random --dim B=2,S=7 -o outputs.npz
       $ tgraph run tiny.tgc --input input_ids=ids.npy --input mask=mask.npy
       $ tgraph run bert-tiny --input input_ids=ids.npy --random --target numpy
+      $ tgraph run tiny.tgc --random --nodes encoder.layer.0 --dump-values values
+      $ tgraph run tiny.tgc --random --find-nonfinite
     """
-    from tgraph.cli.console import console, show_seconds, table
+    import tgraph as tg
+    from tgraph.cli.console import show_seconds, table
     from tgraph.cli.models import load_executable, only_executable
+    from tgraph.formats.disk import replacing
+    from tgraph.reference.statistics import Statistics
 
     given = {}
     for text in inputs:
@@ -61,6 +100,8 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
         if not equals:
             raise click.UsageError(f"--input {text}: expected NAME=FILE.npy")
         given[name] = _load(Path(file))
+    if reference and not (nodes or folder or find_nonfinite):
+        raise click.UsageError("--reference goes with --nodes, --dump-values or --find-nonfinite; --target numpy runs in NumPy")
     exe = only_executable(load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads,
                                           precision=precision, weights=weights, one=True)[0], source)
     feeds = complete_feeds(exe.graph, given, random, dims, seed)
@@ -72,15 +113,48 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
     start = time.perf_counter()
     outputs = exe.run(feeds)
     seconds = time.perf_counter() - start
-    out = console()
-    out.print(table(f"{exe.graph.name} on {exe.target}: {show_seconds(seconds)}, the first call",
-                    ("output", "type", ">mean", ">std", ">min", ">max", "first values"),
-                    [_summary(name, array) for name, array in outputs.items()]))
+    files = []
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "wb") as stream:
+        with replacing(output) as stream:
             np.savez(stream, **outputs)  # type: ignore[arg-type]
-        out.print(f"wrote {output}", markup=False, soft_wrap=True)
+        files.append(output)
+    on: On = "reference" if reference else "target"
+    found = tg.values(exe, feeds, nodes=list(nodes) or "*", on=on) if nodes or folder else None
+    if found is not None and folder is not None:
+        files += found.save(folder)
+    report = tg.trace_nonfinite(exe, feeds, on=on) if find_nonfinite else None
+
+    def show(out: Console) -> None:
+        out.print(table(f"{exe.graph.name} on {exe.target}: {show_seconds(seconds)}, the first call",
+                        ("output", "type", ">mean", ">std", ">min", ">max", "first values"),
+                        [_summary(name, array) for name, array in outputs.items()]))
+        if found is not None and nodes:
+            where = "in NumPy, as it was given" if reference else f"on {exe.target}, as the passes made it"
+            out.print(f"{found}\n({where})", markup=False, soft_wrap=True)
+        if report is not None:
+            out.print(str(report), style="green" if report else "bold red", markup=False, soft_wrap=True)
+        for path in files:
+            out.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+    answer({
+        "graph": exe.graph.name, "target": str(exe.target), "seconds": seconds,
+        "outputs": [{"name": name, "type": _type(array), "numbers": Statistics.of(array)} for name, array in outputs.items()],
+        "values": [] if found is None else _values(found),
+        "gone": [] if found is None else [{"name": g.name.label, "became": [n.label for n in g.became]} for g in found.gone],
+        "nonfinite": None if report is None else {**plain(report), "ok": report.ok}, "wrote": written(*files),
+    }, as_json, show)
+    if report is not None and not report:
+        raise SystemExit(DIFFERS)
+
+
+def _values(found: Values) -> list[dict[str, Any]]:
+    names = ((label, found.names[label], found.arrays[label], numbers) for label, numbers in found.statistics().items())
+    return [{"name": label, "value": name.value, "op": name.op, "scope": name.scope, "where": name.where, "type": _type(array),
+             "numbers": numbers} for label, name, array, numbers in names]
+
+
+def _type(array: np.ndarray) -> str:
+    return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
 
 
 def complete_feeds(graph: Graph, given: Mapping[str, np.ndarray], random: bool, dims: Dims, seed: int) -> dict[str, Any]:
@@ -112,8 +186,10 @@ def _load(path: Path) -> np.ndarray:
     import numpy as np
 
     try:
-        array = np.load(path, allow_pickle=False)
-    except ValueError as error:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # mapped: a size that is claimed takes no memory
+    except OSError:
+        raise
+    except Exception as error:  # of NumPy, zipfile and Python's tokenizer, for every kind of damage
         raise InputError(f"{path} is no array of NumPy: {error}") from None
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays; an input is one .npy file")
@@ -123,7 +199,7 @@ def _load(path: Path) -> np.ndarray:
 def _summary(name: str, array: np.ndarray) -> list[str]:
     import numpy as np
 
-    shown = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+    shown = _type(array)
     if not array.size:
         return [name, shown, "", "", "", "", "empty"]
     values = array.astype(np.float64)

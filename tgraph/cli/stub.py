@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 import typing
 from collections.abc import Iterable
@@ -49,7 +50,9 @@ def stub_of(ops: Iterable[Op]) -> str:
             found[name] = f'def {name}(*operands: Any, **named: Any) -> {listed.returns}:\n    """{listed.signature}"""\n'
     methods = [name for name in sorted(found) if hasattr(Operators, name)]
     own = [f"    def {name}(self, *operands: Any, **named: Any) -> {_returned(found[name])}: ..." for name in methods]
-    return "\n".join([HEAD, *(found[name] for name in sorted(found)), "class Methods:",
+    exported = textwrap.indent(textwrap.fill(", ".join(f'"{name}"' for name in sorted(found)), 116), "    ")
+    return "\n".join([HEAD, f"__all__: list[str] = [\n{exported},\n]\n",
+                      *(found[name] for name in sorted(found)), "class Methods:",
                       '    """The functions that are methods of tensors too."""', "", *own, ""])
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from tgraph.cli.answers import answer, json_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from targets.base.target import Target
 
 SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bf16",
                   "avxvnni", "amx-bf16", "amx-int8", "neon", "dotprod", "bf16", "i8mm", "sve")
@@ -10,38 +20,61 @@ SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw",
 
 @click.command("targets")
 @click.option("--cpus", is_flag=True, help="List the names of all CPUs that LLVM knows here.")
-def command(cpus: bool) -> None:
+@json_option({
+    "kinds": {"<kind>": "string: what may be named behind the kind, as in cpu:skylake-avx512"},
+    "machine": {"target": "string: this machine's CPU, as a target", "vector_bits": "integer: width of its vector registers",
+                "vector_registers": "integer: how many there are", "l1_bytes": "integer: first cache of a core",
+                "l2_bytes": "integer: second cache of a core", "l3_bytes": "integer: third cache, shared",
+                "features": ["string: an instruction set"], "threads": "integer: threads that tgraph uses by default"},
+    "cuda": {"<what>": "string: what compiles for NVIDIA's GPUs here and what runs, or why not"},
+    "cpus": ["string: a target of a CPU that LLVM knows; with --cpus alone"],
+})
+def command(cpus: bool, as_json: bool) -> None:
     """List the kinds of targets, and describe this machine's CPU and GPU as tgraph sees them.
 
     \b
     Examples:
       $ tgraph targets
       $ tgraph targets --cpus
+      $ tgraph targets --json
     """
     import tgraph as tg
-    from targets.base.target import default_threads
-    from targets.cpu.precision import not_faster
-    from tgraph.cli.console import console, table
+    from targets.base.cores import default_threads
 
-    out = console()
+    host = tg.targets.Target.parse("cpu")
+    known: list[str] = []
     if cpus:
         from targets.base.tvm_api import valid_cpus
 
-        for name in valid_cpus():
-            click.echo(f"cpu:{name}")
-        return
-    out.print(table("Targets", ("target", ""), list(tg.targets.KINDS.items())), "")
-    host = tg.targets.Target.parse("cpu")
-    features = [f for f in SHOWN_FEATURES if host.has(f)]
+        known = [f"cpu:{name}" for name in valid_cpus()]
+    machine = {"target": str(host), "vector_bits": host.vector_bits, "vector_registers": host.vector_registers,
+               "l1_bytes": host.l1_bytes, "l2_bytes": host.l2_bytes, "l3_bytes": host.l3_bytes,
+               "features": sorted(host.features), "threads": default_threads()}
+    found = {"kinds": tg.targets.KINDS, "machine": machine, "cuda": {} if cpus else dict(_cuda()), "cpus": known}
+    answer(found, as_json, lambda out: click.echo("\n".join(known)) if cpus else _show(out, found, host))
+
+
+def _show(out: Console, found: Mapping[str, Any], host: Target) -> None:
+    from targets.base.tvm_api import host_features
+    from targets.cpu import tile_permission
+    from targets.cpu.instruction_sets import refused
+    from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot
+    from targets.cpu.precision import not_faster, products
+    from tgraph.cli.console import table
+
+    out.print(table("Targets", ("target", ""), list(found["kinds"].items())), "")
+    shown = [f for f in SHOWN_FEATURES if host.has(f)]
     out.print(table("This machine", ("", ""), [
         ("target", str(host)),
         ("vectors", f"{host.vector_registers} registers of {host.vector_bits} bits: {host.vector_bits // 32} floats (f32) each"),
         ("caches", f"L1 {_binary(host.l1_bytes)}, L2 {_binary(host.l2_bytes)} a core, L3 {_binary(host.l3_bytes)} shared"),
-        ("features", f"{', '.join(features)} (of {len(host.features)})"),
-        ("bf16", not_faster(host, "bf16") or 'it has an instruction for products, so precision="bf16" may be faster than "f32"'),
-        ("threads", str(default_threads())),
+        ("features", f"{', '.join(shown)} (of {len(host.features)})"),
+        ("bf16", not_faster(host, "bf16") or f'{products(host, bf16_dot(host.has))}: precision="bf16" may be faster than "f32"'),
+        ("8-bit integers", products(host, integer_dot(host.has, host.vector_bits))),
+        *([("tiles (AMX)", f"the CPU has them, but {tile_permission.refusal()}")] if refused(host_features()) else []),
+        ("threads", str(found["machine"]["threads"])),
     ]), "")
-    out.print(table("CUDA", ("", ""), _cuda()))
+    out.print(table("CUDA", ("", ""), list(found["cuda"].items())))
 
 
 def _cuda() -> list[tuple[str, str]]:

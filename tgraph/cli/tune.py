@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tgraph.cli.answers import answer, json_option
+from tgraph.cli.completing import complete_model
 from tgraph.cli.options import (
     Dims,
     check_dims,
@@ -22,11 +24,13 @@ from tgraph.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from targets.cpu.tuning import Progress, Tuned
 
 
 @click.command("tune")
-@click.argument("model", metavar="FILE|MODEL")
+@click.argument("model", metavar="FILE|MODEL", shell_complete=complete_model)
 @click.option("--shapes", default="1x128,8x128", show_default=True, metavar="BxS,...",
               help="Batches and lengths (dims B and S) to be fast at.")
 @dim_option
@@ -38,8 +42,16 @@ if TYPE_CHECKING:
 @passes_option
 @target_option
 @threads_option
+@json_option({
+    "target": "string: what was tuned for", "sizes": [{"<dim>": "integer: its size"}],
+    "kernels": [{"kernel": "string: its name", "calls": "integer: of the model", "trials": "integer: variants tried",
+                 "default": "number: seconds of a call by default, over all sizes", "best": "number: the same, at best",
+                 "changes": {"<parameter>": ["integer: its default, then its best value"]},
+                 "rejected": ["string: a variant that failed or gave other results, and how"]}],
+    "saved": "string or null: the file that keeps what was found",
+})
 def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: float | None, dry_run: bool, level: str,
-            pipeline: str | None, target: str, threads: int | None) -> None:
+            pipeline: str | None, target: str, threads: int | None, as_json: bool) -> None:
     """Search the parameters of a model's kernels on this machine, and keep those that are faster than the defaults.
 
     Every later compilation for this CPU takes them where it meets the same kernels. They are kept in a file of the user's, or
@@ -53,7 +65,6 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
     import tgraph as tg
     from targets.base.schedules import save_schedules, schedule_file
     from targets.cpu.tuning import database_rows, tune
-    from tgraph.cli.console import console
     from tgraph.cli.models import is_bundle, load_graph
 
     if is_bundle(model):
@@ -66,14 +77,20 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
     where = tg.targets.Target.parse(target)
     with _progress() as progress:
         found = tune(graph, where, sizes, level=level, passes=pipeline, trials=trials, seconds=seconds, progress=progress)
-    out = console()
-    _print(found, f"{graph.name} on {where} at {shapes}")
     file = None if dry_run else schedule_file(where.name)
-    if file is None:
-        out.print("not saved (--dry-run)" if dry_run else "not saved: TGRAPH_TUNING is off")
-    else:
+    if file is not None:
         save_schedules(file, database_rows(found))
-        out.print(f"saved in {file}", markup=False, soft_wrap=True)
+
+    def show(out: Console) -> None:
+        _show(out, found, f"{graph.name} on {where} at {shapes}")
+        if file is None:
+            out.print("not saved (--dry-run)" if dry_run else "not saved: TGRAPH_TUNING is off")
+        else:
+            out.print(f"saved in {file}", markup=False, soft_wrap=True)
+
+    kernels = [{"kernel": t.kernel, "calls": t.calls, "trials": t.trials, "default": t.default, "best": t.best,
+                "changes": t.changes, "rejected": t.rejected} for t in found]
+    answer({"target": str(where), "sizes": sizes, "kernels": kernels, "saved": file}, as_json, show)
 
 
 @contextmanager
@@ -100,10 +117,10 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
-def _print(found: list[Tuned], title: str) -> None:
+def _show(out: Console, found: list[Tuned], title: str) -> None:
     from rich.text import Text
 
-    from tgraph.cli.console import console, show_seconds, table
+    from tgraph.cli.console import show_seconds, table
 
     rows = []
     for t in found:
@@ -111,7 +128,6 @@ def _print(found: list[Tuned], title: str) -> None:
         faster = f"{t.default / t.best - 1:.1%}" if t.changes else ""
         rows.append((t.kernel, str(t.calls), str(t.trials), show_seconds(t.default), show_seconds(t.best), faster,
                      Text(changes, "green") if changes else Text("the default is best", "dim")))
-    out = console()
     out.print(table(title, ("kernel", ">calls", ">trials", ">default", ">best", ">faster by", "changed"), rows))
     for t in found:
         for reason in t.rejected:

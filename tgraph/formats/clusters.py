@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..ir import scopes as tree
+from ..ir.folding import Fold, Folded, Thing, fold
 from ..ir.graph import Graph
+from ..ir.scopes import Item, Repeat
 from ..ir.values import Constant, Input, Node, Parameter, Result, Value
 from .layout import Box, Signal, arrange
 
 PADDING = 14.0
+SCREEN = 30  # things in a picture of no given depth
 TITLE = 22.0  # height of a scope's title
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A box around the nodes of one scope; `title` is its path within the box around it."""
+    """A box around the nodes of one scope; `title` is its path within the box around it, `count` how many it stands for."""
 
     path: str
     title: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Named:
+    """A node that is all of its scope, whose title it has in place of a box around it."""
+
+    node: Node
+    title: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A scope as one box that does not show what is in it; `gives` are the values that are read outside."""
+
+    scope: tree.Scope
+    title: str
+    count: int
+    gives: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -41,73 +64,97 @@ class Note:
 Measure = Callable[[object], tuple[float, float]]  # width and height of the box that shows a thing
 
 
-def nest(graph: Graph, measure: Measure, *, parameters: bool = True) -> Box:
-    """Make and place the boxes of a graph. Returns the outermost; positions are relative to the enclosing box."""
-    builder = _Builder(graph, measure, parameters)
-    return builder.level(graph.nodes, ())
+def nest(graph: Graph, measure: Measure, *, parameters: bool = True, fold_by: Fold = False) -> Box:
+    """Make and place the boxes of a graph, or of its folded view. Returns the outermost; positions are relative to the enclosing
+    box."""
+    builder = _Builder(fold(graph, fold_by, screen=SCREEN), measure, parameters)
+    return builder.level(builder.view.root.items, Scope("", ""), "", top=True)
 
 
 class _Builder:
-    def __init__(self, graph: Graph, measure: Measure, parameters: bool):
-        self.graph, self.measure, self.parameters = graph, measure, parameters
-        self.paths = {n: tuple(p for p in n.provenance.scope.split(".") if p) for n in graph.nodes}
-        self.read_outside = {v for _, v in graph.outputs}
+    def __init__(self, view: Folded, measure: Measure, parameters: bool):
+        self.view, self.measure, self.parameters = view, measure, parameters
+        self.readers: dict[Value, list[Thing]] = {}
+        for thing, values in view.reads.items():
+            for value in values:
+                self.readers.setdefault(value, []).append(thing)
+        self.made: dict[Thing, list[Value]] = {}
+        for node, thing in view.shows.items():
+            self.made.setdefault(thing, []).extend(node.results)
+        self.outputs = {v for _, v in view.outputs}
 
     def box(self, thing: object, leaf: bool = False) -> Box:
         return Box(*self.measure(thing), shows=thing, leaf=leaf)
 
-    def level(self, nodes: Sequence[Node], prefix: tuple[str, ...], top: bool = True) -> Box:
-        """The box of a scope: `nodes` are all nodes within the scope `prefix`."""
-        boxes: list[Box] = [self.box(i) for i in self.graph.inputs] if top else []
-        producer: dict[Value, Box] = dict(zip(self.graph.inputs, boxes))
-        box_of: dict[Node, Box] = {}
-        direct: list[tuple[Node, Box]] = []
-        for part in _parts(nodes, {n: self.paths[n][len(prefix):len(prefix) + 1] or n for n in nodes}):
-            if self.paths[part[0]] == prefix:
-                box = self.box(part[0])
-                direct.append((part[0], box))
+    def item(self, item: Item, within: str) -> tuple[Box, list[Thing]]:
+        """The box of an item in a scope whose parameters begin with `within`, and the things that are in it."""
+        if isinstance(item, Node):
+            return self.box(item), [item]
+        if isinstance(item, Repeat):
+            only = item.first[0]
+            if len(item.first) == 1 and isinstance(only, tree.Scope):
+                return self.scope(only, item.title, item.count)
+            return self.level(item.first, Scope(item.title, item.title, item.count), within), self.things(item.first)
+        return self.scope(item, item.title, 1)
+
+    def scope(self, scope: tree.Scope, title: str, count: int) -> tuple[Box, list[Thing]]:
+        if scope in self.view.closed:
+            return self.box(Closed(scope, title, count, tuple(self.view.gives(scope)))), [scope]
+        node = self.view.single(scope)
+        if node is not None:
+            return self.box(Named(node, title, count)), [node]
+        prefix = "".join(f"{name}." for name in scope.names)
+        return self.level(scope.items, Scope(scope.path, title, count), prefix), self.things(scope.items)
+
+    def things(self, items: Sequence[Item]) -> list[Thing]:
+        """The nodes and closed scopes that are shown for some items, at any depth."""
+        found: list[Thing] = []
+        for item in items:
+            if isinstance(item, Node) or item in self.view.closed:
+                found.append(item)  # type: ignore[arg-type]
             else:
-                box = self.level(part, _common([self.paths[n] for n in part]), top=False)
-                assert isinstance(box.shows, Scope)
-                box.shows = Scope(box.shows.path, ".".join(box.shows.path.split(".")[len(prefix):]))
-            boxes.append(box)
-            box_of.update(dict.fromkeys(part, box))
-            producer.update((r, box) for n in part for r in n.results)
-        readers = self._readers(nodes, box_of)
+                found += self.things(item.first if isinstance(item, Repeat) else item.items)
+        return found
+
+    def level(self, items: Sequence[Item], shown: Scope, within: str, top: bool = False) -> Box:
+        """The box around some items."""
+        boxes: list[Box] = [self.box(i) for i in self.view.graph.inputs] if top else []
+        producer: dict[Value, Box] = dict(zip(self.view.graph.inputs, boxes))
+        box_of: dict[Thing, Box] = {}
         leaves: dict[Value, list[Box]] = {}
-        for node, box in direct:
-            for value in dict.fromkeys(node.inputs):
-                if self._noted(value):
-                    leaves.setdefault(value, []).append(box)
+        readers: dict[Value, dict[Box, None]] = {}
+        for item in items:
+            box, things = self.item(item, within)
+            boxes.append(box)
+            direct = box.shows.node if isinstance(box.shows, Named) else item
+            for thing in things:
+                box_of[thing] = box
+                producer.update(dict.fromkeys(self.made[thing], box))
+                for value in self.view.reads[thing]:
+                    if isinstance(value, (Input, Result)):
+                        readers.setdefault(value, {})[box] = None
+                    elif thing is direct and isinstance(thing, Node) and self._noted(value):
+                        leaves.setdefault(value, []).append(box)
         if top:
-            for name, value in self.graph.outputs:
+            for name, value in self.view.outputs:
                 boxes.append(self.box(Output(name, value)))
                 if isinstance(value, (Input, Result)):
-                    readers.setdefault(value, []).append(boxes[-1])
+                    readers.setdefault(value, {})[boxes[-1]] = None
                 else:
                     leaves.setdefault(value, []).append(boxes[-1])
         signals = []
         for value, reading in leaves.items():
-            note = self.box(_note(value, ".".join(prefix)), leaf=True)
+            note = self.box(_note(value, within), leaf=True)
             boxes.append(note)
             signals.append(Signal(value, note, reading))
-        inside = set(nodes)
         for value in dict.fromkeys((*producer, *readers)):
             tail = producer.get(value)
             heads = [b for b in readers.get(value, ()) if b is not tail]
             leaves_level = not top and tail is not None and (
-                value in self.read_outside or any(u not in inside for u in value.users))
+                value in self.outputs or any(thing not in box_of for thing in self.readers.get(value, ())))
             if heads or leaves_level:
                 signals.append(Signal(value, tail, heads, leaves_level))
-        return self._around(boxes, signals, Scope(".".join(prefix), ".".join(prefix)), top)
-
-    def _readers(self, nodes: Iterable[Node], box_of: dict[Node, Box]) -> dict[Value, list[Box]]:
-        found: dict[Value, dict[Box, None]] = {}
-        for node in nodes:
-            for value in node.inputs:
-                if isinstance(value, (Input, Result)):
-                    found.setdefault(value, {})[box_of[node]] = None
-        return {value: list(boxes) for value, boxes in found.items()}
+        return self._around(boxes, signals, shown, top)
 
     def _noted(self, value: Value) -> bool:
         """Whether a value is drawn as a note in each scope that reads it: a parameter or a constant that is not a scalar."""
@@ -136,59 +183,10 @@ class _Builder:
         return result
 
 
-def _note(value: Value, scope: str) -> Note:
+def _note(value: Value, within: str) -> Note:
     assert isinstance(value, (Parameter, Constant))
-    name = value.name if isinstance(value, Parameter) else ""
-    return Note(value, name.removeprefix(f"{scope}.") if scope else name)
-
-
-def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The longest common prefix of some paths."""
-    count = 0
-    while all(len(p) > count for p in paths) and len({p[count] for p in paths}) == 1:
-        count += 1
-    return paths[0][:count]
-
-
-def _parts(nodes: Sequence[Node], label: dict[Node, object]) -> list[list[Node]]:
-    """Group nodes by label, in an order where each group depends only on groups before it.
-
-    The nodes of a label are split where a path of the graph leaves them and comes back: they could not be one box in a picture in
-    which all signals go down.
-    """
-    below: dict[Node, list[Node]] = {n: [] for n in nodes}
-    waits: dict[Node, int] = dict.fromkeys(nodes, 0)
-    members: dict[object, list[Node]] = {}
-    blocked: dict[object, int] = {}
-    for node in nodes:
-        members.setdefault(label[node], []).append(node)
-        blocked.setdefault(label[node], 0)
-        for operand in {v.node for v in node.inputs if isinstance(v, Result) and v.node in below}:
-            below[operand].append(node)
-            waits[node] += 1
-            blocked[label[node]] += label[operand] != label[node]
-    place = {key: i for i, key in enumerate(members)}
-    whole = [(place[key], key) for key in members if not blocked[key]]  # a heap, in the order of the labels
-    parts = []
-    while members:
-        while whole and (whole[0][1] not in members or blocked[whole[0][1]]):
-            heapq.heappop(whole)
-        # Where every label waits for another, one goes as far as it can.
-        key = whole[0][1] if whole else next(label[n] for n in nodes if n in waits and not waits[n])
-        part: list[Node] = []
-        for node in members[key]:
-            if not waits[node]:
-                part.append(node)
-                del waits[node]
-                for user in below[node]:
-                    waits[user] -= 1
-                    if label[user] != key:
-                        blocked[label[user]] -= 1
-                        if not blocked[label[user]]:
-                            heapq.heappush(whole, (place[label[user]], label[user]))
-        placed = set(part)
-        members[key] = [n for n in members[key] if n not in placed]
-        if not members[key]:
-            del members[key]
-        parts.append(part)
-    return parts
+    if isinstance(value, Constant):
+        return Note(value, "")
+    names, scope = value.name.split("."), within.split(".")
+    shared = next((i for i, (a, b) in enumerate(zip(names, scope)) if a != b), len(scope))
+    return Note(value, ".".join(names[min(shared, len(names) - 1):]))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from ..ir.errors import DiskError
 
+STALE = 3600.0  # seconds without a change after which a temporary file is one that a killed process left
+PARTIAL = ".????????.partial"  # how the names of temporary files end, as a pattern
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -36,30 +40,34 @@ def writing(what: str, folder: str | os.PathLike[str], needed: int | None = None
 def replacing(path: Path, needed: int | None = None) -> Iterator[IO[bytes]]:
     """Context for a temporary file that replaces `path` at the end; on an error `path` stays as it was.
 
+    A process that is killed leaves the temporary file; the next one that writes `path` removes it when it is an hour old.
     `needed`: how many bytes it will have, if that is known. Raises DiskError if there is no room for them.
     """
-    with writing(str(path), path.parent, needed), _beside(path) as temporary:
-        with open(temporary, "w+b") as file:
-            yield file
-        with contextlib.suppress(OSError):  # a file system without permissions keeps those of mkstemp
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Context for an empty temporary file in the folder of `path`, deleted if the block fails."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    remove_stale(path.parent, f".{glob.escape(path.name)}{PARTIAL}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        os.close(descriptor)
-        yield Path(name)
+        with writing(str(path), path.parent, needed):
+            with open(temporary, "x+b") as file:
+                yield file
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            temporary.unlink()
         raise
+
+
+def remove_stale(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left in a folder: files and folders with such names that nobody has changed for an hour."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # it is another user's, or another process was quicker
+            if time.time() - left.lstat().st_mtime < STALE:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
 
 def _why(error: OSError, folder: str | os.PathLike[str], needed: int | None) -> str:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..ir.file_formats import format
+from ..ir.folding import Fold, Folded, Thing
+from ..ir.folding import fold as fold_graph
 from ..ir.graph import Graph
 from ..ir.names import quote
-from ..ir.values import Constant, Node, Parameter, Result, Value
+from ..ir.values import Constant, Node, Parameter, Value
 from .disk import replacing
-from .labels import node_label, node_tooltip, value_label
+from .labels import closed_tooltip, node_tooltip, value_label
+from .outline import Closes, Opens, edge_label, edges, outline
 from .single import single_graph
 
 
@@ -19,66 +22,53 @@ class DotFormat:
     """Graphviz's DOT language."""
 
     @staticmethod
-    def write(obj: Any, path: Path, *, graph: str | None = None, parameters: bool = True) -> None:
-        """Write one graph (of a program: by name); with or without the parameters as boxes of their own."""
+    def write(obj: Any, path: Path, *, graph: str | None = None, parameters: bool = True, fold: Fold = False) -> None:
+        """Write one graph (of a program: by name); with or without the parameters as boxes of their own, folded as `text` is."""
         with replacing(path) as file:
-            file.write(to_dot(single_graph(obj, graph), parameters=parameters).encode())
+            file.write(to_dot(single_graph(obj, graph), parameters=parameters, fold=fold).encode())
 
 
-def to_dot(graph: Graph, *, parameters: bool = True) -> str:
+def to_dot(graph: Graph, *, parameters: bool = True, fold: Fold = False) -> str:
     """A digraph of the nodes, grouped by scope; edges are labelled with the type of the value."""
-    nodes = graph.nodes
-    ids: dict[Value | Node, str] = {n: f"n{i}" for i, n in enumerate(nodes)}
+    view = fold_graph(graph, fold)
     lines = [f"digraph {quote(graph.name)} {{",
              '  graph [rankdir=TB, fontname="Helvetica", labeljust=l, color="#c8ccd4", style=rounded];',
              '  node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="Helvetica", fontsize=11];',
              '  edge [fontname="Courier", fontsize=9, color="#5b6472"];']
+    ids: dict[Value | Thing, str] = {}
     for i, input in enumerate(graph.inputs):
         ids[input] = f"i{i}"
         lines.append(f'  i{i} [shape=oval, fillcolor="#dbeafe", label={quote(f"{input.name}: {input.type}")}];')
-    shown = [v for n in nodes for v in n.inputs
+    shown = [v for thing, values in view.reads.items() if isinstance(thing, Node) for v in values
              if isinstance(v, Parameter) or (isinstance(v, Constant) and v.type.rank)]
     for i, leaf in enumerate(dict.fromkeys(shown) if parameters else ()):
         ids[leaf] = f"p{i}"
         lines.append(f'  p{i} [shape=note, fillcolor="#fef3c7", label={quote(value_label(leaf))}];')
-    lines += _clusters(nodes, ids)
-    for node in nodes:
-        for position, operand in enumerate(node.operands):
-            source = operand.node if isinstance(operand, Result) else operand
-            if operand is not None and source in ids:
-                name = node.op.operands[min(position, len(node.op.operands) - 1)].name
-                lines.append(f"  {ids[source]} -> {ids[node]} [label={quote(_edge(operand))}, tooltip={quote(name)}];")
-    for i, (name, value) in enumerate(graph.outputs):
-        source = value.node if isinstance(value, Result) else value
-        lines.append(f'  o{i} [shape=oval, fillcolor="#dcfce7", label={quote(name)}];')
+    lines += _clusters(view, ids)
+    outputs = {name: f"o{i}" for i, (name, _) in enumerate(view.outputs)}
+    lines += [f'  {place} [shape=oval, fillcolor="#dcfce7", label={quote(name)}];' for name, place in outputs.items()]
+    for source, value, reader in edges(view):
         if source in ids:
-            lines.append(f"  {ids[source]} -> o{i} [label={quote(_edge(value))}];")
+            end = outputs[reader] if isinstance(reader, str) else ids[reader]
+            lines.append(f"  {ids[source]} -> {end} [label={quote(edge_label(value))}];")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _edge(value: Value) -> str:
-    return str(value.type) if isinstance(value, Result) else ""
-
-
-def _clusters(nodes: list[Node], ids: dict[Value | Node, str]) -> list[str]:
-    tree: dict[str, Any] = {}
-    for node in nodes:
-        level = tree
-        for part in filter(None, node.provenance.scope.split(".")):
-            level = level.setdefault(part, {})
-        level.setdefault("", []).append(node)
+def _clusters(view: Folded, ids: dict[Value | Thing, str]) -> list[str]:
     lines: list[str] = []
-
-    def emit(level: dict[str, Any], path: tuple[str, ...]) -> None:
-        indent = "  " * (len(path) + 1)
-        for node in level.get("", ()):
-            lines.append(f"{indent}{ids[node]} [label={quote(node_label(node))}, tooltip={quote(node_tooltip(node))}];")
-        for name, inner in level.items():
-            if name:
-                lines.append(f"{indent}subgraph {quote('cluster_' + '.'.join((*path, name)))} {{")
-                lines.append(f"{indent}  label={quote(name)};")
-                emit(inner, (*path, name))
-                lines.append(f"{indent}}}")
-
-    emit(tree, ())
+    depth = 0
+    for step in outline(view):
+        indent = "  " * (depth + 1)
+        if isinstance(step, Opens):
+            lines += [f"{indent}subgraph {quote(f'cluster_{step.path}')} {{", f"{indent}  label={quote(step.title)};"]
+            depth += 1
+        elif isinstance(step, Closes):
+            depth -= 1
+            lines.append(f"{'  ' * (depth + 1)}}}")
+        else:
+            ids[step.thing] = f"n{len(ids)}"
+            node = isinstance(step.thing, Node)
+            details = node_tooltip(step.thing) if isinstance(step.thing, Node) else closed_tooltip(step.thing)
+            style = "" if node else 'fillcolor="#e2e8f0", '
+            lines.append(f"{indent}{ids[step.thing]} [{style}label={quote(step.label)}, tooltip={quote(details)}];")
     return lines

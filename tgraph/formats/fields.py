@@ -9,7 +9,7 @@ from typing import Any
 
 from ..ir.errors import FormatError, TGraphError
 
-_KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+_KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", int: "an integer", bool: "true or false"}
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""Graphs as JSON, for tools in other languages. Complete except for the data of parameters: it reads back to an equal graph.
+"""Graphs as JSON, for tools in other languages: complete except for the data of parameters, so it reads back to an equal graph.
+
+graph.schema.json beside this file is their JSON Schema. In short:
 
     {"format": "tgraph", "version": 1,
      "functions": [GRAPH, ...],                         callees first
@@ -37,6 +39,7 @@ from ..ir.errors import FormatError, TGraphError
 from ..ir.expressions import parse_dim, parse_type
 from ..ir.file_formats import format
 from ..ir.graph import Graph
+from ..ir.json_text import read_json
 from ..ir.location import Location, Provenance
 from ..ir.printer import SHOWN_ELEMENTS, canonical_leaves
 from ..ir.program import Program
@@ -49,11 +52,12 @@ from .disk import replacing
 from .fields import at, entries, field, known, of_kind, shown
 
 VERSION = 1
+SCHEMA = Path(__file__).with_name("graph.schema.json")  # JSON Schema of these files
 
 
 @format(".json")
 class JsonFormat:
-    """JSON for other tools; the schema is in the module's documentation."""
+    """JSON for other tools; `tgraph dump --schema` prints the schema."""
 
     @staticmethod
     def write(obj: Any, path: Path, *, indent: int | None = None) -> None:
@@ -66,12 +70,9 @@ class JsonFormat:
     @staticmethod
     def read(path: Path) -> Graph | Program:
         """Read a Graph, or a Program where the file holds several. Raises FormatError if it is damaged."""
+        found = read_json(path.read_bytes(), path, "graph in JSON")
         try:
-            return from_json(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
-            raise FormatError(f"{path} is no graph in JSON: {error}") from None
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{path} is no graph in JSON: it is no UTF-8: {error}") from None
+            return from_json(found)
         except RecursionError:
             raise FormatError(f"{path} is no graph in JSON: it is nested too deep") from None
         except TGraphError as error:
@@ -122,7 +123,7 @@ def _graph(name: str, graph: Graph, with_aliases: bool) -> dict[str, Any]:
         "symbols": {s.name: {"min": s.min, "max": s.max} for s in graph.symbols.values()},
         "constraints": [[str(left), str(right)] for left, right in graph.constraints],
         **({"inequalities": [[str(left), str(right)] for left, right in graph.inequalities]} if graph.inequalities else {}),
-        "inputs": [{"name": i.name, "type": str(i.type), "id": ids[i]} for i in graph.inputs],
+        "inputs": [{"name": i.name, "type": str(i.type), "id": ids[i], **_state(graph, i.name)} for i in graph.inputs],
         "parameters": [{"name": p.name, "type": str(p.type), "id": ids[p],
                         "aliases": aliases.get(p.name, []) if with_aliases else []} for p in parameters],
         "constants": [{**_constant(c), "id": ids[c]} for c in constants],
@@ -132,8 +133,13 @@ def _graph(name: str, graph: Graph, with_aliases: bool) -> dict[str, Any]:
                    "scopes": list(n.provenance.scopes),
                    "locations": [[loc.file, loc.line] for loc in n.provenance.locations],
                    "results": [{"id": ids[r], "type": _plain(r.type)} for r in n.results]} for n in nodes],
-        "outputs": [{"name": name, "value": ids[v]} for name, v in graph.outputs],
+        "outputs": [{"name": name, "value": ids[v], **_state(graph, name)} for name, v in graph.outputs],
     }
+
+
+def _state(graph: Graph, name: str) -> dict[str, bool]:
+    """The field that only states have."""
+    return {"state": True} if name in graph.states else {}
 
 
 def _plain(type: TensorType) -> str:
@@ -179,12 +185,17 @@ def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[s
         key = {"constraint": "constraints", "inequality": "inequalities"}[kind]
         for pair in entries(entry, key, list) if key in entry or kind == "constraint" else ():
             with at(f"{kind} {shown(pair)}"):
-                left, right = (of_kind(side, str, f"a side of a {kind}") for side in (*pair, None, None)[:max(2, len(pair))])
+                if len(pair) > 2:
+                    raise FormatError(f"expected the two sides of a {kind}, found {len(pair)}")
+                left, right = (of_kind(side, str, f"a side of a {kind}") for side in (*pair, None, None)[:2])
                 require(parse_dim(left, symbols), parse_dim(right, symbols))
     values: dict[int, Value] = {}
     for item in entries(entry, "inputs"):
         with at(f"input {shown(item.get('name'))}"):
-            values[field(item, "id", int)] = graph.input(field(item, "name", str), parse_type(field(item, "type", str), symbols))
+            name, type = field(item, "name", str), parse_type(field(item, "type", str), symbols)
+            if _is_state(item):
+                graph.state(name, type)
+            values[field(item, "id", int)] = graph.input(name, type)
     for item in entries(entry, "parameters"):
         with at(f"parameter {shown(item.get('name'))}"):
             name = field(item, "name", str)
@@ -200,8 +211,14 @@ def _read_graph(entry: Mapping[str, Any], weights: Weights, functions: Mapping[s
     for item in entries(entry, "outputs"):
         with at(f"output {shown(item.get('name'))}"):
             outputs.append((field(item, "name", str), known(values, item.get("value"), "value")))
+            if _is_state(item):
+                graph.state(outputs[-1][0], outputs[-1][1].type)
     graph.set_outputs(outputs)
     return graph
+
+
+def _is_state(item: Mapping[str, Any]) -> bool:
+    return of_kind(item.get("state", False), bool, "'state'") is True
 
 
 def _read_symbols(entry: Mapping[str, Any]) -> dict[str, Symbol]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from ..ir.graph import Graph
 from ..ir.names import attribute, number
 from ..ir.registry import REQUIRED
+from ..ir.scopes import Scope
 from ..ir.types import TensorType
 from ..ir.values import Constant, Input, Node, Parameter, Value
 
@@ -45,6 +49,24 @@ def node_label(node: Node) -> str:
     scalars = [value_label(v) for v in node.inputs if isinstance(v, Constant) and v.type.rank == 0]
     lines = [op_title(node), ", ".join(filter(None, (*scalars, attributes(node))))]
     return "\n".join([line for line in lines if line] + [plain(r.type) for r in node.results])
+
+
+def times(title: str, count: int) -> str:
+    """The title of a scope that stands for several."""
+    return f"{title}  \u00d7 {count}" if count > 1 else title
+
+
+def closed_label(scope: Scope, title: str, gives: Iterable[Value]) -> str:
+    """The label of a scope that is shown as one box: title, what is in it, and the types of what it gives, one a line."""
+    ops = Counter(n.op.name for n in scope.nodes).most_common()
+    listed = ", ".join(f"{count} {name}" for name, count in ops[:3]) + (", ..." if len(ops) > 3 else "")
+    return "\n".join([title, f"{len(scope.nodes)} nodes: {listed}", *(plain(v.type) for v in gives)])
+
+
+def closed_tooltip(scope: Scope) -> str:
+    """The tooltip of such a box: all ops, with their numbers."""
+    ops = Counter(n.op.name for n in scope.nodes).most_common()
+    return "\n".join([scope.path, *(f"  {count} {name}" for name, count in ops)])
 
 
 def node_tooltip(node: Node) -> str:

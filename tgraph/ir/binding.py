@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ Sizes = dict[str, int]
 Adopt = Callable[[Any], Any]
 
 
-def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-    """Feeds by input name. Raises InputError for too many, unknown, doubled or missing ones."""
-    names = [i.name for i in graph.inputs]
+def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
+    """Feeds by input name; those `kept` are not fed. Raises InputError for too many, unknown, doubled or missing ones."""
+    fed = [i for i in graph.inputs if i.name not in kept]
+    names = [i.name for i in fed]
 
     def signature() -> str:
-        return f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in graph.inputs)})"
+        return f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in fed)})"
 
     if len(positional) > len(names):
         raise InputError(f"{signature()} takes {len(names)} inputs, got {len(positional)}")
@@ -36,7 +37,9 @@ def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any]
         feeds[name] = value
     missing = [name for name in names if name not in feeds]
     if missing:
-        raise InputError(f"{signature()} misses input {', '.join(missing)}")
+        states = [name for name in missing if name in graph.states]
+        hint = f"; exe.session(...) keeps {', '.join(states[:3])}{', ...' if len(states) > 3 else ''}" if states else ""
+        raise InputError(f"{signature()} misses input {', '.join(missing)}{hint}")
     return feeds
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from .graph import Graph
 from .names import attribute
 from .printer import node_lines
+from .tables import html_table
 from .values import Constant, Input, Node, Parameter, Result, Value
 
 Kind = Literal["added", "removed", "changed"]
@@ -38,6 +39,11 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.signature or self.nodes or self.functions)
 
+    def _repr_html_(self) -> str:
+        rows = [(c.kind, c.before, c.after, c.where) for c in (*self.signature, *self.nodes)]
+        title = f"{self.name}: {self.same} nodes the same, {len(rows) or 'no'} changes"
+        return html_table(title, ("", "before", "after", "where"), rows) + "".join(f._repr_html_() for f in self.functions)
+
     def count(self, kind: Kind) -> int:
         """Nodes of that kind of change."""
         return sum(c.kind == kind for c in self.nodes)
@@ -54,11 +60,11 @@ def difference(a: Graph, b: Graph) -> Difference:
         return found
     if a.name != b.name:
         found.signature.append(Change("changed", f"graph {a.name}", f"graph {b.name}"))
-    found.signature += _named("input", {i.name: str(i.type.with_shape(i.shape)) for i in a.inputs},
-                              {i.name: str(i.type.with_shape(i.shape)) for i in b.inputs})
+    found.signature += _named("input", *({i.name: str(i.type.with_shape(i.shape)) for i in g.inputs} for g in (a, b)))
     found.signature += _named("param", {n: str(p.type) for n, p in a.parameters.items()},
                               {n: str(p.type) for n, p in b.parameters.items()})
     found.signature += _named("output", {n: str(v.type) for n, v in a.outputs}, {n: str(v.type) for n, v in b.outputs})
+    found.signature += _named("state", *({n: str(t) for n, t in g.states.items()} for g in (a, b)))
     found.signature += _named("where", *(dict.fromkeys((f"{x} == {y}" for x, y in g.constraints), "") for g in (a, b)))
     found.signature += _named("where", *(dict.fromkeys((f"{x} >= {y}" for x, y in g.inequalities), "") for g in (a, b)))
     pairs = match(a, b)

@@ -20,6 +20,8 @@ from .numbers import Sized, combine
 if TYPE_CHECKING:
     from .numbers import SizeNumber
 
+LARGEST, DEEPEST = 10_000, 50  # of an expression: factors in all its terms; quotients within quotients
+LONGEST = 13_000  # bits of a number in one; Python writes integers of up to 4300 digits
 RESERVED = {"true", "false", "none", "inf", "nan"}  # what means something else in the text form; `dtypes` adds its names
 
 DimLike = Union[int, "Dim"]
@@ -55,10 +57,12 @@ Factor = Symbol | Quotient
 class Dim(Sized):
     """An integer polynomial over symbols; immutable, hashable, in normal form. Never a plain constant."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_hash", "depth", "terms", "weight")
 
     def __init__(self, terms: Mapping[Monomial, int]):
-        self.terms: tuple[tuple[Monomial, int], ...] = tuple(sorted(terms.items(), key=_term_key))
+        self.weight, self.depth = _extent(terms)
+        ordered = sorted(terms.items(), key=_term_key) if len(terms) > 1 else terms.items()
+        self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
         self._hash = hash(self.terms)
 
     def __eq__(self, other: object) -> bool:
@@ -93,6 +97,8 @@ class Dim(Sized):
         if not _integral(other):
             return combine("mul", self, other)
         terms: dict[Monomial, int] = {}
+        if len(self.terms) * len(_terms(other)) > LARGEST:
+            raise RuleError(_too_large())
         for left, a in self.terms:
             for right, b in _terms(other):
                 monomial = _multiply(left, right)
@@ -341,6 +347,31 @@ def _divide(a: DimLike, b: Dim) -> DimLike | None:
     return _make(result)
 
 
+def _extent(terms: Mapping[Monomial, int]) -> tuple[int, int]:
+    """The number of factors in all terms, those of quotients among them, and how deep quotients nest.
+
+    Raises RuleError beyond what is reasonable: doubled often enough, an expression would take all time and memory.
+    """
+    weight, depth = len(terms), 0
+    for monomial, coefficient in terms.items():
+        if coefficient.bit_length() > LONGEST:
+            raise RuleError("a size is a number of too many digits")
+        for factor, power in monomial:
+            if isinstance(factor, Quotient):
+                parts = [part for part in (factor.numerator, factor.denominator) if isinstance(part, Dim)]
+                weight += power * (1 + sum(part.weight for part in parts))
+                depth = max(depth, 1 + max((part.depth for part in parts), default=0))
+            else:
+                weight += power
+    if weight > LARGEST or depth > DEEPEST:
+        raise RuleError(_too_large())
+    return weight, depth
+
+
+def _too_large() -> str:
+    return f"a size is an expression of more than {LARGEST} parts, or of quotients nested more than {DEEPEST} deep"
+
+
 def _quotient_bounds(quotient: Quotient) -> tuple[int | None, int | None]:
     low, high = bounds(quotient.numerator)
     divisor_low, divisor_high = bounds(quotient.denominator)
@@ -375,6 +406,8 @@ def _make(terms: Mapping[Monomial, int]) -> DimLike:
 
 
 def _multiply(left: Monomial, right: Monomial) -> Monomial:
+    if not left or not right:
+        return left or right
     powers = dict(left)
     for factor, power in right:
         powers[factor] = powers.get(factor, 0) + power

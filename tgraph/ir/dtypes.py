@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .cached import cached_property
 from .dims import RESERVED, DimLike
 from .errors import RuleError
 from .types import TensorType
@@ -45,14 +45,17 @@ class DType:
 
     @property
     def is_float(self) -> bool:
+        """Whether it is f16, bf16, f32 or f64."""
         return self.kind == "float"
 
     @property
     def is_integer(self) -> bool:
+        """Whether it is i8, u8, i32 or i64; masks are no integers."""
         return self.kind in ("int", "uint")
 
     @property
     def is_bool(self) -> bool:
+        """Whether it is that of masks."""
         return self.kind == "bool"
 
     def __getitem__(self, shape: DimLike | tuple[DimLike, ...]) -> TensorType:

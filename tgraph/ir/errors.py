@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from .location import Provenance
 
+SHOWN = 400  # characters of a line that an error shows
+
 
 class TGraphError(Exception):
     """Base of all errors that tgraph raises on purpose."""
@@ -38,7 +40,8 @@ class ParseError(TGraphError):
 
     def __init__(self, line: int, column: int, message: str, source: str = "", file: str = "<text>"):
         self.line, self.column = line, column
-        pointer = f"\n  {source}\n  {' ' * (column - 1)}^" if source else ""
+        before = max(0, column - 1 - SHOWN // 2) if len(source) > SHOWN else 0  # a file may be one line
+        pointer = f"\n  {source[before:before + SHOWN]}\n  {' ' * (column - 1 - before)}^" if source else ""
         super().__init__(f"{file}:{line}:{column}: {message}{pointer}")
 
 
@@ -83,6 +86,10 @@ class DiskError(TGraphError, OSError):
     def __init__(self, message: str, folder: str, needed: int | None = None):
         super().__init__(message)
         self.folder, self.needed = folder, needed
+
+
+class OutOfMemoryError(TGraphError, MemoryError):
+    """Memory ran out, or a limit of it was met (ulimit -v): says for what. What was there before still works."""
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .dims import Dim, DimLike, Symbol, dim, floordiv
+from .array_shapes import is_array_shape
+from .dims import LONGEST, Dim, DimLike, Symbol, dim, floordiv
 from .dtypes import DTYPES, DType
 from .errors import OpError, ParseError, TGraphError
 from .lexer import Source, Token, tokenize
@@ -24,7 +25,7 @@ MAX_NESTING = 100
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`; did you mean x?` if a known name is near, else nothing."""
-    near = difflib.get_close_matches(name, list(known), n=3)
+    near = difflib.get_close_matches(name, [k for k in known if len(k) < 100], n=3) if len(name) < 100 else []
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
@@ -115,6 +116,8 @@ class ExpressionParser:
             while self.is_next("+", "-"):
                 sign = 1 if self.advance().text == "+" else -1
                 total = total + sign * self._product()
+            if isinstance(total, int) and total.bit_length() > LONGEST:
+                raise self.error(token, "this number is too long")
             return total
 
     def _product(self) -> DimLike:
@@ -224,6 +227,8 @@ class ExpressionParser:
         shape = [d for d in type.shape if isinstance(d, int)]
         if len(shape) != type.rank:
             raise self.error(self.token, f"the shape of a constant is static, not {type}")
+        if not is_array_shape(shape, type.dtype.itemsize):
+            raise self.error(self.token, f"no array has this shape, of {len(shape)} axes")
         flat = list(self._elements(shape, type.dtype))
         return np.array(flat, dtype=type.dtype.numpy).reshape(shape)
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from .errors import FormatError
+from .json_text import read_json
 
 
 @dataclass(frozen=True)
 class Format:
     """What can be done with files of one suffix; None for what cannot.
 
-    `write(obj, path, **options)` and `read(path, **options)` are of graphs and programs, `render(graph)` is the text that `write`
-    would put into a file, and `arrays(path)` reads named arrays from a file of weights.
+    `write(obj, path, **options)` and `read(path, **options)` are of graphs and programs, `render(graph, **options)` is the text
+    that `write` would put into a file, and `arrays(path)` reads named arrays from a file of weights.
     """
 
     suffix: str
@@ -31,6 +32,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {}
+"""The formats by the suffixes of their files."""
 _missing: list[Callable[[], object]] = []
 
 
@@ -72,18 +74,51 @@ def read(path: str | os.PathLike[str], **options: Any) -> Any:
     return found.read(Path(path), **options)
 
 
-def render(obj: Any, suffix: str) -> str:
+def render(obj: Any, suffix: str, **options: Any) -> str:
     """What a file of that suffix would hold, as text."""
     function = _table()[suffix].render
     assert function is not None
-    return function(obj)
+    return function(obj, **options)
 
 
 def read_arrays(path: str | os.PathLike[str]) -> Mapping[str, np.ndarray]:
-    """Arrays by name from a `.safetensors` file, or the index of a sharded checkpoint. Raises FormatError or OSError."""
-    function = _table()[".safetensors"].arrays
+    """Arrays by name from a file of weights, or from the index of a sharded checkpoint (`*.index.json`).
+
+    A suffix that is no format's stands for safetensors. Raises FormatError or OSError.
+    """
+    table, name = _table(), Path(path).name.lower()
+    if name.endswith(".json"):
+        return _read_shards(Path(path))
+    suffix = next((s for s, f in table.items() if f.arrays is not None and name.endswith(s)), ".safetensors")
+    function = table[suffix].arrays
     assert function is not None
     return function(path)
+
+
+def _read_shards(index: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of all files that an index names in its `weight_map`; they lie beside it."""
+    found = read_json(index.read_bytes(), index, "index of files of weights")
+    shards = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(shards, dict) or not all(isinstance(file, str) for file in shards.values()):
+        raise FormatError(f"{index} is no index of files of weights: it has no 'weight_map' from names to files")
+    for file in set(shards.values()):
+        if file.lower().endswith(".json"):
+            raise FormatError(f"{index} names {file!r}: an index names files of weights, not another index")
+        if Path(file).name != file or not is_file(index.parent / file):
+            raise FormatError(f"{index} names {file!r}, which is no file beside it")
+    files = {file: read_arrays(index.parent / file) for file in sorted(set(shards.values()))}
+    for name, file in shards.items():
+        if name not in files[file]:
+            raise FormatError(f"{index} is no index of files of weights: {file} does not hold {name!r}")
+    return {name: files[file][name] for name, file in shards.items()}
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file that a file names; of a name that is too long, or has a NUL, there is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _table() -> Mapping[str, Format]:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis import to_networkx
 from .determined import dims_made_by
-from .dims import DimLike, Symbol, symbols
+from .dims import DimLike, Symbol, compare, symbols
 from .dtypes import DType
 from .errors import GraphError, OpError, RuleError
 from .file_formats import render
+from .folding import fold
 from .inequalities import Inequality, canonical, is_nonnegative
+from .journal import Added, Change, Erased, OutputsSet, Rewired
 from .location import NOWHERE, Provenance
 from .ordering import canonical_order, needed_nodes
 from .registry import Attribute, Op
 from .rules import Constraint, Constraints, collect_constraints
+from .slicing import part, select_part
 from .textual import Textual
 from .types import TensorType
 from .unification import substitute_attribute, unify_shapes
@@ -31,18 +34,24 @@ from .weights import Weights
 if TYPE_CHECKING:
     import networkx
 
-SHOWN_NODES = 300  # a notebook shows a larger graph as text
+SHOWN_NODES, MOST_SHOWN = 60, 400  # a notebook shows a larger graph folded; and what is large even so, not as a picture
 
 
 class Graph(Textual, Callee):
     """A typed dataflow graph with named inputs, parameters and outputs.
 
     `weights` is the table of parameter data; graphs of one model share it.
+
+    `states` are the names of memory that outlives a call (a cache), with its types. A graph that reads one has an input of that
+    name, one that writes it an output: to passes and to the reference it is nothing else.
+
+    `journal`, if it is a list, gets every change of nodes and outputs.
     """
 
     def __init__(self, name: str = "main", weights: Weights | None = None):
         self.name = name
         self.inputs: list[Input] = []
+        self.states: dict[str, TensorType] = {}
         self.parameters: dict[str, Parameter] = {}
         self.constants: dict[tuple[str, TensorType], Constant] = {}
         self.outputs: list[tuple[str, Value]] = []
@@ -50,20 +59,34 @@ class Graph(Textual, Callee):
         self.inequalities: list[Inequality] = []
         self.symbols: dict[str, Symbol] = {}
         self.weights: Weights = Weights() if weights is None else weights
+        self._input_names: set[str] = set()  # of `inputs`, if they are as many
         self._nodes: dict[Node, None] = {}
         self._dim_makers: dict[Node, set[str]] = {}  # nodes with data-dependent dims in their results
         self._order: list[Node] | None = None
+        self.journal: list[Change] | None = None
 
     # Leaves
 
     def input(self, name: str, type: TensorType) -> Input:
         """Declare the next input. Raises GraphError if the name is taken."""
-        if any(i.name == name for i in self.inputs):
+        if len(self._input_names) != len(self.inputs):
+            self._input_names = {i.name for i in self.inputs}
+        if name in self._input_names:
             raise GraphError(f"graph {self.name} has two inputs named {name!r}")
         self._register_symbols(type)
         value = Input(name, type)
         self.inputs.append(value)
+        self._input_names.add(name)
         return value
+
+    def state(self, name: str, type: TensorType) -> None:
+        """Declare memory that outlives a call: the input and the output of that name. Raises GraphError if its type changed."""
+        found = self.states.setdefault(name, type.with_shape(type.shape))
+        if found.dtype != type.dtype or found.rank != type.rank or any(
+            compare(a, b) == "different" for a, b in zip(found.shape, type.shape)
+        ):
+            raise GraphError(f"state {name!r} is {found} here and {type} there")
+        self._register_symbols(type)
 
     def parameter(self, name: str, type: TensorType) -> Parameter:
         """The parameter of that name, declared on first use. Raises GraphError if its type changed."""
@@ -130,7 +153,7 @@ class Graph(Textual, Callee):
         for position, operand in enumerate(node.operands):
             if operand is not None:
                 operand.uses[node, position] = None
-        self._order = None
+        self._changed(Added(node, node.operands))
         return node
 
     def set_operand(self, node: Node, position: int, value: Value | None) -> None:
@@ -143,7 +166,7 @@ class Graph(Textual, Callee):
         node.operands = (*node.operands[:position], value, *node.operands[position + 1:])
         if value is not None:
             value.uses[node, position] = None
-        self._order = None
+        self._changed(Rewired(node, position, old, value))
 
     def replace(self, old: Value, new: Value, *, keep: Iterable[Node] = ()) -> None:
         """Make all users of `old` (but `keep`), and the outputs, read `new`, which must have the same type."""
@@ -157,8 +180,9 @@ class Graph(Textual, Callee):
         for node, position in list(old.uses):
             if node not in kept:
                 self.set_operand(node, position, new)
-        self.outputs = [(name, new if v is old else v) for name, v in self.outputs]
-        self._order = None
+        if self.is_output(old):
+            self.outputs = [(name, new if v is old else v) for name, v in self.outputs]
+            self._changed(OutputsSet(tuple(self.outputs)))
 
     def erase(self, node: Node) -> None:
         """Remove a node that nothing reads. Raises GraphError if something does, or if it is not in the graph."""
@@ -172,16 +196,23 @@ class Graph(Textual, Callee):
                 del operand.uses[node, position]
         del self._nodes[node]
         self._dim_makers.pop(node, None)
-        self._order = None
+        self._changed(Erased(node))
 
     def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
         """Declare the outputs, in order. Raises GraphError if a name is given twice."""
         self.outputs = list(outputs)
-        names = [name for name, _ in self.outputs]
-        for name in names:
-            if names.count(name) > 1:
+        seen: set[str] = set()
+        for name, _ in self.outputs:
+            if name in seen:
                 raise GraphError(f"graph {self.name} has two outputs named {name!r}")
+            seen.add(name)
+        self._changed(OutputsSet(tuple(self.outputs)))
+
+    def _changed(self, change: Change) -> None:
+        """After each change of nodes and outputs: their order is not known any more."""
         self._order = None
+        if self.journal is not None:
+            self.journal.append(change)
 
     def constrain(self, left: DimLike, right: DimLike) -> None:
         """Require left == right at run time. Raises RuleError if they differ for all sizes."""
@@ -257,20 +288,36 @@ class Graph(Textual, Callee):
         return f"<graph {self.name}: {len(self)} nodes, {len(self.parameters)} parameters>"
 
     def is_output(self, value: Value) -> bool:
+        """Whether a value is among the outputs."""
         return any(v is value for _, v in self.outputs)
 
     @property
     def functions(self) -> dict[str, Graph]:
         """The named subgraphs that `call` nodes apply, callees first."""
         found: dict[str, Graph] = {}
-        called = (node.attrs.get("function") for node in self.nodes)
-        for function in {id(f): f for f in called if isinstance(f, Graph)}.values():
-            found.update(function.functions)
-            found.setdefault(function.name, function)
+        seen: set[int] = set()
+        stack = [(self, iter(self._callees()))]
+        while stack:  # depth first, each once: callers of callers may double at every step
+            graph, callees = stack[-1]
+            for callee in callees:
+                if id(callee) not in seen:
+                    seen.add(id(callee))
+                    stack.append((callee, iter(callee._callees())))
+                    break
+            else:
+                stack.pop()
+                if stack:
+                    found.setdefault(graph.name, graph)
         return found
+
+    def _callees(self) -> list[Graph]:
+        """The functions that nodes of this graph apply themselves, in order."""
+        called = (node.attrs.get("function") for node in self.nodes)
+        return list({id(f): f for f in called if isinstance(f, Graph)}.values())
 
     @property
     def flops(self) -> DimLike:
+        """The floating-point operations of a call, as an expression of the symbolic sizes."""
         total: DimLike = 0
         for node in self._nodes:
             total = total + node.flops
@@ -286,7 +333,7 @@ class Graph(Textual, Callee):
         """A separate graph with the same content; the weights are shared."""
         new = Graph(name or self.name, self.weights)
         new.constraints, new.inequalities = list(self.constraints), list(self.inequalities)
-        new.symbols = dict(self.symbols)
+        new.symbols, new.states = dict(self.symbols), dict(self.states)
         mapping: dict[Value, Value] = {i: new.input(i.name, i.type) for i in self.inputs}
         mapping.update({p: new.parameter(n, p.type) for n, p in self.parameters.items()})
         mapping.update({c: new._intern(Constant(c.data, c.type, c.digest)) for c in self.constants.values()})
@@ -315,6 +362,14 @@ class Graph(Textual, Callee):
             mapping.update(zip(node.results, results if isinstance(results, tuple) else (results,)))
         return [mapping[v] for _, v in callee.outputs]
 
+    def part(self, scope: str | None = None, *, node: str | int | None = None) -> Graph:
+        """The nodes of a scope, or one node by its number in the text (17, "%17") or an output's name, as a graph of their own.
+
+        Its inputs are what they read, its outputs what is read of them elsewhere; `v17` is %17 of this graph. A node that passes
+        made of several is in the scopes of all. Raises GraphError that lists the scopes nearby.
+        """
+        return part(self, select_part(self, scope, node))
+
     def _register_symbols(self, type: TensorType) -> None:
         for size in type.shape:
             for symbol in symbols(size):
@@ -332,8 +387,9 @@ class Graph(Textual, Callee):
         self.weights.load(weights, wanted, cast)
 
     def _repr_svg_(self) -> str | None:
-        """The picture that a notebook shows; None if the graph is too large for one, and the notebook shows its text."""
-        return render(self, ".svg") if len(self) <= SHOWN_NODES else None
+        """The picture that a notebook shows: of a large graph, folded; None if it is too large even so, and `repr` has to do."""
+        view = fold(self, len(self) > SHOWN_NODES)
+        return render(self, ".svg", fold=len(self) > SHOWN_NODES) if len(view.reads) <= MOST_SHOWN else None
 
 
 def _type(value: object) -> object:

@@ -10,6 +10,7 @@ from typing import Any
 from .errors import ParseError
 from .names import PATH, WORD
 
+LONGEST_MESSAGE = 2000  # characters
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _TOKEN = re.compile(
     "|".join(
@@ -54,6 +55,8 @@ class Source:
         self.text_lines = text.split("\n")
 
     def error(self, line: int, column: int, message: str) -> ParseError:
+        if len(message) > LONGEST_MESSAGE:  # a name may be of any length
+            message = f"{message[:LONGEST_MESSAGE]}\u2026"
         return ParseError(line, column, message, self.text_lines[line - 1].rstrip("\r"), self.file)
 
 

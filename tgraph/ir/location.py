@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -21,6 +21,17 @@ class Location:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.line}"
+
+
+def scope_names(scope: str) -> tuple[str, ...]:
+    """The names in a scope, outermost first: of `encoder.layer.3`, or of `/encoder/layer.3/MatMul` as ONNX models have it."""
+    return tuple(name for name in scope.split("/" if "/" in scope else ".") if name)
+
+
+def join_scope(names: Sequence[str], like: str) -> str:
+    """The inverse of `scope_names`, written like another scope of the same model."""
+    first = "/" if like.startswith("/") and names else ""
+    return first + ("/" if "/" in like else ".").join(names)
 
 
 @dataclass(frozen=True)
@@ -46,15 +57,14 @@ class Provenance:
     @property
     def scope(self) -> str:
         """The innermost scope that contains all scopes ("" for the top)."""
-        if not self.scopes:
-            return ""
-        parts = [s.split(".") for s in self.scopes]
+        if len(self.scopes) < 2:
+            return self.scopes[0] if self.scopes else ""
         common = []
-        for level in zip(*parts):
+        for level in zip(*map(scope_names, self.scopes)):
             if len(set(level)) > 1:
                 break
             common.append(level[0])
-        return ".".join(common)
+        return join_scope(common, self.scopes[0])
 
     def describe(self) -> str:
         """`in encoder.layer.0 at model.py:31`, or "" if nothing is known; full paths, for error messages."""

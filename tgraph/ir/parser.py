@@ -144,15 +144,30 @@ class BlockParser(ExpressionParser):
             self.graph.constraints.append((left, right))
 
     def input(self) -> None:
+        state = self.accept("state")
         token = self.expect_kind("an input such as %x: f32[B, 768]", "value")
         self.expect(":", "and the input's type")
         with self.at(token):
-            self.define(token, self.graph.input(token.value, self.type()))
+            type = self.type()
+            if state:
+                self.graph.state(token.value, type)
+            self.define(token, self.graph.input(token.value, type))
 
     def output_type(self) -> tuple[Token, TensorType]:
+        state = self.accept_state()
         token = self.expect_kind("an output such as hidden: f32[B, 768]", "word", "string")
         self.expect(":", "and the output's type")
-        return token, self.type()
+        type = self.type()
+        if state:
+            with self.at(token):
+                self.graph.state(token.value, type)
+        elif token.value in self.graph.states:
+            raise self.error(token, f"expected 'state {token.text}': the input of that name is a state")
+        return token, type
+
+    def accept_state(self) -> bool:
+        """Accept 'state' before a name; an output may have the name itself."""
+        return self.ahead().text != ":" and bool(self.accept("state"))
 
     # Body
 
@@ -303,7 +318,10 @@ class BlockParser(ExpressionParser):
         found: list[tuple[str, Value]] = []
 
         def output() -> None:
+            state = self.accept_state()
             token = self.expect_kind("an output such as hidden: %0", "word", "string")
+            if state != (token.value in self.graph.states):
+                raise self.error(token, f"expected '{'' if state else 'state '}{token.text}' as in the header")
             if len(found) == len(outputs) or outputs[len(found)][0].value != token.value:
                 wanted = f"'{outputs[len(found)][0].text}'" if len(found) < len(outputs) else "')'"
                 raise self.error(token, f"expected {wanted} as in the header, found {token}")

@@ -10,7 +10,7 @@ from .dims import Dim, Symbol, symbols
 from .names import attribute, elements, number, path, word
 from .registry import REQUIRED
 from .types import TensorType
-from .values import Callee, Constant, Input, Node, Parameter, Value
+from .values import Callee, Constant, Input, Node, Parameter, Result, Value
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -32,7 +32,7 @@ def print_graphs(graphs: Mapping[str, Graph], *, scopes: bool = False, locations
     options = Options(scopes, locations, ranges)
     blocks = list(_functions(graphs.values(), options))
     for name, graph in graphs.items():
-        blocks.append("\n".join(_Printer(graph, options).lines("graph ", word(name))))
+        blocks.append("\n".join(Printer(graph, options).lines("graph ", word(name))))
     return "\n\n".join(blocks)
 
 
@@ -42,19 +42,16 @@ def _functions(graphs: Iterable[Graph], options: Options) -> Iterator[str]:
         for name, function in graph.functions.items():
             found.setdefault(name, function)
     for name, function in found.items():
-        yield "\n".join(_Printer(function, options).lines("function $", word(name)))
+        yield "\n".join(Printer(function, options).lines("function $", word(name)))
 
 
-class _Printer:
+class Printer:
     """Prints one block. Values are numbered in canonical order, leaves listed in the order of their first use."""
 
     def __init__(self, graph: Graph, options: Options):
         self.graph, self.options = graph, options
         self.nodes = graph.nodes
-        self.numbers: dict[Value, int] = {}
-        for node in self.nodes:
-            for result in node.results:
-                self.numbers[result] = len(self.numbers)
+        self.numbers: dict[Value, int] = {value: number for value, number in numbers_of(graph).items()}  # noqa: C416
         self.parameters, constants = canonical_leaves(graph)
         self.constants: dict[Value, int] = {}
         for constant in constants:
@@ -62,10 +59,7 @@ class _Printer:
                 self.constants[constant] = len(self.constants)
 
     def lines(self, keyword: str, name: str) -> Iterator[str]:
-        ranges = self.options.ranges
-        inputs = ", ".join(f"%{word(i.name)}: {self.type(i.type, ranges)}" for i in self.graph.inputs)
-        outputs = ", ".join(f"{word(n)}: {self.type(v.type)}" for n, v in self.graph.outputs)
-        yield f"{keyword}{name}({inputs}) -> ({outputs}){self.where()} {{"
+        yield self.head(keyword, name)
         aliases: dict[str, list[str]] = {}
         if keyword == "graph ":
             for alias, target in sorted(self.graph.weights.aliases.items()):
@@ -79,14 +73,28 @@ class _Printer:
             yield f"  const {self.value(constant)}: {self.type(constant.type)} = {_content(constant)}"
         for node in self.nodes:
             yield "  " + self.node(node)
-        yield f"  return ({', '.join(f'{word(n)}: {self.value(v)}' for n, v in self.graph.outputs)})"
+        yield f"  return {self.returned()}"
         yield "}"
+
+    def head(self, keyword: str, name: str) -> str:
+        """The line of inputs, outputs and constraints."""
+        ranges = self.options.ranges
+        inputs = ", ".join(f"{self.state(i.name)}%{word(i.name)}: {self.type(i.type, ranges)}" for i in self.graph.inputs)
+        outputs = ", ".join(f"{self.state(n)}{word(n)}: {self.type(v.type)}" for n, v in self.graph.outputs)
+        return f"{keyword}{name}({inputs}) -> ({outputs}){self.where()} {{"
+
+    def returned(self) -> str:
+        """The outputs by name, in parentheses."""
+        return f"({', '.join(f'{self.state(n)}{word(n)}: {self.value(v)}' for n, v in self.graph.outputs)})"
 
     def where(self) -> str:
         items = [bound for _, s in sorted(_used_symbols(self.graph, self.nodes).items()) if (bound := _bound(s))]
         items += sorted(f"{left} == {right}" for left, right in self.graph.constraints)
         items += sorted(f"{left} >= {right}" for left, right in self.graph.inequalities)
         return f" where {', '.join(dict.fromkeys(items))}" if items else ""
+
+    def state(self, name: str) -> str:
+        return "state " if name in self.graph.states else ""
 
     def type(self, type: TensorType, ranges: bool = False) -> str:
         return str(type if ranges else replace(type, value_range=None))
@@ -132,10 +140,22 @@ class _Printer:
         return text
 
 
+def numbers_of(graph: Graph) -> dict[Result, int]:
+    """The numbers that the text gives to the results of nodes."""
+    return {result: i for i, result in enumerate(r for node in graph.nodes for r in node.results)}
+
+
 def node_lines(graph: Graph) -> dict[Node, str]:
     """The line of each node, as the text form has it."""
-    printer = _Printer(graph, Options())
+    printer = Printer(graph, Options())
     return {node: printer.node(node) for node in printer.nodes}
+
+
+def value_names(graph: Graph) -> dict[Value, str]:
+    """What the text form calls each value: `%x`, `%12`, `@weight`, `#0`, `f32(0.5)`."""
+    printer = Printer(graph, Options())
+    leaves = (*graph.inputs, *printer.parameters, *canonical_leaves(graph)[1])
+    return {value: printer.value(value) for value in (*leaves, *printer.numbers)}
 
 
 def canonical_leaves(graph: Graph) -> tuple[list[Parameter], list[Constant]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from html import escape
 from typing import Any
 
 from .errors import GraphError, TGraphError
 from .graph import Graph
+from .selection import no_scope
+from .tables import html_sections
 from .textual import Textual
 from .types import TensorType
 from .verify import verify_program
@@ -74,6 +78,16 @@ class Program(Textual):
         """The program of those of the graphs, in that order."""
         return Program(self.weights, {name: self[name] for name in names})
 
+    def part(self, scope: str) -> Program:
+        """The nodes of a scope, of each graph that has it, as `Graph.part` gives them. Raises GraphError if none has."""
+        found: dict[str, Graph] = {}
+        for name, graph in self.graphs.items():
+            with suppress(GraphError):
+                found[name] = graph.part(scope)
+        if not found:
+            raise GraphError(no_scope(self.graphs.values(), scope))
+        return Program(self.weights, found)
+
     def share(self, weights: Weights) -> None:
         """Make all graphs use another table of parameter data."""
         self.weights = weights
@@ -124,6 +138,11 @@ class Program(Textual):
     def verify(self) -> None:
         """Check every graph, and what they share. Raises VerifyError."""
         verify_program(self)
+
+    def _repr_html_(self) -> str:
+        """The pictures that a notebook shows, each graph to fold away."""
+        pictures = {name: graph._repr_svg_() or f"<pre>{escape(repr(graph))}</pre>" for name, graph in self.graphs.items()}
+        return html_sections(pictures.items())
 
     def __repr__(self) -> str:
         return f"<program of {', '.join(repr(g) for g in self.graphs.values())}>"

@@ -58,18 +58,37 @@ class Constraints:
 
     def _solve(self) -> tuple[dict[str, DimLike], list[Constraint]]:
         """The equalities as a substitution of symbols, and those that cannot be solved for a symbol."""
-        solved: dict[str, DimLike] = {}
-        unsolved: list[Constraint] = []
-        for equality in (*self.known, *self.added):
-            left, right = (substitute(side, solved) for side in equality)
-            for symbol, value in ((as_symbol(right), left), (as_symbol(left), right)):
-                if symbol is not None and symbol not in symbols(value):
-                    step = {symbol.name: value}
-                    solved = {n: substitute(v, step) for n, v in solved.items()} | step
-                    break
-            else:
-                unsolved.append((left, right))
-        return solved, unsolved
+        return _solution((*self.known, *self.added))
+
+
+Solution = tuple[dict[str, DimLike], list[Constraint]]
+# Of the equalities asked for last, which are kept with it: each insertion adds few, or none. The key is which objects they are,
+# since equal dims may have other bounds.
+_SOLUTIONS: dict[tuple[int, ...], tuple[tuple[Constraint, ...], Solution]] = {}
+_KEPT = 16
+
+
+def _solution(equalities: tuple[Constraint, ...]) -> Solution:
+    """Equalities as a substitution of symbols, and those that cannot be solved for a symbol; neither is to be changed."""
+    key = tuple(id(side) for equality in equalities for side in equality)
+    found = _SOLUTIONS.get(key)
+    if found is not None:
+        return found[1]
+    before = _SOLUTIONS.get(key[:-2])
+    solved, unsolved = (dict(before[1][0]), list(before[1][1])) if before else ({}, [])
+    for equality in equalities[-1:] if before else equalities:
+        left, right = (substitute(side, solved) for side in equality)
+        for symbol, value in ((as_symbol(right), left), (as_symbol(left), right)):
+            if symbol is not None and symbol not in symbols(value):
+                step = {symbol.name: value}
+                solved = {n: substitute(v, step) for n, v in solved.items()} | step
+                break
+        else:
+            unsolved.append((left, right))
+    _SOLUTIONS[key] = equalities, (solved, unsolved)
+    for oldest in list(_SOLUTIONS)[:-_KEPT]:
+        _SOLUTIONS.pop(oldest, None)
+    return solved, unsolved
 
 
 _current: ContextVar[Constraints | None] = ContextVar("tgraph_constraints", default=None)

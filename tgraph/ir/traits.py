@@ -17,7 +17,7 @@ from .errors import RuleError
 
 View = Literal["permute", "regroup", "repeat", "cut", "join", "layout"]
 Magnitude = Literal["carried", "bounded"]
-Precision = Literal["product", "activation"]
+Precision = Literal["product", "activation", "composite"]
 Kind = Literal["sum", "mean", "max", "min", "prod"]
 AxisRole = Literal["operand axes", "result axes", "operand entries", "result sizes", "permutation", "fixed rank"]
 
@@ -44,6 +44,22 @@ class Segments:
 
     offsets: int
     rows: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """The op replaces a part of operand `x` by `value`, from operand `start` on, along the axis that attribute `axis` names.
+
+    A part that does not fit is an error at run time. `copying` and `in_place` are the op that leaves `x` as it is, and the one
+    whose result takes its memory.
+    """
+
+    x: int
+    value: int
+    start: int
+    axis: str
+    copying: str
+    in_place: str
 
 
 def _says(conclusions: str) -> dict[str, str]:
@@ -78,7 +94,8 @@ class Traits:
         "known."))
     precision: Precision | None = field(default=None, metadata=_says(
         '"product": worth computing on halves, and summed in f32 at least when it is. "activation": computed in f32 and '
-        "rounded once, so that a result made of halves may be kept as halves. None: stays in f32."))
+        'rounded once, so that a result made of halves may be kept as halves. "composite": contains a product with weights, so '
+        "that it is decomposed where a precision is asked for. None: stays in f32."))
     view: View | None = field(default=None, metadata=_says(
         'The values of the operands, unchanged, so that rounding before or after is the same. "permute": the axes in '
         'another order. "regroup": the same elements in row-major order under another shape. "repeat": axes of size 1 '
@@ -97,8 +114,15 @@ class Traits:
         "Reads a table by index: the table may be stored narrow, and kernels check the indices."))
     segments: Segments | None = field(default=None, metadata=_says(
         "One operand cuts the rows of another into sequences; kernels check it."))
+    update: Update | None = field(default=None, metadata=_says(
+        "Replaces a part of an operand: kernels check its place, and may write that part alone, in place."))
+    overwrites: int | None = field(default=None, metadata=_says(
+        "The result takes the memory of this operand, which nothing else reads."))
     attention: bool = field(default=False, metadata=_says(
         "softmax(scores) v over operands q, k, v: kernels never store the scores, and read each operand once a block."))
+    recurrence: int | None = field(default=None, metadata=_says(
+        "A recurrence over axis 1 of the first operand, [B, T, D gates H]; the trait is the number of gates. The second operand "
+        "is its weights [D, gates H, H], which kernels want in panels."))
     makes_dim: str | None = field(default=None, metadata=_says(
         "The dim that this attribute names is data-dependent: its size follows from the values of the operands, and is "
         "at most the number of elements of the first operand. The op is not run ahead of time."))

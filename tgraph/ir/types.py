@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .dtypes import DType
 
 
+LARGEST_SIZE = 2**63 - 1  # of an axis
+
+
 @dataclass(frozen=True)
 class TensorType:
     """`f32[B, S, 768]`: element type and shape; rank 0 prints as `f32`.
@@ -30,11 +33,15 @@ class TensorType:
             if isinstance(size, bool) or not isinstance(size, (int, Dim)):
                 raise RuleError(f"a dimension is an int or a symbolic dim, not {type(size).__name__} ({size!r})")
             high = bounds(size)[1]
+            if isinstance(size, int) and not -LARGEST_SIZE <= size <= LARGEST_SIZE:
+                beyond = "less" if size < 0 else "more"
+                raise RuleError(f"a dimension is {beyond} than any size: a number of {size.bit_length()} bits")
             if high is not None and high < 0:
                 raise RuleError(f"a dimension of {self} is negative: {size}")
 
     @property
     def rank(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     @property
@@ -57,9 +64,11 @@ class TensorType:
         return replace(self, value_range=(low, high))
 
     def with_shape(self, shape: tuple[DimLike, ...]) -> TensorType:
+        """The same element type in another shape."""
         return TensorType(self.dtype, shape)
 
     def with_dtype(self, dtype: DType) -> TensorType:
+        """The same shape of another element type."""
         return TensorType(dtype, self.shape)
 
     def substitute(self, mapping: Mapping[str, DimLike]) -> TensorType:

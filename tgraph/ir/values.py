@@ -85,7 +85,7 @@ class Constant(Value):
         if dtype is not None and dtype.is_float and np.isinf(array).any():
             require_held(np.asarray(data), dtype)
         type = TensorType(dtype_of(array), array.shape)
-        array = np.array(array, type.dtype.numpy, order="C", copy=None)  # in this machine's byte order
+        array = np.asarray(array, type.dtype.numpy, order="C")  # in this machine's byte order
         array.setflags(write=False)
         return cls(array, type, hashlib.sha256(array.tobytes()).hexdigest())
 

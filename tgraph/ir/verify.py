@@ -49,12 +49,15 @@ def _verify(graph: Graph, functions: dict[str, Graph], above: tuple[Graph, ...])
         _check_node(graph, node, leaves)
     _check_uses(graph, nodes, leaves)
     _check_outputs(graph, leaves)
+    _check_states(graph)
     _check_cycle(graph, nodes)
     _check_dims(graph)
     for node in graph.nodes:
         _check_types(graph, node)
         function = node.attrs.get("function")
         if isinstance(function, Graph):
+            if function.states:
+                raise VerifyError(f"{_describe(graph, node)}: function {function.name} has states, which only graphs have")
             if any(function is caller for caller in (*above, graph)):
                 raise VerifyError(f"{_describe(graph, node)}: function {function.name} calls itself")
             known = functions.get(function.name)
@@ -114,6 +117,18 @@ def _check_outputs(graph: Graph, leaves: set[Value]) -> None:
     for name, value in graph.outputs:
         if not (value in leaves or (isinstance(value, Result) and value.node in graph)):
             raise VerifyError(f"output {name!r} of graph {graph.name} is not a value of the graph: {value!r}")
+
+
+def _check_states(graph: Graph) -> None:
+    """A state is read by an input of its name and type, or written by such an output, or both."""
+    agree = Constraints(graph.constraints).agree
+    for name, type in graph.states.items():
+        found = [v.type for n, v in (*((i.name, i) for i in graph.inputs), *graph.outputs) if n == name]
+        if not found:
+            raise VerifyError(f"graph {graph.name} has a state {name!r}, but no input or output of that name")
+        for other in found:
+            if not agree(type, other):
+                raise VerifyError(f"state {name!r} of graph {graph.name} is {type}, its input or output is {other}")
 
 
 def _check_cycle(graph: Graph, nodes: list[Node]) -> None:

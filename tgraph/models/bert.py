@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from .. import nn
 from ..current_tracer import apply
 from ..ir.dtypes import f32
-from ..ir.weights import named_arrays
 from ..nn.attention import merge_heads, split_heads
 from ..tensor import Parameter, Tensor, constant
-from ..user_code import model_error
+from .config import ModelConfig, activation
+from .heads import (
+    EncoderModel,
+    EncoderOutput,
+    Head,
+    PooledClassification,
+    QuestionAnswering,
+    TiedDecoder,
+    TokenClassification,
+    with_attentions,
+)
+from .loading import load_checkpoint as load_checkpoint
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(ModelConfig):
     """Sizes of a model; the defaults are BERT-base, uncased."""
+
+    supported = {"position_embedding_type": ("absolute",)}
 
     vocab_size: int = 30522
     hidden_size: int = 768
@@ -31,35 +41,31 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:
-        if self.hidden_size % self.num_attention_heads:
-            raise model_error(f"BertConfig: {self.num_attention_heads} heads do not divide the hidden size {self.hidden_size}")
+        self.check_heads(self.hidden_size, self.num_attention_heads)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BertConfig:
-        """From the entries of a checkpoint's config.json; those that tgraph does not use are ignored."""
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-
-
-class BertOutput(NamedTuple):
-    """What `Bert` returns: the last layer's states [B, S, H], and the pooled first token [B, H]."""
-
-    hidden: Tensor
-    pooled: Any
+    @property
+    def max_length(self) -> int | None:
+        return self.max_position_embeddings
 
 
 class BertEmbeddings(nn.Module):
-    """Word, position and segment embeddings, summed and normalised."""
+    """Word, position and segment embeddings, summed and normalised. width: their size, by default the hidden size."""
 
-    def __init__(self, config: BertConfig):
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+    def __init__(self, config: BertConfig, width: int | None = None):
+        width = config.hidden_size if width is None else width
+        self.word_embeddings = nn.Embedding(config.vocab_size, width)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, config.layer_norm_eps)
+
+    def positions(self, input_ids: Tensor) -> Tensor:
+        """The number of each token's position, [S] or [B, S]."""
+        return apply("range", stop=input_ids.shape[1])
 
     def __call__(self, input_ids: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Token numbers [B, S] (and segments [B, S], default all 0) to [B, S, H]."""
         words = self.word_embeddings(input_ids)
-        positions = self.position_embeddings(apply("range", stop=input_ids.shape[1]))
+        positions = self.position_embeddings(self.positions(input_ids))
         table = self.token_type_embeddings
         segments = table.weight[0] if token_type_ids is None else table(token_type_ids)
         return self.LayerNorm(words + segments + positions)
@@ -74,8 +80,10 @@ class BertSelfAttention(nn.Module):
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
         query, key, value = (split_heads(project(x), self.heads) for project in (self.query, self.key, self.value))
+        if weights is not None:
+            weights.append(nn.attention_weights(query, key, mask))
         return merge_heads(apply("attention", query, key, value, mask))
 
 
@@ -97,8 +105,8 @@ class BertAttention(nn.Module):
         self.self = BertSelfAttention(config)
         self.output = BertResidual(config.hidden_size, config)
 
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.output(self.self(x, mask), x)
+    def __call__(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
+        return self.output(self.self(x, mask, weights), x)
 
 
 class BertIntermediate(nn.Module):
@@ -106,7 +114,7 @@ class BertIntermediate(nn.Module):
 
     def __init__(self, config: BertConfig):
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = nn.get_activation({"gelu_new": "gelu_tanh"}.get(config.hidden_act, config.hidden_act))
+        self.activation = activation(config.hidden_act)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.activation(self.dense(x))
@@ -120,8 +128,8 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertResidual(config.intermediate_size, config)
 
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.attention(x, mask)
+    def __call__(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
+        x = self.attention(x, mask, weights)
         return self.output(self.intermediate(x), x)
 
 
@@ -131,9 +139,9 @@ class BertEncoder(nn.Module):
     def __init__(self, config: BertConfig):
         self.layer = [BertLayer(config) for _ in range(config.num_hidden_layers)]
 
-    def __call__(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None, weights: list[Tensor] | None = None) -> Tensor:
         for layer in self.layer:
-            x = layer(x, mask)
+            x = layer(x, mask, weights)
         return x
 
 
@@ -147,29 +155,38 @@ class BertPooler(nn.Module):
         return apply("tanh", self.dense(hidden[:, 0]))
 
 
-class Bert(nn.Module):
+class Bert(EncoderModel):
     """The encoder with its embeddings and, unless pooler=False, the pooler."""
 
-    def __init__(self, config: BertConfig | None = None, pooler: bool = True):
-        self.config = config = config or BertConfig()
-        self.embeddings = BertEmbeddings(config)
-        self.encoder = BertEncoder(config)
-        self.pooler = BertPooler(config) if pooler else None
+    has_pooler = True
+
+    def __init__(self, config: BertConfig | None = None, pooler: bool = True, output_attentions: bool = False):
+        super().__init__(config or BertConfig(), output_attentions)
+        self.embeddings = self.make_embeddings()
+        self.encoder = BertEncoder(self.config)
+        self.pooler = BertPooler(self.config) if pooler else None
+
+    def make_embeddings(self) -> BertEmbeddings:
+        """The embeddings, which models like BERT have their own of."""
+        return BertEmbeddings(self.config)
 
     def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
-                 token_type_ids: Tensor | None = None) -> BertOutput:
+                 token_type_ids: Tensor | None = None) -> EncoderOutput:
         """input_ids i64 [B, S]; mask bool [B, S], True for tokens, False for padding; token_type_ids i64 [B, S]."""
-        hidden = self.encoder(self.embeddings(input_ids, token_type_ids), mask)
-        return BertOutput(hidden, None if self.pooler is None else self.pooler(hidden))
+        weights = self.new_list()
+        hidden = self.encoder(self.embeddings(input_ids, token_type_ids), mask, weights)
+        return self.outputs(hidden, None if self.pooler is None else self.pooler(hidden), weights)
 
 
 class BertPredictionTransform(nn.Module):
-    """dense, activation, LayerNorm: what comes before the vocabulary."""
+    """dense, activation, LayerNorm: what comes before the vocabulary, whose table may be narrower than the layers."""
 
-    def __init__(self, config: BertConfig):
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = nn.get_activation({"gelu_new": "gelu_tanh"}.get(config.hidden_act, config.hidden_act))
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+    def __init__(self, config: BertConfig, table: Parameter):
+        width = table.shape[1]
+        assert isinstance(width, int)
+        self.dense = nn.Linear(config.hidden_size, width)
+        self.activation = activation(config.hidden_act)
+        self.LayerNorm = nn.LayerNorm(width, config.layer_norm_eps)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.LayerNorm(self.activation(self.dense(x)))
@@ -179,10 +196,9 @@ class BertPredictions(nn.Module):
     """Scores over the vocabulary; the weight is the table of word embeddings."""
 
     def __init__(self, config: BertConfig, table: Parameter):
-        self.transform = BertPredictionTransform(config)
+        self.transform = BertPredictionTransform(config, table)
         self.bias = Parameter(f32[config.vocab_size], constant(0.0))
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
-        self.decoder.weight, self.decoder.bias = table, self.bias
+        self.decoder = TiedDecoder(table, self.bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.decoder(self.transform(x))
@@ -196,101 +212,63 @@ class BertPreTrainingHeads(nn.Module):
         self.seq_relationship = nn.Linear(config.hidden_size, 2) if next_sentence else None
 
 
-class BertForMaskedLM(nn.Module):
+class BertForMaskedLM(Head):
     """Scores [B, S, vocab_size] for the token at each position."""
 
-    def __init__(self, config: BertConfig | None = None):
-        config = config or BertConfig()
-        self.bert = Bert(config, pooler=False)
-        self.cls = BertPreTrainingHeads(config, self.bert.embeddings.word_embeddings.weight, next_sentence=False)
+    prefix = "bert"
+    encoder: ClassVar[type[EncoderModel]] = Bert
+
+    def __init__(self, config: BertConfig | None = None, **options: Any):
+        super().__init__(config, **options)
+        self.cls = BertPreTrainingHeads(self.config, self.body.embeddings.word_embeddings.weight, next_sentence=False)
 
     def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
                  token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.predictions is not None
-        return {"logits": self.cls.predictions(self.bert(input_ids, mask, token_type_ids).hidden)}
+        output = self.encode(input_ids, mask, token_type_ids)
+        return with_attentions(output, logits=self.cls.predictions(output.hidden))
 
 
-class BertForNextSentencePrediction(nn.Module):
+class BertForNextSentencePrediction(Head):
     """Scores [B, 2]: the second segment follows the first, or it does not."""
 
-    def __init__(self, config: BertConfig | None = None):
-        config = config or BertConfig()
-        self.bert = Bert(config)
-        self.cls = BertPreTrainingHeads(config, None, next_sentence=True)
+    prefix, encoder = "bert", Bert
+
+    def __init__(self, config: BertConfig | None = None, **options: Any):
+        super().__init__(config, pooler=True, **options)
+        self.cls = BertPreTrainingHeads(self.config, None, next_sentence=True)
 
     def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
                  token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.seq_relationship is not None
-        return {"logits": self.cls.seq_relationship(self.bert(input_ids, mask, token_type_ids).pooled)}
+        output = self.encode(input_ids, mask, token_type_ids)
+        return with_attentions(output, logits=self.cls.seq_relationship(output.pooled))
 
 
-class BertForPreTraining(nn.Module):
+class BertForPreTraining(Head):
     """Both heads of pre-training: masked tokens and the next sentence."""
 
-    def __init__(self, config: BertConfig | None = None):
-        config = config or BertConfig()
-        self.bert = Bert(config)
-        self.cls = BertPreTrainingHeads(config, self.bert.embeddings.word_embeddings.weight, next_sentence=True)
+    prefix, encoder = "bert", Bert
+
+    def __init__(self, config: BertConfig | None = None, **options: Any):
+        super().__init__(config, pooler=True, **options)
+        self.cls = BertPreTrainingHeads(self.config, self.body.embeddings.word_embeddings.weight, next_sentence=True)
 
     def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
                  token_type_ids: Tensor | None = None) -> dict[str, Any]:
         assert self.cls.predictions is not None and self.cls.seq_relationship is not None
-        output = self.bert(input_ids, mask, token_type_ids)
-        return {"prediction_logits": self.cls.predictions(output.hidden),
-                "seq_relationship_logits": self.cls.seq_relationship(output.pooled)}
+        output = self.encode(input_ids, mask, token_type_ids)
+        return with_attentions(output, prediction_logits=self.cls.predictions(output.hidden),
+                               seq_relationship_logits=self.cls.seq_relationship(output.pooled))
 
 
-class BertForSequenceClassification(nn.Module):
-    """Scores [B, labels] for the whole input."""
-
-    def __init__(self, config: BertConfig | None = None, labels: int = 2):
-        config = config or BertConfig()
-        self.bert = Bert(config)
-        self.classifier = nn.Linear(config.hidden_size, labels)
-
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
-                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
-        return {"logits": self.classifier(self.bert(input_ids, mask, token_type_ids).pooled)}
+class BertForSequenceClassification(PooledClassification):
+    prefix, encoder = "bert", Bert
 
 
-class BertForTokenClassification(nn.Module):
-    """Scores [B, S, labels] for every token."""
-
-    def __init__(self, config: BertConfig | None = None, labels: int = 2):
-        config = config or BertConfig()
-        self.bert = Bert(config, pooler=False)
-        self.classifier = nn.Linear(config.hidden_size, labels)
-
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
-                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
-        return {"logits": self.classifier(self.bert(input_ids, mask, token_type_ids).hidden)}
+class BertForTokenClassification(TokenClassification):
+    prefix, encoder = "bert", Bert
 
 
-class BertForQuestionAnswering(nn.Module):
-    """Scores [B, S] for the first and for the last token of the answer."""
-
-    def __init__(self, config: BertConfig | None = None):
-        config = config or BertConfig()
-        self.bert = Bert(config, pooler=False)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
-
-    def __call__(self, input_ids: Tensor, mask: Tensor | None = None,
-                 token_type_ids: Tensor | None = None) -> dict[str, Any]:
-        scores = self.qa_outputs(self.bert(input_ids, mask, token_type_ids).hidden)
-        return {"start_logits": scores[..., 0], "end_logits": scores[..., 1]}
-
-
-def load_checkpoint(model: nn.Module, weights: Mapping[str, Any] | str | Path, *, cast: bool = False) -> None:
-    """Load a public BERT checkpoint, strictly, by its Hugging Face names; in place. cast: convert floats of another precision.
-
-    TensorFlow's names for LayerNorm (`gamma`, `beta`) are taken too, and buffers that hold no weights are dropped.
-    Raises WeightsError that lists all missing, unexpected and misshapen names.
-    """
-    given, _ = named_arrays(weights)
-    renamed = {}
-    for name in given:
-        if name.endswith(".position_ids"):
-            continue
-        new = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-        renamed[new] = given[name]
-    model.load_weights(renamed, cast=cast)
+class BertForQuestionAnswering(QuestionAnswering):
+    prefix, encoder = "bert", Bert

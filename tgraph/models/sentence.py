@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,11 @@ import numpy as np
 
 from .. import nn
 from ..current_tracer import apply
+from ..ir.errors import FormatError
+from ..ir.json_text import json_object
 from ..tensor import Tensor
 from .bert import Bert, BertConfig, load_checkpoint
+from .heads import EncoderModel
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 class SentenceEncoder(nn.Module):
     """Token numbers [B, S] and their mask [B, S] to unit vectors [B, H], whose dot product is the cosine similarity."""
 
-    def __init__(self, bert: Bert):
+    def __init__(self, bert: Any):
         self.bert = bert
 
     def __call__(self, input_ids: Tensor, mask: Tensor, token_type_ids: Tensor | None = None) -> dict[str, Any]:
-        hidden = apply("zero_padding", self.bert(input_ids, mask, token_type_ids).hidden, mask)
+        segments = () if token_type_ids is None else (token_type_ids,)
+        hidden = apply("zero_padding", self.bert(input_ids, mask, *segments).hidden, mask)
         count = mask.astype(hidden.dtype).sum(axis=1, keepdims=True)
         mean = hidden.sum(axis=1) / apply("maximum", count, 1e-9)
         norm = apply("sqrt", (mean * mean).sum(axis=1, keepdims=True))
@@ -48,23 +51,61 @@ def minilm_folder() -> Path:
 
 def load_minilm(folder: Path | None = None) -> tuple[SentenceEncoder, Tokenizer]:
     """all-MiniLM-L6-v2 with its weights (6 layers, hidden size 384), and its tokenizer."""
-    from tokenizers import Tokenizer
+    from .pretrained import load_tokenizer
 
     folder = minilm_folder() if folder is None else folder
-    config = BertConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    config = BertConfig.from_dict(json_object(folder / "config.json"))
     bert = Bert(config)
     load_checkpoint(bert, folder / "model.safetensors")
     bert.pooler = None  # in the checkpoint, but not part of the sentence model
-    return SentenceEncoder(bert), Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return SentenceEncoder(bert), load_tokenizer(folder)
 
 
-def encode_batch(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """Sentences as token numbers i64 [B, S] and mask bool [B, S], padded to the longest, cut at max_length."""
+def load_sentence_model(model: str) -> tuple[SentenceEncoder, Tokenizer, int]:
+    """`minilm`, or an encoder from a folder, its tokenizer, and the number of padding. Raises FormatError, OSError."""
+    from .pretrained import from_pretrained, load_tokenizer
+
+    if model == "minilm":
+        return *load_minilm(), 0
+    encoder: Any = from_pretrained(model)
+    encoder = getattr(encoder, "body", encoder)
+    if not isinstance(encoder, EncoderModel):
+        raise FormatError(f"{model} holds a {type(encoder).__name__}; sentence vectors are means of an encoder's states")
+    modes = Path(model) / "1_Pooling" / "config.json"  # of the library sentence-transformers
+    wanted = json_object(modes) if modes.exists() else {"pooling_mode_mean_tokens": True}
+    other = [name for name, on in wanted.items() if name.startswith("pooling_mode") and on is True and "mean_tokens" not in name]
+    if other:
+        raise FormatError(f"{modes}: {', '.join(other)}; this takes the mean over tokens, pooling_mode_mean_tokens")
+    return SentenceEncoder(encoder), load_tokenizer(model), getattr(encoder.config, "pad_token_id", 0) or 0
+
+
+def embed(run: Callable[[np.ndarray, np.ndarray], np.ndarray], tokenizer: Tokenizer, sentences: Sequence[str], *, batch: int = 32,
+          max_length: int = 256, pad_token_id: int = 0) -> np.ndarray:
+    """The vectors f32 [sentences, H] that a compiled `SentenceEncoder` gives, in the order of the sentences.
+
+    Sentences of like length share a call, so that little is padding.
+    """
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+    parts = [order[i:i + batch] for i in range(0, len(order), batch)]
+    vectors: np.ndarray | None = None
+    for part in parts:
+        found = run(*encode_batch(tokenizer, [sentences[i] for i in part], max_length, pad_token_id))
+        vectors = np.empty((len(sentences), found.shape[1]), found.dtype) if vectors is None else vectors
+        vectors[part] = found
+    return np.empty((0, 0), np.float32) if vectors is None else vectors
+
+
+def encode_batch(tokenizer: Tokenizer, sentences: Sequence[str], max_length: int = 256,
+                 pad_token_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sentences as token numbers i64 [B, S] and mask bool [B, S], padded to the longest, cut at max_length.
+
+    pad_token_id: the number of padding, which RoBERTa and MPNet count their positions by.
+    """
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     encoded = [e.ids for e in tokenizer.encode_batch(list(sentences))]
     length = max(map(len, encoded), default=0)
-    ids = np.zeros((len(encoded), length), np.int64)
+    ids = np.full((len(encoded), length), pad_token_id, np.int64)
     mask = np.zeros((len(encoded), length), bool)
     for row, tokens in enumerate(encoded):
         ids[row, : len(tokens)], mask[row, : len(tokens)] = tokens, True

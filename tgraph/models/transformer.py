@@ -20,6 +20,8 @@ class Transformer(nn.Module):
         self.encoder = nn.Encoder(layers, dim, heads, hidden, "relu", norm_first)
         self.decoder = nn.Decoder(layers, dim, heads, hidden, "relu", norm_first)
         self.generator = nn.Linear(dim, target_vocab)
+        self.memory = nn.Memory(layers, heads, dim // heads)
+        self.past = nn.Past(layers, heads, dim // heads)
 
     def encode(self, source: Tensor, source_mask: Tensor | None = None) -> Tensor:
         """Source tokens [B, S] to the memory [B, S, dim]."""
@@ -30,6 +32,17 @@ class Transformer(nn.Module):
         """Memory and the target tokens [B, T] to scores [B, T, target_vocab] for each next token."""
         x = self.positions(self.target_embedding(target) * math.sqrt(self.dim))
         return self.generator(self.decoder(x, memory, mask=target_mask, memory_mask=source_mask))
+
+    def start(self, source: Tensor, source_mask: Tensor | None = None) -> None:
+        """Read source tokens [B, S], for `step` to write a target from its first token on."""
+        self.memory.fill(self.decoder.project(self.encode(source, source_mask)), source_mask)
+        self.past.reset()
+
+    def step(self, target: Tensor) -> Tensor:
+        """The next target tokens [B, T] to scores [B, target_vocab] for the one after the last of them."""
+        now = self.past.begin(target)
+        x = self.positions(self.target_embedding(target) * math.sqrt(self.dim), now.positions)
+        return self.generator(self.decoder.step(x, now, self.memory)[:, -1])
 
     def __call__(self, source: Tensor, target: Tensor, source_mask: Tensor | None = None,
                  target_mask: Tensor | None = None) -> Tensor:

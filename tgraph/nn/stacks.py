@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..module import Module
 from ..tensor import Tensor
 from .attention import MultiHeadAttention
 from .basic import LayerNorm
 from .feed_forward import FeedForward
+from .past import Memory, MemoryOfLayer, PastOfLayer, Progress
 
 
 class EncoderLayer(Module):
@@ -47,13 +50,17 @@ class DecoderLayer(Module):
 
     def __call__(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:
         """x [B, T, dim] with its mask, memory [B, S, dim] with its own."""
-        if self.norm_first:
-            x = x + self.attention(self.norm1(x), mask=mask, causal=True)
-            x = x + self.cross_attention(self.norm2(x), memory, mask=memory_mask)
-            return x + self.ffn(self.norm3(x))
-        x = self.norm1(x + self.attention(x, mask=mask, causal=True))
-        x = self.norm2(x + self.cross_attention(x, memory, mask=memory_mask))
-        return self.norm3(x + self.ffn(x))
+        return self._layer(x, lambda x: self.attention(x, mask=mask, causal=True),
+                           lambda x: self.cross_attention(x, memory, mask=memory_mask))
+
+    def step(self, x: Tensor, past: PastOfLayer, memory: MemoryOfLayer) -> Tensor:
+        """New tokens x [B, T, dim] after those of the past."""
+        return self._layer(x, lambda x: self.attention(x, past=past), lambda x: self.cross_attention(x, memory=memory))
+
+    def _layer(self, x: Tensor, attend: Callable[[Tensor], Tensor], attend_to_memory: Callable[[Tensor], Tensor]) -> Tensor:
+        for norm, branch in ((self.norm1, attend), (self.norm2, attend_to_memory), (self.norm3, self.ffn)):
+            x = x + branch(norm(x)) if self.norm_first else norm(x + branch(x))
+        return x
 
 
 class Encoder(Module):
@@ -81,4 +88,14 @@ class Decoder(Module):
     def __call__(self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None) -> Tensor:
         for layer in self.layer:
             x = layer(x, memory, mask=mask, memory_mask=memory_mask)
+        return x if self.norm is None else self.norm(x)
+
+    def project(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of memory [B, S, dim] for the attention of each layer to it: what `Memory.fill` takes."""
+        return [layer.cross_attention.project(memory) for layer in self.layer]
+
+    def step(self, x: Tensor, progress: Progress, memory: Memory) -> Tensor:
+        """New tokens x [B, T, dim] after those of the past."""
+        for number, layer in enumerate(self.layer):
+            x = layer.step(x, progress.layer(number), memory.layer(number))
         return x if self.norm is None else self.norm(x)

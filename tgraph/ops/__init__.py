@@ -18,8 +18,11 @@ from . import (  # noqa: F401
     padding,
     quantization,
     ragged_attention,
+    recurrent,
+    recurrent_scan,
     reduction,
     rotary,
     shape,
     slicing,
+    update,
 )

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ..ir.attributes import AtLeast
 from ..ir.axis_maps import broadcast_map
 from ..ir.dims import DimLike, compare
-from ..ir.dtypes import f32, i64
+from ..ir.dtypes import f16, f32, i64
 from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import known_equal, require_float, require_integer, same, same_dtype
 from ..ir.types import TensorType
 
 EmptyRow = Literal["zero", "uniform", "nan"]
+Softcap = Annotated[float, AtLeast(0)]
+Window = tuple[int, ...]
 
 
 @op(attention=True, precision="product", magnitude="bounded")
 def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None,
               bias: TensorType | None = None, offset: TensorType | None = None, *, scale: float | None = None,
-              causal: bool = False, empty_row: EmptyRow = "zero") -> TensorType:
+              causal: bool = False, empty_row: EmptyRow = "zero", softcap: Softcap = 0.0,
+              window: Window | None = None) -> TensorType:
     """Scaled dot-product attention (arXiv:1706.03762): softmax(scale q k^T + bias, where allowed) v.
 
     q [B, Hq, Sq, D], k [B, Hk, Sk, D], v [B, Hk, Sk, Dv]; y [B, Hq, Sq, Dv]. Hq is a multiple of Hk: query head h reads
     key head h // (Hq / Hk) (grouped heads, arXiv:2305.13245). scale defaults to 1 / sqrt(D).
     mask: bool, True = attend; [B, Sk], [B, Sq, Sk], or rank 4 that broadcasts to [B, Hq, Sq, Sk]. Its first size must be known to
     be B (or 1): a mask [Sq, Sk] for the whole batch is mask[None]. bias: added after scaling, broadcasts to [B, Hq, Sq, Sk].
-    causal keeps key j <= query i + offset (offset: an integer, default 0). A query with no key left gives zeros; empty_row
-    "uniform" gives the mean of v, "nan" NaN. A key that a query may not attend takes no part in its result, whatever its k and v
-    hold, NaN and infinities included.
+    softcap > 0 bounds the scores before bias and mask: c tanh(scale q k^T / c) (Gemma 2, arXiv:2408.00118); 0 does not.
+    causal keeps key j <= query i + offset (offset: an integer, default 0). window = (left, right) keeps the keys from
+    i + offset - left to i + offset + right (arXiv:2004.05150); -1 does not limit that side. (left, 0) is causal.
+    A query with no key left gives zeros; empty_row "uniform" gives the mean of v, "nan" NaN. A key that a query may not attend
+    takes no part in its result, whatever its k and v hold, NaN and infinities included.
     """
     require_float(q, k, v)
     same_dtype(q, k, v)
@@ -59,8 +65,9 @@ def attention(q: TensorType, k: TensorType, v: TensorType, mask: TensorType | No
         require_integer(offset, "offset")
         if offset.rank:
             raise RuleError(f"offset is one integer (rank 0), got {offset}")
-        if not causal:
-            raise RuleError("offset means something only with causal=True")
+        if not causal and window is None:
+            raise RuleError("offset means something only with causal=True or a window")
+    require_softcap(softcap)
     return q.with_shape((*q.shape[:3], v.shape[3]))
 
 
@@ -80,6 +87,12 @@ def require_mask(mask: TensorType) -> None:
                         "and one of 0 and 1 as mask=mask != 0")
     if not mask.dtype.is_bool:
         raise RuleError(f"needs a boolean operand for mask, got {mask}: write mask=mask != 0, which is True where to attend")
+
+
+def require_softcap(softcap: float) -> None:
+    """Raises RuleError for a cap that is neither 0 nor a normal number of f32, in which kernels compute scores."""
+    if softcap and not 2.0**-126 <= softcap <= f32.largest:
+        raise RuleError(f"softcap is 0, which is none, or a number that f32 holds in full precision, got {softcap:g}")
 
 
 def heads_per_key_head(q: TensorType, k: TensorType) -> int:
@@ -119,9 +132,34 @@ def _fits(shape: tuple[DimLike, ...], full: tuple[DimLike, ...], name: str, give
             same(want, have, f"{name} {given} must broadcast to [B, H, Sq, Sk] = [{shown}] (axis {axis})")
 
 
+def limits(causal: bool, window: Window | None) -> tuple[int | None, int | None]:
+    """How far before and after its own place a query sees keys; None without a limit."""
+    left, right = (None if side < 0 else side for side in window or (-1, -1))
+    return left, 0 if causal else right
+
+
+def _one_window(causal: bool, window: Window | None) -> dict[str, object]:
+    """Causality and window in one form: a window that ends at the query itself is causal, and one without limits is none.
+
+    Raises RuleError for a window that is not two sizes.
+    """
+    if window is None:
+        return {}
+    if len(window) != 2 or min(window) < -1 or max(window) >= 2**31:
+        raise RuleError(f"window is (left, right), each a number of keys below 2^31, or -1 for all, got {window}")
+    left, right = window
+    causal = causal or right == 0
+    window = None if left == -1 and (causal or right == -1) else (left, -1 if causal else right)
+    return {"causal": causal, "window": window}
+
+
 @attention.canonicalize
-def default_scale(types, attrs):  # type: ignore[no-untyped-def]
-    """The scale as a number: 1 / sqrt(head_dim) if none is given, head_dim being the last axis of q."""
+def canonical_attributes(types, attrs):  # type: ignore[no-untyped-def]
+    """The scale as a number: 1 / sqrt(head_dim) if none is given, head_dim being the last axis of q; and one form of windows."""
+    return {**_default_scale(types, attrs), **_one_window(attrs["causal"], attrs["window"])}
+
+
+def _default_scale(types, attrs):  # type: ignore[no-untyped-def]
     head_dim = types[0].shape[-1] if types[0] is not None and types[0].rank in (3, 4) else None
     scale = attrs["scale"]
     if scale is None and isinstance(head_dim, int) and head_dim:
@@ -132,17 +170,23 @@ def default_scale(types, attrs):  # type: ignore[no-untyped-def]
 
 
 @attention.reference
-def attend(q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+def attend(q, k, v, mask, bias, offset, *, scale, causal, empty_row, softcap=0.0, window=None):  # type: ignore[no-untyped-def]
     """What `attention` means, in NumPy."""
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * q.dtype.type(scale)
+    if softcap:
+        wide = scores if scores.dtype.itemsize >= 4 else scores.astype(np.float32)  # f16 may not hold the cap
+        scores = (np.tanh(wide / softcap) * softcap).astype(scores.dtype)
     if bias is not None:
         scores = scores + bias
     allowed = np.ones(scores.shape[-2:], bool)
-    if causal:
-        shift = 0 if offset is None else int(offset)
-        allowed = np.arange(scores.shape[3]) <= np.arange(scores.shape[2])[:, None] + shift
+    left, right = limits(causal, window)
+    places = np.arange(scores.shape[2])[:, None] + (0 if offset is None else int(offset))
+    if right is not None:
+        allowed = np.arange(scores.shape[3]) <= places + right
+    if left is not None:
+        allowed = allowed & (np.arange(scores.shape[3]) >= places - left)
     if mask is not None:
         allowed = allowed & (mask[:, None, None, :] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask)
     scores = np.where(allowed, scores, -np.inf)
@@ -170,24 +214,32 @@ def _weighted(weights, v, allowed):  # type: ignore[no-untyped-def]
 def _(operands, results, attrs):  # type: ignore[no-untyped-def]
     q, k, v = operands[:3]
     scores = q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2]
-    return scores * (2 * q.shape[3] + 2 * v.shape[3] + 5)
+    return scores * (2 * q.shape[3] + 2 * v.shape[3] + 5 + (3 if attrs["softcap"] else 0))
 
 
 @attention.decomposition
-def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ignore[no-untyped-def]
+def _(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
+    group = heads_per_key_head(q.type, k.type)
+    return b.matmul(build_weights(b, q, k, mask, bias, offset, **attrs), _repeat_heads(b, v, group) if group > 1 else v)
+
+
+def build_weights(b, q, k, mask, bias, offset, *, scale, causal, empty_row, softcap, window):  # type: ignore[no-untyped-def]
+    """The weights [B, Hq, Sq, Sk] by which `attention` of these operands takes the mean of v, from primitives."""
     length, keys = q.shape[2], k.shape[2]
     group = heads_per_key_head(q.type, k.type)
-    if group > 1:
-        k, v = _repeat_heads(b, k, group), _repeat_heads(b, v, group)
+    k = _repeat_heads(b, k, group) if group > 1 else k
     scores = b.mul(b.matmul(q, b.transpose(k, perm=(0, 1, 3, 2))), float(scale))
+    if softcap:
+        cap = min(max(softcap, 2.0**-14), f16.largest) if q.dtype == f16 else softcap
+        scores = b.mul(b.tanh(b.div(scores, cap)), cap)
     if bias is not None:
         scores = b.add(scores, bias)
     allowed = None
-    if causal:
+    if causal or window:
         rows = b.unsqueeze(b.range(stop=length, dtype=i64), axes=(1,))
         if offset is not None:
             rows = b.add(rows, b.cast(offset, dtype=i64))
-        allowed = b.less_or_equal(b.unsqueeze(b.range(stop=keys, dtype=i64), axes=(0,)), rows)
+        allowed = within_limits(b, b.unsqueeze(b.range(stop=keys, dtype=i64), axes=(0,)), rows, causal, window)
     if mask is not None:
         wide = b.unsqueeze(mask, axes={2: (1, 2), 3: (1,)}[mask.type.rank]) if mask.type.rank < 4 else mask
         allowed = wide if allowed is None else b.logical_and(allowed, wide)
@@ -200,7 +252,15 @@ def _(b, q, k, v, mask, bias, offset, *, scale, causal, empty_row):  # type: ign
         if empty_row == "uniform":
             filler = b.div(b.constant(1.0, q.dtype), b.dim_size(size=keys, dtype=q.dtype))
         weights = b.where(some, weights, filler)
-    return b.matmul(weights, v)
+    return weights
+
+
+def within_limits(b, columns, rows, causal, window):  # type: ignore[no-untyped-def]
+    """Which keys, by their positions `columns`, queries at `rows` may see."""
+    left, right = limits(causal, window)
+    until = None if right is None else b.less_or_equal(columns, b.add(rows, right) if right else rows)
+    since = None if left is None else b.greater_or_equal(columns, b.sub(rows, left))
+    return since if until is None else until if since is None else b.logical_and(until, since)
 
 
 @attention.lowering
@@ -212,7 +272,7 @@ def _(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
     """
     plain = attention.decompose
     assert plain is not None
-    if mask is None and not attrs["causal"]:
+    if mask is None and not attrs["causal"] and attrs["window"] is None:
         return plain(b, q, k, v, mask, bias, offset, **attrs)
     zero, infinity, nan = (b.constant(c, v.dtype) for c in (0.0, np.inf, np.nan))
     odd, positive = b.logical_or(b.isnan(v), b.isinf(v)), b.greater(v, zero)

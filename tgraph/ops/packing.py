@@ -45,7 +45,7 @@ def _(weight, *, width, group):  # type: ignore[no-untyped-def]
 
 @op(view="layout")
 def unpack_panels(panels: TensorType, *, rows: Size, depth: Size | None = None) -> TensorType:
-    """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given."""
+    """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given, at most that."""
     if panels.rank not in (3, 4):
         raise RuleError(f"panels must be [count, in, width] or [count, groups, width, group], got {panels}")
     count, groups, width, group = (*panels.shape, 1)[:4]
@@ -53,8 +53,8 @@ def unpack_panels(panels: TensorType, *, rows: Size, depth: Size | None = None) 
         raise RuleError(f"{rows} rows do not fill the panels {panels}")
     if depth is None:
         return panels.with_shape((rows, groups * group))
-    if not (isinstance(groups, int) and isinstance(group, int)) or -(-depth // group) != groups:
-        raise RuleError(f"a depth of {depth} does not fill the panels {panels}")
+    if not (isinstance(groups, int) and isinstance(group, int)) or depth > groups * group:
+        raise RuleError(f"a depth of {depth} is more than the panels {panels} have")
     return panels.with_shape((rows, depth))
 
 
@@ -80,3 +80,70 @@ def _(b, panels, *, rows, depth):  # type: ignore[no-untyped-def]
     apart = b.reshape(panels, shape=(count, groups, width, group))
     flat = b.reshape(b.transpose(apart, perm=(0, 2, 1, 3)), shape=(count * width, groups * group))
     return b.slice(flat, starts=(0, 0), stops=(rows, groups * group if depth is None else depth), axes=(0, 1))
+
+
+@op(opaque=True)
+def pack_gates(weight: TensorType, *, gates: Positive, width: Positive) -> TensorType:
+    """Cut recurrent weights into panels that hold all gates of a run of units.
+
+    weight [D, gates H, K] becomes p [D, ceil(H / width), K, gates width]: p[d, i, k, g width + j] = weight[d, g H + i width + j,
+    k]. What is past the last unit is zero. One panel has all that a step of a recurrence multiplies for its units, so that their
+    gates meet in registers.
+    """
+    hidden = _units(weight, gates)
+    return weight.with_shape((weight.shape[0], _ceil_divide(hidden, width), weight.shape[2], gates * width))
+
+
+def _units(weight: TensorType, gates: int) -> int:
+    rows = weight.shape[1] if weight.rank == 3 else None
+    if not isinstance(rows, int) or rows % gates:
+        raise RuleError(f"weight must be [directions, {gates} H, K], got {weight}")
+    return rows // gates
+
+
+@pack_gates.reference
+def _(weight, *, gates, width):  # type: ignore[no-untyped-def]
+    count, rows, depth = weight.shape
+    hidden = rows // gates
+    apart = np.pad(weight.reshape(count, gates, hidden, depth), ((0, 0), (0, 0), (0, -hidden % width), (0, 0)))
+    panels = apart.reshape(count, gates, -1, width, depth).transpose(0, 2, 4, 1, 3)
+    return panels.reshape(*panels.shape[:3], gates * width)
+
+
+@pack_gates.decomposition
+def _(b, weight, *, gates, width):  # type: ignore[no-untyped-def]
+    count, rows, depth = weight.shape
+    hidden = rows // gates
+    panels = _ceil_divide(hidden, width)
+    apart = b.pad(b.reshape(weight, shape=(count, gates, hidden, depth)), before=(0, 0, 0, 0),
+                  after=(0, 0, panels * width - hidden, 0), value=0.0)
+    moved = b.transpose(b.reshape(apart, shape=(count, gates, panels, width, depth)), perm=(0, 2, 4, 1, 3))
+    return b.reshape(moved, shape=(count, panels, depth, gates * width))
+
+
+@op(view="layout")
+def unpack_gates(panels: TensorType, *, gates: Positive, hidden: Positive) -> TensorType:
+    """The recurrent weights [D, gates hidden, K] that `pack_gates` cut into panels."""
+    if panels.rank != 4:
+        raise RuleError(f"panels must be [directions, count, K, gates width], got {panels}")
+    directions, count, depth, columns = panels.shape
+    if not (isinstance(count, int) and isinstance(columns, int)) or columns % gates or -(-hidden * gates // columns) != count:
+        raise RuleError(f"{gates} gates of {hidden} units do not fill the panels {panels}")
+    return panels.with_shape((directions, gates * hidden, depth))
+
+
+@unpack_gates.reference
+def _(panels, *, gates, hidden):  # type: ignore[no-untyped-def]
+    count, runs, depth, columns = panels.shape
+    apart = panels.reshape(count, runs, depth, gates, columns // gates).transpose(0, 3, 1, 4, 2)
+    whole = apart.reshape(count, gates, runs * (columns // gates), depth)[:, :, :hidden]
+    return whole.reshape(count, gates * hidden, depth)
+
+
+@unpack_gates.decomposition
+def _(b, panels, *, gates, hidden):  # type: ignore[no-untyped-def]
+    count, runs, depth, columns = panels.shape
+    width = columns // gates
+    apart = b.transpose(b.reshape(panels, shape=(count, runs, depth, gates, width)), perm=(0, 3, 1, 4, 2))
+    whole = b.slice(b.reshape(apart, shape=(count, gates, runs * width, depth)), starts=(0,), stops=(hidden,), axes=(2,))
+    return b.reshape(whole, shape=(count, gates * hidden, depth))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.tables import html_table, text_table
 from .checker import Checkable, CheckableProgram, sizes_of, trial_sizes
 from .inputs import generate_inputs
 from .interpreter import Interpreter
@@ -33,7 +34,7 @@ class AccuracyReport:
     name: str
     rows: list[Accuracy] = field(default_factory=list)
 
-    COLUMNS = ("sizes", "output", "max|f32|", "max error", "mean error", "cosine", "lowest")
+    COLUMNS = ("sizes", "output", ">max|f32|", ">max error", ">mean error", ">cosine", ">lowest")
 
     def cells(self) -> list[tuple[str, ...]]:
         """The table as text, one tuple a row."""
@@ -41,11 +42,10 @@ class AccuracyReport:
                  f"{r.max_error:.2e}", f"{r.mean_error:.2e}", f"{r.cosine:.6f}", f"{r.lowest_cosine:.6f}") for r in self.rows]
 
     def __str__(self) -> str:
-        lines = [self.COLUMNS, *self.cells()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.COLUMNS))]
-        shown = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
-                 for line in lines]
-        return "\n".join([f"{self.name} against f32", *shown])
+        return f"{self.name} against f32\n{text_table(self.COLUMNS, self.cells())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.name} against f32", self.COLUMNS, self.cells())
 
 
 def accuracy(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any] | None = None, *,

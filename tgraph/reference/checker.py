@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -15,27 +16,18 @@ from ..ir.dtypes import bool_
 from ..ir.errors import InputError
 from ..ir.extract import extract
 from ..ir.graph import Graph
+from ..ir.tables import html_table
 from ..ir.types import TensorType
 from ..ir.values import Node, Value
 from .inputs import choose_sizes, generate_inputs, smallest_sizes
 from .interpreter import Interpreter
+from .runnable import Runnable
 from .special import Kind, Special, special_inputs
-from .tolerance import QUANTIZED, Comparison, compare, compare_bands, stable, tolerance
+from .tolerance import Comparison, compare, compare_bands, quantizing, stable, tolerance
 
 
-class Checkable(Protocol):
+class Checkable(Runnable, Protocol):
     """The part of an executable that `check` uses."""
-
-    @property
-    def graph(self) -> Graph: ...
-
-    @property
-    def optimized(self) -> Graph: ...
-
-    @property
-    def weights(self) -> Mapping[str, np.ndarray]: ...
-
-    def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]: ...
 
     def alone(self, graph: Graph) -> Callable[[Mapping[str, Any]], dict[str, np.ndarray]]: ...
 
@@ -72,6 +64,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether all outputs agree with the reference, on all inputs."""
         return all(c.ok for _, _, c in (*self.outputs, *self.special))
 
     def __bool__(self) -> bool:
@@ -96,11 +89,22 @@ class Report:
         return "\n".join(lines)
 
 
+    def _repr_html_(self) -> str:
+        rows = [(", ".join(f"{k}={v}" for k, v in sizes.items()) or "static", name, c) for sizes, name, c in self.outputs]
+        rows += [(label, name, c) for label, name, c in self.special]
+        title = f"{self.name}: {'ok' if self.ok else 'FAILED'} against the NumPy reference (float64)"
+        shown = html_table(title, ("inputs", "output", ">error", ">allowed"),
+                           [(inputs, name, f"{c.error:.2e}", f"{c.tolerance:.0e}") for inputs, name, c in rows],
+                           [i for i, (_, _, c) in enumerate(rows) if not c.ok])
+        return shown + (f"<pre>{escape(str(self.divergence))}</pre>" if self.divergence else "")
+
+
 class ProgramReport(dict[str, Report]):
     """The reports of a program's graphs, by name; true if all of them are."""
 
     @property
     def ok(self) -> bool:
+        """Whether the reports of all graphs are ok."""
         return all(self.values())
 
     def __bool__(self) -> bool:
@@ -108,6 +112,9 @@ class ProgramReport(dict[str, Report]):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.values()))
+
+    def _repr_html_(self) -> str:
+        return "".join(report._repr_html_() for report in self.values())
 
 
 @overload
@@ -251,10 +258,10 @@ def trial_sizes(graph: Graph, sizes: Sequence[Mapping[str, int]] = ()) -> list[d
 
 
 def reduced_tolerance(graph: Graph) -> float:
-    """The tolerance of the least precise floating type in a graph and the functions that it calls, or of 8-bit integers."""
+    """The tolerance of the least precise floating type in a graph and the functions that it calls, or of integers."""
     nodes = [n for block in (*graph.functions.values(), graph) for n in block.nodes]
     floats = [tolerance(r.dtype) for n in nodes for r in n.results if r.dtype.is_float]
-    return max([0.0, *floats, *(QUANTIZED[0] for n in nodes if n.op.name == "quantize_rows")])
+    return max([0.0, *floats, *map(quantizing, nodes)])
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:

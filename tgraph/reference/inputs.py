@@ -141,9 +141,13 @@ def _index_range(value: Value, sizes: Sizes) -> tuple[int, int] | None:
             continue
         seen.add(current)
         for node, position in current.uses:
-            table = _table(node, position)
+            table, update = _table(node, position), node.op.traits.update
             if table is not None:
                 found.append((0, evaluate(table, sizes)))
+            elif update is not None and position == update.start:
+                axis = node.attrs[update.axis]
+                room = node.inputs[update.x].shape[axis] - node.inputs[update.value].shape[axis]
+                found.append((0, evaluate(room + 1, sizes)))
             elif moves(node, position) or node.op.name == "cast":
                 stack.extend(node.results)
     return (max(f[0] for f in found), min(f[1] for f in found)) if found else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir.dtypes import DType, bf16, f16, f32, f64
+from ..ir.values import Node
 
 TOLERANCES: dict[DType, tuple[float, str]] = {
     f64: (1e-10, "rounding of double precision over sums of a few thousand terms"),
@@ -15,9 +16,13 @@ TOLERANCES: dict[DType, tuple[float, str]] = {
     f16: (1e-2, "11 bits of mantissa: 5e-4 a rounding, and some tens of them in sequence"),
     bf16: (5e-2, "8 bits of mantissa: 4e-3 a rounding, and some tens of them in sequence"),
 }
+"""For each element type the largest error of a result, relative to its largest element (at least 1), and the reason for it."""
 
 # What quantize_rows costs where it occurs; integers themselves are exact.
 QUANTIZED = (1e-1, "8 bits for the largest of a row: 4e-3 of it a rounding of each operand, less where a row has no outlier")
+# The same of quantize_blocks, by bits. Errors of many weights add up as their squares do; so do those of layers.
+IN_BLOCKS = {8: QUANTIZED, 4: (4e-1, "4 bits for the largest of a block: 6e-2 of it a rounding of a weight, in many layers"),
+             2: (1.0, "2 bits for the largest of a block: 2.5e-1 of it a rounding of a weight")}
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Comparison:
 def tolerance(dtype: DType) -> float:
     """The largest allowed error for results of a type; integers and booleans must be equal."""
     return TOLERANCES[dtype][0] if dtype in TOLERANCES else 0.0
+
+
+def quantizing(node: Node) -> float:
+    """The largest allowed error for what is computed of the integers that a node makes; 0 if it makes none of floats."""
+    if node.op.name == "quantize_rows":
+        return QUANTIZED[0]
+    return IN_BLOCKS[node.attrs["bits"]][0] if node.op.name == "quantize_blocks" else 0.0  # type: ignore[index]
 
 
 def compare(result: np.ndarray, reference: np.ndarray, allowed: float) -> Comparison:

@@ -7,11 +7,22 @@ from typing import Any
 
 from targets.base.backend import Emit
 from targets.base.target import Target
+from targets.base.tvm_api import Expr, T
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
-from targets.cpu.emitters import attention, linear, matmul, pointwise, quantized, reduction
+from targets.codegen.update import Store, updater
+from targets.cpu.emitters import attention, linear, matmul, pointwise, quantized, recurrent, reduction
 from targets.cpu.kernels import rows
 from tgraph.ir.graph import Graph
+
+
+def _update(builder: KernelBuilder, rows: Expr, columns: Expr, begin: Callable[[], tuple[Expr, Store]]) -> None:
+    holds, store = begin()
+    with T.If(holds), T.Then():
+        pointwise.parallel_loop(
+            rows, rows * columns, lambda row: pointwise.vector_loop(columns, lambda column: store(row, column)))
+
 
 SCAN = Scan(pointwise.parallel_loop, "global")
 
@@ -33,6 +44,10 @@ FAMILIES: dict[str, Emit] = {
     "reduce_prod": reduction.emit,
     "argmax": SCAN.argmax,
     "cumsum": SCAN.cumsum,
+    "update_in_place": updater(_update),
+    "rnn_scan": recurrent.emit,
+    "gru_scan": recurrent.emit,
+    "lstm_scan": recurrent.emit,
 }
 
 READ_PANELS: set[Emit] = {linear.emit, quantized.emit}  # families whose weight has to be packed

@@ -8,7 +8,8 @@ from targets.base.target import Target
 from targets.codegen.attention import AttentionSpec, Read, padded_spec, ragged_spec
 from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.scalar import cast
-from targets.cpu.kernels.attention import AttentionTile, attention
+from targets.cpu.kernels.attention import FEW, AttentionTile, attention, has_few_queries
+from targets.cpu.kernels.attention_few_chunk import chunk_size
 from tgraph.ir.graph import Graph
 
 
@@ -30,6 +31,9 @@ def emit_ragged(builder: KernelBuilder, target: Target) -> None:
 
 def _emit(builder: KernelBuilder, target: Target, spec: AttentionSpec) -> None:
     spec = replace(spec, dtype="float32", load_q=_in_f32(spec.load_q), load_k=_in_f32(spec.load_k), load_v=_in_f32(spec.load_v))
+    few = has_few_queries(spec)
+    if few is not False:
+        builder.notes.append(f"{'' if few else f'up to {FEW} '}queries one by one, over chunks of {chunk_size(spec)} keys")
     attention(spec, schedule(builder.function, target))
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.codegen.anchor import epilogue, find_anchor
 from targets.codegen.kernel_builder import KernelBuilder
-from targets.cpu.kernels.dots import integer_dot
+from targets.cpu.kernels.dot_choice import integer_dot
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot
+from tgraph.ir.dtypes import u8
 from tgraph.ir.errors import CompileError
 from tgraph.ir.values import Result
 from tgraph.ops.shape import product
 
 
-def integer_tile(target: Target) -> DotTile:
-    """The register tile and cache block of products of integers."""
-    return DotTile.for_target(integer_dot(target.has, target.vector_bits), target.vector_registers, target.l2_bytes)
+def integer_tile(target: Target, *, unsigned: bool = False) -> DotTile:
+    """The tile and cache block of products of integers; `unsigned`: of an x that is u8 to begin with."""
+    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned)
+    return DotTile.for_target(dot, target.vector_registers, target.l2_bytes)
 
 
 def emit(builder: KernelBuilder, target: Target) -> None:
@@ -26,7 +28,7 @@ def emit(builder: KernelBuilder, target: Target) -> None:
     rows = product(x.shape[:-1])
     columns, depth = weight.shape
     assert isinstance(columns, int) and isinstance(depth, int)
-    finish, tile = epilogue(builder, node), integer_tile(target)
+    finish, tile = epilogue(builder, node), integer_tile(target, unsigned=x.dtype == u8)
     builder.notes.append(tile.note)
     gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[weight.node.inputs[0]],
              load=lambda i, k: builder.access.load(x, ((rows, i), (depth, k))),

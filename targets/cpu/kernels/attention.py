@@ -1,7 +1,8 @@
 """Blocked attention with online softmax (FlashAttention, arXiv:2205.14135); the scores never exist as a matrix.
 
-Work is split into tasks: a few panels of 16 queries of one (batch, head), against all of its keys. How keys fall into
-blocks does not depend on the split, and panels do not meet: results are bit-identical at any number of threads.
+Work is split into tasks: a few panels of queries of one (batch, head), against all of its keys. How keys fall into
+blocks does not depend on the split, and panels do not meet: results are bit-identical at any number of threads. Where a call
+has FEW queries at most, as the step of a decoder has, `attention_few` takes its place.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.base.tvm_api import structural_equal
 from targets.codegen.attention import AttentionSpec
 from targets.codegen.opaque import bind
-from targets.cpu.kernels.attention_panel import LANES, AttentionTile, reach
+from targets.cpu.kernels.attention_few import FEW, ChunkBuffers, few_queries
+from targets.cpu.kernels.attention_panel import AttentionTile, first_reached, reach
 from targets.cpu.kernels.attention_task import AttentionTask
 from targets.cpu.kernels.lane_blocks import int64
 from targets.cpu.kernels.workers import ceil_divide, share, worker_count
 
-__all__ = ["AttentionTile", "attention"]
+__all__ = ["FEW", "AttentionTile", "attention", "has_few_queries"]
 
 
 def attention(spec: AttentionSpec, tile: AttentionTile | None = None) -> None:
@@ -29,14 +32,37 @@ def attention(spec: AttentionSpec, tile: AttentionTile | None = None) -> None:
     that a mask with `key_padding` empties are skipped.
     """
     tile = (tile or AttentionTile()).fitting(spec.head_dim, spec.value_dim)
-    spec = replace(spec, queries=T.bind(spec.queries), keys=T.bind(spec.keys), offset=bind(spec.offset))
-    batches, heads = (T.bind(extent) for extent in (spec.batch, spec.heads))
+    few = has_few_queries(spec)
+    buffers = None if few is False else ChunkBuffers(spec)
+    names = {field: T.bind(getattr(spec, field)) for field in ("batch", "heads", "queries", "keys")}
+    spec = replace(spec, **names, offset=bind(spec.offset))
+    if buffers is None:
+        _panels(spec, tile)
+    elif few:
+        few_queries(spec, buffers, tile.lanes)
+    else:
+        with T.If(spec.queries <= FEW):
+            with T.Then():
+                few_queries(spec, buffers, tile.lanes)
+            with T.Else():
+                _panels(spec, tile)
+
+
+def has_few_queries(spec: AttentionSpec) -> bool | None:
+    """Whether there are few queries; None if only the call will tell. Attention within whole sequences never counts as that."""
+    if spec.sequence is not None or structural_equal(spec.queries, spec.keys):
+        return False
+    return spec.queries.value <= FEW if isinstance(spec.queries, tirx.IntImm) else None
+
+
+def _panels(spec: AttentionSpec, tile: AttentionTile) -> None:
+    """Emits the kernel for any number of queries."""
     total, workers = _Counter(), worker_count()
-    with T.serial(batches) as b:
-        total.add(heads * _head_cost(_of_batch(spec, b)))
+    with T.serial(spec.batch) as b:
+        total.add(spec.heads * _head_cost(_of_batch(spec, b), tile.panel))
     with T.parallel(workers) as worker:
         low, cost = share(total.value, workers, worker)
-        _Share(spec, tile, low, low + cost).emit(batches, heads)
+        _Share(spec, tile, low, low + cost).emit()
 
 
 def _of_batch(spec: AttentionSpec, b: Expr) -> AttentionSpec:
@@ -49,17 +75,20 @@ def _of_batch(spec: AttentionSpec, b: Expr) -> AttentionSpec:
 _PANEL = 12
 
 
-def _panel_cost(spec: AttentionSpec, panel: Expr) -> Expr:
-    return reach(spec, (panel + 1) * LANES) + _PANEL
+def _panel_cost(spec: AttentionSpec, lanes: int, panel: Expr) -> Expr:
+    end = reach(spec, (panel + 1) * lanes)
+    if spec.left is None:
+        return end + _PANEL
+    return tirx.Max(int64(0), end - first_reached(spec, panel * lanes)) + _PANEL
 
 
-def _head_cost(spec: AttentionSpec) -> Expr:
-    panels = ceil_divide(spec.queries, LANES)
-    if not spec.causal:
+def _head_cost(spec: AttentionSpec, lanes: int) -> Expr:
+    panels = ceil_divide(spec.queries, lanes)
+    if not spec.limited:
         return panels * (spec.keys + _PANEL)
     total = _Counter()
     with T.serial(panels) as panel:
-        total.add(_panel_cost(spec, panel))
+        total.add(_panel_cost(spec, lanes, panel))
     return total.value
 
 
@@ -90,13 +119,13 @@ class _Share:
     low: Expr
     high: Expr
 
-    def emit(self, batches: Expr, heads: Expr) -> None:
+    def emit(self) -> None:
         """Emits all tasks of the worker."""
         start = _Counter()
-        with T.serial(batches) as b:
+        with T.serial(self.spec.batch) as b:
             spec = _of_batch(self.spec, b)
-            cost = bind(_head_cost(spec))
-            with T.serial(heads) as h:
+            cost = bind(_head_cost(spec, self.tile.panel))
+            with T.serial(spec.heads) as h:
                 with T.If(tirx.And(start.value + cost > self.low, start.value < self.high)), T.Then():
                     self._head(replace(spec, h=h), start.value)
                 start.add(cost)
@@ -105,11 +134,11 @@ class _Share:
         """Emits the tasks in a head whose first panel begins at cost `start`."""
         first, end, at = _Counter(), _Counter(), _Counter()
         at.add(start)
-        with T.serial(ceil_divide(spec.queries, LANES)) as panel:
+        with T.serial(ceil_divide(spec.queries, self.tile.panel)) as panel:
             first.add(tirx.Cast("int64", at.value < self.low))
             end.add(tirx.Cast("int64", at.value < self.high))
-            at.add(_panel_cost(spec, panel))
-        most = max(1, self.tile.query_block // LANES)
+            at.add(_panel_cost(spec, self.tile.panel, panel))
+        most = max(1, self.tile.query_block // self.tile.panel)
         panels = bind(end.value - first.value)
         tasks = bind(ceil_divide(panels, most))
         with T.serial(tasks) as task:

@@ -11,7 +11,6 @@ from targets.codegen.opaque import bind
 from targets.codegen.vector_math import f32
 from targets.cpu.kernels.attention_excluded import WithoutExcluded
 from targets.cpu.kernels.attention_panel import (
-    LANES,
     MINUS_INFINITY,
     PEAK,
     SEEN,
@@ -20,10 +19,13 @@ from targets.cpu.kernels.attention_panel import (
     Adjust,
     AttentionTile,
     PanelBuffers,
+    all_of,
     attend,
     fill,
+    first_reached,
     reach,
 )
+from targets.cpu.kernels.attention_values import mean_of_values
 from targets.cpu.kernels.lane_blocks import SIDE, floats, int64, run, transpose
 
 
@@ -32,27 +34,33 @@ class AttentionTask:
 
     def __init__(self, spec: AttentionSpec, tile: AttentionTile, most: int, first: Expr, panels: Expr) -> None:
         self.spec, self.tile, self.first, self.panels = spec, tile, first, panels
+        self.lanes = lanes = tile.panel
         rows = tile.key_block + tile.keys  # the last tile of keys is filled up
         self.at = PanelBuffers(
-            q=floats(most * spec.head_dim * LANES),
-            out=floats(most * spec.value_dim * LANES),
-            state=floats(most * STATE_ROWS * LANES),
+            lanes=lanes,
+            q=floats(most * spec.head_dim * lanes),
+            out=floats(most * spec.value_dim * lanes),
+            state=floats(most * STATE_ROWS * lanes),
             k=floats(rows * spec.head_dim),
             v=floats(rows * spec.value_dim),
-            p=floats(rows * LANES),
+            p=floats(rows * lanes),
         )
         self.key_head = spec.h if spec.group == 1 else bind(spec.h // spec.group)
-        self.mask = floats(rows * LANES) if spec.masked_pairs else None
-        self.bias = floats(rows * LANES) if spec.bias is not None else None
+        self.mask = floats(rows * lanes) if spec.masked_pairs else None
+        self.bias = floats(rows * lanes) if spec.bias is not None else None
 
     def emit(self) -> None:
         """Emits the whole task."""
         with T.serial(self.panels) as panel:
             self._begin(panel)
-        end = bind(reach(self.spec, (self.first + self.panels) * LANES))
+        end = bind(reach(self.spec, (self.first + self.panels) * self.lanes))
         size = self.tile.key_block
-        with T.serial((end + size - 1) // size) as index:
-            start = bind(index * size)
+        blocks, skipped = (end + size - 1) // size, None
+        if self.spec.left is not None:  # whole blocks, so that what a block is depends on no task
+            skipped = bind(first_reached(self.spec, self.first * self.lanes) // size)
+            blocks = tirx.Max(int64(0), blocks - skipped)
+        with T.serial(blocks) as index:
+            start = bind((index if skipped is None else index + skipped) * size)
             count = bind(tirx.Min(int64(size), end - start))
             if self.spec.mask is not None and self.spec.key_padding:
                 first, last = self._attended(self.spec.mask, start, count)
@@ -63,10 +71,10 @@ class AttentionTask:
         self._finish()
 
     def _query(self, panel: Expr) -> Expr:
-        return (self.first + panel) * LANES
+        return (self.first + panel) * self.lanes
 
     def _state(self, panel: Expr, row: int, lane: Expr) -> Expr:
-        return self.at.state[(panel * STATE_ROWS + row) * LANES + lane]
+        return self.at.state[(panel * STATE_ROWS + row) * self.lanes + lane]
 
     def _begin(self, panel: Expr) -> None:
         """Transposes and scales the panel's queries (rows past the last query repeat it) and clears its state."""
@@ -76,20 +84,20 @@ class AttentionTask:
             row = tirx.Min(self._query(panel) + lane, spec.queries - 1)
             return tirx.Mul(spec.load_q(spec.b, spec.h, row, d), f32(spec.scale))  # not 0 where the scale is: 0 inf is NaN
 
-        base = bind(panel * (spec.head_dim * LANES))
+        base = bind(panel * (spec.head_dim * self.lanes))
         whole = spec.head_dim // SIDE * SIDE
-        with T.serial(int64(whole // SIDE)) as d8, T.serial(int64(LANES // SIDE)) as i8:
+        with T.serial(int64(whole // SIDE)) as d8, T.serial(int64(self.lanes // SIDE)) as i8:
             transpose(
                 lambda r, lane: element(d8 * SIDE + lane, i8 * SIDE + r),
                 self.at.q,
-                lambda c: base + (d8 * SIDE + c) * LANES + i8 * SIDE,
+                lambda c: base + (d8 * SIDE + c) * self.lanes + i8 * SIDE,
             )
-        with T.serial(int64(spec.head_dim - whole)) as d, T.serial(int64(LANES)) as lane:
-            T.buffer_store(self.at.q, element(d + whole, lane), [base + (d + whole) * LANES + lane])
+        with T.serial(int64(spec.head_dim - whole)) as d, T.serial(int64(self.lanes)) as lane:
+            T.buffer_store(self.at.q, element(d + whole, lane), [base + (d + whole) * self.lanes + lane])
         with T.serial(int64(spec.value_dim)) as d:
-            fill(self.at.out, (panel * spec.value_dim + d) * LANES, 0.0)
+            fill(self.at.out, (panel * spec.value_dim + d) * self.lanes, 0.0, self.lanes)
         for row, value in ((PEAK, MINUS_INFINITY), (TOTAL, 0.0), (SEEN, 0.0)):
-            fill(self.at.state, (panel * STATE_ROWS + row) * LANES, value)
+            fill(self.at.state, (panel * STATE_ROWS + row) * self.lanes, value, self.lanes)
 
     def _attended(self, mask: Read, start: Expr, count: Expr) -> tuple[Expr, Expr]:
         """The first key of the block that the mask keeps, and the end of the last one, relative to `start`."""
@@ -112,9 +120,14 @@ class AttentionTask:
         with T.serial(count) as j:
             self._copy_row(at.v, j, spec.value_dim, spec.load_v, start + j)
         with T.serial(self.panels) as panel:
-            if spec.causal:
-                reached = bind(tirx.Min(count, reach(spec, self._query(panel) + LANES) - start))
-                with T.If(reached > 0), T.Then():
+            reached = count
+            if spec.right is not None:
+                reached = bind(tirx.Min(count, reach(spec, self._query(panel) + self.lanes) - start))
+            sees = [] if spec.right is None else [reached > 0]
+            if spec.left is not None:
+                sees.append(start + reached > first_reached(spec, self._query(panel)))
+            if sees:
+                with T.If(sees[0] if len(sees) == 1 else tirx.And(*sees)), T.Then():
                     self._panel(panel, start, reached)
             else:
                 self._panel(panel, start, count)
@@ -129,7 +142,7 @@ class AttentionTask:
             self._stage(panel, start, count, self.mask, lambda *at: tirx.Select(mask(*at), f32(1.0), f32(0.0)))
         if self.bias is not None and spec.bias is not None:
             self._stage(panel, start, count, self.bias, spec.bias)
-        adjust = self._adjust(panel, start) if spec.excludes or self.bias is not None else None
+        adjust = self._adjust(panel, start) if spec.excludes or spec.softcap or self.bias is not None else None
         attend(self.at, self.tile, panel, count, spec.head_dim, spec.value_dim, adjust)
 
     def _stage(self, panel: Expr, start: Expr, count: Expr, staged: Expr, read: Read) -> None:
@@ -139,42 +152,47 @@ class AttentionTask:
         def element(lane: Expr | int, j: Expr) -> Expr:
             return read(spec.b, spec.h, tirx.Min(self._query(panel) + lane, spec.queries - 1), start + j)
 
-        with T.serial(count // SIDE) as j8, T.serial(int64(LANES // SIDE)) as i8:
+        with T.serial(count // SIDE) as j8, T.serial(int64(self.lanes // SIDE)) as i8:
             transpose(
                 lambda r, lane: element(i8 * SIDE + r, j8 * SIDE + lane),
                 staged,
-                lambda c: (j8 * SIDE + c) * LANES + i8 * SIDE,
+                lambda c: (j8 * SIDE + c) * self.lanes + i8 * SIDE,
             )
-        with T.serial(count % SIDE) as tail, T.serial(int64(LANES)) as lane:
+        with T.serial(count % SIDE) as tail, T.serial(int64(self.lanes)) as lane:
             j = count // SIDE * SIDE + tail
-            T.buffer_store(staged, element(lane, j), [j * LANES + lane])
+            T.buffer_store(staged, element(lane, j), [j * self.lanes + lane])
 
     def _adjust(self, panel: Expr, start: Expr) -> Adjust:
         spec = self.spec
 
         def allowed(j: Expr, v: Expr) -> Expr:
             conditions = []
-            if spec.causal:
-                conditions.append(start + j - spec.offset - self._query(panel) <= tirx.Cast("int64", v))
+            place = start + j - spec.offset - self._query(panel)  # of the key, from the panel's first query on
+            if spec.right is not None:
+                conditions.append((place - int64(spec.right) if spec.right else place) <= tirx.Cast("int64", v))
+            if spec.left is not None:
+                conditions.append(place + int64(spec.left) >= tirx.Cast("int64", v))
             if self.mask is not None:
-                conditions.append(self.mask[j * LANES + v] > f32(0.0))
+                conditions.append(self.mask[j * self.lanes + v] > f32(0.0))
             elif spec.mask is not None:
                 conditions.append(spec.mask(spec.b, spec.h, self._query(panel), start + j))
-            return conditions[0] if len(conditions) == 1 else tirx.And(*conditions)
+            return all_of(conditions)
 
-        def adjust(acc: Expr, row: int, j: Expr) -> None:
+        def adjust(raw: Expr, j: Expr) -> None:
+            if spec.softcap:
+                with T.vectorized(self.lanes) as v:
+                    T.buffer_store(raw, spec.capped(raw[v]), [v])
             if self.bias is not None:
-                with T.vectorized(LANES) as v:
-                    T.buffer_store(acc, acc[row * LANES + v] + self.bias[j * LANES + v], [row * LANES + v])
+                with T.vectorized(self.lanes) as v:
+                    T.buffer_store(raw, raw[v] + self.bias[j * self.lanes + v], [v])
             if not spec.excludes:
                 return
-            with T.vectorized(LANES) as v:
-                score = tirx.Select(allowed(j, v), acc[row * LANES + v], f32(MINUS_INFINITY))
-                T.buffer_store(acc, score, [row * LANES + v])
+            with T.vectorized(self.lanes) as v:
+                T.buffer_store(raw, tirx.Select(allowed(j, v), raw[v], f32(MINUS_INFINITY)), [v])
             # kept apart from the sums: a key allowed with a score of -inf makes a NaN, no key makes an empty row
-            with T.vectorized(LANES) as v:
+            with T.vectorized(self.lanes) as v:
                 seen = tirx.Select(allowed(j, v), f32(1.0), self._state(panel, SEEN, v))
-                T.buffer_store(self.at.state, seen, [(panel * STATE_ROWS + SEEN) * LANES + v])
+                T.buffer_store(self.at.state, seen, [(panel * STATE_ROWS + SEEN) * self.lanes + v])
 
         return adjust
 
@@ -182,7 +200,7 @@ class AttentionTask:
         return self._state(panel, SEEN, lane) == f32(0.0) if self.spec.excludes else self.spec.keys == 0
 
     def _finish(self) -> None:
-        rows, empty = floats(LANES * self.spec.value_dim), floats(LANES)
+        rows, empty = floats(self.lanes * self.spec.value_dim), floats(self.lanes)
         mean = self._mean_of_values() if self.spec.empty_row == "uniform" else None
         without = WithoutExcluded(self.spec, self.at, self.key_head) if self.spec.excludes else None
         with T.serial(self.panels) as panel:
@@ -194,41 +212,32 @@ class AttentionTask:
         """The mean of all values, computed if a query of this task has no key."""
         spec = self.spec
         mean, needed = floats(spec.value_dim), floats(1)
-        total = T.alloc_buffer((spec.value_dim,), "float64", scope="global")
-
-        def add(j: Expr, d: Expr) -> None:
-            T.buffer_store(total, total[d] + tirx.Cast("float64", spec.load_v(spec.b, self.key_head, j, d)), [d])
-
         T.buffer_store(needed, f32(0.0), [0])
-        with T.serial(self.panels) as panel, T.serial(int64(LANES)) as lane:
+        with T.serial(self.panels) as panel, T.serial(int64(self.lanes)) as lane:
             T.buffer_store(needed, tirx.Select(self._is_empty(panel, lane), f32(1.0), needed[0]), [0])
         with T.If(needed[0] > f32(0.0)), T.Then():
-            run(spec.value_dim, lambda d: T.buffer_store(total, tirx.const(0, "float64"), [d]))
-            with T.serial(spec.keys) as j:
-                run(spec.value_dim, lambda d: add(j, d))
-            count = tirx.Cast("float64", tirx.Max(spec.keys, int64(1)))
-            run(spec.value_dim, lambda d: T.buffer_store(mean, tirx.Cast("float32", total[d] / count), [d]))
+            mean_of_values(spec, mean)
         return mean
 
     def _finish_panel(self, panel: Expr, rows: Expr, empty: Expr, mean: Expr | None) -> None:
         """Divides by the sums, transposes back, and stores the rows that exist."""
-        spec, inverse = self.spec, floats(LANES)
-        with T.vectorized(LANES) as v:
+        spec, inverse = self.spec, floats(self.lanes)
+        with T.vectorized(self.lanes) as v:
             T.buffer_store(empty, tirx.Select(self._is_empty(panel, v), f32(1.0), f32(0.0)), [v])
-        with T.vectorized(LANES) as v:
+        with T.vectorized(self.lanes) as v:
             T.buffer_store(inverse, f32(1.0) / self._state(panel, TOTAL, v), [v])
 
         def element(d: Expr, lane: Expr) -> Expr:
-            return self.at.out[(panel * spec.value_dim + d) * LANES + lane] * inverse[lane]
+            return self.at.out[(panel * spec.value_dim + d) * self.lanes + lane] * inverse[lane]
 
         whole = spec.value_dim // SIDE * SIDE
-        with T.serial(int64(LANES // SIDE)) as i8, T.serial(int64(whole // SIDE)) as d8:
+        with T.serial(int64(self.lanes // SIDE)) as i8, T.serial(int64(whole // SIDE)) as d8:
             transpose(
                 lambda r, lane: element(d8 * SIDE + r, i8 * SIDE + lane),
                 rows,
                 lambda c: (i8 * SIDE + c) * spec.value_dim + d8 * SIDE,
             )
-        with T.serial(int64(spec.value_dim - whole)) as d, T.serial(int64(LANES)) as lane:
+        with T.serial(int64(spec.value_dim - whole)) as d, T.serial(int64(self.lanes)) as lane:
             T.buffer_store(rows, element(d + whole, lane), [lane * spec.value_dim + d + whole])
 
         def value(lane: Expr, d: Expr) -> Expr:
@@ -237,6 +246,6 @@ class AttentionTask:
                 of_empty = tirx.Select(spec.keys == 0, f32(0.0), f32(float("nan")))
             return tirx.Select(empty[lane] > f32(0.0), of_empty, rows[lane * spec.value_dim + d])
 
-        with T.serial(tirx.Min(int64(LANES), spec.queries - self._query(panel))) as lane:
+        with T.serial(tirx.Min(int64(self.lanes), spec.queries - self._query(panel))) as lane:
             query = bind(self._query(panel) + lane)
             run(spec.value_dim, lambda d: spec.store(spec.b, spec.h, query, d, value(lane, d)))

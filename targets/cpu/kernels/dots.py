@@ -1,13 +1,14 @@
 """Instructions that multiply groups of k and add the products to one 32-bit sum: what a CPU has, and what they mean.
 
 A group's elements of A lie beside each other in one 32-bit word; weights lie in panels [.., columns, group] beside each
-other as well (`pack_panels`). Each dot is tested by `Plain` with the same group, which any CPU runs.
+other as well (`pack_panels`). Each dot is tested by a plain one with the same group, which any CPU runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +47,28 @@ class Dot:
         """A context in which functions that `step` calls are defined, in LLVM's language."""
         return T.attr("", "pragma_import_llvm", _BF16_LLVM) if self.name == "vdpbf16ps" else contextlib.nullcontext()
 
+    def worker(self) -> AbstractContextManager[None]:
+        """A context for the code of one worker."""
+        return contextlib.nullcontext()
+
     def step(self, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
         """`total` (a vector) plus the products of A's group at `a_at` with those of the columns at `w_at`."""
         return _STEPS[self.name](self, total, a, a_at, panels, w_at)
 
 
-def _run(buffer: Any, first: Expr, count: int, stride: int = 1) -> Expr:
+def vector_at(first: Any, lanes: int) -> Expr:
+    """The indices of `lanes` elements from `first` on."""
+    return tirx.Ramp(first, constant(1, "int64"), lanes)
+
+
+def run(buffer: Any, first: Expr, count: int, stride: int = 1) -> Expr:
     """`count` elements of a buffer as a vector."""
     return tirx.BufferLoad(buffer, [tirx.Ramp(first, tirx.const(stride, "int64"), count)])
 
 
 def _broadcast(dot: Dot, a: Any, a_at: Expr, vector: str) -> Expr:
     """The group at `a_at` in every lane, as `vector`."""
-    word = tirx.reinterpret("int32", _run(a, a_at, dot.group))
+    word = tirx.reinterpret("int32", run(a, a_at, dot.group))
     return tirx.reinterpret(vector, tirx.Broadcast(word, dot.lanes))
 
 
@@ -66,7 +76,7 @@ def _multiply_add(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: 
     """vpmaddwd: pairs of i16, products and their sum in i32, which cannot overflow."""
     name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[dot.lanes]
     pairs = f"int16x{2 * dot.lanes}"
-    weights = tirx.Cast(pairs, _run(panels, w_at, 2 * dot.lanes))
+    weights = tirx.Cast(pairs, run(panels, w_at, 2 * dot.lanes))
     products = T.call_llvm_pure_intrin(f"int32x{dot.lanes}", name, _broadcast(dot, a, a_at, pairs), weights)
     return total + products
 
@@ -74,7 +84,7 @@ def _multiply_add(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: 
 def _vnni(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
     """vpdpbusd: four products of u8 and i8 added to an i32, without saturation."""
     bits, count = 32 * dot.lanes, 4 * dot.lanes
-    weights = tirx.reinterpret(f"int8x{count}", _run(panels, w_at, count))
+    weights = tirx.reinterpret(f"int8x{count}", run(panels, w_at, count))
     return T.call_llvm_pure_intrin(f"int32x{dot.lanes}", f"llvm.x86.avx512.vpdpbusd.{bits}", total,
                                    _broadcast(dot, a, a_at, f"uint8x{count}"), weights)
 
@@ -82,7 +92,7 @@ def _vnni(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) ->
 def _plain(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
     for part in range(dot.group):
         left = cast(a[a_at + part], dot.accumulate)
-        right = tirx.Cast(f"{dot.accumulate}x{dot.lanes}", _run(panels, w_at + part, dot.lanes, dot.group))
+        right = tirx.Cast(f"{dot.accumulate}x{dot.lanes}", run(panels, w_at + part, dot.lanes, dot.group))
         total = total + tirx.Broadcast(left, dot.lanes) * right
     return total
 
@@ -103,44 +113,24 @@ declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloa
 
 def _bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
     """vdpbf16ps: two products of bf16 added to an f32."""
-    weights = tirx.reinterpret("int32x16", _run(panels, w_at, 32))
+    weights = tirx.reinterpret("int32x16", run(panels, w_at, 32))
     return T.call_pure_extern("float32x16", "tgraph_dpbf16ps", total, _broadcast(dot, a, a_at, "int32x16"), weights)
 
 
-def _plain_bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
-    def widened(bits: Expr, lanes: int) -> Expr:
-        suffix = f"x{lanes}" if lanes > 1 else ""
-        sixteen = constant(16, "uint32")
-        wide = tirx.Cast(f"uint32{suffix}", bits) << (tirx.Broadcast(sixteen, lanes) if lanes > 1 else sixteen)
-        return tirx.reinterpret(f"float32{suffix}", wide)
+def widened_bf16(bits: Expr, lanes: int) -> Expr:
+    """The f32 of the bits of a bf16, or of as many as a vector has `lanes`."""
+    suffix = f"x{lanes}" if lanes > 1 else ""
+    sixteen = constant(16, "uint32")
+    wide = tirx.Cast(f"uint32{suffix}", bits) << (tirx.Broadcast(sixteen, lanes) if lanes > 1 else sixteen)
+    return tirx.reinterpret(f"float32{suffix}", wide)
 
+
+def _plain_bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
     for part in range(dot.group):
-        weights = tirx.reinterpret(f"uint16x{dot.lanes}", _run(panels, w_at + part, dot.lanes, dot.group))
-        total = total + tirx.Broadcast(widened(a[a_at + part], 1), dot.lanes) * widened(weights, dot.lanes)
+        weights = tirx.reinterpret(f"uint16x{dot.lanes}", run(panels, w_at + part, dot.lanes, dot.group))
+        total = total + tirx.Broadcast(widened_bf16(a[a_at + part], 1), dot.lanes) * widened_bf16(weights, dot.lanes)
     return total
 
 
 _STEPS: dict[str, Callable[..., Expr]] = {"vpmaddwd": _multiply_add, "vpdpbusd": _vnni, "plain": _plain,
                                            "vdpbf16ps": _bf16, "plain bf16": _plain_bf16}
-
-
-def integer_dot(features: Callable[[str], bool], vector_bits: int) -> Dot:
-    """The fastest exact dot of 8-bit integers for a CPU that has `features`.
-
-    Without VNNI it is vpmaddwd on widened i16, and not vpmaddubsw on bytes: that needs a third instruction to leave i16,
-    so that it gains 8 % at best, and saturates unless an operand keeps to 7 bits.
-    """
-    if features("avx512vnni"):
-        return Dot("vpdpbusd", 4, "uint8", "int32", 16, unsigned=True)
-    if features("avxvnni"):
-        return Dot("vpdpbusd", 4, "uint8", "int32", 8, unsigned=True)
-    if features("avx512bw") and vector_bits == 512:
-        return Dot("vpmaddwd", 2, "int16", "int32", 16)
-    if features("avx2"):
-        return Dot("vpmaddwd", 2, "int16", "int32", 8)
-    return Dot("plain", 2, "int16", "int32", vector_bits // 32)
-
-
-def bf16_dot(features: Callable[[str], bool]) -> Dot | None:
-    """The dot of bf16 with sums in f32, where a CPU has one. It takes denormals for 0."""
-    return Dot("vdpbf16ps", 2, "uint16", "float32", 16) if features("avx512bf16") else None

@@ -16,14 +16,15 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.codegen.opaque import bind
 from targets.codegen.scalar import cast
-from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
+from targets.cpu.kernels.few_rows import few_rows
+from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop, prefetch_weights
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
-from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.cpu.kernels.weights import Numbers, Read, Single, Weights
+from targets.cpu.kernels.words import Words
+from targets.cpu.kernels.workers import RUNS, Runs, ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
 
 __all__ = ["GemmTile", "gemm"]
 
-FEW = 4  # rows whose product takes less time than memory needs for the weights
-RUNS = 4  # of weights, read side by side then
 LONG = 16384  # steps of k from which on a sum is not one chain, but taken in blocks
 
 Load = Callable[[Expr, Expr], Expr]
@@ -34,9 +35,8 @@ def gemm(
     *,
     m: Expr | int,
     n: int,
-    k: int,
     load: Load,
-    panels: Any,
+    weights: Weights,
     store: Store,
     tile: GemmTile,
     dtype: str = "float32",
@@ -44,24 +44,24 @@ def gemm(
 ) -> None:
     """Emits C[i, j] = sum over k of A[i, k] W[j, k], for i < m (int64, 0 allowed) and j < n.
 
-    `load(i, k)` is A[i, k], read for k in vectors; it may have any floating dtype. `panels` is a flat buffer of weights
-    packed as [ceil(n / tile.columns), k, tile.columns], zero-padded, of `dtype` or narrower. `store(i, j, sum)` emits
-    the store of one element, within a vectorized loop over j; it is run once an element, for j < n only. Sums are kept
-    in `accumulate`: by default `dtype`, or f32 for half precisions.
+    `load(i, k)` is A[i, k], read for k in vectors; it may have any floating dtype. `weights` lie in panels of `tile.columns`
+    columns, in `dtype` or narrower. `store(i, j, sum)` emits the store of one element, within a vectorized loop over j; it is
+    run once an element, for j < n only. Sums are kept in `accumulate`: by default `dtype`, or f32 for half precisions.
     """
     sums = accumulate or ("float32" if SIZE[dtype] < 4 else dtype)
     if n > 0:
-        _Product(m if isinstance(m, Expr) else i64(m), n, k, load, panels, store, tile, sums).emit()
+        _Product(m if isinstance(m, Expr) else i64(m), n, load, weights, store, tile, sums).emit()
     else:
         T.evaluate(i64(0))
 
 
 class _Product:
     def __init__(
-        self, m: Expr, n: int, k: int, load: Load, panels: Any, store: Store, tile: GemmTile, accumulate: str
+        self, m: Expr, n: int, load: Load, weights: Weights, store: Store, tile: GemmTile, accumulate: str
     ) -> None:
+        k = weights.k
         self.m, self.n, self.k = m, n, k
-        self.load, self.panels, self.store = load, panels, store
+        self.load, self.weights, self.store = load, weights, store
         self.tile, self.accumulate = tile, accumulate
         self.line = CACHE_LINE // SIZE[accumulate]
         self.n_panels = -(-n // tile.columns)
@@ -76,55 +76,59 @@ class _Product:
         self.chunk = max(1, tile.n_block // tile.columns) if self.k_blocks > 1 else self.n_panels
 
     def emit(self) -> None:
-        if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > FEW):
+        if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > self.tile.rows):
             self._many_rows()
             return
-        with T.If(self.m <= FEW):
+        with T.If(self.m <= self.tile.rows):
             with T.Then():
-                self._few_rows()
+                if isinstance(self.weights, Words):
+                    few_rows(m=self.m, most=self.tile.rows, n=self.n, load=self.load, weights=self.weights, store=self.store)
+                else:
+                    self._few_rows()
             with T.Else():
                 self._many_rows()
 
     def _few_rows(self) -> None:
-        """Emits a product of few rows, all at once, as fast as memory gives weights: a worker reads RUNS of panels side by side.
+        """Emits a product of one tile's rows, as fast as memory gives weights: a worker reads RUNS of panels side by side.
 
-        Sums wait in the first cache while the other runs have their turn of half a line of A. Asking memory ahead of need, as
-        for many rows, only hinders the processor, which sees such runs come: on a 2-core Zen 3, 1, 2 and 4 rows read
-        1.2 to 1.9 times the bytes a second that one panel after the other got, and as much as a loop that only reads.
+        Sums wait in the first cache while the other runs have their turn of half a line of A. Each turn asks memory for what the
+        run's next turn needs: it comes while the others compute. Without that, products and reading took their times one after
+        the other, 1.25 to 1.4 times as long for 4 to 8 rows on a Sapphire Rapids; asking for the whole next panel is too early.
         """
         tile = self.tile
         workers = bind(tirx.min(worker_count(), self.n_panels))
         with T.parallel(workers) as worker:
             first, panels = share(i64(self.n_panels), workers, worker)
             packed = T.alloc_buffer((tile.rows * self.lines * self.line,), self.accumulate)
-            sums = T.alloc_buffer((RUNS * FEW * tile.columns,), self.accumulate)
-            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate)
+            sums = T.alloc_buffer((RUNS * tile.rows * tile.columns,), self.accumulate)
+            self.loop = TileLoop(tile, packed, sums, self.accumulate)
             height = bind(rounded(self.m, self.heights))
             self._pack(i64(0), height, height, i64(0), i64(self.k))
-            length, longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
+            parts = Runs(first, panels)
+            with T.serial(parts.steps()) as p:
+                runs = parts.count(p)
 
-            def panel(run: Expr, p: Expr) -> Expr:
-                return first + run * length + tirx.min(run, longer) + p
-
-            def side_by_side(rows: int) -> None:
-                with T.serial(bind(ceil_divide(panels, RUNS))) as p:
-                    runs = bind(tirx.Select(p < length, i64(RUNS), longer))
+                def side_by_side(rows: int) -> None:
                     with T.serial(i64(self.lines)) as line, T.serial(i64(2)) as half, T.serial(runs) as run:
-                        self._turn(rows, line, half, panel(run, p), run * (FEW * tile.columns))
-                    with T.serial(runs) as run:
-                        self._finish(i64(0), self.m, panel(run, p), bind(run * (FEW * tile.columns)))
+                        self._turn(rows, line, half, parts.panel(run, p), run * (tile.rows * tile.columns))
 
-            by_height(self.m, [h for h in self.heights if h <= FEW], side_by_side)
+                by_height(self.m, self.heights, side_by_side)  # here: what finishes a tile is compiled once, not for each height
+                with T.serial(runs) as run:
+                    self._finish(i64(0), self.m, parts.panel(run, p), bind(run * (tile.rows * tile.columns)))
 
     def _turn(self, rows: int, line: Any, half: Any, panel: Expr, sums: Expr) -> None:
         """Emits half a line of A times its part of a panel."""
         steps = self.line // 2
         first = half * steps
         count = bind(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
-        weights = bind(panel * (self.k * self.tile.columns))
+        assert isinstance(self.weights, Single)
+        weights = self.weights.reader(panel, first, self.accumulate)
+        if isinstance(self.weights, Numbers):
+            lines = steps * self.tile.columns * SIZE[str(self.weights.panels.dtype)] // CACHE_LINE
+            start = bind(self.weights.place(panel, line * self.line + first + steps))
+            prefetch_weights(Ahead(self.weights.panels, start, i64(lines)), i64(0))
         self.loop.between_sums(
-            rows, bind(sums), line + half > 0,
-            lambda tile: self.loop.steps(tile, first, weights + first * self.tile.columns, line, count))
+            rows, bind(sums), line + half > 0, lambda tile: self.loop.steps(tile, first, weights, line, count))
 
     def _many_rows(self) -> None:
         tile = self.tile
@@ -136,7 +140,9 @@ class _Product:
             packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
             kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
             sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
-            self.loop = TileLoop(tile, packed, self.panels, sums, self.accumulate, separate=self.k > LONG)
+            if self.weights.costly:
+                self.widened = T.alloc_buffer((self.k_block * tile.columns,), self.accumulate)
+            self.loop = TileLoop(tile, packed, sums, self.accumulate, separate=self.k > LONG)
             blocks, chunks = bind(ceil_divide(tiles, self.tiles_high)), bind(ceil_divide(panels, self.chunk))
             with T.serial(blocks) as block, T.serial(chunks) as chunk:
                 tile_offset, tiles_here = share(tiles, blocks, block)
@@ -158,30 +164,42 @@ class _Product:
         whole = bind(divide(rows, height) * height)
         self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height, k, depth)
         tiles = bind(ceil_divide(rows, height))
-        with T.serial(panels) as p, T.serial(tiles) as t:
-            here = bind(tirx.min(rows - t * height, height))
-            sums = i64(0)
-            if self.k_blocks > 1:
-                sums = bind((p * self.tiles_high + t) * (tile.rows * tile.columns))
-            a = bind(t * (tile.rows * self.k_block))
-            weights = bind(((panel + p) * self.k + k) * tile.columns)
-            resume = k_block > 0 if self.k_blocks > 1 else None
-            ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
-            by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, self.ragged, ahead))
-            if self.k_blocks == 1:
-                self._finish(row + t * height, here, panel + p, sums)
-            else:
-                with T.If(k_block == self.k_blocks - 1), T.Then():
+        with T.serial(panels) as p:
+            if self.weights.costly:
+                self.weights.widen(panel + p, k, depth, self.widened, tile.lanes)
+            with T.serial(tiles) as t:
+                here = bind(tirx.min(rows - t * height, height))
+                sums = i64(0)
+                if self.k_blocks > 1:
+                    sums = bind((p * self.tiles_high + t) * (tile.rows * tile.columns))
+                a = bind(t * (tile.rows * self.k_block))
+                resume = k_block > 0 if self.k_blocks > 1 else None
+                weights = self._reader(panel + p, k)
+                ahead = self._ahead(panel, p, panels, k, depth, t, tiles)
+                by_height(here, self.heights, lambda h: self.loop.emit(h, a, weights, sums, depth, resume, self.ragged, ahead))
+                if self.k_blocks == 1:
                     self._finish(row + t * height, here, panel + p, sums)
+                else:
+                    with T.If(k_block == self.k_blocks - 1), T.Then():
+                        self._finish(row + t * height, here, panel + p, sums)
 
-    def _ahead(self, panel: Expr, p: Expr, panels: Expr, k: Expr, depth: Expr, t: Expr, tiles: Expr) -> Ahead:
+    def _reader(self, panel: Expr, k: Expr) -> Read:
+        """What reads the weights of one panel and block of k."""
+        if isinstance(self.weights, Single) and not self.weights.costly:
+            return self.weights.reader(panel, k, self.accumulate)
+        return lambda step, column: self.widened[step * self.tile.columns + column]
+
+    def _ahead(self, panel: Expr, p: Expr, panels: Expr, k: Expr, depth: Expr, t: Expr, tiles: Expr) -> Ahead | None:
         """What tile `t` of `tiles` prefetches of the weights after panel `p`: its share of the next slice."""
+        weights = self.weights
+        if not isinstance(weights, Numbers):
+            return None
         columns = self.tile.columns
-        following = ((panel + p + 1) * self.k + k) * columns
+        following = weights.place(panel + p + 1, k)
         if self.k_blocks > 1:
-            following = tirx.Select(p < panels - 1, following, (panel * self.k + k + self.k_block) * columns)
-        lines = self.line * columns * SIZE[str(self.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
-        return Ahead(bind(following + divide(t * depth * columns, tiles)), bind(ceil_divide(i64(lines), tiles)))
+            following = tirx.Select(p < panels - 1, following, weights.place(panel, k + self.k_block))
+        lines = self.line * columns * SIZE[str(weights.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
+        return Ahead(weights.panels, bind(following + divide(t * depth * columns, tiles)), bind(ceil_divide(i64(lines), tiles)))
 
     def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
         """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tvm import tirx
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
-from targets.codegen.scalar import cast
+from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import RegisterTile
+from targets.cpu.kernels.weights import Read
 from targets.cpu.kernels.workers import divide, i64, remainder
 
 CACHE_LINE = 64
@@ -65,19 +65,20 @@ class GemmTile:
 
 @dataclass(frozen=True)
 class Ahead:
-    """The weights that a tile prefetches while it computes: from `start` on, `lines` of the cache for every line of A.
+    """Weights that a tile prefetches while it computes: from `start` of `panels` on, `lines` of the cache for a line of A.
 
     The tiles that use one slice of a panel share the next slice, so that memory is read evenly all the time. Asking only
     just ahead leaves it idle while the second and later tiles compute: 16 rows ran at 70 % of this speed.
     """
 
+    panels: Any
     start: Expr
     lines: Expr
 
 
 @dataclass(frozen=True)
 class TileLoop:
-    """The loop over k of one product's tiles: on packed A and packed weights, into `sums`.
+    """The loop over k of one product's tiles: on packed A and weights in panels, into `sums`.
 
     Packed A is [rows / height, k / line, height, line] with a line of 64 bytes: one stream for the prefetcher, and all
     rows of a step at constant distances. `sums` is a buffer of row-major [rows, columns] tiles.
@@ -85,7 +86,6 @@ class TileLoop:
 
     tile: GemmTile
     packed: Any
-    panels: Any
     sums: Any
     accumulate: str
     separate: bool = False  # whether each block of k is summed by itself, and then added to those before it
@@ -96,20 +96,21 @@ class TileLoop:
         return CACHE_LINE // SIZE[self.accumulate]
 
     def emit(
-        self, rows: int, a: Expr, weights: Expr, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool,
-        ahead: Ahead,
+        self, rows: int, a: Expr, weights: Read, sums: Expr, depth: Expr, resume: Expr | None, ragged: bool,
+        ahead: Ahead | None,
     ) -> None:  # fmt: skip
         """Adds `depth` steps of k to a tile of `rows` rows and writes it to `sums`.
 
-        `a`, `weights`, `sums` are where the tile's A, weights and sums begin. Where `resume` (None: never) is true the
-        tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`: what
-        to ask for meanwhile.
+        `a` and `sums` are where the tile's A and sums begin, `weights` reads its weights. Where `resume` (None: never) is
+        true the tile starts from `sums`, else from zero. `ragged` says that `depth` may not be a multiple of `line`. `ahead`:
+        what to ask for meanwhile.
         """
 
         def steps(tile: RegisterTile) -> None:
             groups = divide(depth, self.line)
             with T.serial(groups) as group:
-                self._prefetch(ahead, group)
+                if ahead is not None:
+                    prefetch_weights(ahead, group)
                 self.steps(tile, a, weights, group, i64(self.line))
             if ragged:
                 self.steps(tile, a, weights, groups, remainder(depth, self.line))
@@ -133,21 +134,19 @@ class TileLoop:
                 tile.add(before)
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
-    def steps(self, tile: RegisterTile, a: Expr, weights: Expr, group: Expr, count: Expr) -> None:
+    def steps(self, tile: RegisterTile, a: Expr, weights: Read, group: Expr, count: Expr) -> None:
         """Adds `count` steps of k, within line `group` of A, to a tile."""
         with T.serial(count) as step:
-            row = weights + (group * self.line + step) * self.tile.columns
 
             def product(i: Any, v: int, lane: Any) -> Expr:
                 left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
-                return left * cast(self.panels[row + v * self.tile.lanes + lane], self.accumulate)
+                return left * weights(group * self.line + step, v * self.tile.lanes + lane)
 
             tile.add(product)
 
-    def _prefetch(self, ahead: Ahead, group: Expr) -> None:
-        """Prefetches the weights that belong to a group of steps; past the end of the weights this does nothing."""
-        elements = CACHE_LINE // SIZE[str(self.panels.dtype)]
-        with T.serial(ahead.lines) as line:
-            address = tirx.address_of(self.panels[ahead.start + (group * ahead.lines + line) * elements])
-            read, first_cache, data = (tirx.const(x, "int32") for x in (0, 3, 1))
-            T.evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, read, first_cache, data))
+
+def prefetch_weights(ahead: Ahead, group: Expr) -> None:
+    """Prefetches the weights that belong to a group of steps; past the end of the weights this does nothing."""
+    elements = CACHE_LINE // SIZE[str(ahead.panels.dtype)]
+    with T.serial(ahead.lines) as line:
+        prefetch(ahead.panels[ahead.start + (group * ahead.lines + line) * elements])

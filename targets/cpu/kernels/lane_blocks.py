@@ -60,6 +60,24 @@ def transpose(load: Callable[[int, Expr], Expr], buffer: Expr, index: Callable[[
         T.buffer_store(buffer, column, [_lanes(index(c))])
 
 
+def sum_of_each(vectors: list[Expr], lanes: int) -> Expr:
+    """A vector of sums, of all elements of each of `lanes` vectors (f32 buffers); of one vector alone, its sum in every lane.
+
+    Neighbours are added, then pairs of neighbours, and so on: two shuffles and an addition for each vector.
+    """
+    rows = [tirx.BufferLoad(vector, [tirx.Ramp(tirx.const(0, "int32"), tirx.const(1, "int32"), lanes)]) for vector in vectors]
+    every = range(2 * lanes)  # of two vectors
+    # two steps within each 128 bits, where a shuffle is cheapest, then whole ones of these
+    near = [tuple(i for first in range(0, lanes, 4) for i in (first + part, first + part + 2,
+                  first + part + lanes, first + part + lanes + 2)) for part in (0, 1)]
+    far = [tuple(i for first in range(4 * part, 2 * lanes, 8) for i in every[first : first + 4]) for part in (0, 1)]
+    for step in range(lanes.bit_length() - 1):
+        even, odd = near if step < 2 else far
+        pairs = zip(rows[::2], rows[1::2]) if len(rows) > 1 else [(rows[0], rows[0])]
+        rows = [T.bind(_pick(x, y, even) + _pick(x, y, odd)) for x, y in pairs]
+    return rows[0]
+
+
 def _lanes(start: Expr) -> Expr:
     return tirx.Ramp(start, tirx.const(1, start.ty.dtype), SIDE)
 

@@ -40,11 +40,11 @@ def by_height(rows: Expr, choices: Sequence[int], emit: Callable[[int], None]) -
 
 
 class RegisterTile:
-    """`rows` x two vectors of sums. Each vector's column is a buffer: TVM keeps none of 1,024 bytes in registers."""
+    """`rows` x a few vectors of sums. Each vector's column is a buffer: TVM keeps none of 1,024 bytes in registers."""
 
-    def __init__(self, rows: int, lanes: int, dtype: str) -> None:
-        self.rows, self.lanes, self.dtype = rows, lanes, dtype
-        self._columns = [T.alloc_buffer((rows, lanes), dtype) for _ in range(2)]
+    def __init__(self, rows: int, lanes: int, dtype: str, vectors: int = 2) -> None:
+        self.rows, self.lanes, self.dtype, self.vectors = rows, lanes, dtype, vectors
+        self._columns = [T.alloc_buffer((rows, lanes), dtype) for _ in range(vectors)]
 
     def __getitem__(self, at: tuple[Any, int, Any]) -> Expr:
         row, vector, lane = at
@@ -53,7 +53,7 @@ class RegisterTile:
     def each(self, emit: Callable[[Any, int, Any], None]) -> None:
         """Emits `emit(row, vector, lane)` for all elements."""
         with T.unroll(self.rows) as i:
-            for v in range(2):
+            for v in range(self.vectors):
                 with T.vectorized(self.lanes) as lane:
                     emit(i, v, lane)
 

@@ -103,6 +103,13 @@ class Accumulator:
         )
         return T.bind(self.combine(self.folded(), self.scalar[0]))
 
+    def reduce_groups(self, groups: Expr, element: Element) -> Expr:
+        """The reduction of `element(j)` over j < groups * lanes, bound to a name."""
+        self.clear()
+        with T.serial(groups) as group, T.vectorized(self.lanes) as v:
+            self.add(self.vector, v, group * self.lanes + tirx.Cast("int64", v), element, None)
+        return T.bind(self.folded())
+
     def clear(self) -> None:
         """Sets all lanes to the start."""
         with T.vectorized(self.lanes) as v:

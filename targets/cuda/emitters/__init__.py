@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 from targets.base.backend import Emit
-from targets.base.tvm_api import Expr
+from targets.base.tvm_api import Expr, T, tirx
+from targets.codegen.kernel_builder import KernelBuilder
 from targets.codegen.norm import normaliser, quantiser
 from targets.codegen.scan import Scan
-from targets.cuda.emitters import attention, cumsum, linear, matmul, reduction, unpack
+from targets.codegen.update import Store, updater
+from targets.cuda.emitters import attention, cumsum, linear, matmul, recurrent, reduction, unpack
 from targets.cuda.kernels import rows
 from targets.cuda.kernels.device import each
 
@@ -17,6 +19,14 @@ from targets.cuda.kernels.device import each
 def _loop(extent: Expr, _: Expr, body: Callable[[Expr], None]) -> None:
     with each(extent) as i:
         body(i)
+
+
+def _update(builder: KernelBuilder, rows: Expr, columns: Expr, begin: Callable[[], tuple[Expr, Store]]) -> None:
+    with each(rows * columns) as i:
+        holds, store = begin()
+        with T.If(holds), T.Then():
+            row = T.bind(tirx.truncdiv(i, columns))
+            store(row, T.bind(i - row * columns))
 
 
 SCAN = Scan(_loop, "local")
@@ -39,4 +49,8 @@ FAMILIES: dict[str, Emit] = {
     "reduce_prod": reduction.emit,
     "argmax": SCAN.argmax,
     "cumsum": partial(cumsum.emit, SCAN),
+    "update_in_place": updater(_update),
+    "rnn_scan": recurrent.emit,
+    "gru_scan": recurrent.emit,
+    "lstm_scan": recurrent.emit,
 }

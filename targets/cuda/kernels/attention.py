@@ -11,11 +11,10 @@ from dataclasses import replace
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx, tvm
 from targets.codegen.attention import AttentionSpec, SequenceRows
 from targets.codegen.device_extents import on_host
-from targets.codegen.vector_math import constant
 from targets.cuda.kernels.attention_block import AttentionBlock, products_of
 from targets.cuda.kernels.attention_fragments import key_rows, value_rows
 from targets.cuda.kernels.attention_tile import AttentionTile
-from targets.cuda.kernels.device import WARP, ballot, grid, registers
+from targets.cuda.kernels.device import WARP, ballot, grid, registers, where
 from tgraph.ir.errors import CompileError
 
 __all__ = ["AttentionTile", "attention"]
@@ -104,7 +103,7 @@ def _launch(spec: AttentionSpec, tile: AttentionTile) -> None:
             number = registers("number", (1,), "int32")
             T.buffer_store(number, tirx.truncmod(tirx.Cast("int32", x), count), [0])
             T.buffer_store(at, tirx.Cast("int64", tirx.truncdiv(tirx.Cast("int32", x), count)), [0])
-            first = count - 1 - number[0] if spec.causal else number[0]  # those that attend most come first
+            first = count - 1 - number[0] if spec.right is not None else number[0]  # those that attend most come first
             T.buffer_store(at, tirx.Cast("int64", first * tile.queries), [1])
             AttentionBlock(replace(spec, b=at[0], h=h), tile, at[1], thread).emit()
             return
@@ -128,7 +127,7 @@ def _find_sequence(at: Buffer, slot: Expr, batch: Expr, sequence: SequenceRows, 
     T.buffer_store(at, int64(-1), [0])
     with T.serial(tirx.truncdiv(batch + int64(WARP - 1), int64(WARP))) as chunk:
         b = chunk * int64(WARP) + tirx.Cast("int64", thread % WARP)
-        started = tirx.if_then_else(b < batch, begin(b) <= slot, constant(False, "bool"))
+        started = where(b < batch, lambda: begin(b) <= slot)
         T.buffer_store(at, at[0] + tirx.Cast("int64", tirx.popcount(ballot(started))), [0])
     with T.If(at[0] >= int64(0)), T.Then():
         T.buffer_store(at, (slot - begin(at[0])) * int64(tile.queries), [1])

@@ -38,8 +38,9 @@ class AttentionBlock:
         self.keys = Keys(spec, self.lanes)
         self.exclusions = Exclusions(self.keys, self.products)
         self.peak, self.total = (registers(name, (tile.rows,), "float32") for name in ("peak", "total"))
-        # scores of a positive scale have their largest where products have it: the scale goes into the exponent
-        self.scaled = spec.bias is None and spec.scale > 0
+        # scores of a positive scale have their largest where products have it: the scale goes into the exponent, or the cap
+        self.factor = spec.softcap or spec.scale
+        self.scaled = spec.bias is None and self.factor > 0
 
     def emit(self) -> None:
         """Emits the whole block."""
@@ -94,9 +95,10 @@ class AttentionBlock:
         products.scores(slot)
         if spec.bias is not None:
             self.exclusions.add_bias(start)
-        elif not self.scaled:
+        elif spec.softcap or not self.scaled:
             for i in range(self.tile.rows * self.tile.keys // 4):
-                T.buffer_store(products.s, tirx.Mul(products.s[i], f32(spec.scale)), [i])
+                score = tirx.Mul(products.s[i], f32(spec.scale))
+                T.buffer_store(products.s, spec.fraction_of_cap(score) if spec.softcap else score, [i])
         self.exclusions.exclude(start)
         self._soften()
         products.accumulate(slot)
@@ -135,10 +137,10 @@ class AttentionBlock:
                     T.buffer_store(products.o, products.o[at] * decay[r], [at])
 
     def _exponent(self, score: Expr) -> Expr:
-        return tirx.Mul(score, f32(self.spec.scale * LOG2E)) if self.scaled else score
+        return tirx.Mul(score, f32(self.factor * LOG2E)) if self.scaled else score
 
     def _power(self, score: Expr, shift: Expr) -> Expr:
         """e^(score - the shift's): a bias may be the lowest number there is, so scores are not multiplied by log2 e before."""
         if self.scaled:
-            return exp2(tirx.Mul(score, f32(self.spec.scale * LOG2E)) - shift)
+            return exp2(tirx.Mul(score, f32(self.factor * LOG2E)) - shift)
         return exp2((score - shift) * f32(LOG2E))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.attention_fragments import Fragments
 from targets.cuda.kernels.attention_keys import Keys
-from targets.cuda.kernels.attention_tile import MINUS_INFINITY, key_count, reach
-from targets.cuda.kernels.device import WARP, registers
+from targets.cuda.kernels.attention_tile import MINUS_INFINITY, first_reached, key_count, reach
+from targets.cuda.kernels.device import WARP, registers, where
 
 
 class Exclusions:
@@ -18,14 +19,22 @@ class Exclusions:
     def __init__(self, keys: Keys, products: Fragments) -> None:
         self.keys, self.spec, self.lanes, self.tile, self.products = keys, keys.spec, keys.lanes, keys.tile, products
         rows = self.tile.rows
-        self.reach = registers("reach", (rows,), "int32") if self.spec.causal else None
-        self.seen = registers("seen", (rows,), "int32") if self.spec.masked_pairs else None
+        self.reach = registers("reach", (rows,), "int32") if self.spec.right is not None else None
+        self.since = registers("since", (rows,), "int32") if self.spec.left is not None else None
+        self.seen = registers("seen", (rows,), "int32") if self._each_pair else None
+
+    @property
+    def _each_pair(self) -> bool:
+        """Whether every score is looked at: where keys begin to be attended, too, that alone tells which rows have none."""
+        return self.spec.masked_pairs or self.spec.left is not None
 
     def begin(self) -> None:
-        """Finds how far each row reaches."""
+        """Finds which keys each row reaches."""
         for r in range(self.tile.rows):
             if self.reach is not None:
                 T.buffer_store(self.reach, reach(self.spec, self.lanes.query(r)), [r])
+            if self.since is not None:
+                T.buffer_store(self.since, first_reached(self.spec, self.lanes.query(r)), [r])
             if self.seen is not None:
                 T.buffer_store(self.seen, constant(0, "int32"), [r])
 
@@ -37,13 +46,14 @@ class Exclusions:
                     yield r, 8 * n + e, self.products.score(r, n, e)
 
     def add_bias(self, start: Expr) -> None:
-        """scores = scale scores + bias, for the tile at key `start`."""
+        """scores = scale scores, capped, + bias, for the tile at key `start`."""
         spec, scores = self.spec, self.products.s
         assert spec.bias is not None
         for r, column, at in self._elements():
-            bias = spec.bias(spec.b, spec.h, self._query(r), self._key(start, column))
-            inside = start + self.lanes.pair + column < key_count(spec)
-            T.buffer_store(scores, tirx.Mul(scores[at], f32(spec.scale)) + tirx.if_then_else(inside, bias, f32(0.0)), [at])
+            read_bias = partial(spec.bias, spec.b, spec.h, self._query(r), self._key(start, column))
+            bias = where(start + self.lanes.pair + column < key_count(spec), read_bias)
+            score = spec.capped(tirx.Mul(scores[at], f32(spec.scale)))
+            T.buffer_store(scores, score + bias, [at])
 
     def _key(self, start: Expr, column: int) -> Expr:
         return tirx.Cast("int64", start + self.lanes.pair + column)
@@ -54,7 +64,7 @@ class Exclusions:
 
     def exclude(self, start: Expr) -> None:
         """Sets the excluded scores of the tile at key `start` to -inf."""
-        if self.spec.masked_pairs:
+        if self._each_pair:
             self._exclude(start)
             return
         conditions = self._conditions(start)
@@ -68,7 +78,7 @@ class Exclusions:
         if spec.key_padding:
             full = constant((1 << min(WARP, self.tile.keys)) - 1, "uint32")
             conditions += [tirx.NE(self.keys.attended[w], full) for w in range(self.keys.words)]
-        if spec.causal:
+        if spec.right is not None:
             conditions.append(start + self.tile.keys > reach(spec, self.lanes.query(self.lanes.start)))
         elif not spec.key_padding and not (isinstance(spec.keys, tirx.IntImm) and int(spec.keys.value) % self.tile.keys == 0):
             conditions.append(start + self.tile.keys > key_count(spec))
@@ -92,22 +102,26 @@ class Exclusions:
         spec, keys, lanes = self.spec, self.keys, self.lanes
         left = registers("left", (self.tile.rows,), "int32")  # columns from this lane's first on that a row reaches
         bits = registers("bits", (keys.words,), "uint32") if spec.key_padding else None  # of these columns
+        before = registers("before", (self.tile.rows,), "int32") if self.since is not None else None  # columns that it skips
         for r in range(self.tile.rows):
             T.buffer_store(left, self._reach(r) - start - lanes.pair, [r])
+            if before is not None and self.since is not None:
+                T.buffer_store(before, self.since[r] - start - lanes.pair, [r])
         for w in range(keys.words if bits is not None else 0):
             assert bits is not None
             T.buffer_store(bits, keys.attended[w] >> tirx.Cast("uint32", lanes.pair), [w])
 
         def allowed(r: int, column: int) -> Expr:
             within = constant(column, "int32") < left[r]
+            if before is not None:
+                within = tirx.And(within, constant(column, "int32") >= before[r])
             if spec.masked_pairs:
                 assert spec.mask is not None
-                value = spec.mask(spec.b, spec.h, self._query(r), self._key(start, column))
-                return tirx.if_then_else(within, value, constant(False, "bool"))
+                return where(within, partial(spec.mask, spec.b, spec.h, self._query(r), self._key(start, column)))
             if bits is None:
                 return within
             kept = tirx.NE(bits[column // WARP] & constant(1 << column % WARP, "uint32"), constant(0, "uint32"))
-            return tirx.And(within, kept) if spec.causal else kept
+            return tirx.And(within, kept) if spec.limited else kept
 
         return allowed
 

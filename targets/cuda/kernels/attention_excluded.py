@@ -12,7 +12,7 @@ from targets.base.tvm_api import Expr, T, tirx
 from targets.codegen.scalar import is_nan
 from targets.codegen.vector_math import constant, f32
 from targets.cuda.kernels.attention_fragments import Fragments
-from targets.cuda.kernels.attention_tile import MINUS_INFINITY, key_head, reach
+from targets.cuda.kernels.attention_tile import MINUS_INFINITY, first_reached, key_head, reach
 from targets.cuda.kernels.device import ballot, barrier, exp2, registers, shared
 
 PEAK, TOTAL, SUM, SCORE, BASE = range(5)
@@ -61,6 +61,8 @@ class WithoutExcluded:
         with T.serial(reach(spec, query)) as key:
             j = tirx.Cast("int64", key)
             allowed = constant(True, "bool") if spec.mask is None else spec.mask(spec.b, spec.h, query, j)
+            if spec.left is not None:
+                allowed = tirx.And(key >= first_reached(spec, query), allowed)
             with T.If(allowed), T.Then():
                 T.buffer_store(self.seen, constant(1, "int32"), [0])
                 self._add(query, j, d)
@@ -75,7 +77,7 @@ class WithoutExcluded:
             at = tirx.Cast("int64", n)
             q, k = spec.load_q(spec.b, spec.h, query, at), spec.load_k(spec.b, key_head(spec), j, at)
             T.buffer_store(cell, cell[SCORE] + tirx.Cast("float32", q) * tirx.Cast("float32", k), [SCORE])
-        score = tirx.Mul(cell[SCORE], f32(spec.scale))
+        score = spec.capped(tirx.Mul(cell[SCORE], f32(spec.scale)))
         T.buffer_store(cell, score if spec.bias is None else score + spec.bias(spec.b, spec.h, query, j), [SCORE])
         # NaN passes by the largest score, into the sums; -inf - (-inf) must not make one
         T.buffer_store(cell, tirx.Select(cell[SCORE] > cell[PEAK], cell[SCORE], cell[PEAK]), [BASE])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from targets.base.tvm_api import Expr, T, int64, tirx
 from targets.codegen.attention import AttentionSpec
 from targets.codegen.vector_math import constant
-from targets.cuda.kernels.attention_tile import PANEL, Lanes, key_count, reach
-from targets.cuda.kernels.device import WARP, ballot, barrier, registers, shared, shuffle_xor
+from targets.cuda.kernels.attention_tile import PANEL, Lanes, first_reached, key_count, reach
+from targets.cuda.kernels.device import WARP, ballot, barrier, registers, shared, shuffle_xor, where
 
 
 class Keys:
@@ -22,7 +22,7 @@ class Keys:
 
     @property
     def first(self) -> Expr:
-        """0 without a mask of keys; the number of keys if the mask keeps none."""
+        """0 without a window and a mask of keys; the number of keys if there is none to attend."""
         return self.range[0]
 
     @property
@@ -36,7 +36,9 @@ class Keys:
         T.buffer_store(self.range, key_count(spec), [1])
         if spec.key_padding:
             self._scan_mask()
-        if spec.causal:
+        if spec.left is not None:
+            T.buffer_store(self.range, tirx.Max(self.first, first_reached(spec, self.lanes.first)), [0])
+        if spec.right is not None:
             last = tirx.Min(self.lanes.first + int64(self.tile.queries), spec.queries) - int64(1)
             T.buffer_store(self.range, tirx.Min(self.end, reach(spec, last)), [1])
 
@@ -67,8 +69,7 @@ class Keys:
         """Whether the mask of keys keeps a key (int32)."""
         mask = self.spec.mask
         assert mask is not None
-        value = mask(self.spec.b, self.spec.h, int64(0), tirx.Cast("int64", key))
-        return tirx.if_then_else(key < key_count(self.spec), value, constant(False, "bool"))
+        return where(key < key_count(self.spec), lambda: mask(self.spec.b, self.spec.h, int64(0), tirx.Cast("int64", key)))
 
     def ask(self, start: Expr) -> None:
         """Begins to read the mask of the tile at key `start`, which `enter` then waits for."""
@@ -94,7 +95,9 @@ class Keys:
         conditions = []
         if spec.key_padding:
             conditions.append(tirx.any(*[tirx.NE(self.attended[w], constant(0, "uint32")) for w in range(self.words)]))
-        if spec.causal:
+        if spec.left is not None:
+            conditions.append(start + self.tile.keys > first_reached(spec, lanes.query(lanes.start)))
+        if spec.right is not None:
             conditions.append(start < reach(spec, lanes.query(lanes.start + (self.tile.panels * PANEL - 1))))
         if not (isinstance(spec.queries, tirx.IntImm) and int(spec.queries.value) % self.tile.queries == 0):
             conditions.append(lanes.query(lanes.start) < spec.queries)

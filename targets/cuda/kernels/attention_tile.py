@@ -56,9 +56,15 @@ def key_count(spec: AttentionSpec) -> Expr:
 
 def reach(spec: AttentionSpec, query: Expr) -> Expr:
     """How many of the first keys a query may attend by its position, int32."""
-    if not spec.causal:
+    if spec.right is None:
         return key_count(spec)
-    return tirx.Cast("int32", tirx.Max(int64(0), tirx.Min(spec.keys, query + spec.offset + int64(1))))
+    return tirx.Cast("int32", tirx.Max(int64(0), tirx.Min(spec.keys, query + spec.offset + int64(spec.right + 1))))
+
+
+def first_reached(spec: AttentionSpec, query: Expr) -> Expr:
+    """The first key that a query may attend by its position, int32; the number of keys if it is none of them."""
+    assert spec.left is not None
+    return tirx.Cast("int32", tirx.Max(int64(0), tirx.Min(spec.keys, query + spec.offset - int64(spec.left))))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ defined those of PTX fall away: an emulator brings its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from tvm.backend.cuda.op import cuda_func_call
 
 from targets.base.tvm_api import Buffer, Expr, IRBuilder, T, int64, tirx
 from targets.codegen.device_extents import on_host, read_extents
+from targets.codegen.opaque import choose
 
 WARP = 32  # threads that run in step
 GROUP = 8  # half-precision numbers in the 16 bytes of one copy
@@ -48,6 +49,17 @@ def grid(threads: int, x: Expr, y: Expr | int = 1, z: Expr | int = 1, *,
 
 def _positive(size: Expr) -> bool:
     return isinstance(size, tirx.IntImm) and int(size.value) > 0
+
+
+def where(condition: Expr, value: Callable[[], Expr]) -> Expr:
+    """`value()` where a condition holds, else 0: it is evaluated, and reads memory, only there."""
+    found: list[Expr] = []
+
+    def inside() -> Expr:
+        found.append(value())
+        return found[0]
+
+    return choose(condition, inside, lambda: tirx.const(0, str(found[0].ty.dtype)), "local")
 
 
 @contextmanager

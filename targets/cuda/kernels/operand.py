@@ -14,7 +14,6 @@ from typing import Any
 
 from targets.base.tvm_api import Buffer, Expr, T, int64, tirx
 from targets.codegen.scalar import to_store
-from targets.codegen.vector_math import constant
 from targets.cuda.kernels import device
 from targets.cuda.kernels.adjacent import adjacent, consecutive, stored_element
 from targets.cuda.kernels.launch import Place, divides, each_of, int32
@@ -130,7 +129,6 @@ class Blocks:
         operand = self.operand
         row, k = self._turned(tirx.floordiv(number, self.width), tirx.floormod(number, self.width))
         i, at = self._position(row, k, step)
-        value = operand.load(self.place.batch, i, at)
-        value = tirx.if_then_else(tirx.all(i < operand.rows, at < operand.depth), value, constant(0, str(value.ty.dtype)))
+        value = device.where(tirx.all(i < operand.rows, at < operand.depth), lambda: operand.load(self.place.batch, i, at))
         target = self.at(slot, row, k)
         T.buffer_store(self.memory, to_store(value, operand.dtype, target), [target])

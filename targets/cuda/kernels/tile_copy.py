@@ -110,11 +110,15 @@ class Rows:
         d = _wide(word) * int64(per_word(self.dtype))
         inside = tirx.And(j < self.length, d < int64(self.dim))
         if self.dtype == "float32":
-            return tirx.if_then_else(inside, cast(self.load(_wide(j), d), "float32"), constant(0.0, "float32"))
-        low, high = (bits(self.load(_wide(j), d + int64(i)), self.dtype) for i in (0, 1))
-        if self.dim % 2:
-            high = tirx.if_then_else(d + int64(1) < int64(self.dim), high, constant(0, "uint32"))
-        return tirx.if_then_else(inside, join(low, high), constant(0, "uint32"))
+            return device.where(inside, lambda: cast(self.load(_wide(j), d), "float32"))
+
+        def half(i: int) -> Expr:
+            return bits(self.load(_wide(j), d + int64(i)), self.dtype)
+
+        def second() -> Expr:
+            return half(1) if self.dim % 2 == 0 else device.where(d + int64(1) < int64(self.dim), lambda: half(1))
+
+        return device.where(inside, lambda: join(half(0), second()))
 
 
 def bits(value: Expr, dtype: str) -> Expr:

@@ -44,7 +44,9 @@ class TritonAttention:
         spec, dim = self.spec, self.spec.head_dim
         if self.dtype not in HALVES or not available(self.target) or self.builder.device_extents:
             return False
-        if dim not in DIMS or spec.value_dim != dim or spec.empty_row != "zero":
+        if dim not in DIMS or spec.value_dim != dim or spec.empty_row != "zero" or spec.softcap:
+            return False
+        if spec.left is not None or spec.right not in (None, 0):
             return False
         if spec.bias is not None and (self.bias is None or not self.bias.adjacent or dim > LARGEST_WITH_BIAS):
             return False
@@ -97,7 +99,7 @@ class TritonAttention:
     def _compiled(self, parameters: Parameters) -> Binary:
         keys, warps = tile(self.target.arch, self.spec.head_dim, self.bias is not None)
         constants = {"GROUP": self.spec.group, "DIM": self.spec.head_dim, "BLOCK_Q": QUERIES, "BLOCK_K": keys,
-                     "CAUSAL": self.spec.causal, "MASK": self.keep is not None, "BIAS": self.bias is not None,
+                     "CAUSAL": self.spec.right is not None, "MASK": self.keep is not None, "BIAS": self.bias is not None,
                      "OFFSET": self.offset is not None}
         return compile_kernel("attention", self.target.arch, parameters.types, constants, warps, stages=3)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx_models import F32, I64, encoder, expected, model, node
 
 import tgraph as tg
+from tests.counted_calls import calls
 from tgraph.formats import import_onnx
 from tgraph.ir.errors import FormatError
 from tgraph.reference.interpreter import Interpreter
@@ -253,24 +253,12 @@ def test_mutated_files() -> None:
 # Cost
 
 def test_work_is_linear_in_nodes() -> None:
-    """Counted in calls of Python's functions, which no other process disturbs."""
-    def calls(layers: int) -> int:
+    def work(layers: int) -> int:
         data = encoder(layers).SerializeToString()
-        count = 0
+        return calls(lambda: import_onnx(data))
 
-        def see(frame: Any, event: str, argument: Any) -> None:
-            nonlocal count
-            count += event in ("call", "c_call")
-
-        sys.setprofile(see)
-        try:
-            import_onnx(data)
-        finally:
-            sys.setprofile(None)
-        return count
-
-    calls(2)
-    assert calls(100) < 5.5 * calls(20)  # five times the nodes
+    work(2)
+    assert work(100) < 5.5 * work(20)  # five times the nodes
 
 
 def test_memory_is_that_of_the_weights(tmp_path: Path) -> None:

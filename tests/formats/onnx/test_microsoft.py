@@ -52,13 +52,16 @@ class Node:
         graph = import_onnx(self.model)
         return tg.compile(graph, target="numpy", level="O0").run({i.name: self.feeds[i.name] for i in graph.inputs})
 
-    def check(self, like: Node | None = None, tolerance: float = 1e-4) -> None:
-        """`like`: a node that is to give the same, where ONNX Runtime does not run this one on a CPU."""
+    def check(self, like: Node | None = None, tolerance: float = 1e-4, units: float = 0.0) -> None:
+        """`like`: a node that is to give the same, where ONNX Runtime does not run this one on a CPU.
+
+        Results may differ by `tolerance`, relative to the largest, and by `units` besides.
+        """
         found = self.found()
         for i, want in enumerate((like or self).expected()):
             got = found[f"y{i}"]
             assert got.shape == want.shape and got.dtype == want.dtype
-            assert np.abs(got.astype(np.float64) - want).max() <= tolerance * max(1.0, np.abs(want).max()), f"result {i}"
+            assert np.abs(got.astype(np.float64) - want).max() <= tolerance * max(1.0, np.abs(want).max()) + units, f"result {i}"
 
 
 def projections() -> list[tuple[str, Any]]:
@@ -178,6 +181,19 @@ class TestGroupQueryAttention:
             assert np.abs(found[name][0] - whole[0]).max() < 1e-5
             assert np.abs(found[name][1, :, :5] - whole[1, :, :5]).max() < 1e-5
 
+    def test_a_window_is_the_ops(self) -> None:
+        node = Node("GroupQueryAttention", self.operands(1, 3, 4, [6]), outputs=3, num_heads=H, kv_num_heads=self.KEYS,
+                    local_window_size=3)
+        node.check()
+        (attention,) = [n for n in import_onnx(node.model).nodes if n.op.name == "attention"]
+        assert attention.attrs["causal"] and attention.attrs["window"] == (2, -1) and attention.operands[3] is None
+
+    def test_scores_are_capped(self) -> None:
+        node = Node("GroupQueryAttention", self.operands(1, 3, 4, [6]), outputs=3, num_heads=H, kv_num_heads=self.KEYS,
+                    softcap=0.5)
+        node.check()
+        assert [n.attrs["softcap"] for n in import_onnx(node.model).nodes if n.op.name == "attention"] == [0.5]
+
     def test_bias(self) -> None:
         operands = [*self.operands(1, 3, 4, [6]), ("", None), ("", None), ("", None), ("a", normal(1, H, 3, 7))]
         Node("GroupQueryAttention", operands, outputs=3, num_heads=H, kv_num_heads=self.KEYS).check()
@@ -292,3 +308,47 @@ class TestFewBits:
         scale = np.abs(normal(6)) if columns else np.float32(0.02)
         operands = [("x", normal(B, S, INPUT)), ("y", NUMBERS.integers(-128, 127, (INPUT, 6)).astype(np.int8)), ("ys", scale)]
         Node("DynamicQuantizeMatMul", operands).check()
+
+
+def eights(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
+    limits = np.iinfo(dtype)
+    return NUMBERS.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+class TestOn8BitIntegers:
+    """Within one unit of what ONNX Runtime gives: it multiplies with reciprocals, and looks some functions up in tables."""
+
+    def check(self, op: str, operands: Sequence[tuple[str, Any]], **attributes: Any) -> None:
+        held = [name for name, value in operands if np.size(value) == 1]
+        Node(op, operands, held=held, **attributes).check(units=1)
+
+    @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
+    def test_two(self, op: str, dtype: Any) -> None:
+        scales = {"x": np.float32(0.05), "y": np.float32(0.03), "o": np.float32(0.1 if op == "QLinearAdd" else 0.4)}
+        self.check(op, [("a", eights(B, S, 6, dtype=dtype)), ("as", scales["x"]), ("az", dtype(7)), ("b", eights(6, dtype=dtype)),
+                        ("bs", scales["y"]), ("bz", dtype(90)), ("os", scales["o"]), ("oz", dtype(3))])
+
+    @pytest.mark.parametrize(("op", "attributes"), [
+        ("QLinearSigmoid", {}), ("QLinearLeakyRelu", {"alpha": 0.2}), ("QLinearSoftmax", {"axis": -1, "opset": 17}),
+        ("QLinearSoftmax", {"axis": 1, "opset": 11})])
+    def test_one(self, op: str, attributes: dict[str, Any], dtype: Any) -> None:
+        scale = np.float32(0.05 if op == "QLinearLeakyRelu" else 1 / 256)
+        self.check(op, [("x", eights(B, S, 6, dtype=dtype)), ("s", np.float32(0.05)), ("z", dtype(9)), ("os", scale),
+                        ("oz", dtype(0 if dtype is np.uint8 else -128))], **attributes)
+
+    def test_concat(self, dtype: Any) -> None:
+        parts = [[(f"x{i}", eights(B, i + 2, dtype=dtype)), (f"s{i}", np.float32(0.01 + 0.02 * i)), (f"z{i}", dtype(i + 5))]
+                 for i in range(3)]
+        self.check("QLinearConcat", [("os", np.float32(0.03)), ("oz", dtype(4)), *parts[0], *parts[1], *parts[2]], axis=1)
+
+    @pytest.mark.parametrize("rounded", [False, True])
+    @pytest.mark.parametrize("columns", [False, True])
+    def test_gemm(self, dtype: Any, rounded: bool, columns: bool) -> None:
+        scale = np.abs(normal(6)) / 50 + np.float32(0.01) if columns else np.float32(0.02)
+        zero = np.zeros(6, np.int8) if columns else np.int8(4)
+        operands = [("a", eights(S, INPUT, dtype=dtype)), ("as", np.float32(0.03)), ("az", dtype(40)),
+                    ("b", eights(6, INPUT, dtype=np.int8)), ("bs", scale), ("bz", zero),
+                    ("c", NUMBERS.integers(-900, 900, 6).astype(np.int32)),
+                    *([("os", np.float32(1.5)), ("oz", dtype(100))] if rounded else [])]
+        self.check("QGemm", operands, transB=1, alpha=0.5)

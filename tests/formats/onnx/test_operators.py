@@ -103,6 +103,32 @@ def test_attention_of_a_symbolic_cache() -> None:
     assert np.allclose(part.y, whole.y[:, :, 4:], atol=1e-5) and np.array_equal(part.k2, k)
 
 
+@pytest.mark.parametrize("opset", [23, 24, 25])
+def test_a_softcap_is_the_ops(opset: int) -> None:
+    """It bounds the scores before the mask is added, in all versions."""
+    numbers = np.random.default_rng(3)
+    shapes = {"q": ["B", 2, "S", 4], "k": ["B", 2, "T", 4], "v": ["B", 2, "T", 4], "m": ["S", "T"]}
+    types: dict[str, tuple[Any, list[Any]]] = {name: (np.float32, shape) for name, shape in shapes.items()}
+    graph = graph_of("Attention", types, opset, softcap=0.5, scale=2.0)
+    (attention,) = [n for n in graph.nodes if n.op.name == "attention"]
+    assert (attention.attrs["softcap"], attention.attrs["scale"]) == (0.5, 2.0)
+    assert not any(n.op.name in ("matmul", "softmax", "tanh") for n in graph.nodes)
+    q, k, v = (numbers.standard_normal((1, 2, n, 4)).astype(np.float32) for n in (3, 5, 5))
+    m = np.where(numbers.random((3, 5)) < 0.3, -np.inf, numbers.standard_normal((3, 5))).astype(np.float32)
+    m[:, 0] = 0
+    scores = np.exp(0.5 * np.tanh(2.0 * q @ k.swapaxes(-1, -2) / 0.5) + m)
+    assert np.allclose(run(graph, q, k, v, m), scores / scores.sum(-1, keepdims=True) @ v, atol=1e-5)
+
+
+@pytest.mark.parametrize(("given", "causal", "window"), [
+    ({"left_window_size": 2, "is_causal": 1}, True, (2, -1)), ({"left_window_size": 1, "right_window_size": 3}, False, (1, 3)),
+    ({"right_window_size": 0}, True, None), ({"left_window_size": -1}, False, None)], ids=str)
+def test_a_window_is_the_ops(given: dict[str, int], causal: bool, window: Any) -> None:
+    types: dict[str, tuple[Any, list[Any]]] = {name: (np.float32, ["B", 2, "S", 4]) for name in "qkv"}
+    (attention,) = graph_of("Attention", types, 25, **given).nodes
+    assert (attention.op.name, attention.attrs["causal"], attention.attrs["window"]) == ("attention", causal, window)
+
+
 @pytest.mark.parametrize("reverse", [0, 1])
 @pytest.mark.parametrize("exclusive", [0, 1])
 @pytest.mark.parametrize("size", [1, 2, 7, 8])
@@ -138,8 +164,9 @@ def test_an_op_that_is_not_known() -> None:
         graph_of("MyNorm", {"x": (np.float32, ["B", 8])}, domain="my.domain")
 
 
-@pytest.mark.parametrize(("op", "opset", "says"), [("LSTM", 22, "recurrent layer"), ("Resize", 19, "resamples images"),
-                                                   ("BitwiseNot", 18, "bits of integers"), ("RandomNormalLike", 22, "is random")])
+@pytest.mark.parametrize(("op", "opset", "says"), [
+    ("Loop", 22, "is a loop"), ("RoiAlign", 16, "reads images at places that are computed"),
+    ("BitwiseNot", 18, "bits of integers"), ("RandomNormalLike", 22, "is random")])
 def test_what_is_refused_says_what_to_do(op: str, opset: int, says: str) -> None:
     with pytest.raises(tg.FormatError, match=says):
         graph_of(op, {"x": (np.float32, [2, 3])}, opset)

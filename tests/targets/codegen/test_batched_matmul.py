@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.base.cores import default_threads
 from targets.base.tvm_api import contiguous, int64, tirx
 from targets.cpu.kernels.batched_matmul import BLOCK_TILES, DEPTH
 
@@ -70,7 +71,7 @@ def test_bits_do_not_depend_on_rows_or_threads(products):
     try:
         np.testing.assert_array_equal(exe(x, y), every)
     finally:
-        tg.set_num_threads(tg.targets.base.target.default_threads())
+        tg.set_num_threads(default_threads())
 
 
 def test_sums_stay_in_registers():

@@ -18,6 +18,7 @@ from targets.codegen import vector_math  # noqa: E402
 from targets.codegen.scalar import cast  # noqa: E402
 from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.cpu.kernels.gemm import GemmTile, gemm  # noqa: E402
+from targets.cpu.kernels.weights import Numbers  # noqa: E402
 from targets.cpu.kernels.workers import worker_grid  # noqa: E402
 
 ROWS = [0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 100, 121, 257]
@@ -54,7 +55,7 @@ def product(tile: GemmTile, n: int, k: int, dtype: str = "float32", weights: str
             T.buffer_store(c, cast(value, dtype), [i, j])
 
         load = (lambda i, kk: a[i, kk] + b[i, kk]) if epilogue else (lambda i, kk: a[i, kk])
-        gemm(m=m, n=n, k=k, load=load, panels=w, store=store, tile=tile, dtype=dtype)
+        gemm(m=m, n=n, load=load, weights=Numbers(w, k, tile.columns), store=store, tile=tile, dtype=dtype)
     return builder.get()
 
 

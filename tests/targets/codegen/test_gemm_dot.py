@@ -18,24 +18,44 @@ from tvm.script.ir_builder import tirx as T  # noqa: E402
 
 import tgraph as tg  # noqa: E402
 from targets.base.target import Target  # noqa: E402
+from targets.base.tvm_api import llvm_target  # noqa: E402
 from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.cpu.emitters.linear import panels_for  # noqa: E402
-from targets.cpu.kernels.dots import Dot, bf16_dot, integer_dot  # noqa: E402
+from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot  # noqa: E402
+from targets.cpu.kernels.dots import Dot  # noqa: E402
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot  # noqa: E402
-from tests.targets.codegen.test_gemm import innermost_loops  # noqa: E402
-from tests.targets.feature_sets import each_feature_set, run_only_here  # noqa: E402
+from targets.cpu.kernels.tiles import TileDot  # noqa: E402
+from tests.targets.codegen.test_gemm import innermost_loops, run_with  # noqa: E402
+from tests.targets.feature_sets import FEATURE_SETS, each_feature_set, run_only_here  # noqa: E402
 from tgraph.ops.packing import pack_panels  # noqa: E402
 
-ROWS = [0, 1, 3, 5, 12, 13, 100]
-SIZES = [(70, 96), (33, 37), (7, 5), (48, 0)]  # columns and depth: tails of panels, of groups, of lines; no depth
+ROWS = [0, 1, 3, 5, 12, 13, 33, 100, 330]  # the last one in several blocks, and enough to group panels
+SIZES = [(70, 96), (33, 37), (7, 5), (48, 0), (300, 64)]  # columns and depth: tails of panels, of k; no depth; many panels
 PLAIN = {
     "i8 in pairs": Dot("plain", 2, "int16", "int32", 8),
     "u8 in fours": Dot("plain", 4, "uint8", "int32", 16, unsigned=True),  # the layout of vpdpbusd
+    "tiles of i8": TileDot("plain", 4, "int8", "int32", 16),
+    "tiles of u8": TileDot("plain", 4, "uint8", "int32", 16),
 }
+PLAIN_BF16 = {"pairs": Dot("plain bf16", 2, "uint16", "float32", 16), "tiles": TileDot("plain", 2, "uint16", "float32", 16)}
 
 
 def tile_of(dot: Dot, registers: int = 16) -> DotTile:
     return DotTile.for_target(dot, registers, 1 << 17)
+
+
+def takes_u8(dot: Dot) -> bool:
+    return dot.packed == "uint8"
+
+
+def packed(w: np.ndarray, tile: DotTile) -> np.ndarray:
+    """Weights as `PackWeights` lays them out."""
+    deep = np.pad(w, ((0, 0), (0, -w.shape[1] % tile.depth)))
+    return pack_panels.numpy(deep, width=tile.columns, group=tile.dot.group).reshape(-1)
+
+
+def panel_elements(tile: DotTile, n: int, k: int) -> int:
+    return -(-n // tile.columns) * tile.columns * -(-k // tile.depth) * tile.depth
 
 
 def product(tile: DotTile, n: int, k: int) -> Any:
@@ -43,9 +63,8 @@ def product(tile: DotTile, n: int, k: int) -> Any:
     with IRBuilder() as builder, T.prim_func():
         T.func_name("main")
         m = T.int64()
-        a = T.arg("a", T.buffer((m, k), "uint8" if dot.unsigned else "int8"))
-        size = -(-n // tile.columns) * tile.columns * -(-k // dot.group) * dot.group
-        w = T.arg("w", T.buffer((size,), "int8"))
+        a = T.arg("a", T.buffer((m, k), "uint8" if takes_u8(dot) else "int8"))
+        w = T.arg("w", T.buffer((panel_elements(tile, n, k),), "int8"))
         c = T.arg("c", T.buffer((m, n), "int32"))
         T.func_attr({"tirx.noalias": True})
         gemm_dot(m=m, n=n, k=k, load=lambda i, kk: a[i, kk], panels=w, tile=tile,
@@ -65,9 +84,10 @@ def test_integer_products_are_exact(plain, name, m):
 
 
 @each_feature_set
-def test_integer_products_are_exact_on_each_cpu(build, cpu):
+@pytest.mark.parametrize("unsigned", [False, True], ids=["i8", "u8"])
+def test_integer_products_are_exact_on_each_cpu(build, cpu, unsigned):
     target = Target.parse(cpu)
-    dot = integer_dot(target.has, target.vector_bits)
+    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned)
     kernels = build({f"{dot.name} {n}": product(tile_of(dot), n, k) for n, k in SIZES}, cpu)
     run_only_here(cpu)
     for m in ROWS:
@@ -77,16 +97,16 @@ def test_integer_products_are_exact_on_each_cpu(build, cpu):
 def check_products(kernels, name, dot, m):
     generator = np.random.default_rng(m)
     for n, k in SIZES:
-        x = generator.integers(0 if dot.unsigned else -127, 256 if dot.unsigned else 128, (m, k))
+        x = generator.integers(0 if takes_u8(dot) else -127, 256 if takes_u8(dot) else 128, (m, k))
         w = generator.integers(-127, 128, (n, k))
         if m > 1:  # the largest sums that there can be
-            x[0], w[0] = 255 if dot.unsigned else 127, -127
-        panels = pack_panels.numpy(w.astype("i1"), width=tile_of(dot).columns, group=dot.group).reshape(-1)
-        c = kernels(f"{name} {n}", x.astype("u1" if dot.unsigned else "i1"), panels, out=((m, n), "int32"))
+            x[0], w[0] = 255 if takes_u8(dot) else 127, -127
+        panels = packed(w.astype("i1"), tile_of(dot))
+        c = kernels(f"{name} {n}", x.astype("u1" if takes_u8(dot) else "i1"), panels, out=((m, n), "int32"))
         assert np.array_equal(c, x @ w.T), (n, k)
 
 
-MACHINES = [("sapphirerapids", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
+MACHINES = [("sapphirerapids,-amx-tile", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
             ("skylake-avx512", "vpmaddwd", "zmm"), ("haswell", "vpmaddwd", "ymm")]
 
 
@@ -96,7 +116,7 @@ def test_the_inner_loop_is_dots_in_registers(cpu, instruction, register):
     dot = integer_dot(target.has, target.vector_bits)
     tile = tile_of(dot, target.vector_registers)
     function = product(tile, 4 * tile.columns, 1024).with_attr("global_symbol", "main")
-    assembly = tvm.compile(tvm.IRModule({"main": function}), target=tvm.target.Target({"kind": "llvm", "mcpu": cpu}),
+    assembly = tvm.compile(tvm.IRModule({"main": function}), target=llvm_target(target.mcpu, target.changes),
                            tir_pipeline=PIPELINE).mod.inspect_source("asm")
     loop = max(innermost_loops(assembly), key=lambda body: sum(instruction in line for line in body))
     assert len([line for line in loop if instruction in line and register in line]) >= 2 * tile.rows
@@ -109,8 +129,7 @@ def bf16_product(tile: DotTile, n: int, k: int) -> Any:
         T.func_name("main")
         m = T.int64()
         a = T.arg("a", T.buffer((m, k), "float32"))  # numbers that bf16 has
-        size = -(-n // tile.columns) * tile.columns * -(-k // tile.dot.group) * tile.dot.group
-        w = T.arg("w", T.buffer((size,), "bfloat16"))
+        w = T.arg("w", T.buffer((panel_elements(tile, n, k),), "bfloat16"))
         c = T.arg("c", T.buffer((m, n), "float32"))
         T.func_attr({"tirx.noalias": True})
         gemm_dot(m=m, n=n, k=k, load=lambda i, kk: a[i, kk], panels=w, tile=tile,
@@ -118,11 +137,10 @@ def bf16_product(tile: DotTile, n: int, k: int) -> Any:
     return builder.get()
 
 
-@pytest.mark.parametrize("m", [1, 5, 13])
-def test_pairs_of_bf16(build, m):
-    """The layout of vdpbf16ps, with the dot written out."""
-    tile = tile_of(Dot("plain bf16", 2, "uint16", "float32", 16))
-    check_bf16_products(build, "cpu", tile, m)
+@pytest.mark.parametrize("layout", PLAIN_BF16)
+def test_products_of_bf16(build, layout):
+    """The layouts of vdpbf16ps and of tiles, with the dot written out."""
+    check_bf16_products(build, "cpu", tile_of(PLAIN_BF16[layout]))
 
 
 @each_feature_set
@@ -134,24 +152,88 @@ def test_pairs_of_bf16_on_each_cpu(build, cpu):
         return
     build({"main": bf16_product(tile_of(dot), 70, 96)}, cpu)
     run_only_here(cpu)
-    for m in (1, 5, 13):
-        check_bf16_products(build, cpu, tile_of(dot), m)
+    check_bf16_products(build, cpu, tile_of(dot))
 
 
-def check_bf16_products(build, cpu, tile, m):
-    generator = np.random.default_rng(m)
+def check_bf16_products(build, cpu, tile):
+    generator = np.random.default_rng(0)
     for n, k in ((70, 96), (33, 37)):
         library = build({"main": bf16_product(tile, n, k)}, cpu).library
-        x, w = (generator.standard_normal(shape).astype(tg.bf16.numpy) for shape in ((m, k), (n, k)))
-        panels = pack_panels.numpy(w, width=tile.columns, group=2).reshape(-1)
-        tensor = tvm.runtime.empty(panels.shape, "bfloat16")
-        tensor.copyfrom(panels.view(tensor.numpy().dtype))
-        c = tvm.runtime.tensor(np.zeros((m, n), "float32"))
-        library["main"](tvm.runtime.tensor(x.astype("float32")), tensor, c)
-        np.testing.assert_allclose(c.numpy(), x.astype("f8") @ w.astype("f8").T, rtol=0, atol=k * 3e-7)
+        for m in (1, 5, 13, 50):
+            x, w = (generator.standard_normal(shape).astype(tg.bf16.numpy) for shape in ((m, k), (n, k)))
+            exact = x.astype("f8") @ w.astype("f8").T
+            np.testing.assert_allclose(bf16_products(library, tile, x, w), exact, rtol=0, atol=k * 3e-7)
 
 
-@pytest.mark.parametrize("cpu", ["sapphirerapids", "znver4"])
+def bf16_products(library, tile, x, w):
+    panels = packed(w, tile)
+    tensor = tvm.runtime.empty(panels.shape, "bfloat16")
+    tensor.copyfrom(panels.view(tensor.numpy().dtype))
+    c = tvm.runtime.tensor(np.zeros((len(x), len(w)), "float32"))
+    library["main"](tvm.runtime.tensor(x.astype("float32")), tensor, c)
+    return c.numpy()
+
+
+AMX = FEATURE_SETS.get("AMX", "cpu")
+
+
+def test_tiles_of_bf16_have_the_bits_of_the_plain_ones(build):
+    dot = bf16_dot(Target.parse(AMX).has)
+    run_only_here(AMX)
+    generator = np.random.default_rng(0)
+    x, w = ((generator.standard_normal(shape) * 2.0 ** generator.integers(-20, 20, shape)).astype(tg.bf16.numpy)
+            for shape in ((40, 333), (70, 333)))
+    found, plain = (bf16_products(build({"main": bf16_product(tile_of(d), 70, 333)}, AMX).library, tile_of(d), x, w)
+                    for d in (dot, PLAIN_BF16["tiles"]))
+    assert np.array_equal(found, plain) and found.std() > 1e6
+
+
+def test_tiles_take_denormals_for_0_and_keep_nan_and_infinities(build):
+    dot = bf16_dot(Target.parse(AMX).has)
+    run_only_here(AMX)
+    x = np.full((3, 64), 1e-39, "f4").astype(tg.bf16.numpy)
+    x[1, 5], x[2, 7] = np.nan, np.inf
+    library = build({"main": bf16_product(tile_of(dot), 33, 64)}, AMX).library
+    found = bf16_products(library, tile_of(dot), x, np.full((33, 64), 1e30, "f4").astype(tg.bf16.numpy))
+    assert (found[0] == 0).all() and np.isnan(found[1]).all() and np.isposinf(found[2]).all()
+
+
+def test_bits_depend_on_neither_workers_nor_other_rows(build, monkeypatch):
+    """Of tiles: the plain ones anywhere, the processor's where it has them."""
+    target = Target.parse("cpu")
+    dots = {PLAIN_BF16["tiles"], *({bf16_dot(target.has)} if target.has("amx-bf16") else ())}
+    generator = np.random.default_rng(0)
+    x, w = (generator.standard_normal(shape).astype(tg.bf16.numpy) for shape in ((100, 100), (300, 100)))
+    for tile in map(tile_of, dots):
+        library = build({"main": bf16_product(tile, 300, 100)}).library
+        every, one = (run_with(threads, lambda: bf16_products(library, tile, x, w), monkeypatch) for threads in (2, 1))
+        assert every.tobytes() == one.tobytes()
+        for m in (1, 16, 17, 40):
+            assert bf16_products(library, tile, x[:m], w).tobytes() == every[:m].tobytes()
+
+
+TILES = {"tdpbf16ps": lambda has: bf16_dot(has), "tdpbssd": lambda has: integer_dot(has, 512),
+         "tdpbusd": lambda has: integer_dot(has, 512, unsigned=True)}
+
+
+@pytest.mark.skipif(len(FEATURE_SETS) == 1, reason="another architecture")
+@pytest.mark.parametrize("cpu", ["sapphirerapids", "graniterapids"])
+@pytest.mark.parametrize("instruction", TILES)
+def test_the_inner_loop_is_products_of_tiles(build, cpu, instruction):
+    tile = tile_of(TILES[instruction](Target.parse(f"cpu:{cpu}").has))
+    made = (bf16_product if instruction == "tdpbf16ps" else product)(tile, 128, 1024)
+    assembly = build({"main": made}, f"cpu:{cpu}").assembly()
+    blocks = [block.splitlines() for block in re.split(r"^\S+:", assembly, flags=re.MULTILINE)]  # straight-line code
+    step = max(blocks, key=lambda block: sum(instruction in line for line in block))
+    products = [re.sub(r"\s+", " ", line).strip() for line in step if instruction in line]
+    assert {line.rpartition(" ")[2] for line in products} == {"%tmm0", "%tmm1", "%tmm2", "%tmm3"}
+    assert sum("tileloadd" in line for line in step) == len(products)  # no operand is read twice
+    assert not any(re.search(r"\t(tilestored|tilezero|call|vmov)", line) for line in step)
+    assert assembly.count("ldtilecfg") == assembly.count("tilerelease") == 1
+
+
+@pytest.mark.filterwarnings("ignore:precision=.* is no faster")
+@pytest.mark.parametrize("cpu", ["sapphirerapids,-amx-tile", "znver4"])
 def test_bf16_dots_in_whole_models(cpu):
     """Several kernels of one library use the instruction, and nothing is left of the function that brings it in."""
     graph = tg.trace(lambda x: tg.gelu(tg.linear(tg.linear(x, WIDE), WIDE.T.copy())), x=tg.f32[tg.dim("B"), 64])

@@ -37,7 +37,7 @@ def kernel(causal: bool = False, masked: bool = False, tile: AttentionTile | Non
         attention(AttentionSpec(
             batch=m - 1, heads=int64(HEADS), group=HEADS // KV_HEADS, queries=n, keys=n, head_dim=D, value_dim=DV,
             dtype="float32", load_q=lambda b, h, i, d: q[i, h, d], load_k=lambda b, h, j, d: k[j, h, d],
-            load_v=lambda b, h, j, d: v[j, h, d], scale=0.25, causal=causal,
+            load_v=lambda b, h, j, d: v[j, h, d], scale=0.25, right=0 if causal else None,
             store=lambda b, h, i, d, value: T.buffer_store(y, value, [i, h, d]),
             sequence=lambda b: (offsets[b], offsets[b + 1] - offsets[b]), **options), tile)
     return builder.get()

@@ -59,10 +59,13 @@ GRAPHS = {
     "pairs": projected(mask="pairs", empty_row="uniform"),
     "bias128": projected(8, 128, bias=True, mask="pairs", causal=True),
     "f32": projected(dtype=tg.f32, mask="keys"),
+    "capped": projected(8, 128, dtype=tg.bf16, mask="keys", causal=True, softcap=50.0),
+    "window": projected(8, 128, dtype=tg.bf16, mask="keys", window=(512, 0), softcap=50.0),
+    "capped_pairs": projected(mask="pairs", bias=True, softcap=50.0),
     "turned": turned(),
     "ragged": ragged(),
 }
-ONE_TILE = {"causal128", "d80", "d96", "pairs", "bias128", "f32"}
+ONE_TILE = {"window", "capped", "capped_pairs", "causal128", "d80", "d96", "pairs", "bias128", "f32"}
 
 
 @functools.cache

@@ -181,7 +181,7 @@ def test_tvm_runtime_alone_loads_the_library(graph: tg.Graph, tmp_path: Path) ->
     """Without TVM's compiler, and with a stand-in for the driver where there is none."""
     tg.compile(graph, target="cuda:sm_80").save(tmp_path / "a.tgc")
     with zipfile.ZipFile(tmp_path / "a.tgc") as archive:
-        (tmp_path / "library.so").write_bytes(archive.read("library.so"))
+        (tmp_path / "library.so").write_bytes(archive.read("0/library.so"))
     (tmp_path / "stub.c").write_text(runtime.STUB)
     options = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o", "libcuda.so.1"]
     subprocess.run([str(find_compiler()), "-x", "c", "stub.c", *options], cwd=tmp_path, check=True)

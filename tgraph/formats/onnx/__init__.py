@@ -14,6 +14,7 @@ from ...ir.graph import Graph
 from ...ir.program import Program
 
 if TYPE_CHECKING:
+    import torch
     from onnx import ModelProto
 
 
@@ -32,6 +33,27 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Mappi
     from .importer import import_onnx as run
 
     return run(source, dims, inputs)
+
+
+def import_torch(module: torch.nn.Module | torch.export.ExportedProgram, args: Any = (),
+                 kwargs: Mapping[str, Any] | None = None, dynamic_shapes: Any = None,
+                 dims: Mapping[str, DimLike] | None = None) -> Graph:
+    """The graph of a PyTorch module at inference, by torch's own exporter (`torch.onnx.export`), in memory (docs/onnx.md).
+
+    args, kwargs: what the module is called with once: tensors of the right types, at sizes of which those that vary are two or
+    more. dynamic_shapes: which sizes vary, as torch.export takes it, by argument and axis; each is a dim of ours, a name, or a
+    torch.export.Dim: {"input_ids": {0: B, 1: "S"}}. dims: a size, or a dim, for a name of one, as for `import_onnx`.
+
+    Inputs and parameters have the module's names, and its memory, if they are on the CPU: what changes them before the graph is
+    compiled changes the graph's too. Outputs have the names of what the module returns. Scopes are paths of modules, and lines
+    those of the module's code.
+
+    Raises ModuleNotFoundError without torch and onnxscript; TraceError, with module and line, for what torch cannot export;
+    FormatError for what cannot be imported of that.
+    """
+    from .from_torch import import_torch as run
+
+    return run(module, args, kwargs, dynamic_shapes, dims)
 
 
 def export_onnx(graph: Graph | Program, path: str | os.PathLike[str], opset: int | None = None, *,

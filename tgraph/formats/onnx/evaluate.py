@@ -6,6 +6,7 @@ reference implementation of the onnx package.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
@@ -16,9 +17,13 @@ from ...ir.dims import DimLike, compare
 from ...ir.rules import Constraints
 from .known import Known
 from .node import OnnxNode
+from .registry import find
 
 LARGEST = 2**16  # elements of what is computed while importing; more is left to the graph
-MAKERS = {"ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Pad", "EyeLike", "Resize", "Upsample"}  # more out than in
+MOST_MET = 2**22  # pairs of elements, one of each operand, in what is computed so
+MAKERS = {"ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Pad", "EyeLike", "Resize", "Upsample", "CenterCropPad",
+          "HannWindow", "HammingWindow", "BlackmanWindow", "CastMap", "DictVectorizer"}  # more out than in
+WINDOWS = {"pads", "kernel_shape", "strides", "dilations", "output_shape", "output_padding"}  # attributes that say so, too
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 
 Rule = Callable[..., Any]  # of the node and its arrays; None if the answer is not known
@@ -36,6 +41,9 @@ def evaluate(node: OnnxNode) -> list[Known] | None:
         return None
     if sum(o.array.size for o in operands) > LARGEST or node.op in RANDOM:
         return None
+    found = find("", node.op, node.version)
+    if found is None or found.refused:
+        return None
     arrays = [None if o is None else o.array for o in node.operands]
     if node.op in RULES:
         try:
@@ -45,9 +53,16 @@ def evaluate(node: OnnxNode) -> list[Known] | None:
         if results is None:
             return None
         return [Known.of(r, _dtype(node, operands, r)) for r in (results if isinstance(results, list) else [results])]
-    if node.op in MAKERS or not operands or not all(o.is_constant for o in operands):
+    if node.op in MAKERS or not operands or not all(o.is_constant for o in operands) or _grows(node, operands):
         return None
     return _reference(node, [None if o is None else o.array for o in node.operands])
+
+
+def _grows(node: OnnxNode, operands: Sequence[Known]) -> bool:
+    """Whether the results may be much larger than the operands, or take longer: each element of one meets each of the others."""
+    if any(a.name in WINDOWS or a.HasField("g") or a.graphs for a in node.proto.attribute):
+        return True
+    return math.prod(max(o.array.size, 1) for o in operands) > MOST_MET
 
 
 def _reference(node: OnnxNode, arrays: Sequence[np.ndarray | None]) -> list[Known] | None:
@@ -135,14 +150,16 @@ def _symbolic(*arrays: np.ndarray) -> bool:
 @rule(*_ELEMENTWISE)
 def _elementwise(node: OnnxNode, *arrays: np.ndarray) -> Any:
     if not _symbolic(*arrays):
-        found = _reference(node, arrays)
+        found = None if math.prod(np.broadcast_shapes(*(a.shape for a in arrays))) > MOST_MET else _reference(node, arrays)
         return None if found is None else found[0].array
     if any(a.dtype != object and a.dtype.kind not in "iu" for a in arrays):
         return None
     function = _ELEMENTWISE[node.op]
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    if math.prod(shape) > LARGEST:
+        return None
     flat = [a.reshape(-1).tolist() for a in np.broadcast_arrays(*arrays)]
     made = [reduce(function, row) if len(row) > 1 or node.op != "Neg" else -row[0] for row in zip(*flat)]
-    shape = np.broadcast_shapes(*(a.shape for a in arrays))
     if made and all(isinstance(value, bool) for value in made):
         return np.array(made, bool).reshape(shape)
     return _objects(made, shape)
@@ -186,7 +203,9 @@ def _concat(node: OnnxNode, *arrays: np.ndarray) -> Any:
 @rule("Gather")
 def _gather(node: OnnxNode, x: np.ndarray, indices: np.ndarray) -> Any:
     axis = node.attribute("axis", 0)
-    if _symbolic(indices) or not -x.ndim <= axis < x.ndim or (np.abs(indices) > x.shape[axis]).any():
+    if not -x.ndim <= axis < x.ndim or x.size * indices.size > MOST_MET * max(x.shape[axis], 1):
+        return None
+    if _symbolic(indices) or (np.abs(indices) > x.shape[axis]).any():
         return None
     return np.take(x, indices.astype(np.int64), axis) if ((indices < x.shape[axis]) & (indices >= -x.shape[axis])).all() else None
 
@@ -277,7 +296,7 @@ def _split(node: OnnxNode, x: np.ndarray, sizes: np.ndarray | None = None) -> An
 
 @rule("Where")
 def _where(node: OnnxNode, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> Any:
-    if condition.dtype != np.bool_:
+    if condition.dtype != np.bool_ or math.prod(np.broadcast_shapes(condition.shape, x.shape, y.shape)) > MOST_MET:
         return None
     return np.where(condition, x.astype(object), y.astype(object)) if _symbolic(x, y) else np.where(condition, x, y)
 

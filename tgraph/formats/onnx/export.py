@@ -16,7 +16,7 @@ from ...ir.graph import Graph
 from ...ir.program import Program
 from ...ir.values import Node, Value
 from ..disk import replacing
-from .writing import ops  # noqa: F401  (fills the table)
+from .writing import ops, quantized, recurrent  # noqa: F401  (fill the table)
 from .writing.table import Row, find_row
 from .writing.writer import GraphWriter, WrittenNode, number_of, tensor
 
@@ -68,11 +68,12 @@ def to_model(graph: Graph, opset: int = OPSET) -> tuple[ModelProto, Mapping[str,
     for name, (_, value) in zip(to.outputs, flat.outputs):
         to.nodes.append(onnx.helper.make_node("Identity", [to.name(value)], [name], name=to.fresh(f"output/{name}")))
         outputs.append(_info(name, value))
+    others = sorted({n.domain for n in to.nodes} - {""})
+    opsets = [onnx.helper.make_opsetid("", opset), *(onnx.helper.make_opsetid(name, 1) for name in others)]
     model = onnx.helper.make_model(
         onnx.helper.make_graph(to.nodes, graph.name, [_info(to.names[i], i) for i in flat.inputs], outputs,
                                [tensor(name, array) for name, array in to.constants.items()]),
-        opset_imports=[onnx.helper.make_opsetid("", opset)], producer_name="tgraph",
-        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]))
+        opset_imports=opsets, producer_name="tgraph", ir_version=onnx.helper.find_min_ir_version_for(opsets[:1]))
     return model, {to.names[parameter]: np.asarray(flat.weights[name]) for name, parameter in flat.parameters.items()}
 
 

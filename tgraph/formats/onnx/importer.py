@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...current_tracer import apply, current_tracer
+from ...ir.cached import cached_property
 from ...ir.dims import RESERVED, Dim, DimLike, as_symbol, dim, substitute, symbols
 from ...ir.dtypes import DType, dtype_of
 from ...ir.errors import FormatError, ParseError, RuleError, TGraphError
@@ -24,11 +25,12 @@ from ...trace import Tracer
 from . import operators  # noqa: F401  (fills the table)
 from .evaluate import evaluate
 from .grids import as_tensor, columns_as_tensor, decided
-from .known import Columns, Known, Ramp
+from .known import Columns, Known, Ramp, TensorSequence
 from .model import Initializer, Model, initializer, read_model, sorted_nodes
 from .node import NeedsInputsError, OnnxNode, UnsupportedError, element_type
 from .ramps import evaluate_ramps
 from .registry import IMPORTERS, find
+from .torch_metadata import line_of_node, scope_of_node
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -41,7 +43,11 @@ EXCLUDED = -1e4  # a float table that holds such numbers, or lower ones, is a ma
 def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Dims | None = None,
                 inputs: Specs | None = None) -> Graph:
     """`tg.import_onnx`, whose documentation is in this package's `__init__`, which imports nothing of this until it is called."""
-    model = read_model(source)
+    return import_model(read_model(source), dims, inputs)
+
+
+def import_model(model: Model, dims: Dims | None = None, inputs: Specs | None = None) -> Graph:
+    """The graph of a model that is read; sizes that its ops require to be equal are one."""
     _require_known_ops(model)
     renamed: dict[str, DimLike] = dict(dims or {})
     while True:
@@ -49,8 +55,11 @@ def import_onnx(source: str | os.PathLike[str] | bytes | ModelProto, dims: Dims 
         equal = _equal_symbols(graph)
         if not equal:
             return graph
-        renamed = {**_as_named(model), **renamed}
-        renamed = {name: substitute(size, equal) if isinstance(size, Dim) else size for name, size in renamed.items()}
+        names = {**equal, **_as_named(model), **renamed}  # a size that the model does not name has the symbol's name
+        found = {name: substitute(size, equal) if isinstance(size, Dim) else size for name, size in names.items()}
+        if found == renamed:
+            return graph  # a call checks what is still to be equal
+        renamed = found
 
 
 @dataclass
@@ -60,6 +69,9 @@ class Scope:
     importer: _Import
     values: dict[str, Any] = field(default_factory=dict)
     above: Scope | None = None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values or (self.above is not None and name in self.above)
 
     def find(self, name: str) -> Any:
         if name in self.values:
@@ -76,13 +88,13 @@ class Scope:
 class OnnxTracer(Tracer):
     """Records nodes under the name, and the number, of the ONNX node at hand."""
 
-    def __init__(self, graph: Graph, file: str):
+    def __init__(self, graph: Graph, model: Model):
         super().__init__(graph)
-        self.file = file
+        self.model = model
         self.at = Provenance((), ())
 
     def enter(self, index: int, node: NodeProto) -> None:
-        self.at = Provenance((scope_of(index, node),), (Location(self.file, index),))
+        self.at = origin_of(index, node, self.model)
 
     def provenance(self) -> Provenance:
         return self.at
@@ -94,7 +106,7 @@ class _Import:
     def __init__(self, model: Model, dims: Dims, inputs: Specs):
         self.model, self.dims, self.specs = model, dims, inputs
         self.graph = Graph(_plain(model.graph.name) or "main")
-        self.tracer = OnnxTracer(self.graph, model.name)
+        self.tracer = OnnxTracer(self.graph, model)
         self.problems: list[str] = []
         self.wanted: dict[str, list[str]] = {}  # a problem -> the inputs whose elements it would go away with
         self.ramps: dict[Ramp | Columns, Tensor] = {}
@@ -108,7 +120,7 @@ class _Import:
                     scope.values[info.name] = self._input(info)
             scope.values.update((i.name, self._initializer(i)) for i in self.model.initializers.values())
             self._nodes(self.model.graph, scope)
-            outputs = [(o.name, self.tensor(scope.find(o.name))) for o in self.model.graph.output
+            outputs = [(o.name, self._output(scope.find(o.name), o.name)) for o in self.model.graph.output
                        if not (self.problems and isinstance(scope.find(o.name), _Missing))]
         finally:
             current_tracer.reset(token)
@@ -117,10 +129,18 @@ class _Import:
         if not outputs:
             raise FormatError(f"{self.model.name} has no outputs")
         self.graph.set_outputs((name, value.value) for name, value in outputs)
+        given = {value for _, value in self.graph.outputs}
         for node in self.graph.nodes[::-1]:  # sizes that went into shapes, and what the model computes for nothing
-            if not any(r.uses or self.graph.is_output(r) for r in node.results):
+            if not any(r.uses or r in given for r in node.results):
                 self.graph.erase(node)
         return self.graph
+
+    def _output(self, value: Any, name: str) -> Tensor:
+        if value is None:
+            raise FormatError(f"{self.model.name}: output {name!r} is a result of its node that tgraph does not compute")
+        if isinstance(value, TensorSequence):
+            raise FormatError(f"{self.model.name}: output {name!r} is a sequence; tgraph gives tensors")
+        return self.tensor(value)
 
     def _failure(self) -> FormatError:
         """All problems; as NeedsInputsError, if the elements of inputs are all that is missing."""
@@ -130,6 +150,11 @@ class _Import:
         names = list(dict.fromkeys(name for problem in self.problems for name in self.wanted[problem]))
         arrays = ", ".join(f"{name!r}: array" for name in names)
         return NeedsInputsError(f"{text}\nAs constants, inputs would do: import_onnx(..., inputs={{{arrays}}})", names)
+
+    @cached_property
+    def producers(self) -> dict[str, NodeProto]:
+        """The nodes of the main graph by the names that they give."""
+        return {name: node for node in self.model.graph.node for name in node.output}
 
     # What is there before any node
 
@@ -174,7 +199,7 @@ class _Import:
     def _initializer(self, found: Initializer) -> Known | Tensor:
         """A parameter, if it is a weight; numbers, indices and masks are known."""
         array = found.load()
-        if not _is_weight(array):
+        if found.fixed or not _is_weight(array):
             return Known.of(array)
         self.graph.weights.set(found.name, array)
         return Tensor(self.graph.parameter(found.name, TensorType(dtype_of(array), array.shape)), self.tracer)
@@ -188,12 +213,7 @@ class _Import:
         return [scope.find(o.name) for o in graph.output]
 
     def _nodes(self, graph: GraphProto, scope: Scope) -> None:
-        known = set(scope.values)
-        above = scope.above
-        while above is not None:
-            known |= set(above.values)
-            above = above.above
-        for index, node in sorted_nodes(graph, known, self.model.name):
+        for index, node in sorted_nodes(graph, scope, self.model.name):
             before = self.tracer.at
             self.tracer.enter(index, node)
             results = self._results(index, node, scope)
@@ -204,6 +224,10 @@ class _Import:
         operands = [scope.find(name) if name else None for name in node.input]
         nothing = [_Missing()] * len(node.output)
         if any(isinstance(o, _Missing) for o in operands):
+            return nothing
+        unknown = next((name for name, operand in zip(node.input, operands) if name and operand is None), None)
+        if unknown is not None:  # not to be taken for an operand that is left out
+            self.problems.append(f"{label(index, node, self.model)} reads {unknown!r}, a result that tgraph does not compute")
             return nothing
         version = self.model.opsets.get(_domain(node), 1)
         call = OnnxNode(node, index, version, operands, scope)
@@ -219,18 +243,18 @@ class _Import:
                 raise UnsupportedError("is not an op that tgraph imports")
             results = found.function(call, *[o if o is None else self.tensor(o) for o in operands])
             return list(results) if isinstance(results, (tuple, list)) else [results]
-        except (TGraphError, ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError) as error:
+        except Exception as error:  # what a node asks for may be wrong in any way
             text = str(error).split("\n  at ")[0]
             text = text if isinstance(error, TGraphError) else f"its attributes or inputs do not fit: {error}"
             domain = f"{_domain(node)}." if _domain(node) else ""
-            problem = f"{label(index, node)}, {domain}{node.op_type} of opset {version}: {text}"
+            problem = f"{label(index, node, self.model)}, {domain}{node.op_type} of opset {version}: {text}"
             self.problems.append(problem)
             if isinstance(error, UnsupportedError) and error.operand is not None:
                 self.wanted[problem] = _inputs_of(operands[error.operand])
             return nothing
 
     def tensor(self, value: Any) -> Tensor:
-        """A value as a tensor of the graph."""
+        """A value as a tensor of the graph; a sequence of tensors as it is."""
         if isinstance(value, (Ramp, Columns)):
             if value not in self.ramps:
                 self.ramps[value] = as_tensor(value) if isinstance(value, Ramp) else columns_as_tensor(value)
@@ -293,7 +317,7 @@ def _require_known_ops(model: Model) -> None:
         if find(domain, node.op_type, version) is None:
             name = f"{domain}.{node.op_type}" if domain else node.op_type
             what = f"{name} (opset {version}): {_advice(domain, node.op_type)}"
-            missing.setdefault(what, []).append(label(index, node))
+            missing.setdefault(what, []).append(label(index, node, model))
     if missing:
         lines = [f"{what}: {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
                  for what, names in missing.items()]
@@ -318,19 +342,20 @@ def _domain(node: NodeProto) -> str:
     return "" if node.domain == "ai.onnx" else node.domain
 
 
-def label(index: int, node: NodeProto) -> str:
-    """A node's name, or else its number."""
-    return node.name or f"node {index}"
+def label(index: int, node: NodeProto, model: Model) -> str:
+    """A node's name, or else its number; of one that torch exported just now, its module and line."""
+    origin = origin_of(index, node, model).describe() if model.from_torch else ""
+    return origin or node.name or f"node {index}"
 
 
-def scope_of(index: int, node: NodeProto) -> str:
-    """Where a node belongs: the module that torch's exporter says it comes from, or its name."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            names = [name for name in re.findall(r"'([^']*)'", entry.value) if name]
-            if len(names) > 1:
-                return names[-2] if names[-1] == node.name else names[-1]
-    return node.name or f"{node.op_type}_{index}"
+def origin_of(index: int, node: NodeProto, model: Model) -> Provenance:
+    """Where a node belongs: the module and the line of Python that torch's exporter notes; else its name, and its place in the
+    file."""
+    scope = scope_of_node(node)
+    if not model.from_torch:
+        return Provenance((scope or node.name or f"{node.op_type}_{index}",), (Location(model.name, index),))
+    line = line_of_node(node)
+    return Provenance((scope,) if scope else (), (line,) if line else ())
 
 
 # Sizes

@@ -47,6 +47,11 @@ class Ramp:
     steps: tuple[DimLike, ...]
     dtype: np.dtype[Any]
 
+    def __post_init__(self) -> None:
+        if isinstance(self.start, int) and self.dtype.kind in "iu":  # numbers wrap around, as the arrays' own would
+            low = int(np.iinfo(self.dtype).min)
+            object.__setattr__(self, "start", (self.start - low) % 2 ** (8 * self.dtype.itemsize) + low)
+
     @classmethod
     def of(cls, value: Any) -> Ramp | None:
         """What is known of an array as a ramp; None if it is none."""
@@ -95,3 +100,10 @@ class Columns:
             return None
         parts = [Ramp.of(Known(value.array[..., i], value.dtype)) for i in range(value.array.shape[-1])]
         return cls(tuple(p for p in parts if p is not None)) if parts and all(p is not None for p in parts) else None
+
+
+@dataclass(frozen=True)
+class TensorSequence:
+    """Values in order, where a model has a sequence of tensors."""
+
+    items: tuple[Any, ...]

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx
 import numpy as np
 
+from ...ir.array_shapes import is_array_shape
 from ...ir.errors import FormatError
+from ...ir.file_formats import is_file
 from .wire import without_large_tensors
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-Arrays = Mapping[str, Callable[[], np.ndarray]]  # what initialisers hold, made when it is asked for
+MOST_NODES, MOST_NESTED = 10**6, 50  # that functions of a model may stand for, and how deep they may call each other
+Arrays = Mapping[str, Callable[[], np.ndarray]]  # what initialisers hold, by name
 
 
 @dataclass(frozen=True)
 class Model:
-    """name: of the file, for messages. opsets: version by domain ("" is ONNX's own). initializers: of the main graph."""
+    """name: of the file, for messages. opsets: version by domain ("" is ONNX's own). initializers: of the main graph.
+
+    from_torch: torch exported it in this process, so that its nodes have lines of Python's in place of numbers in a file.
+    """
 
     name: str
     proto: ModelProto
     opsets: Mapping[str, int]
     initializers: Mapping[str, Initializer]
+    from_torch: bool = False
 
     @property
     def graph(self) -> GraphProto:
@@ -37,12 +45,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Initializer:
-    """A named array. `load` maps or makes it, and raises FormatError if the file does not hold it as it says."""
+    """A named array. `load` maps or makes it, and raises FormatError if the file does not hold it as it says.
+
+    fixed: it is no parameter, whatever it looks like.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     load: Callable[[], np.ndarray]
+    fixed: bool = False
 
 
 def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
@@ -58,6 +70,17 @@ def read_model(source: str | os.PathLike[str] | bytes | ModelProto) -> Model:
         size = os.fstat(file.fileno()).st_size
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     return _parse(np.frombuffer(content, np.uint8), path.name, path.parent)
+
+
+def program_model(proto: ModelProto, name: str, arrays: Arrays, parameters: Container[str]) -> Model:
+    """A model that torch's exporter made in this process.
+
+    arrays: what is not in the message, by initialiser. parameters: what its checkpoints hold; other initialisers are constants.
+    """
+    made = _model(proto, name, {}, b"", None)
+    initializers = {key: replace(found, load=arrays.get(key, found.load), fixed=key not in parameters)
+                    for key, found in made.initializers.items()}
+    return replace(made, initializers=initializers, from_torch=True)
 
 
 def _parse(content: np.ndarray, name: str, folder: Path | None) -> Model:
@@ -112,20 +135,47 @@ def _require_sound(graph: GraphProto, name: str) -> None:
     wrong = next((n for n in names if not isinstance(n, str)), None)
     if wrong is not None:
         raise FormatError(f"{name} is damaged: the name {wrong!r} is no UTF-8")
-    inputs = [i.name for i in graph.input]
-    twice = next((n for n in inputs if inputs.count(n) > 1), None) if len(set(inputs)) < len(inputs) else None
+    twice = next((name for name, count in Counter(i.name for i in graph.input).items() if count > 1), None)
     if twice is not None:
         raise FormatError(f"{name} has two inputs named {twice!r}")
 
 
 def _inlined(proto: ModelProto, name: str) -> ModelProto:
-    """The model with the functions that it defines in place of their calls."""
+    """The model with the functions that it defines in place of their calls. Raises FormatError if these are too many nodes."""
     import onnx.inliner
 
+    _require_small_functions(proto, name)
     try:
         return onnx.inliner.inline_local_functions(proto)
     except Exception as error:  # the package's own classes differ between versions
         raise FormatError(f"{name}: its functions cannot be put in place of their calls: {error}") from None
+
+
+def _require_small_functions(proto: ModelProto, name: str) -> None:
+    """Raises FormatError for functions that call themselves, nest too deep, or stand for too many nodes, as doublings do."""
+    functions = {(f.domain, f.name, f.overload): f for f in proto.functions}
+    counted: dict[tuple[str, str, str], int] = {}
+
+    def count(nodes: Iterable[NodeProto], depth: int) -> int:
+        if depth > MOST_NESTED:
+            raise FormatError(f"{name} has functions that call themselves, or each other more than {MOST_NESTED} deep")
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type, node.overload)
+            if key in functions and key not in counted:
+                counted[key] = count(functions[key].node, depth + 1)
+            total += counted.get(key, 1)
+            for attribute in node.attribute:
+                for inner in (attribute.g, *attribute.graphs):
+                    total += count(inner.node, depth + 1) if inner.node else 0
+            if total > MOST_NODES:
+                raise FormatError(f"{name} has functions that stand for more than {MOST_NODES} nodes")
+        return total
+
+    count(proto.graph.node, 0)
+    for key, function in functions.items():
+        if key not in counted:
+            counted[key] = count(function.node, 1)
 
 
 def initializer(tensor: TensorProto, raw: np.ndarray | None, name: str, folder: Path | None) -> Initializer:
@@ -134,12 +184,14 @@ def initializer(tensor: TensorProto, raw: np.ndarray | None, name: str, folder: 
 
     where = f"{name}: initialiser {tensor.name!r}"
     shape = tuple(tensor.dims)
-    if any(size < 0 for size in shape):
-        raise FormatError(f"{where} has the shape {list(shape)}")
+    if not is_array_shape(shape, 16):
+        raise FormatError(f"{where} has a shape that no array has, {str(list(shape))[:80]}")
     try:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except (KeyError, ValueError, TypeError):
         raise FormatError(f"{where} has the unknown element type {tensor.data_type}") from None
+    if dtype.hasobject:
+        raise FormatError(f"{where} holds strings; tgraph has numbers and booleans: leave the text to the tokenizer")
     external = {entry.key: entry.value for entry in tensor.external_data} if tensor.data_location == tensor.EXTERNAL else None
 
     def load() -> np.ndarray:
@@ -168,10 +220,12 @@ def _external(entry: Mapping[str, str], where: str, folder: Path | None) -> np.n
     if folder is None:
         raise FormatError(f"{where} lies in the file {location!r} beside the model; give the model's path, not its bytes")
     root = os.path.realpath(folder)
-    path = os.path.realpath(os.path.join(root, location))
-    if not location or Path(location).is_absolute() or os.path.commonpath([root, path]) != root:
+    path = "" if "\0" in location else os.path.realpath(os.path.join(root, location))
+    if not location or Path(location).is_absolute() or not path or os.path.commonpath([root, path]) != root:
         raise FormatError(f"{where} lies in {location!r}, which is outside of the model's folder, so it is not read")
     try:
+        if not is_file(Path(path)):  # a pipe would be waited for
+            raise OSError("there is no such file")
         offset, length = int(entry.get("offset", "0")), entry.get("length")
         mapped = np.memmap(path, np.uint8, "r")
         size = mapped.size - offset if length is None else int(length)
@@ -183,7 +237,7 @@ def _external(entry: Mapping[str, str], where: str, folder: Path | None) -> np.n
     return found
 
 
-def sorted_nodes(graph: GraphProto, known: set[str], name: str) -> list[tuple[int, NodeProto]]:
+def sorted_nodes(graph: GraphProto, known: Container[str], name: str) -> list[tuple[int, NodeProto]]:
     """The nodes and their numbers in the file, each after those that it reads.
 
     `known`: the names that are there before. Raises FormatError for a name that nothing gives, or two nodes give, and for cycles.

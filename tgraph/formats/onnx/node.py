@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tgraph.ir.cached import cached_property
 
 from ...ir.dims import Dim, DimLike
 from ...ir.dtypes import DTYPES, DType

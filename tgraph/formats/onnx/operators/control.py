@@ -42,7 +42,7 @@ def branch(node: OnnxNode, condition: Any) -> Any:
 def is_one(node: OnnxNode) -> bool:
     """Whether the condition compares a symbolic size with 1."""
     name = node.proto.input[0]
-    source = next((n for n in node.scope.importer.model.graph.node if name in n.output), None)
+    source = node.scope.importer.producers.get(name)
     if source is None or source.op_type != "Equal":
         return False
     sides = [node.scope.find(i) for i in source.input]

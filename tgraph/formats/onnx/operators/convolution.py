@@ -1,4 +1,4 @@
-"""Convolutions of one and two dimensions."""
+"""Convolutions of one to three dimensions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def windows(node: OnnxNode, x: Any, kernel: Any, dilations: Any) -> tuple[list[A
     return before, after
 
 
-@importer("Conv", limits="of one and two dimensions")
+@importer("Conv", limits="of one to three dimensions")
 def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
-    rank = _rank(x, weight)
+    rank = _rank(x, weight, most=3)
     dilations = node.attribute("dilations", [1] * rank)
     before, after = windows(node, x, weight.shape[2:], dilations)
     if before != after:
@@ -42,9 +42,10 @@ def convolution(node: OnnxNode, x: Any, weight: Any, bias: Any = None) -> Any:
                      groups=node.attribute("group", 1))
 
 
-def _rank(x: Any, weight: Any) -> int:
-    if x.rank not in (3, 4):
-        raise UnsupportedError(f"is of {x.rank - 2} dimensions; tgraph has convolutions of one and two")
+def _rank(x: Any, weight: Any, most: int = 2) -> int:
+    if not 3 <= x.rank <= 2 + most:
+        raise UnsupportedError(f"is of {x.rank - 2} dimensions; tgraph has convolutions of one{', two' * (most > 2)} and "
+                               f"{'three' if most > 2 else 'two'}")
     if any(isinstance(size, Dim) for size in weight.shape):
         raise UnsupportedError(f"has a kernel {weight.type}, whose size must be known")
     return int(x.rank - 2)
@@ -53,7 +54,24 @@ def _rank(x: Any, weight: Any) -> int:
 def convolved(x: Any, weight: Any, bias: Any = None, groups: int = 1, **how: Any) -> Any:
     if x.rank == 3:
         return t.conv1d(x, weight, bias, groups=groups, **{name: value[0] for name, value in how.items()})
+    if x.rank == 5:
+        return _of_volumes(x, weight, bias, groups, **how)
     return t.conv2d(x, weight, bias, groups=groups, **{name: tuple(value) for name, value in how.items()})
+
+
+def _of_volumes(x: Any, weight: Any, bias: Any, groups: int, stride: Any, padding: Any, dilation: Any) -> Any:
+    """A convolution of three dimensions as one of two: the slices that a kernel reads of the first are further channels, and the
+    places where it stands are further images."""
+    x = t.pad(x, before=(0, 0, padding[0], 0, 0), after=(0, 0, padding[0], 0, 0)) if padding[0] else x
+    outputs, channels, deep, *kernel = weight.shape
+    batch, places = x.shape[0], (x.shape[2] - (deep - 1) * dilation[0] - 1) // stride[0] + 1
+    starts = [k * dilation[0] for k in range(deep)]
+    slices = [t.slice(x, starts=(k,), stops=(k + (places - 1) * stride[0] + 1,), axes=(2,), steps=(stride[0],)) for k in starts]
+    images = t.stack([t.swapaxes(s, 1, 2) for s in slices], axis=3)
+    images = t.reshape(images, shape=(batch * places, x.shape[1] * deep, *x.shape[3:]))
+    y = t.conv2d(images, t.reshape(weight, shape=(outputs, channels * deep, *kernel)), bias, groups=groups,
+                 stride=tuple(stride[1:]), padding=tuple(padding[1:]), dilation=tuple(dilation[1:]))
+    return t.swapaxes(t.reshape(y, shape=(batch, places, *y.shape[1:])), 1, 2)
 
 
 @importer("ConvTranspose", limits="of one and two dimensions")

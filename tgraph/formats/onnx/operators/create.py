@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ....ir.dtypes import DType, dtype_of, f32, i64
+from ..evaluate import LARGEST
 from ..known import Known
-from ..node import OnnxNode
+from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .language import t
 
@@ -55,6 +56,8 @@ def one_hot(node: OnnxNode, indices: Any, depth: Any, values: Any) -> Any:
 @importer("HannWindow", "HammingWindow", "BlackmanWindow", since=17)
 def window(node: OnnxNode, size: Any) -> Any:
     count = int(node.array(0, "the size").reshape(-1)[0])
+    if count > LARGEST:
+        raise UnsupportedError(f"makes a window of {count} elements; tgraph makes up to {LARGEST}")
     n = np.arange(count) * (2 * np.pi / (count if node.attribute("periodic", 1) else count - 1))
     terms = {"HannWindow": (0.5, -0.5, 0.0), "HammingWindow": (25 / 46, -21 / 46, 0.0), "BlackmanWindow": (0.42, -0.5, 0.08)}
     a, b, c = terms[node.op]

@@ -7,6 +7,7 @@ from typing import Any
 from ....ir.dtypes import f32, u8
 from ..node import OnnxNode, UnsupportedError
 from ..registry import MICROSOFT, importer
+from .elementwise import converted
 from .language import t
 from .microsoft import embed_layer_norm
 from .quantization import dequantize, quantize, quantize_dynamically, scaled_product
@@ -29,23 +30,22 @@ def quantized_embed_layer_norm(node: OnnxNode, ids: Any, segments: Any, words: A
 @importer("MatMulNBits", domain=MICROSOFT, limits="of 2, 4 and 8 bits, without g_idx")
 def matmul_of_bits(node: OnnxNode, x: Any, weight: Any, scales: Any, zero: Any = None, groups: Any = None,
                    bias: Any = None) -> Any:
-    """x times a weight [N, K] of 2, 4 or 8 bits, in blocks along K that have a scale and a zero point each.
-
-    What unpacks it depends on parameters alone: it runs once, when they are loaded.
-    """
+    """x times a weight [N, K] of 2, 4 or 8 bits, in blocks along K that have a scale and a zero point each."""
     bits, block, rows, columns = (node.attribute(n, *d) for n, d in (("bits", (4,)), ("block_size", ()), ("N", ()), ("K", ())))
     if bits not in (2, 4, 8) or groups is not None or node.attribute("weight_prepacked", 0):
         raise UnsupportedError(f"has weights of {bits} bits, in groups of their own or packed for a device; tgraph takes blocks "
                                "of 2, 4 and 8 bits")
     blocks = -(-columns // block)
-    numbers = t.cast(_unpacked(t.reshape(weight, shape=(rows, -1)), bits, blocks * block), dtype=x.dtype)
-    numbers = t.reshape(numbers, shape=(rows, blocks, block))
-    middle: Any = float(2 ** (bits - 1))
-    if zero is not None:
-        zero = zero if zero.dtype != u8 else _unpacked(t.reshape(zero, shape=(rows, -1)), bits, blocks)
-        middle = t.reshape(t.cast(zero, dtype=x.dtype), shape=(rows, blocks, 1))
-    found = t.reshape((numbers - middle) * t.reshape(scales, shape=(rows, blocks, 1)), shape=(rows, blocks * block))
-    return t.linear(x, found[:, :columns] if columns != blocks * block else found, bias)
+    scales = converted(t.reshape(scales, shape=(rows, blocks)), x.dtype)
+    if zero is None:
+        zero = float(2 ** (bits - 1))
+    else:
+        zero = t.reshape(zero, shape=(rows, -1))
+        zero = converted(zero if zero.dtype != u8 else _unpacked(zero, bits, blocks), x.dtype)
+    packed, size = t.reshape(weight, shape=(rows, -1)), -(-columns * bits // 8)
+    if packed.shape[1] != size:  # the last block is not full
+        packed = packed[:, :size]
+    return t.linear(x, t.dequantize(packed, scales, zero, depth=columns, block=block, bits=bits), bias)
 
 
 def _unpacked(x: Any, bits: int, count: int) -> Any:

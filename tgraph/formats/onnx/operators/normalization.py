@@ -40,12 +40,20 @@ def _channels(x: Any, parameter: Any) -> Any:
 
 @importer("BatchNormalization", since=7, limits="at inference")
 def batch_norm(node: OnnxNode, x: Any, weight: Any, bias: Any, mean: Any, variance: Any) -> Any:
-    if node.attribute("training_mode", 0) or (node.version < 14 and node.wants(1)):
+    if node.attribute("training_mode", 0) or (7 <= node.version < 14 and node.wants(1)):
         raise UnsupportedError("normalises by the batch at hand, as in training; export the model for inference")
     if not node.attribute("spatial", 1):
         raise UnsupportedError("has a mean of each place, not of each channel, as no opset from 9 on; export it with a newer one")
     scale = weight * t.rsqrt(variance + node.attribute("epsilon", 1e-5))
     return x * _channels(x, scale) + _channels(x, bias - mean * scale)
+
+
+@importer("BatchNormalization")
+def batch_norm_by_test(node: OnnxNode, x: Any, weight: Any, bias: Any, mean: Any, variance: Any) -> Any:
+    """Before opset 7, is_test says that it is inference, whatever other results the node names."""
+    if not node.attribute("is_test", 0):
+        raise UnsupportedError("normalises by the batch at hand, as in training; export the model for inference")
+    return batch_norm(node, x, weight, bias, mean, variance)
 
 
 @importer("InstanceNormalization")

@@ -55,6 +55,22 @@ def quantize(node: OnnxNode, x: Any, scale: Any, zero: Any = None) -> Any:
     return t.cast(t.clip(y, low, high), dtype=dtype)
 
 
+def widened(x: Any, scale: Any, zero: Any = None) -> Any:
+    """(x - zero) scale in the type of scale; scale and zero of one element are for all."""
+    y = t.cast(x, dtype=scale.dtype)
+    y = y if zero is None else y - t.cast(_one(zero), dtype=scale.dtype)
+    return y * _one(scale)
+
+
+def rounded(y: Any, scale: Any, zero: Any = None) -> Any:
+    """y / scale + zero, rounded to 8-bit integers of zero's type (None: u8, from 0)."""
+    y = t.round(y / t.cast(t.reshape(scale, shape=()), dtype=y.dtype))
+    dtype = u8 if zero is None else zero.dtype
+    y = y if zero is None else y + t.cast(t.reshape(zero, shape=()), dtype=y.dtype)
+    low, high = (0.0, 255.0) if dtype == u8 else (-128.0, 127.0)
+    return t.cast(t.clip(y, low, high), dtype=dtype)
+
+
 @importer("DynamicQuantizeLinear", since=11)
 def quantize_dynamically(node: OnnxNode, x: Any) -> Any:
     low, high = t.minimum(t.amin(x), 0.0), t.maximum(t.amax(x), 0.0)
@@ -86,12 +102,12 @@ def _shifted(x: Any, zero: Any, rows: int) -> Any:
 def scaled_product(x: Any, y: Any, x_scale: Any, y_scale: Any, x_zero: Any = None, y_zero: Any = None) -> Any:
     """(x - x_zero) (y - y_zero), times both scales: f32. Scale and zero point of y are one number, or one a column."""
     sums = t.cast(t.matmul(_shifted(x, _one(x_zero), -1), _shifted(y, y_zero, 0)), dtype=f32)
-    columns = _one(y_scale) if y_scale.shape == (1,) else y_scale
-    return sums * (_one(x_scale) * columns)
+    return sums * (t.reshape(x_scale, shape=()) * _one(y_scale))
 
 
 def _one(x: Any) -> Any:
-    return x if x is None or x.rank == 0 else t.reshape(x, shape=())
+    """A scale or zero point of one element as a number; others as they are."""
+    return t.reshape(x, shape=()) if x is not None and x.shape == (1,) else x
 
 
 @importer("QLinearMatMul", since=10)
@@ -100,10 +116,7 @@ def quantized_matmul(node: OnnxNode, a: Any, a_scale: Any, a_zero: Any, b: Any, 
     product = t.cast(t.matmul(_shifted(a, a_zero, -1), _shifted(b, b_zero, 0)), dtype=f32)
     left = a_scale[:, None] if a_scale.rank == 1 and a_scale.shape != (1,) else t.reshape(a_scale, shape=())
     right = b_scale[None, :] if b_scale.rank == 1 and b_scale.shape != (1,) else t.reshape(b_scale, shape=())
-    y = t.round(product * t.cast(left, dtype=f32) * t.cast(right, dtype=f32) / t.cast(t.reshape(y_scale, shape=()), dtype=f32))
-    y = y + t.cast(t.reshape(y_zero, shape=()), dtype=f32)
-    low, high = (0.0, 255.0) if y_zero.dtype == u8 else (-128.0, 127.0)
-    return t.cast(t.clip(y, low, high), dtype=y_zero.dtype)
+    return rounded(product * t.cast(left, dtype=f32) * t.cast(right, dtype=f32), y_scale, y_zero)
 
 
 @importer("ConvInteger", since=10, limits="of one and two dimensions")

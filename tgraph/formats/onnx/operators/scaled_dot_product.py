@@ -33,9 +33,14 @@ class Positions:
         return self.left is not None or self.right is not None
 
     @property
-    def causal(self) -> bool:
-        """Whether the op's own causal attention says all of it."""
-        return self.right == 0 and self.left is None and not (self._tensor and self.offset.rank)
+    def of_the_op(self) -> bool:
+        """Whether the op's own window says all of it."""
+        return not (self._tensor and self.offset.rank)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The op's attribute."""
+        return -1 if self.left is None else self.left, -1 if self.right is None else self.right
 
     @property
     def _tensor(self) -> bool:
@@ -79,15 +84,15 @@ def scaled_dot_product(q: Any, k: Any, v: Any, *, mask: Any = None, bias: Any = 
     if bias is not None and excluding:
         kept, bias = _excluded(bias)
         mask = _both(mask, kept)
-    spelled = bool(softcap) or scores is not None or (precision == f64 and q.dtype != f64)
-    if places.limited and (spelled or not places.causal):
+    spelled = scores is not None or (precision == f64 and q.dtype != f64)
+    if places.limited and (spelled or not places.of_the_op):
         mask = _both(mask, places.mask(q.shape[2], k.shape[2]))
         places = Positions()
     if spelled:
         return _spelled(q, k, v, mask, bias, scale, softcap, precision, scores)
-    extra: dict[str, Any] = {"mask": mask, "bias": bias, "offset": places.number() if places.causal else None}
-    how = {} if scale is None else {"scale": scale}
-    return t.attention(q, k, v, **{n: x for n, x in extra.items() if x is not None}, **how, causal=places.causal), None
+    extra: dict[str, Any] = {"mask": mask, "bias": bias, "offset": places.number() if places.limited else None}
+    how = {"softcap": softcap, "window": places.window, **({} if scale is None else {"scale": scale})}
+    return t.attention(q, k, v, **{n: x for n, x in extra.items() if x is not None}, **how), None
 
 
 def _both(x: Any, y: Any) -> Any:

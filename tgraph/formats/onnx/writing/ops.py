@@ -85,9 +85,18 @@ def integer_division(node: WrittenNode, x: str, y: str) -> Any:
     return node.emit("Where", by_zero, zero, result) if by_zero else result
 
 
-@exporter("floor_div", when=lambda node: node.results[0].dtype.is_float, like="Div")
+@exporter("floor_div", when=lambda node: node.results[0].dtype.is_float, like="Round")  # no bf16 before Where has it
 def floor_div(node: WrittenNode, x: str, y: str) -> Any:
-    return node.emit("Floor", node.emit("Div", x, y))
+    """By way of the exact remainder, as NumPy's: x / y rounds, and may round up to the next integer."""
+    number = lambda value: node.number(value, node.type.dtype)
+    rest, quotient = node.emit("Mod", x, y, fmod=1), node.emit("Div", x, y)
+    whole = node.emit("Div", node.emit("Sub", x, rest), y)
+    whole = node.emit("Where", _other_sign(node, rest, y), node.emit("Sub", whole, number(1)), whole)
+    low = node.emit("Floor", whole)
+    high = node.emit("Where", node.emit("Less", number(0.5), node.emit("Sub", whole, low)), node.emit("Add", low, number(1)), low)
+    zero = node.emit("Equal", whole, number(0))  # of the quotient's sign
+    nearest = node.emit("Where", zero, node.emit("Mul", quotient, number(0)), high)
+    return node.emit("Where", node.emit("Equal", y, number(0)), quotient, nearest)
 
 
 @exporter("mod", when=lambda node: node.results[0].dtype.is_float, like="Round")  # no bf16 before Where has it
@@ -304,10 +313,13 @@ def integer_linear(node: WrittenNode, x: str, weight: str) -> Any:
 def _is_standard(node: Node) -> bool:
     """Attention without a mask: with one, a row may have no key, of which ONNX says something else than `empty_row`."""
     _, _, _, mask, bias, offset = node.operands
-    return mask is None and offset is None and (bias is None or bias.type.rank == 4)
+    some_key = node.attrs["window"] is None or node.attrs["empty_row"] == "zero"
+    return mask is None and offset is None and (bias is None or bias.type.rank == 4) and some_key
 
 
-@exporter("attention", since=23, when=_is_standard)
+@exporter("attention", since=25, when=_is_standard)
+@exporter("attention", since=23, when=lambda node: node.attrs["window"] is None and _is_standard(node))
 def attention(node: WrittenNode, q: str, k: str, v: str, mask: str, bias: str, offset: str) -> Any:
-    scale = node["scale"]
-    return node.emit("Attention", q, k, v, bias, is_causal=int(node["causal"]), scale=None if scale is None else float(scale))
+    scale, (left, right) = node["scale"], node["window"] or (None, None)
+    return node.emit("Attention", q, k, v, bias, is_causal=int(node["causal"]), scale=None if scale is None else float(scale),
+                     softcap=node["softcap"] or None, left_window_size=left, right_window_size=right)

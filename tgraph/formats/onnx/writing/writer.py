@@ -41,7 +41,8 @@ class GraphWriter:
         for value in graph.inputs:
             self.names[value] = self.fresh(value.name)
             self.learn(value)
-        self.outputs = [self.fresh(name) for name, _ in graph.outputs]  # as no node may be called
+        present = [f"present.{name}" if name in graph.states else name for name, _ in graph.outputs]
+        self.outputs = [self.fresh(name) for name in present]  # as no node may be called
         for parameter in graph.parameters.values():
             self.names[parameter] = self.fresh(parameter.name)
 

