@@ -19,8 +19,9 @@ from targets.cpu.kernels.gemm_tile import CACHE_LINE
 from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel
 from targets.cpu.kernels.words import BYTES, Words, add_scaled
-from targets.cpu.kernels.workers import RUNS, Runs, ceil_divide, i64, share, worker_count
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count
 
+RUNS = 4  # of weights, read side by side
 ROWS = 4  # whose sums stay in registers while a block goes by
 NEAR = 4096  # bytes of words that are asked for ahead
 FAR = 8  # blocks whose scales are
@@ -34,9 +35,29 @@ def few_rows(*, m: Expr, most: int, n: int, load: Load, weights: Words, store: S
     """Emits C = A W^T for m <= `most` rows, which each worker multiplies with its share of the panels, ROWS of them at a time.
 
     The sum of a block is scaled once, and zero is taken off as zero times the sum of A's block. Workers read RUNS of their panels
-    side by side, as in `gemm`, block by block, and sums wait in the first cache. `load` and `store` as in `gemm`.
+    side by side, block by block, and sums wait in the first cache. `load` and `store` as in `gemm`.
     """
     _FewRows(m, most, n, load, weights, store).emit()
+
+
+class _Runs:
+    """A worker's panels, from `first` on, cut into RUNS runs that are read side by side; first ones may have one panel more."""
+
+    def __init__(self, first: Expr, panels: Expr) -> None:
+        self.first, self.panels = first, panels
+        self.length, self.longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
+
+    def steps(self) -> Any:
+        """How many panels the longest run has."""
+        return bind(ceil_divide(self.panels, RUNS))
+
+    def count(self, step: Expr) -> Any:
+        """How many runs have a panel for a step."""
+        return bind(tirx.Select(step < self.length, i64(RUNS), self.longer))
+
+    def panel(self, run: Expr, step: Expr) -> Expr:
+        """The panel of a run at a step."""
+        return self.first + run * self.length + tirx.min(run, self.longer) + step
 
 
 class _FewRows:
@@ -60,7 +81,7 @@ class _FewRows:
             if digits is not None:
                 digits.pack(self.m, self.a)
                 finite = digits.finite()
-            parts = Runs(first, panels)
+            parts = _Runs(first, panels)
             most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
             with T.serial(parts.steps()) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
                 runs = parts.count(p)

@@ -17,14 +17,15 @@ from tvm.script.ir_builder import tirx as T
 from targets.codegen.opaque import bind
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.few_rows import few_rows
-from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop, prefetch_weights
+from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.weights import Numbers, Read, Single, Weights
 from targets.cpu.kernels.words import Words
-from targets.cpu.kernels.workers import RUNS, Runs, ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
 
 __all__ = ["GemmTile", "gemm"]
 
+FEW = 2  # tiles that take turns, so that each weight is read from memory once
 LONG = 16384  # steps of k from which on a sum is not one chain, but taken in blocks
 
 Load = Callable[[Expr, Expr], Expr]
@@ -79,56 +80,63 @@ class _Product:
         if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > self.tile.rows):
             self._many_rows()
             return
-        with T.If(self.m <= self.tile.rows):
+        few = 1 if isinstance(self.weights, Words) or self.weights.costly else FEW
+        with T.If(self.m <= few * self.tile.rows):
             with T.Then():
                 if isinstance(self.weights, Words):
                     few_rows(m=self.m, most=self.tile.rows, n=self.n, load=self.load, weights=self.weights, store=self.store)
                 else:
-                    self._few_rows()
+                    self._few_rows(few)
             with T.Else():
                 self._many_rows()
 
-    def _few_rows(self) -> None:
-        """Emits a product of one tile's rows, as fast as memory gives weights: a worker reads RUNS of panels side by side.
+    def _few_rows(self, few: int) -> None:
+        """Emits a product of at most `few` tiles of rows, as fast as memory gives weights: each is read from there once.
 
-        Sums wait in the first cache while the other runs have their turn of half a line of A. Each turn asks memory for what the
-        run's next turn needs: it comes while the others compute. Without that, products and reading took their times one after
-        the other, 1.25 to 1.4 times as long for 4 to 8 rows on a Sapphire Rapids; asking for the whole next panel is too early.
+        The tiles take turns of a line of A, while their sums wait in the first cache.
         """
         tile = self.tile
         workers = bind(tirx.min(worker_count(), self.n_panels))
         with T.parallel(workers) as worker:
             first, panels = share(i64(self.n_panels), workers, worker)
-            packed = T.alloc_buffer((tile.rows * self.lines * self.line,), self.accumulate)
-            sums = T.alloc_buffer((RUNS * tile.rows * tile.columns,), self.accumulate)
+            of_tile = tile.rows * self.lines * self.line
+            packed = T.alloc_buffer((few * of_tile,), self.accumulate)
+            sums = T.alloc_buffer((few * tile.rows * tile.columns,), self.accumulate)
             self.loop = TileLoop(tile, packed, sums, self.accumulate)
-            height = bind(rounded(self.m, self.heights))
-            self._pack(i64(0), height, height, i64(0), i64(self.k))
-            parts = Runs(first, panels)
-            with T.serial(parts.steps()) as p:
-                runs = parts.count(p)
+            tiles = bind(tirx.max(ceil_divide(self.m, tile.rows), 1)) if few > 1 else i64(1)
+            height = bind(rounded(ceil_divide(self.m, tiles), self.heights))
+            self._pack(i64(0), bind(tiles * height), height, i64(0), i64(self.k), of_tile)
+            with T.serial(panels) as p:
 
-                def side_by_side(rows: int) -> None:
-                    with T.serial(i64(self.lines)) as line, T.serial(i64(2)) as half, T.serial(runs) as run:
-                        self._turn(rows, line, half, parts.panel(run, p), run * (tile.rows * tile.columns))
+                def in_turns(rows: int) -> None:
+                    with T.serial(i64(self.lines)) as line, T.serial(tiles) as t:
+                        self._turn(rows, t, tiles, line, first + p)
 
-                by_height(self.m, self.heights, side_by_side)  # here: what finishes a tile is compiled once, not for each height
-                with T.serial(runs) as run:
-                    self._finish(i64(0), self.m, parts.panel(run, p), bind(run * (tile.rows * tile.columns)))
+                by_height(height, self.heights, in_turns)  # here: what finishes a tile is compiled once, not for each height
+                with T.serial(tiles) as t:
+                    row = bind(t * height)
+                    here = bind(tirx.min(self.m - row, height))
+                    self._finish(row, here, first + p, bind(t * (tile.rows * tile.columns)))
 
-    def _turn(self, rows: int, line: Any, half: Any, panel: Expr, sums: Expr) -> None:
-        """Emits half a line of A times its part of a panel."""
-        steps = self.line // 2
-        first = half * steps
-        count = bind(tirx.max(0, tirx.min(steps, self.k - line * self.line - first))) if self.ragged else i64(steps)
+    def _turn(self, rows: int, t: Any, tiles: Expr, line: Any, panel: Expr) -> None:
+        """Emits a line of tile `t` times its part of a panel, while memory brings what comes two lines later."""
+        tile = self.tile
+        first = line * self.line
+        count = bind(tirx.min(i64(self.line), self.k - first)) if self.ragged else i64(self.line)
         assert isinstance(self.weights, Single)
         weights = self.weights.reader(panel, first, self.accumulate)
+        ahead = None
         if isinstance(self.weights, Numbers):
-            lines = steps * self.tile.columns * SIZE[str(self.weights.panels.dtype)] // CACHE_LINE
-            start = bind(self.weights.place(panel, line * self.line + first + steps))
-            prefetch_weights(Ahead(self.weights.panels, start, i64(lines)), i64(0))
+            start = bind(self.weights.place(panel, first + 2 * self.line))
+            of_line = CACHE_LINE // SIZE[str(self.weights.panels.dtype)]
+            places = [start]
+            if tile.columns > of_line:  # two lines of the cache a step: one for each tile, or both for the only one
+                places = [bind(start + t * of_line), bind(start + tirx.max(t, 2 - tiles) * of_line)]
+            ahead = Ahead(self.weights.panels, places, i64(tile.columns))
+        a = bind((t * self.lines + line) * (tile.rows * self.line))
         self.loop.between_sums(
-            rows, bind(sums), line + half > 0, lambda tile: self.loop.steps(tile, first, weights, line, count))
+            rows, bind(t * (tile.rows * tile.columns)), line > 0,
+            lambda registers: self.loop.steps(registers, a, weights, i64(0), count, ahead))
 
     def _many_rows(self) -> None:
         tile = self.tile
@@ -162,7 +170,8 @@ class _Product:
         # 8 rows are better done as 4 + 4 than as 6 + 2: the shorter a tile, the more it waits for its own sums
         height = bind(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
         whole = bind(divide(rows, height) * height)
-        self._pack(row, bind(whole + rounded(rows - whole, self.heights)), height, k, depth)
+        padded = bind(whole + rounded(rows - whole, self.heights))
+        self._pack(row, padded, height, k, depth, tile.rows * self.k_block)
         tiles = bind(ceil_divide(rows, height))
         with T.serial(panels) as p:
             if self.weights.costly:
@@ -198,15 +207,15 @@ class _Product:
         following = weights.place(panel + p + 1, k)
         if self.k_blocks > 1:
             following = tirx.Select(p < panels - 1, following, weights.place(panel, k + self.k_block))
-        lines = self.line * columns * SIZE[str(weights.panels.dtype)] // CACHE_LINE  # of weights that go with a line of A
-        return Ahead(weights.panels, bind(following + divide(t * depth * columns, tiles)), bind(ceil_divide(i64(lines), tiles)))
+        start = bind(following + divide(t * depth * columns, tiles))
+        return Ahead(weights.panels, [start], bind(ceil_divide(i64(columns), tiles)))
 
-    def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr) -> None:
-        """Copies a block of A into the layout of `TileLoop`; rows past the end of A repeat its last one."""
+    def _pack(self, row: Expr, rows: Expr, height: Expr, k: Expr, depth: Expr, of_tile: int) -> None:
+        """Copies a block of A into the layout of `TileLoop`, `of_tile` elements a tile; rows past A's end repeat its last one."""
         tile, packed = self.tile, self.loop.packed
         with T.serial(rows) as i:
             source = bind(tirx.min(row + i, self.m - 1))
-            target = bind(divide(i, height) * (tile.rows * self.k_block) + remainder(i, height) * self.line)
+            target = bind(divide(i, height) * of_tile + remainder(i, height) * self.line)
 
             def copy(line: Expr, step: Expr) -> None:
                 value = cast(self.load(source, k + line * self.line + step), self.accumulate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,15 +65,20 @@ class GemmTile:
 
 @dataclass(frozen=True)
 class Ahead:
-    """Weights that a tile prefetches while it computes: from `start` of `panels` on, `lines` of the cache for a line of A.
+    """Weights that a tile prefetches while it computes: at step k the lines at `places` + k `advance` of `panels`.
 
-    The tiles that use one slice of a panel share the next slice, so that memory is read evenly all the time. Asking only
-    just ahead leaves it idle while the second and later tiles compute: 16 rows ran at 70 % of this speed.
+    A little at every step, so that memory is read evenly all the time and its own prefetching is not disturbed: a Zen 4 that was
+    asked in bursts, for four panels side by side, took 1.1 to 1.7 times as long for up to 20 rows.
     """
 
     panels: Any
-    start: Expr
-    lines: Expr
+    places: Sequence[Expr]
+    advance: Expr
+
+    def prefetch(self, step: Expr) -> None:
+        """Emits what is asked for at a step; past the end of the weights this does nothing."""
+        for place in self.places:
+            prefetch(self.panels[place + step * self.advance])
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,9 @@ class TileLoop:
         def steps(tile: RegisterTile) -> None:
             groups = divide(depth, self.line)
             with T.serial(groups) as group:
-                if ahead is not None:
-                    prefetch_weights(ahead, group)
-                self.steps(tile, a, weights, group, i64(self.line))
+                self.steps(tile, a, weights, group, i64(self.line), ahead)
             if ragged:
-                self.steps(tile, a, weights, groups, remainder(depth, self.line))
+                self.steps(tile, a, weights, groups, remainder(depth, self.line), ahead)
 
         self.between_sums(rows, sums, resume, steps)
 
@@ -134,19 +137,14 @@ class TileLoop:
                 tile.add(before)
         tile.each(lambda i, v, lane: T.buffer_store(self.sums, tile[i, v, lane], [at(i, v, lane)]))
 
-    def steps(self, tile: RegisterTile, a: Expr, weights: Read, group: Expr, count: Expr) -> None:
+    def steps(self, tile: RegisterTile, a: Expr, weights: Read, group: Expr, count: Expr, ahead: Ahead | None) -> None:
         """Adds `count` steps of k, within line `group` of A, to a tile."""
         with T.serial(count) as step:
+            if ahead is not None:
+                ahead.prefetch(group * self.line + step)
 
             def product(i: Any, v: int, lane: Any) -> Expr:
                 left = self.packed[a + group * (self.tile.rows * self.line) + i * self.line + step]
                 return left * weights(group * self.line + step, v * self.tile.lanes + lane)
 
             tile.add(product)
-
-
-def prefetch_weights(ahead: Ahead, group: Expr) -> None:
-    """Prefetches the weights that belong to a group of steps; past the end of the weights this does nothing."""
-    elements = CACHE_LINE // SIZE[str(ahead.panels.dtype)]
-    with T.serial(ahead.lines) as line:
-        prefetch(ahead.panels[ahead.start + (group * ahead.lines + line) * elements])

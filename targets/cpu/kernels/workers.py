@@ -37,29 +37,6 @@ def share(total: Expr, parts: Expr, index: Expr) -> tuple[Any, Any]:
     return first, bind(divide(total * (index + 1), parts) - first)
 
 
-RUNS = 4  # of weights, read side by side for as few rows as one tile takes
-
-
-class Runs:
-    """A worker's panels, from `first` on, cut into RUNS runs that are read side by side; first ones may have one panel more."""
-
-    def __init__(self, first: Expr, panels: Expr) -> None:
-        self.first, self.panels = first, panels
-        self.length, self.longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
-
-    def steps(self) -> Any:
-        """How many panels the longest run has."""
-        return bind(ceil_divide(self.panels, RUNS))
-
-    def count(self, step: Expr) -> Any:
-        """How many runs have a panel for a step."""
-        return bind(tirx.Select(step < self.length, i64(RUNS), self.longer))
-
-    def panel(self, run: Expr, step: Expr) -> Expr:
-        """The panel of a run at a step."""
-        return self.first + run * self.length + tirx.min(run, self.longer) + step
-
-
 def worker_count() -> Any:
     """How many workers TVM's pool gives a parallel loop, asked at run time."""
     return bind(tirx.Cast("int64", tirx.call_packed("runtime.NumThreads")))
