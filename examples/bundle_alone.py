@@ -82,20 +82,17 @@ class Bundle:
         def size(expression):
             return eval(expression, {"__builtins__": {}}, sizes)  # such as "4*B*T*96"
 
-        places, end = [], 0
-        for value in graph["values"]:  # one after the other; tgraph lets those share memory that are not alive at the same time
-            places.append(end)
-            end += -(-max(size(value), 1) // 64) * 64
-        arena = tvm.runtime.empty((max(end, 1),), "uint8")
+        # tgraph lets values share memory that are not alive at the same time
+        values = [tvm.runtime.empty([size(d) for d in value["shape"]], value["dtype"]) for value in graph["values"]]
         results = {tensor["name"]: given[tensor["name"]] if tensor["name"] in graph["in_place"] else
                    tvm.runtime.empty([size(d) for d in tensor["shape"]], tensor["dtype"]) for tensor in graph["outputs"]}
         status = zeros((1,), "int32")
         for stage in graph["stages"]:
             if stage["calls"]:
-                plan = [*map(sizes.get, stage["symbols"]), *map(size, stage["extents"]), *(places[i] for i in stage["places"])]
                 self.machine[stage["name"]](
-                    *(given[i] for i in stage["inputs"]), *(self.weights[w] for w in stage["weights"]), arena,
-                    *(results[o] for o in stage["outputs"]), *([status] if stage["status"] else []), tvm.runtime.ShapeTuple(plan))
+                    *(given[i] for i in stage["inputs"]), *(self.weights[w] for w in stage["weights"]),
+                    *(values[i] for i in stage["places"]), *(results[o] for o in stage["outputs"]),
+                    *([status] if stage["status"] else []), *map(size, stage["sizes"]))
             if stage["host"]:
                 raise NotImplementedError(f"tgraph's interpreter runs {stage['host']} between two stages of {name}")
         if status.numpy()[0]:

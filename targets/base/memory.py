@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +28,20 @@ def _aligned(make: Callable[..., np.ndarray], shape: tuple[int, ...], dtype: np.
     raw = make(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start:start + size].view(dtype).reshape(shape)
+
+
+def give_back(array: np.ndarray) -> None:
+    """Let the system take back the memory of an array that lies in a file mapped read-only; it is read again when asked for."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    if not isinstance(owner, mmap.mmap) or not array.flags.c_contiguous or not memoryview(owner).readonly:
+        return
+    first = array.ctypes.data - np.frombuffer(owner, np.uint8).ctypes.data
+    start, stop = first + -first % mmap.PAGESIZE, (first + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE  # whole pages within
+    if stop > start and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 def offsets(arrays: Iterable[np.ndarray]) -> tuple[list[int], int]:

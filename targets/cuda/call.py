@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,28 +101,32 @@ class Call:
 
     def _slot(self, key: Value | str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """The tensor over a slot."""
-        known = key, shape
-        found = self.layout.views.get(known)
+        return self._kept((key, shape), self.layout.slots[key], shape, dtype.name)
+
+    def _kept(self, key: Hashable, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
+        """A tensor over a part of the arena, the same one as long as that does not grow."""
+        found = self.layout.views.get(key)
         if found is None:
-            found = self.layout.views[known] = self._view(self.layout.slots[key], shape, dtype)
+            found = self.layout.views[key] = self._view(offset, shape, dtype)
         return found
 
-    def _view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        return self.arena._create_view(shape, dtype.name, offset)
+    def _view(self, offset: int, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.arena._create_view(shape, dtype, offset)
 
     # Stages
 
     def _launch(self, stage: Stage) -> None:
-        plan, results = self.engine._stage_layout(stage, self.sizes, self.layout)
-        for name, shape, dtype in results:
+        own = self.engine._stage_layout(stage, self.sizes, self.layout)
+        for name, shape, dtype in own.results:
             if name not in self.tensors:  # else an earlier stage wrote it, and this one reads it
                 self.tensors[name] = self._allocate(name, shape, dtype)
 
         def arguments() -> list[Any]:
             status = [self.engine.status] if stage.has_status else []
             extents = [self.engine.device_extents[name] for name in stage.device_extents]
-            return [*[self.tensors[v] for v in stage.inputs], *[self.engine.weights[w.name] for w in stage.weights], self.arena,
-                    *[self.tensors[name] for name in stage.outputs], *status, *extents, plan]
+            places = [self._kept((stage.name, i), offset, shape, dtype) for i, (shape, dtype, offset) in enumerate(own.places)]
+            return [*[self.tensors[v] for v in stage.inputs], *[self.engine.weights[w.name] for w in stage.weights], *places,
+                    *[self.tensors[name] for name in stage.outputs], *status, *extents, *own.sizes]
 
         places = (self.made[name].address for name in sorted(self.engine.in_place))  # a CUDA graph writes where it was captured
         key = None if self.direct else (stage.name, *sorted(self.sizes.items()), *places)
@@ -172,7 +176,7 @@ class Call:
             return self.engine.weights[value.name]
         if value in self.engine.memory.values:
             offset = self.layout.offsets[self.engine.memory.values.index(value)]
-            return self._view(offset, value.type.evaluate(self.sizes), value.dtype.numpy)
+            return self._view(offset, value.type.evaluate(self.sizes), value.dtype.numpy_name)
         return next(self.tensors[name] for name, v in self.engine.graph.outputs if v is value and name in self.tensors)
 
     # Outputs

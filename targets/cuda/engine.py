@@ -34,7 +34,7 @@ GRAPHS = 32  # CUDA graphs that an executable keeps
 @dataclass
 class CudaLayout(Layout):
     """A layout with slots behind the values: for inputs and what the host makes (which are staged, by the slot's distance from
-    `staged`), and for outputs by name. `views`: tensors over slots, for one generation of the arena."""
+    `staged`), and for outputs by name. `views`: tensors over parts of the arena, for one generation of the arena."""
 
     staged: int = 0
     staged_bytes: int = 0

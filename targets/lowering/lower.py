@@ -1,8 +1,8 @@
 """Lowering of kernel graphs to a TVM module: each function is a TIR kernel, each stage a Relax function that calls them.
 
 The Relax functions are in the low form that TVM's memory planning would end in: kernels write into given tensors. Their
-parameters are the stage's inputs, its weights, one arena of bytes, the outputs that it writes, the status word, and a shape
-`plan` that holds the symbolic sizes and the place of every value in the arena. So the module allocates nothing.
+parameters are the stage's inputs, its weights, the values between kernels, the outputs that it writes, the status word, and the
+symbolic sizes. So the module allocates nothing, and an engine keeps what is the same in every call of the same sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from targets.base.backend import emitters_of
 from targets.base.interrupts import hold_interrupts
 from targets.base.registry import backend_of
 from targets.base.target import Target
-from targets.base.tvm_api import Expr, IRModule, PrimFunc, int64, prim_value, relax, tirx
+from targets.base.tvm_api import IRModule, PrimFunc, prim_value, relax
 from targets.codegen.kernel_builder import build
 from targets.codegen.signature import function_symbols, lookups
 from targets.lowering.stages import MemoryPlan, Plan, Stage, call_sizes, device_bounds
@@ -63,17 +63,16 @@ def _lower(program: Program, plans: Mapping[str, Plan], target: Target, progress
     variants = variants_of(program, by_call)
     builder = relax.BlockBuilder()
     kernels: dict[str, PrimFunc] = {}
-    symbols: dict[str, relax.Expr] = {}
     for name, function in program.functions.items():
         progress(f"kernel {name}")
         for on_device in variants[name]:
             symbol = kernel_symbol(name, on_device)
             kernels[symbol] = emit_kernel(function, target, on_device)
-            symbols[symbol] = builder.add_func(kernels[symbol], symbol)
+            builder.add_func(kernels[symbol], symbol)
     module = builder.get()
     for name, plan in plans.items():
         for stage in plan.stages:
-            module[stage.name] = _StageLowering(program[name], stage, plan.memory, symbols, by_call).build()
+            module[stage.name] = _StageLowering(program[name], stage, plan.memory, by_call).build()
     return Lowered(module, kernels, target)
 
 
@@ -122,63 +121,47 @@ def emit_kernel(function: Graph, target: Target, on_device: OnDevice = ()) -> Pr
 
 
 class _StageLowering:
-    """Builds the Relax function of one stage."""
+    """Builds the Relax function of one stage.
 
-    def __init__(self, graph: Graph, stage: Stage, memory: MemoryPlan, kernels: dict[str, relax.Expr],
-                 on_device: Mapping[Node, OnDevice]):
-        self.graph, self.stage, self.memory, self.kernels, self.on_device = graph, stage, memory, kernels, on_device
-        self.symbols = {name: tirx.Var(name, "int64") for name in stage.symbols}
-        self.extents = {size: tirx.Var(f"extent{i}", "int64") for i, size in enumerate(stage.extents)}
-        self.offsets = {number: tirx.Var(f"at{number}", "int64") for number in stage.places}
+    Its parameters have no types, and kernels are called by the names of their symbols: TVM would check each tensor in every call,
+    and what the engine gives is right.
+    """
+
+    def __init__(self, graph: Graph, stage: Stage, memory: MemoryPlan, on_device: Mapping[Node, OnDevice]):
+        self.graph, self.stage, self.memory, self.on_device = graph, stage, memory, on_device
         self.bindings: list[relax.VarBinding] = []
 
     def build(self) -> relax.Function:
         stage, outputs = self.stage, dict(self.graph.outputs)
-        inputs: dict[Value, relax.Expr] = {
-            v: relax.Var(getattr(v, "name", f"host{i}"), self._type(v)) for i, v in enumerate(stage.inputs)}
-        weights: dict[Value, relax.Expr] = {v: relax.Var(f"w{i}", self._type(v)) for i, v in enumerate(stage.weights)}
-        arena = relax.Var("arena", relax.TensorType((tirx.Var("arena_bytes", "int64"),), "uint8"))
-        written = {outputs[name]: relax.Var(f"out_{name}", self._type(outputs[name])) for name in stage.outputs}
-        self.device_extents = {n: relax.Var(f"count_{n}", relax.TensorType((1,), "int64")) for n in stage.device_extents}
-        status = [relax.Var("status", relax.TensorType((1,), "int32"))] if stage.has_status else []
-        plan = relax.Var("plan", relax.ShapeType([*self.symbols.values(), *self.extents.values(), *self.offsets.values()]))
-        tensors: dict[Value, relax.Expr] = {**inputs, **weights, **written}
+        inputs: dict[Value, relax.Expr] = {v: _parameter(getattr(v, "name", f"host{i}")) for i, v in enumerate(stage.inputs)}
+        weights: dict[Value, relax.Expr] = {v: _parameter(f"w{i}") for i, v in enumerate(stage.weights)}
+        places = {self.memory.values[number]: _parameter(f"v{number}") for number in stage.places}
+        written = {outputs[name]: _parameter(f"out_{name}") for name in stage.outputs}
+        status = [_parameter("status")] if stage.has_status else []
+        device_extents = {name: _parameter(f"count_{name}") for name in stage.device_extents}
+        sizes: dict[DimLike, relax.Expr] = {size: _parameter(f"size{i}") for i, size in enumerate(stage.sizes)}
+        tensors: dict[Value, relax.Expr] = {**inputs, **weights, **places, **written}
         tensors.update({old: written[outputs[name]] for old, name in self.memory.written_over.items()
                         if name in stage.outputs})
-        for number in stage.places:
-            tensors[self.memory.values[number]] = self._view(arena, number)
         for node in stage.calls:
-            self._call(node, tensors, status)
-        parameters = [*inputs.values(), *weights.values(), arena, *written.values(), *status, *self.device_extents.values(), plan]
+            self._call(node, tensors, status, device_extents, sizes)
+        parameters = [*inputs.values(), *weights.values(), *places.values(), *written.values(), *status, *device_extents.values(),
+                      *sizes.values()]
         body = relax.SeqExpr([relax.BindingBlock(self.bindings)], relax.Tuple([]))
         function = relax.Function(parameters, body, relax.TupleType([]), is_pure=False)
         return function.with_attr("global_symbol", stage.name)
 
-    def _call(self, node: Node, tensors: dict[Value, relax.Expr], status: list[relax.Expr]) -> None:
+    def _call(self, node: Node, tensors: Mapping[Value, relax.Expr], status: list[relax.Expr],
+              device_extents: Mapping[str, relax.Expr], known: Mapping[DimLike, relax.Expr]) -> None:
         function = node.attrs["function"]
         arguments = [tensors[v] for v in (*node.inputs, *node.results)]
         arguments += status if lookups(function) else []
         sizes, on_device = dict(zip(function_symbols(function), call_sizes(self.graph, node))), self.on_device[node]
-        arguments += [self.device_extents[str(sizes[formal])] for formal in on_device]
-        arguments += [prim_value(d) if isinstance(d, int) else self._size(d) for d in sizes.values()]
-        call = relax.Call(self.kernels[kernel_symbol(function.name, on_device)], arguments)
+        arguments += [device_extents[str(sizes[formal])] for formal in on_device]
+        arguments += [prim_value(d) if isinstance(d, int) else known[d] for d in sizes.values()]
+        call = relax.Call(relax.ExternFunc(kernel_symbol(function.name, on_device)), arguments, ty_args=[relax.TupleType([])])
         self.bindings.append(relax.VarBinding(relax.Var(f"_{len(self.bindings)}", relax.TupleType([])), call))
 
-    def _view(self, arena: relax.Expr, number: int) -> relax.Expr:
-        """A value's place in the arena, as a tensor."""
-        value = self.memory.values[number]
-        shape = relax.ShapeExpr([self._size(d) for d in value.shape])
-        view = relax.op.memory.view(arena, shape, value.dtype.numpy_name, self.offsets[number])
-        variable = relax.Var(f"v{number}", self._type(value))
-        self.bindings.append(relax.VarBinding(variable, view))
-        return variable
 
-    def _size(self, value: DimLike) -> Expr:
-        """A dim as a variable that `plan` brings (calls in this form take variables, no expressions)."""
-        if isinstance(value, int):
-            return int64(value)
-        symbol = as_symbol(value)
-        return self.extents[value] if symbol is None else self.symbols[symbol.name]
-
-    def _type(self, value: Value) -> relax.TensorType:
-        return relax.TensorType([self._size(d) for d in value.shape], value.dtype.numpy_name)
+def _parameter(name: str) -> relax.Var:
+    return relax.Var(name, relax.AnyType())

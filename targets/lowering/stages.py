@@ -33,9 +33,9 @@ def dim_made_by(node: Node) -> str:
 class Stage:
     """Calls that one function of the library makes, and what that function takes, in this order.
 
-    device_extents: names of the sizes that only the device knows; a tensor i64[1] brings each. The last argument is the shape
-    `plan`: [symbols..., extents..., offsets of `places`...], where `places` are numbers of values in the memory plan. host: a
-    node with a data-dependent shape that the interpreter runs after the stage.
+    That is: inputs, weights, values between kernels (`places` are their numbers in the memory plan), outputs, a status word if it
+    `has_status`, an i64[1] for each of `device_extents`, which are names of the sizes that only the device knows, and `sizes` as
+    numbers. host: a node with a data-dependent shape that the interpreter runs after the stage.
     """
 
     name: str
@@ -43,12 +43,11 @@ class Stage:
     host: Node | None = None
     inputs: list[Value] = field(default_factory=list)
     weights: list[Parameter] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     has_status: bool = False
-    symbols: list[str] = field(default_factory=list)
-    extents: list[DimLike] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
     device_extents: list[str] = field(default_factory=list)
+    sizes: list[Dim] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,6 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
         tensors.update(dict.fromkeys((*node.inputs, *node.results)))
         dims.update(dict.fromkeys(call_sizes(graph, node)))
     for value in tensors:
-        dims.update(dict.fromkeys(d for d in value.shape if isinstance(d, Dim)))
         if isinstance(value, Parameter):
             stage.weights.append(value)
         elif value not in memory.written_over and (isinstance(value, Input) or makes_dim(value.node)):
@@ -122,14 +120,9 @@ def _describe(graph: Graph, stage: Stage, memory: MemoryPlan) -> None:
             stage.outputs += [output_names[value]] if output_names[value] not in stage.outputs else []
         else:
             stage.places.append(numbers[value])
-    for size in dims:
-        symbol = as_symbol(size)
-        if symbol is not None:
-            stage.symbols.append(symbol.name)
-            if symbol.name in on_device:
-                stage.device_extents.append(symbol.name)
-        elif isinstance(size, Dim):
-            stage.extents.append(size)
+    stage.sizes = [size for size in dims if isinstance(size, Dim)]
+    names = (symbol.name for size in stage.sizes if (symbol := as_symbol(size)) is not None)
+    stage.device_extents = [name for name in names if name in on_device]
 
 
 def call_sizes(graph: Graph, node: Node) -> list[DimLike]:

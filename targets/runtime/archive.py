@@ -20,6 +20,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,56 +43,82 @@ _HEADER = struct.Struct("<26xHH")  # of an entry in a zip: the sizes of its name
 _SEAL = re.compile(rb"tgraph (\d{3}) (\d{19}) (\d{10}) ([0-9a-f]{64})")  # format, header and size of the manifest, digest
 _SEALED = 7 + 4 + 20 + 11 + 64
 
-Content = bytes | list[np.ndarray]  # an entry: its bytes, or dense arrays one after the other, each at a multiple of 64 bytes
+# an entry: its bytes, or dense arrays one after the other, each at a multiple of 64 bytes; an iterator makes one at a time
+Content = bytes | list[np.ndarray] | Iterator[np.ndarray]
 
 
-def write_archive(path: Path, entries: Mapping[str, Content], manifest: Mapping[str, Any]) -> None:
-    """Write entries, and a manifest with their digests. The file appears when it is complete. Raises DiskError."""
-    places: dict[str, dict[str, Any]] = {}
-    between, end = hashlib.sha256(), 0
-    with replacing(path, sum(map(size_of, entries.values()))) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in entries.items():
-                places[name] = _add(archive, file, name, content)
-            for place in places.values():
-                between.update(_read(file, end, place["start"]))
-                end = place["start"] + place["size"]
-            file.seek(end)
-            text = json.dumps({**manifest, "entries": places, "between": between.hexdigest()}, indent=1).encode()
-            _add(archive, file, MANIFEST, text)
-            archive.comment = b"tgraph %03d %019d %010d " % (VERSION, end, len(text)) + b"0" * 64
+class ArchiveWriter:
+    """A file into which entries go one after the other, and then a manifest with their digests."""
+
+    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile):
+        self._file, self._archive, self._places = file, archive, dict[str, dict[str, Any]]()
+
+    def add(self, name: str, content: Content) -> None:
+        """Write an entry. An iterator is asked for the next array when the last one is written."""
+        self._places[name] = _add(self._archive, self._file, name, content)
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, and the seal over it."""
+        between, end, file = hashlib.sha256(), 0, self._file
+        for place in self._places.values():
+            between.update(_read(file, end, place["start"]))
+            end = place["start"] + place["size"]
+        file.seek(end)
+        text = json.dumps({**manifest, "entries": self._places, "between": between.hexdigest()}, indent=1).encode()
+        _add(self._archive, file, MANIFEST, text)
+        self._archive.comment = b"tgraph %03d %019d %010d " % (VERSION, end, len(text)) + b"0" * 64
+        self._archive.close()
         seal = file.seek(-64, os.SEEK_END)
         digest = hashlib.sha256(_read(file, end, seal)).hexdigest()
         file.seek(seal)
         file.write(digest.encode())
 
 
+@contextmanager
+def writing_archive(path: Path, needed: int | None = None) -> Iterator[ArchiveWriter]:
+    """A context in which an archive is written, and finished. The file appears when it is over.
+
+    needed: the bytes that it will have, if that is known. Raises DiskError.
+    """
+    with replacing(path, needed) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        yield ArchiveWriter(file, archive)
+
+
+def write_archive(path: Path, entries: Mapping[str, bytes | list[np.ndarray]], manifest: Mapping[str, Any]) -> None:
+    """Write entries, and a manifest with their digests. The file appears when it is complete. Raises DiskError."""
+    with writing_archive(path, sum(map(size_of, entries.values()))) as archive:
+        for name, content in entries.items():
+            archive.add(name, content)
+        archive.finish(manifest)
+
+
 def _add(archive: zipfile.ZipFile, file: IO[bytes], name: str, content: Content) -> dict[str, Any]:
     """Write one entry, and return its place, a multiple of 64 bytes, and the digests of its pieces."""
     info = zipfile.ZipInfo(name)
     info.external_attr = 0o644 << 16
-    size = size_of(content)
-    large = size > LARGE
+    large = not isinstance(content, (bytes, list)) or size_of(content) > LARGE
     header = file.tell() + 30 + len(name.encode()) + 20 * large + 4
     room = -header % ALIGNMENT
     info.extra = struct.pack("<HH", _PADDING, room) + b"\0" * room
-    digests, digest, filled = [], hashlib.sha256(), 0
+    digests, digest, filled, size = [], hashlib.sha256(), 0, 0
     with archive.open(info, "w", force_zip64=large) as entry:
         for part in _parts(content):
+            size += len(part)
             while len(part):
-                piece, part = part[:PIECE - filled], part[PIECE - filled:]
-                entry.write(piece)
-                digest.update(piece)
-                filled += len(piece)
+                taken = min(len(part), PIECE - filled)
+                entry.write(part[:taken])
+                digest.update(part[:taken])
+                part, filled = part[taken:], filled + taken
                 if filled == PIECE:
                     digests.append(digest.hexdigest())
                     digest, filled = hashlib.sha256(), 0
+            del part  # while the next one is made, nothing holds this one's memory
     if filled or not digests:
         digests.append(digest.hexdigest())
     return {"start": header + room, "size": size, "digests": digests}
 
 
-def size_of(content: Content) -> int:
+def size_of(content: bytes | list[np.ndarray]) -> int:
     """The number of bytes of an entry."""
     return len(content) if isinstance(content, bytes) else offsets(content)[1]
 
@@ -102,10 +129,11 @@ def _parts(content: Content) -> Iterator[memoryview]:
         yield memoryview(content)
         return
     end = 0
-    for array, start in zip(content, offsets(content)[0]):
-        yield memoryview(bytes(start - end))
+    for array in content:
+        yield memoryview(bytes(-end % ALIGNMENT))
+        end += -end % ALIGNMENT + array.nbytes
         yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        end = start + array.nbytes
+        del array
 
 
 def _read(file: IO[bytes], start: int, stop: int) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from targets.base.room import enough_memory
 from targets.base.target import Target
 from targets.base.tvm_api import tvm_version
 from targets.lowering.stages import Plan, plan_program
-from targets.runtime.archive import Archive, Content, write_archive
+from targets.runtime.archive import Archive, size_of, writing_archive
 from targets.runtime.compiled import Compiled
 from targets.runtime.library import Library
 from targets.runtime.manifest import Fields
 from targets.runtime.signatures import SIGNATURES, WEIGHTS, signatures, weights_of
-from targets.runtime.variants import check_places, lay_out, parts_of
+from targets.runtime.variants import Part, Storage, check_places, check_variant
 from tgraph.formats.safetensors import tensor_parts, view_tensors
 from tgraph.ir.errors import CompileError, FormatError, TargetError
 from tgraph.ir.graph import Graph
@@ -45,37 +45,81 @@ FIELDS: Fields = {"tgraph": str, "tvm": str, "system": str, "kind": str, "finger
 SYSTEM = f"{sys.platform}-{platform.machine()}"  # that libraries are linked for: "linux-x86_64"
 
 
-def save(executables: Sequence[Any], path: Path, originals: bool, kind: str) -> None:
-    """Write a bundle of executables that are variants of each other; `kind`: whether "graph" or "program" was compiled.
+def save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str) -> None:
+    """Write a bundle of an executable and its variants; `kind`: whether "graph" or "program" was compiled.
 
+    Of `variants` one at a time is asked for, written, and let go of.
     Raises CompileError without a C compiler or for variants that differ in more than their target, TargetError for a target
     without a library, DiskError, and OutOfMemoryError.
     """
     with enough_memory(f"saving {path}"):
-        _save(executables, path, originals, kind)
+        _save(executable, variants, path, originals, kind)
 
 
-def _save(executables: Sequence[Any], path: Path, originals: bool, kind: str) -> None:
-    parts = parts_of(executables)
-    for _, compiled, _ in parts:
-        if compiled.library is None:
-            raise TargetError(f"target {compiled.target} has no library to save; save the graph itself with graph.save")
-    program, _, weights = parts[0]
-    entries: dict[str, Content] = {}
-    for number, (_, compiled, _) in enumerate(parts):
-        entries.update({f"{number}/{name}": content for name, content in code_entries(compiled).items()})
-    entries.update({"traced.tg": _text(program),
-                    **_constants([program, *(level for _, compiled, _ in parts for level in _programs(compiled))])})
+def _save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str) -> None:
+    alone = isinstance(variants, Sized) and not len(variants)
+    first: Part = executable._part
+    program, _, weights = first
+    check_variant(first, first, set())
+    storage = Storage(several=not alone)
+    written = [_Variant(first, storage)]
+    entries: dict[str, bytes | list[np.ndarray]] = {"traced.tg": _text(program)}
     if originals:
         entries["weights.safetensors"] = _safetensors({name: weights.data[name] for name in program.parameters})
-    tables, entries["prepared.bin"] = lay_out(parts)
-    write_archive(path, entries, {
-        "tgraph": tgraph.__version__, "tvm": tvm_version(), "system": SYSTEM, "kind": kind, "fingerprint": program.fingerprint,
-        "aliases": program.weights.aliases, "variants": [{
-            "target": str(compiled.target), "features": sorted(compiled.target.features),
-            "signatures": signatures(compiled.kernels, compiled.plans), "weights": table,
-        } for (_, compiled, _), table in zip(parts, tables)],
-    })
+    needed = sum(map(size_of, (written[0].new, *written[0].code.values(), *entries.values()))) if alone else None
+    with writing_archive(path, needed) as archive:
+        archive.add("prepared.bin", _tensors(executable, variants, written, storage))
+        constants: dict[str, np.ndarray] = _constants([program])
+        for number, variant in enumerate(written):
+            constants.update(variant.constants)
+            for name, content in variant.code.items():
+                archive.add(f"{number}/{name}", content)
+        for name, content in {**entries, **_constant_entry(constants)}.items():
+            archive.add(name, content)
+        archive.finish({"tgraph": tgraph.__version__, "tvm": tvm_version(), "system": SYSTEM, "kind": kind,
+                        "fingerprint": program.fingerprint, "aliases": program.weights.aliases,
+                        "variants": [variant.manifest for variant in written]})
+
+
+class _Variant:
+    """What a bundle has of a variant, without its weights. new: its tensors that are not stored yet, until they are taken."""
+
+    def __init__(self, part: Part, storage: Storage):
+        _, compiled, weights = part
+        table, self.new = storage.place(compiled, weights.prepared)
+        self.code = code_entries(compiled)
+        self.constants = _constants(_programs(compiled))
+        self.target = str(compiled.target)
+        self.manifest = {"target": self.target, "features": sorted(compiled.target.features),
+                         "signatures": signatures(compiled.kernels, compiled.plans), "weights": table}
+
+
+def _tensors(executable: Any, variants: Iterable[Any], written: list[_Variant], storage: Storage) -> Iterator[np.ndarray]:
+    """The tensors of all variants; the later ones are checked and described as their turn comes."""
+    first, targets = executable._part, {written[0].target}
+    yield from _taken(written[0])
+    for variant in map(_part_like(executable), variants):
+        check_variant(variant, first, targets)
+        written.append(_Variant(variant, storage))
+        targets.add(written[-1].target)
+        del variant  # the next one may be compiled only now: this one need not be in memory beside it
+        yield from _taken(written[-1])
+
+
+def _taken(variant: _Variant) -> Iterator[np.ndarray]:
+    while variant.new:
+        yield variant.new.pop(0)
+
+
+def _part_like(executable: Any) -> Callable[[Any], Part]:
+    """Takes a variant apart. Raises CompileError for what is not of the executable's kind."""
+    def part(other: Any) -> Part:
+        if type(other) is not type(executable):
+            raise CompileError(f"a variant is the same graph or program as tg.compile gives it for another target, not {other!r}")
+        found: Part = other._part
+        return found
+
+    return part
 
 
 def require_runtime(archive: Archive) -> None:
@@ -91,7 +135,7 @@ def require_runtime(archive: Archive) -> None:
 
 # Code: what bundles and the cache have in common
 
-def code_entries(compiled: Compiled) -> dict[str, Content]:
+def code_entries(compiled: Compiled) -> dict[str, bytes | list[np.ndarray]]:
     """The library and graphs as entries of an archive. Raises CompileError if the library cannot be linked."""
     assert compiled.library is not None
     return {"library.so": [compiled.library.link()],
@@ -106,16 +150,19 @@ def _text(program: Program) -> bytes:
     return (program.text(scopes=True, locations=True) + "\n").encode()
 
 
-def constant_entries(compiled: Compiled) -> dict[str, Content]:
+def constant_entries(compiled: Compiled) -> dict[str, bytes | list[np.ndarray]]:
     """The entry of the constants of the graphs of `code_entries`, if there are any."""
-    return _constants(_programs(compiled))
+    return _constant_entry(_constants(_programs(compiled)))
 
 
-def _constants(programs: Iterable[Program]) -> dict[str, Content]:
-    """The entry of the constants of which the text has the digest only, if there are any."""
-    found = {f"sha256:{c.digest}": c.data for block in _blocks(programs) for c in block.constants.values()
-             if c.data is not None and c.type.rank}
-    return {"constants.safetensors": _safetensors(found)} if found else {}
+def _constants(programs: Iterable[Program]) -> dict[str, np.ndarray]:
+    """The constants of which the text has the digest only, by that."""
+    return {f"sha256:{c.digest}": c.data for block in _blocks(programs) for c in block.constants.values()
+            if c.data is not None and c.type.rank}
+
+
+def _constant_entry(constants: Mapping[str, np.ndarray]) -> dict[str, bytes | list[np.ndarray]]:
+    return {"constants.safetensors": _safetensors(constants)} if constants else {}
 
 
 def read_compiled(archive: Archive, target: Target, programs: Mapping[str, Program]) -> Compiled:
@@ -197,7 +244,7 @@ def read_prepared(archive: Archive, kernels: Program) -> dict[str, np.ndarray]:
     return found
 
 
-def _safetensors(tensors: Mapping[str, np.ndarray]) -> Content:
+def _safetensors(tensors: Mapping[str, np.ndarray]) -> bytes:
     """Tensors as the bytes of a .safetensors file."""
     return b"".join(part.data for part in tensor_parts("the bundle", tensors))
 

@@ -17,6 +17,7 @@ from tgraph.ir.program import Program
 
 if TYPE_CHECKING:
     from targets.lowering.lower import Lowered
+    from targets.precision_choice import PrecisionChoice
     from targets.runtime.cache import CacheResult
 
 
@@ -26,7 +27,8 @@ class Compiled:
 
     optimized: what the passes made of it; kernels: the calls that run; prepare: the graph that makes their weights. records: of
     the passes over each graph. library, plans: of a target that has kernels. lowered: there if TVM ran. cache: how the compile
-    cache took part; None if it had no part. variants: the targets of all variants of the bundle that it was loaded from.
+    cache took part; None if it had no part. choice: what precision="auto" took; None without it. variants: the targets of all
+    variants of the bundle that it was loaded from.
     """
 
     target: Target
@@ -39,6 +41,7 @@ class Compiled:
     records: Mapping[str, Sequence[PassRecord]]
     lowered: Lowered | None = None
     cache: CacheResult | None = None
+    choice: PrecisionChoice | None = None
     variants: tuple[str, ...] = ()
 
     def low(self, wanted: str) -> Lowered:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from targets.base.memory import aligned_empty, aligned_zeros
-from targets.base.tvm_api import tvm
 from targets.lowering.stages import Plan, Stage, device_bounds, host_bounds
 from targets.runtime.library import Library
 from targets.runtime.outputs import check_host_buffers
@@ -28,13 +27,32 @@ class BadIndex(Exception):
     """A kernel met an index outside of its table; the interpreter knows which."""
 
 
+@dataclass(eq=False)
+class StageLayout:
+    """What a stage takes at one choice of sizes.
+
+    places: shape, element type and offset in the arena of each value between kernels; results: name, shape and element type of
+    the outputs that it writes; sizes: the numbers that are its last arguments. comes_again: whether a call of the same sizes has
+    this very layout.
+    """
+
+    places: list[tuple[tuple[int, ...], str, int]]
+    results: list[tuple[str, tuple[int, ...], np.dtype[Any]]]
+    sizes: list[int]
+    comes_again: bool
+
+
 @dataclass
 class Layout:
-    """Offsets in the arena for one choice of sizes, and for each stage its `plan` and what it writes."""
+    """Offsets in the arena for one choice of sizes, and what each stage takes.
+
+    alone: whether one thread does it all, as handing work to others would take longer than they would save.
+    """
 
     offsets: list[int]
     arena_bytes: int
-    stages: dict[str, tuple[Any, list[tuple[str, Any, Any]]]] = field(default_factory=dict)
+    alone: bool = False
+    stages: dict[str, StageLayout] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -164,21 +182,18 @@ class LibraryEngine(HostEngine):
         """A clock for the kernels of one observed run."""
         return HostClock()
 
-    def _stage_layout(self, stage: Stage, sizes: Sizes, layout: Layout) -> tuple[Any, list[tuple[str, Any, Any]]]:
-        """The `plan` argument of a stage, and name, shape and element type of the outputs that it writes.
-
-        Remembered where all sizes are known from the inputs.
-        """
-        if stage.name in layout.stages:
-            return layout.stages[stage.name]
-        plan = [sizes[s] for s in stage.symbols] + [evaluate(e, sizes) for e in stage.extents]
-        plan += [layout.offsets[number] for number in stage.places]
-        types = self._types
-        results = [(n, types[n].evaluate(sizes), types[n].dtype.numpy) for n in stage.outputs]
-        made = tvm.runtime.ShapeTuple(plan), results
-        if not self.host_bounds:
-            layout.stages[stage.name] = made
-        return made
+    def _stage_layout(self, stage: Stage, sizes: Sizes, layout: Layout) -> StageLayout:
+        """What a stage takes; remembered where all sizes are known from the inputs."""
+        found = layout.stages.get(stage.name)
+        if found is None:
+            values = [(self.memory.values[number], layout.offsets[number]) for number in stage.places]
+            found = StageLayout(
+                [(value.type.evaluate(sizes), value.dtype.numpy_name, offset) for value, offset in values],
+                [(name, self._types[name].evaluate(sizes), self._types[name].dtype.numpy) for name in stage.outputs],
+                [evaluate(size, sizes) for size in stage.sizes], not self.host_bounds)
+            if found.comes_again:
+                layout.stages[stage.name] = found
+        return found
 
     def _layout(self, sizes: Sizes) -> Any:
         """The layout of memory for these sizes; recent ones are remembered."""

@@ -33,13 +33,13 @@ class ProgramExecutable(OfProcess):
     """The graphs of a program compiled for a target: `exe.encode(source)`, `exe["encode"].profile()`.
 
     `graphs` has an Executable a graph. `program` is what `compile` was given, `optimized` what the passes made of it, `kernels`
-    the calls that run, `prepare` the graph that makes their weights, once for all graphs. `variants`: as of `Executable`.
+    the calls that run, `prepare` the graph that makes their weights, once for all graphs. `variants`, `choice`: an Executable's.
     """
 
     def __init__(self, program: Program, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):
         self.program, self.optimized, self.kernels = program, compiled.optimized, compiled.kernels
         self.prepare, self.target, self.cache = compiled.prepare, compiled.target, compiled.cache
-        self.variants = compiled.variants
+        self.variants, self.choice = compiled.variants, compiled.choice
         self.graphs = {name: Executable(program, name, compiled, weights, recompile) for name in program}
         self._compiled, self._weights = compiled, weights
 
@@ -146,7 +146,7 @@ class ProgramExecutable(OfProcess):
 
     def save(self, path: str | Path, *, originals: bool = False, variants: Iterable[ProgramExecutable] = ()) -> None:
         """Write one file with library, prepared weights, graphs and manifest, as `Executable.save` does."""
-        save([self, *variants], Path(path), originals, "program")
+        save(self, variants, Path(path), originals, "program")
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the calls of kernels of each graph, as a picture."""

@@ -12,21 +12,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from targets.base.cores import default_threads
 from targets.base.ending import ending
-from targets.base.memory import aligned_empty
+from targets.runtime.arena import Arena
 from tgraph.ir.errors import TargetError
 
 
 class _Call:
     """A function to run on the runner's thread, and its result. Whoever gets `claim` runs it, or drops it."""
 
-    __slots__ = ("claim", "done", "error", "function", "result")
+    __slots__ = ("claim", "decides", "done", "error", "function", "result")
 
-    def __init__(self, function: Callable[[], Any]):
-        self.function = function
+    def __init__(self, function: Callable[[], Any], decides: bool):
+        self.function, self.decides = function, decides
         self.result: Any = None
         self.error: BaseException | None = None
         self.claim, self.done = threading.Lock(), threading.Lock()
@@ -52,19 +50,19 @@ class Runner:
         self._closed = False
         self._turn = threading.RLock()  # held by the one that runs
         self._configured: int | None = None  # the thread whose pool has so many workers
-        self._arena: Any = None
-        self._arena_bytes = 0
+        self._active = 0  # how many of them take part
+        self.arena = Arena()
 
-    def __call__(self, function: Callable[[], Any]) -> Any:
-        """Run `function` and wait for its result; what it raises is raised here."""
+    def __call__(self, function: Callable[[], Any], decides: bool = False) -> Any:
+        """Run `function` and wait for its result; what it raises is raised here. It has all threads, or itself `decides`."""
         if self._thread is None:
             with self._turn:
                 if self._thread is None and self._on_main():
-                    return self._run(function)
+                    return self._run(function, decides)
                 self._start()
         if threading.current_thread() is self._thread:
-            return function()
-        call = _Call(function)
+            return self._run(function, decides)
+        call = _Call(function, decides)
         self._calls.put(call)
         try:
             call.done.acquire()
@@ -99,13 +97,15 @@ class Runner:
             self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
             self._thread.start()
 
-    def _run(self, function: Callable[[], Any]) -> Any:
+    def _run(self, function: Callable[[], Any], decides: bool) -> Any:
         thread = threading.get_ident()
         if self._configured != thread:
             if self._thread is None:
                 self.pool = thread
             self._configure(self.threads)
             self._configured = thread
+        if not decides:
+            self.share_work(True)
         return function()
 
     def before_fork(self) -> None:
@@ -129,20 +129,19 @@ class Runner:
         """Use so many threads from the next call on."""
         self(lambda: self._configure(count))
 
-    def arena(self, size: int) -> Any:
-        """A TVM tensor of at least `size` bytes, the same one for all calls; it grows to the largest seen."""
-        if self._arena is None or size > self._arena_bytes:
-            from targets.runtime.tensors import share
+    def share_work(self, wanted: bool) -> None:
+        """Let the kernels of a call that runs use all threads, or its own alone."""
+        count = self.threads if wanted else 1
+        if count != self._active:
+            from targets.base.thread_pool import use_threads
 
-            self._arena_bytes = max(size, 4096)
-            self._arena = None  # let go of the old one first
-            self._arena = share(aligned_empty((self._arena_bytes,), np.dtype(np.uint8)))
-        return self._arena
+            use_threads(count)
+            self._active = count
 
     def _configure(self, count: int) -> None:
         from targets.base.thread_pool import use_threads  # TVM, which is told how large pools are, comes before the pool
 
-        self.threads = count
+        self.threads = self._active = count
         use_threads(count)
 
     def _work(self) -> None:
@@ -154,7 +153,7 @@ class Runner:
                 continue
             try:
                 with self._turn:
-                    call.result = self._run(call.function)
+                    call.result = self._run(call.function, call.decides)
             except BaseException as error:
                 call.error = error
             call.function = None  # type: ignore[assignment]

@@ -13,10 +13,11 @@ from tgraph.ir.types import TensorType
 from tgraph.ir.values import Input, Parameter, Value
 
 TENSOR: Fields = {"name": str, "dtype": str, "shape": [str]}
-STAGE: Fields = {"name": str, "calls": [str], "inputs": [str], "weights": [str], "outputs": [str], "status": bool,
-                 "device_extents": [str], "symbols": [str], "extents": [str], "places": [int], "host": str}
+VALUE: Fields = {"dtype": str, "shape": [str]}
+STAGE: Fields = {"name": str, "calls": [str], "inputs": [str], "weights": [str], "places": [int], "outputs": [str],
+                 "status": bool, "device_extents": [str], "sizes": [str], "host": str}
 COPY: Fields = {"output": str, "of": str, "name": str}
-GRAPH: Fields = {"name": str, "inputs": [TENSOR], "outputs": [TENSOR], "states": [str], "in_place": [str], "values": [str],
+GRAPH: Fields = {"name": str, "inputs": [TENSOR], "outputs": [TENSOR], "states": [str], "in_place": [str], "values": [VALUE],
                  "stages": [STAGE], "copies": [COPY]}
 SIGNATURES = [GRAPH]
 WEIGHTS = [{"name": str, "dtype": str, "shape": [int], "start": int}]
@@ -27,12 +28,11 @@ def signatures(program: Program, plans: Mapping[str, Plan]) -> list[dict[str, An
 
     inputs, outputs: names and types; sizes are numbers or expressions over symbols in Python's notation. states: outputs that
     are the inputs of that name in the next call; in_place: those whose memory a call is given for the output alone, and writes a
-    part of. values: the bytes of each value that lies in the arena while a call runs.
+    part of. values: what lies between kernels while a call runs, each in memory that begins at a multiple of 64 bytes.
 
-    stages: the functions, which take, in this order, inputs, weights, the arena (u8), outputs, a status word (i32[1]) if
-    `status`, an i64[1] for each of `device_extents`, and a shape: the sizes `symbols`, the sizes `extents`, and the byte in the
-    arena, a multiple of 64, at which each of the values `places` (numbers in `values`) begins. A function without `calls` is not
-    called. host: an op that tgraph's interpreter runs after the stage, "" if there is none.
+    stages: the functions, which take, in this order, inputs, weights, values between kernels (`places` are numbers in `values`),
+    outputs, a status word (i32[1]) if `status`, an i64[1] for each of `device_extents`, and the numbers `sizes`. One without
+    `calls` is not called. host: an op that tgraph's interpreter runs after the stage, "" if there is none.
 
     copies: outputs that no function writes, each a copy of what is named: `of` an "input", a "weight", another "output", or what
     the interpreter made ("host").
@@ -52,9 +52,9 @@ def _graph(graph: Graph, plan: Plan) -> dict[str, Any]:
     names.update({i: i.name for i in graph.inputs})
     stages = [{
         "name": stage.name, "calls": [n.attrs["function"].name for n in stage.calls],
-        "inputs": [names[v] for v in stage.inputs], "weights": [w.name for w in stage.weights], "outputs": stage.outputs,
-        "status": stage.has_status, "device_extents": stage.device_extents, "symbols": stage.symbols,
-        "extents": [str(e) for e in stage.extents], "places": stage.places, "host": stage.host.op.name if stage.host else "",
+        "inputs": [names[v] for v in stage.inputs], "weights": [w.name for w in stage.weights], "places": stage.places,
+        "outputs": stage.outputs, "status": stage.has_status, "device_extents": stage.device_extents,
+        "sizes": [str(size) for size in stage.sizes], "host": stage.host.op.name if stage.host else "",
     } for stage in plan.stages]
     written = {name for stage in plan.stages if stage.calls for name in stage.outputs}
 
@@ -68,10 +68,14 @@ def _graph(graph: Graph, plan: Plan) -> dict[str, Any]:
     return {
         "name": graph.name, "inputs": [_tensor(i.name, i.type) for i in graph.inputs],
         "outputs": [_tensor(name, value.type) for name, value in graph.outputs], "states": list(graph.states),
-        "in_place": sorted(plan.in_place), "values": [str(size) for size in plan.memory.bytes], "stages": stages,
+        "in_place": sorted(plan.in_place), "values": [_value(v.type) for v in plan.memory.values], "stages": stages,
         "copies": [{"output": name, **source(value)} for name, value in graph.outputs if name not in written | plan.in_place],
     }
 
 
 def _tensor(name: str, type: TensorType) -> dict[str, Any]:
-    return {"name": name, "dtype": type.dtype.numpy_name, "shape": [str(d) for d in type.shape]}
+    return {"name": name, **_value(type)}
+
+
+def _value(type: TensorType) -> dict[str, Any]:
+    return {"dtype": type.dtype.numpy_name, "shape": [str(d) for d in type.shape]}

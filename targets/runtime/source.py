@@ -114,7 +114,7 @@ def _symbols(kernels: Program, compiled: Compiled, calls: Collection[Node]) -> s
 
 def _calls_of(function: Any, stage: Stage, calls: Collection[Node]) -> str:
     """The lines of a stage's function that call the kernels of some nodes: its calls are those of the stage, in order."""
-    lines = [line for line in str(function).splitlines() if re.match(r"\s+kernel_\w+\(", line)]
+    lines = [line for line in str(function).splitlines() if re.match(r'\s+R\.call_packed\("kernel_', line)]
     named = [f"# of {stage.name}: calls {', '.join(str(i) for i, n in enumerate(stage.calls) if n in calls)} of {len(lines)}"]
     return "\n".join(named + [line.strip() for line, node in zip(lines, stage.calls, strict=True) if node in calls])
 

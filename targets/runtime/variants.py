@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from targets.base.memory import offsets
 from targets.base.registry import KINDS, backend_of
 from targets.base.target import ALIGNMENT, Target
 from targets.runtime.archive import Archive
@@ -27,30 +26,29 @@ _BYTES = {dtype.numpy_name: dtype.numpy.itemsize for dtype in DTYPES.values()}
 
 # Saving
 
-def parts_of(executables: Sequence[Any]) -> list[Part]:
-    """What the variants of a bundle are made of: one program over one set of weights, for a target each. Raises CompileError."""
-    for other in executables:
-        if type(other) is not type(executables[0]):
-            raise CompileError(f"a variant is the same graph or program as tg.compile gives it for another target, not {other!r}")
-    parts: list[Part] = [executable._part for executable in executables]
-    program, first, weights = parts[0]
+def check_variant(part: Part, first: Part, seen: set[str]) -> None:
+    """Check that a part is a variant of the first one: the same program over the same weights, for a target that was not `seen`.
+
+    Raises CompileError, and TargetError for a target that has no library.
+    """
+    (program, first_compiled, weights), (other, compiled, data) = first, part
     names = ", ".join(program)
-    seen = {str(first.target)}
-    for other, compiled, data in parts[1:]:
-        if str(compiled.target) in seen:
-            raise CompileError(f"two variants of {names} are for {compiled.target}; a bundle has one for each target")
-        seen.add(str(compiled.target))
-        if other.fingerprint != program.fingerprint:
-            raise CompileError(f"the variant for {compiled.target} is of another graph ({', '.join(other)}) than that for "
-                               f"{first.target} ({names}); variants are one graph, compiled for several targets")
-        for name in program.parameters:
-            if name not in weights.data or name not in data.data:
-                raise CompileError(f"{names} comes from a bundle without its weights ({name}), so variants cannot be seen to "
-                                   "have the same; compile the graph for each target, or save it with originals=True first")
-            if not _equal(weights.data[name], data.data[name]):
-                raise CompileError(f"{name} holds other values in the variant for {compiled.target} than in that for "
-                                   f"{first.target}; variants share one set of weights")
-    return parts
+    if compiled.library is None:
+        raise TargetError(f"target {compiled.target} has no library to save; save the graph itself with graph.save")
+    if str(compiled.target) in seen:
+        raise CompileError(f"two variants of {names} are for {compiled.target}; a bundle has one for each target")
+    if part is first:
+        return
+    if other.fingerprint != program.fingerprint:
+        raise CompileError(f"the variant for {compiled.target} is of another graph ({', '.join(other)}) than that for "
+                           f"{first_compiled.target} ({names}); variants are one graph, compiled for several targets")
+    for name in program.parameters:
+        if name not in weights.data or name not in data.data:
+            raise CompileError(f"{names} comes from a bundle without its weights ({name}), so variants cannot be seen to "
+                               "have the same; compile the graph for each target, or save it with originals=True first")
+        if not _equal(weights.data[name], data.data[name]):
+            raise CompileError(f"{name} holds other values in the variant for {compiled.target} than in that for "
+                               f"{first_compiled.target}; variants share one set of weights")
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
@@ -62,24 +60,24 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def lay_out(parts: Sequence[Part]) -> tuple[list[list[dict[str, Any]]], list[np.ndarray]]:
-    """For each variant the tensors that its kernels read, with the byte at which each starts; and the entry with all of them.
+class Storage:
+    """The places of tensors that the kernels of all variants read, in one entry: one for all tensors of the same bytes."""
 
-    Tensors of the same bytes are stored once.
-    """
-    places: dict[Any, int] = {}
-    stored: list[np.ndarray] = []
-    keys = []
-    for number, (_, compiled, weights) in enumerate(parts):
-        arrays = {name: weights.prepared[name] for name in compiled.kernels.parameters}
-        keys.append([_content(array) if len(parts) > 1 else (number, name) for name, array in arrays.items()])
-        for key, array in zip(keys[-1], arrays.values()):
-            if key not in places:
-                places[key] = len(stored)
-                stored.append(array)
-    starts = offsets(stored)[0]
-    return [[{**weight, "start": starts[places[key]]} for weight, key in zip(weights_of(compiled.kernels), own)]
-            for (_, compiled, _), own in zip(parts, keys)], stored
+    def __init__(self, several: bool):
+        self._several, self._places, self._end = several, dict[Any, int](), 0
+
+    def place(self, compiled: Compiled, prepared: Mapping[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        """A variant's tensors with the byte at which each starts, and those that are new, in the order in which they lie."""
+        table, new = [], []
+        for weight in weights_of(compiled.kernels):
+            array = prepared[weight["name"]]
+            key = _content(array) if self._several else weight["name"]
+            if key not in self._places:
+                self._places[key] = self._end + -self._end % ALIGNMENT
+                self._end = self._places[key] + array.nbytes
+                new.append(array)
+            table.append({**weight, "start": self._places[key]})
+        return table, new
 
 
 def _content(array: np.ndarray) -> tuple[int, bytes]:

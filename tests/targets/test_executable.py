@@ -234,7 +234,7 @@ def test_profile_counts_the_rows_that_a_run_finds() -> None:
 
 @pytest.mark.parametrize(("level", "sign"), [
     ("traced", "layer_norm("), ("optimized", "concat("), ("kernels", "call $linear_gelu"), ("prepare", "pack_panels("),
-    ("relax", "R.memory.view"), ("tir", "T.parallel"), ("llvm", "define"), ("asm", "ret"),
+    ("relax", "R.call_packed(\"kernel_"), ("tir", "T.parallel"), ("llvm", "define"), ("asm", "ret"),
 ])
 def test_every_level_of_source(exe: tg.Executable, level: str, sign: str) -> None:
     assert sign in exe.source(level)

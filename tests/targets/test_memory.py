@@ -56,7 +56,7 @@ def test_sums_follow_from_the_values(exe: tg.Executable, sizes: dict[str, int]) 
 def test_an_engine_takes_what_the_report_says(exe: tg.Executable) -> None:
     x = np.zeros((3, 33, 16), np.float32)
     exe(x, np.ones((3, 33), bool))
-    assert exe._engine._layout({"B": 3, "S": 33}).arena_bytes == exe.memory(B=3, S=33).arena_bytes <= runner()._arena_bytes
+    assert exe._engine._layout({"B": 3, "S": 33}).arena_bytes == exe.memory(B=3, S=33).arena_bytes <= runner().arena.bytes
 
 
 def value(name: str, first: int, last: int, offset: int, room: int) -> PlacedValue:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,38 @@ def test_what_is_alike_is_stored_once(executables: dict[str, tg.Executable], bun
     assert {name for name in found.places if "/" not in name} == {"traced.tg", "prepared.bin", "weights.safetensors"}
     for number in range(len(executables)):
         assert {f"{number}/{name}" for name in ("library.so", "optimized.tg", "prepare.tg", "kernels.tg")} <= set(found.places)
+
+
+def test_variants_are_asked_for_one_at_a_time(graph: tg.Graph, bundle: Path, tmp_path: Path) -> None:
+    """When one is compiled, the one before it, and its weights, are gone: no more than two are ever in memory."""
+    first, seen = tg.compile(graph, LEAST), list[weakref.ref[Any]]()
+
+    def variants() -> Iterator[tg.Executable]:
+        for target in (LESS, HERE, FOREIGN):
+            assert all(reference() is None for reference in seen)
+            made = [tg.compile(graph, target)]
+            seen.extend([weakref.ref(made[0]), weakref.ref(next(iter(made[0]._weights.prepared.values())).base)])
+            yield made.pop()
+
+    gc.disable()  # nothing that holds weights is in a cycle of references
+    try:
+        first.save(tmp_path / "x.tgc", originals=True, variants=variants())
+    finally:
+        gc.enable()
+    assert len(seen) == 6
+    one, other = Archive(tmp_path / "x.tgc", FIELDS), Archive(bundle, FIELDS)
+    assert one["prepared.bin"].tobytes() == other["prepared.bin"].tobytes()
+    assert [v["weights"] for v in one.manifest["variants"]] == [v["weights"] for v in other.manifest["variants"]]
+    one.verify()
+
+
+def test_no_file_is_left_if_a_later_variant_is_refused(graph: tg.Graph, tmp_path: Path) -> None:
+    exe = tg.compile(graph, LEAST)
+    with pytest.raises(tg.CompileError, match="two variants"):
+        exe.save(tmp_path / "x.tgc", variants=iter([tg.compile(graph, LEAST)]))
+    assert not list(tmp_path.iterdir())
+    exe.save(tmp_path / "x.tgc", variants=iter(()))
+    assert tg.load(tmp_path / "x.tgc").variants == (str(LEAST),)
 
 
 def test_the_order_of_variants_does_not_hide_the_best(executables: dict[str, tg.Executable], tmp_path: Path) -> None:
