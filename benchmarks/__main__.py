@@ -14,7 +14,7 @@ from benchmarks import plot, tables
 from benchmarks.check import check
 from benchmarks.harness.busy import BUSY, busy_share, cores
 from benchmarks.harness.lineup import installed
-from benchmarks.machine import Machine
+from benchmarks.machine import Probe
 from benchmarks.records import RESULTS, Record, machines, save
 from benchmarks.workload import Setup, Workload
 from benchmarks.workloads import workloads
@@ -23,7 +23,7 @@ from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import lines
 from tgraph.ir.errors import TGraphError
 
-USUAL = ("onnxruntime", "openvino", "torch", "torch.compile")
+USUAL = ("onnxruntime", "openvino", "torch", "torch.compile", "ctranslate2")
 QUICK_ROUNDS = 3
 QUICK_PEERS = ("onnxruntime", "openvino", "torch")  # torch.compile alone takes longer than a quick run may
 
@@ -118,12 +118,12 @@ def _measure(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]],
         out.print(f"other programs use {busy:.0%} of the processors: expect noise; OpenMP's threads are told not to spin",
                   style="yellow", soft_wrap=True)
     columns = TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+    with (Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress, Probe(threads) as probe):
         task = progress.add_task("measuring the machine", total=sum(map(len, chosen.values())))
-        machine = Machine.measure(threads)
+        machine = probe.measure()
         out.print(f"{machine.model} ({machine.cpu}), {threads} threads: peak {machine.peak / 1e9:.0f} GFLOP/s, "
                   f"memory {show_bytes(machine.bandwidth)}/s", soft_wrap=True)
-        setup = Setup(machine, peers, rounds, busy > BUSY,
+        setup = Setup(machine, probe, peers, rounds, busy > BUSY,
                       (lambda text: progress.update(task, description=text)) if out.is_terminal else lines(),
                       lambda text: out.print(text, style="red", markup=False, soft_wrap=True))
         shown = ""
@@ -133,6 +133,8 @@ def _measure(known: Mapping[str, Workload], chosen: Mapping[str, Sequence[str]],
                           soft_wrap=True)
             shown = record.workload
             out.print("", table(tables.describe(record), *tables.table_of(record)))
+            for doubt in tables.doubts(record):
+                setup.complain(doubt)
             if output is not None:
                 save(record, output)
             progress.advance(task)

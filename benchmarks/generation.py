@@ -235,11 +235,12 @@ def main(name: str, layers: int | None, points: str | None, peers: str, weights:
             found[kind] = dict(compare(able, name, place, kind, (points or model.points).split(","), rounds, threads))
         if curve:
             from benchmarks import generation_curve
-            from benchmarks.machine import Machine
+            from benchmarks.machine import Probe
 
             sizes = json.loads((place / "config.json").read_text(encoding="utf-8"))
             token_bytes = 2 * 4 * sizes["n_layer"] * sizes["n_embd"]
-            measured = generation_curve.Curve(found, token_bytes, Machine.measure(threads).bandwidth)
+            with Probe(threads) as probe:
+                measured = generation_curve.Curve(found, token_bytes, probe.measure().bandwidth)
             click.echo(measured.tables())
             if plot is not None:
                 measured.draw(plot)

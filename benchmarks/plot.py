@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.records import Record, load
 
-COLOURS = {"onnxruntime": "#1f77b4", "openvino": "#9467bd", "torch": "#d62728", "torch.compile": "#ff7f0e"}
+COLOURS = {"onnxruntime": "#1f77b4", "openvino": "#9467bd", "torch": "#d62728", "torch.compile": "#ff7f0e",
+           "ctranslate2": "#8c564b"}
 
 
 def draw(folder: Path, order: Sequence[str]) -> Path | None:
@@ -29,7 +30,8 @@ def draw(folder: Path, order: Sequence[str]) -> Path | None:
                                                  figsize=(9, 1.2 + 0.19 * len(records)))
     places = list(range(len(records)))
     _ratios(ratios, records)
-    roofline.barh(places, [100 * r.of_roofline(r.ours) for r in records], color="#2ca02c", height=0.6)
+    valid = [0.0 if r.ours.name in r.invalid else 100 * r.of_roofline(r.ours) for r in records]
+    roofline.barh(places, valid, color="#2ca02c", height=0.6)
     roofline.set_xlabel("tgraph: % of the roofline")
     roofline.set_xlim(0, 100)
     roofline.grid(axis="x", linewidth=0.3)

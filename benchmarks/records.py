@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class Row:
 class Record:
     """One point of a workload. flops: operations of its products; bytes: read and written at least; 0 where neither counts.
 
-    left_out: contenders that could not take part, and what they said.
+    left_out: contenders that could not take part, and what they said. beside: whether the machine was measured beside this point,
+    and not at another time. disturbed: what makes its times doubtful.
     """
 
     workload: str
@@ -81,6 +83,8 @@ class Record:
     bytes: float = 0.0
     left_out: dict[str, str] = field(default_factory=dict)
     date: str = ""
+    beside: bool = False
+    disturbed: list[str] = field(default_factory=list)
 
     @property
     def ours(self) -> Row:
@@ -94,12 +98,22 @@ class Record:
         return min(peers, key=lambda row: row.ratio_to(self.ours)[1], default=None)
 
     def of_peak(self, row: Row) -> float:
-        """Its share of the measured peak of multiply-adds: of tiles, where those take what it multiplies, else of f32."""
-        return self.flops / row.median / self.machine.tile_peaks.get(row.multiplies, self.machine.peak)
+        """Its share of the measured peak of products: of those that it multiplies in, where that is known, else of f32's."""
+        return self.flops / row.median / self.machine.dot_peaks.get(row.multiplies, self.machine.peak)
 
     def of_roofline(self, row: Row) -> float:
         """The shortest time that arithmetic and memory allow, as a share of its time."""
         return self.machine.least_seconds(self.flops, self.bytes) / row.median
+
+    @property
+    def invalid(self) -> dict[str, float]:
+        """The shares above 1, by contender: no program does more than the machine can, so there the yardstick is wrong.
+
+        What multiplies in a type whose peak is not known has no share; what reads narrow weights has none of the roofline.
+        """
+        shares = {row.name: max([self.of_peak(row), *([] if row.reduced else [self.of_roofline(row)])]) for row in self.rows
+                  if row.multiplies in ("f32", *self.machine.dot_peaks)}
+        return {name: share for name, share in shares.items() if share > 1}
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
@@ -125,19 +139,15 @@ def save(record: Record, folder: Path) -> Path:
 def load(folder: Path) -> dict[str, list[Record]]:
     """All records of one kind of machine, by workload.
 
-    Peak and bandwidth are in all of them the highest that any run found: whatever else ran has only taken away.
+    Where the machine was not measured beside a point, it is the highest that any run found: whatever else ran only took away.
     """
     found = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
     known = [record.machine for records in found.values() for record in records]
     for records in found.values():
         for record in records:
-            record.machine = replace(record.machine, peak=max(m.peak for m in known), bandwidth=max(m.bandwidth for m in known),
-                                     tile_peaks=_highest([m.tile_peaks for m in known]))
+            if not record.beside:
+                record.machine = reduce(Machine.best, known, record.machine)
     return found
-
-
-def _highest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {kind: max(peaks[kind] for peaks in found if kind in peaks) for kind in sorted(set().union(*found))}
 
 
 def machines(folder: Path) -> Sequence[Path]:

@@ -14,8 +14,9 @@ from tgraph.cli.console import show_bytes, show_seconds
 HEAD = """# Results
 
 Times are medians of all calls, spread is from quartile to quartile; `x` columns are time over tgraph's, of the rounds of one
-run, so more than 1 means that tgraph is faster. [README.md](README.md) says how this is measured. Between the marks,
-`python -m benchmarks` has written what is in `results/`.
+run, so more than 1 means that tgraph is faster. Shares are of the peak and bandwidth measured right before and after a point;
+one above 100 % is invalid. [README.md](README.md) says how this is measured. Between the marks, `python -m benchmarks` has
+written what is in `results/`.
 """
 Cells = tuple[Sequence[str], Sequence[Sequence[str]]]  # names of columns (">" aligns to the right), and rows
 
@@ -31,7 +32,8 @@ def summary(records: Sequence[Record]) -> Cells:
         peer = [f"{best.ratio_to(record.ours)[1]:.2f} x", best.name] if best else ["", ""]
         rate = [f"{record.flops / record.ours.median / 1e9:.0f}", percent(record.of_peak(record.ours)),
                 percent(record.of_roofline(record.ours))]
-        rows.append([record.point, *times, *peer, *rate])
+        mark = " invalid" if record.ours.name in record.invalid else ""
+        rows.append([record.point, *times, *peer, rate[0], *(share + mark for share in rate[1:])])
     return ("", *(f">{name}" for name in names), ">best peer", "which", ">tgraph GFLOP/s", ">of peak", ">of roofline"), rows
 
 
@@ -84,6 +86,13 @@ def describe(record: Record) -> str:
     return f"{record.workload} {record.point}{work}"
 
 
+def doubts(record: Record) -> list[str]:
+    """What speaks against the figures of a point: shares of more than the machine can do, and what else ran."""
+    said = [f"invalid: {name} reaches {percent(share)} of what was measured as the machine's most"
+            for name, share in record.invalid.items()]
+    return said + [f"disturbed: {why}" for why in record.disturbed]
+
+
 def percent(share: float) -> str:
     return f"{share:.0%}"
 
@@ -104,7 +113,7 @@ def markdown(cells: Cells) -> str:
 def section(folder: Path, known: Mapping[str, Workload], plot: str | None) -> str:
     """All tables of one kind of machine."""
     found = load(folder)
-    parts = [f"## {folder.name}", _machine(next(r.machine for records in found.values() for r in records))]
+    parts = [f"## {folder.name}", _machine([r.machine for records in found.values() for r in records])]
     if plot:
         parts.append(f"![Time of each peer over tgraph's]({plot})")
     for name in sorted(found, key=lambda n: list(known).index(n) if n in known else len(known)):
@@ -121,18 +130,33 @@ def _workload(name: str, records: Sequence[Record], workload: Workload | None) -
     if not records[0].flops:
         return [*parts, *(text for r in records for text in (f"{r.point}:", markdown(starts(r)))), said]
     parts.append(markdown(summary(records)))
+    doubtful = [f"- {r.point}: {doubt}" for r in records for doubt in doubts(r)]
+    apart = [r.point for r in records if not r.beside]
+    if apart:
+        doubtful.append(f"- {', '.join(apart)}: peak and bandwidth are the highest of other runs, not measured beside the point")
+    parts += ["\n".join(doubtful)] if doubtful else []
     if workload and workload.memory:
         parts += ["Memory that calls took beside what the loaded model held:", markdown(memory(records))]
     inner = "\n\n".join(f"{describe(r)} ({r.date})\n\n{markdown(details(r))}" for r in records)
     return [*parts, f"<details><summary>All figures</summary>\n\n{inner}\n\n{said}\n\n</details>"]
 
 
-def _machine(machine: Machine) -> str:
+def _machine(measured: Sequence[Machine]) -> str:
+    """What a machine is, with the lowest and highest that was measured of it."""
+    machine = measured[0]
     l1, l2, l3 = (f"{size // 1024} KB" if size < 1 << 20 else f"{size >> 20} MB" for size in machine.caches)
-    tiles = "".join(f"of tiles in {kind} {peak / 1e9:.0f}, " for kind, peak in machine.tile_peaks.items())
+    kinds = dict.fromkeys(kind for m in measured for kind in m.dot_peaks)
+    dots = "".join(f"of products of {kind} {_range([m.dot_peaks[kind] for m in measured if kind in m.dot_peaks])}, "
+                   for kind in kinds)
     return (f"{machine.model} ({machine.cpu}: {', '.join(machine.features)}), {machine.threads} threads; L1 {l1}, L2 {l2} a "
-            f"core, L3 {l3}. Measured peak of f32 multiply-adds {machine.peak / 1e9:.0f} GFLOP/s, {tiles}memory read at "
-            f"{machine.bandwidth / 1e9:.1f} GB/s.")
+            f"core, L3 {l3}. Measured peak of f32 multiply-adds {_range([m.peak for m in measured])} GFLOP/s, {dots}memory read "
+            f"at {_range([m.bandwidth for m in measured], 1)} GB/s.")
+
+
+def _range(values: Sequence[float], digits: int = 0) -> str:
+    """The lowest and highest, in 1e9."""
+    low, high = (f"{value / 1e9:.{digits}f}" for value in (min(values), max(values)))
+    return high if low == high else f"{low} to {high}"
 
 
 def write_results(path: Path, results: Path, known: Mapping[str, Workload], plots: Mapping[str, Path]) -> None:

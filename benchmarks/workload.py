@@ -10,11 +10,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import watched
 from benchmarks.harness.job import WEIGHTS, Feeds, Job
 from benchmarks.harness.lineup import Entry, lineup
 from benchmarks.harness.report import real_tokens, save_feeds
 from benchmarks.harness.turns import Arrange, compare, flat
-from benchmarks.machine import Machine
+from benchmarks.machine import Machine, Probe
 from benchmarks.records import OURS, Record, Row
 from benchmarks.work import least_bytes, product_flops
 from tgraph.formats import save_safetensors
@@ -33,6 +34,7 @@ REDUCED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("openvino i8", "openvino", {"precision": "i8"}),
     ("torch bf16", "torch", {"precision": "bf16"}),
     ("torch i8", "torch", {"precision": "i8"}),
+    ("ctranslate2 i8", "ctranslate2", {"precision": "i8"}),
 )
 
 
@@ -40,10 +42,11 @@ REDUCED: tuple[tuple[str, str, dict[str, Any]], ...] = (
 class Setup:
     """How to run: the peers by name, threads of each contender, rounds (None: as the points say), whom to tell what.
 
-    busy: other programs compute too.
+    machine: as measured at first; probe: what measures it again. busy: other programs compute too.
     """
 
     machine: Machine
+    probe: Probe
     peers: Sequence[str]
     rounds: int | None
     busy: bool
@@ -122,10 +125,12 @@ class ModelWorkload(Workload):
         point = self.point(graph, name)
         files = {plan: [save_feeds(folder / f"{number}-{batch}.npz", feeds) for batch, feeds in enumerate(batches)]
                  for number, (plan, batches) in enumerate(point.plans.items())}
-        results = compare(contenders, files, folder, setup.rounds or self.points[name],
-                          lambda text: setup.progress(f"{self.name} {name}: {text}"), setup.complain, point.arrange)
-        return Record(self.name, name, setup.machine, [Row.of(result, notes[result.name]) for result in results],
-                      point.flops, point.bytes, dict(refused), date.today().isoformat())
+        with watched(setup.probe, contenders) as conditions:
+            results = compare(contenders, files, folder, setup.rounds or self.points[name],
+                              lambda text: setup.progress(f"{self.name} {name}: {text}"), setup.complain, point.arrange)
+            conditions.saw(results)
+        return Record(self.name, name, conditions.machine, [Row.of(result, notes[result.name]) for result in results],
+                      point.flops, point.bytes, dict(refused), date.today().isoformat(), True, conditions.disturbed)
 
 
 def save_model(graph: Graph, folder: Path) -> Path:

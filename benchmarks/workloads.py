@@ -28,6 +28,7 @@ NO_JOINING = LEVELS["O3"].replace("fuse-qkv,", "")  # products of one input stay
 def workloads() -> dict[str, Workload]:
     """In the order in which they run."""
     found: list[Workload] = [
+        _bert("bert-tiny", "A small BERT (2 layers of 128), f32", {"1x8": 10, "1x32": 10}),
         _bert("minilm", "MiniLM-L6 (6 layers of 384), f32", {"1x16": 10, "1x128": 8, "1x512": 8, "8x128": 8},
               quick=("1x16", "8x128")),
         _bert("bert-base", "BERT-base (12 layers of 768), f32", {"1x16": 10, "1x128": 8, "1x512": 5, "8x128": 5},

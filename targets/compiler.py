@@ -21,6 +21,7 @@ from targets.lowering.rebuild import find_failed
 from targets.lowering.select_kernels import SelectKernels
 from targets.lowering.split_prepare import split_prepare
 from targets.lowering.stages import plan_program
+from targets.precision_choice import AUTO, choose_precision
 from targets.runtime.cache import find_entry
 from targets.runtime.compiled import Compiled
 from targets.runtime.executable import Executable
@@ -29,7 +30,7 @@ from targets.runtime.loaded_weights import LoadedWeights
 from targets.runtime.prepare import evaluate_prepare
 from targets.runtime.program_executable import ProgramExecutable
 from tgraph.ir.determined import undetermined
-from tgraph.ir.errors import CompileError, first_line
+from tgraph.ir.errors import CompileError, PassError, first_line
 from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
 from tgraph.ir.program import Program, as_program
@@ -41,25 +42,28 @@ COMPILING = 256 << 20  # bytes that must be free under a limit: LLVM ends the pr
 
 @overload
 def compile(graph: Graph, target: str | Target = ..., *, level: str = ..., passes: Pipeline | None = ...,
-            precision: str = ..., weights: str = ..., cache: bool = ..., progress: Progress | None = ...) -> Executable: ...
+            precision: str = ..., weights: str = ..., tolerance: float | None = ..., cache: bool = ...,
+            progress: Progress | None = ...) -> Executable: ...
 @overload
 def compile(graph: Program, target: str | Target = ..., *, level: str = ..., passes: Pipeline | None = ...,
-            precision: str = ..., weights: str = ..., cache: bool = ...,
+            precision: str = ..., weights: str = ..., tolerance: float | None = ..., cache: bool = ...,
             progress: Progress | None = ...) -> ProgramExecutable: ...
 def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str = DEFAULT_LEVEL,
-            passes: Pipeline | None = None, precision: str = "f32", weights: str = "f32",
+            passes: Pipeline | None = None, precision: str = "f32", weights: str = "f32", tolerance: float | None = None,
             cache: bool = True, progress: Progress | None = None) -> Executable | ProgramExecutable:
     """Compile a graph for a target, or all graphs of a program, over one set of weights.
 
     target: "cpu" (this machine), "cpu:skylake-avx512", "cuda" (this machine's GPU), "cuda:sm_90", "numpy". level: the pipeline of
     passes, O0 to O3; `passes` replaces it: a text, a pass, or a list of both.
+    precision, weights: what products are computed in, and how weights are stored (docs/precision.md). precision="auto" takes the
+    fastest of the target's ways whose error on generated inputs is at most `tolerance`, and the executable's `choice` says which.
     cache: take what an earlier compilation of the same graph left on disk, and leave it there for the next one
     (docs/performance.md); the executable's `cache` says how that went. progress: called with the name of each step. The graph
     itself does not change.
 
     Warns of a precision that a CPU is known to be no faster in than in f32 (docs/precision.md).
-    Raises TargetError for an unknown target, PassError for an unknown pass, CompileError for a graph that cannot be compiled, and
-    OutOfMemoryError.
+    Raises TargetError for an unknown target, PassError for an unknown pass or precision, CompileError for a graph that cannot be
+    compiled, and OutOfMemoryError.
     """
     with before_the_end(), enough_memory(f"compiling for target {target}"):
         step = progress or (lambda _: None)
@@ -71,8 +75,17 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
             _check_sizes(one)
         _check_data(program)
         pipeline = level if passes is None else passes
+        choice = None
+        if precision == AUTO:
+            if weights != "f32":
+                raise PassError(f'precision="auto" chooses how weights are stored, too: leave out weights="{weights}"')
+            step("precision")
+            choice = choose_precision(program, where, pipeline, tolerance)
+            precision, weights = choice.taken.precision, choice.taken.weights
+        elif tolerance is not None:
+            raise PassError(f'tolerance={tolerance} is for precision="auto", and precision is "{precision}"')
         steps = [*passes_of(pipeline), *precision_passes(precision, weights, activations=backend.half_activations)]
-        if precision != "f32":
+        if precision != "f32" and choice is None:
             _warn_of_precision(where, precision, weights)
         step("compile cache")
         keep = cache and backend.emitters is not None
@@ -81,6 +94,7 @@ def compile(graph: Graph | Program, target: str | Target = "cpu", *, level: str 
         if not entry.result.hit:
             step("link")
             entry.keep(compiled)
+        compiled.choice = choice
         compiled.cache = entry.result if backend.emitters is not None else None
         step("prepare weights")
         loaded = LoadedWeights(program, compiled, evaluate_prepare(compiled.prepare, program.weights))

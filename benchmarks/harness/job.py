@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,12 +42,26 @@ class PeerModel(Protocol):
         """tgraph's inputs as the arguments of that function."""
 
 
+@runtime_checkable
+class EncoderModel(PeerModel, Protocol):
+    """A PeerModel that is an encoder of tokens, which Hugging Face's transformers has, too."""
+
+    def transformers(self, folder: Path) -> None:
+        """Write it into a new folder, as `save_pretrained` does."""
+
+    def rows(self, feeds: Feeds) -> list[list[int]]:
+        """tgraph's inputs as the real tokens of each row."""
+
+    def outputs(self, hidden: np.ndarray, pooled: np.ndarray, rows: list[list[int]]) -> list[np.ndarray]:
+        """tgraph's outputs, of the last layer's states [B, S, H] and the pooled first ones."""
+
+
 @dataclass(frozen=True)
 class Job:
     """model: what tgraph compiles, FILE or MODEL. folder: for files of this comparison; the peers' weights lie there.
 
-    peer: class ("package.module:Class") and arguments of the PeerModel; None for a model that only tgraph has. precision and
-    weights: as `tg.compile` takes them; the peers do what comes nearest to `precision`, or refuse.
+    peer: class ("package.module:Class") and arguments of the PeerModel; None for a model that only tgraph has. precision,
+    weights and tolerance: as `tg.compile` takes them; the peers do what comes nearest to `precision`, or refuse.
     """
 
     model: str
@@ -59,6 +73,7 @@ class Job:
     passes: str | None = None
     precision: str = "f32"
     weights: str = "f32"
+    tolerance: float | None = None
 
     def peer_model(self) -> PeerModel:
         """The computation, for another runtime."""

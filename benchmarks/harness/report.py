@@ -21,7 +21,7 @@ from benchmarks.harness.peers import peer_of
 from benchmarks.harness.turns import Result, compare
 from tgraph.cli.console import console, show_seconds, table
 from tgraph.cli.models import load_graph
-from tgraph.cli.options import check_dims, merged
+from tgraph.cli.options import Numbers, check_dims, merged
 from tgraph.cli.peers import PEERS
 from tgraph.cli.progress import prefixed, reporting
 from tgraph.formats.disk import replacing
@@ -35,7 +35,7 @@ AGREEMENT = 1e-3  # how far the outputs of two contenders may lie apart; more, a
 
 
 def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[dict[str, int]], peers: Sequence[str],
-                threads: int, rounds: int, level: str, output: Path | None, precision: str = "f32", weights: str = "f32",
+                threads: int, rounds: int, level: str, output: Path | None, numbers: Numbers,
                 out: Console | None = None) -> list[dict[str, Any]]:
     """Start the contenders, take turns at each shape, print a table each. Returns all times, as the file of --output has them."""
     out = out or console()
@@ -48,15 +48,16 @@ def measure_all(model: str, points: Sequence[Mapping[str, int]], dims: Sequence[
         out.print(f"other programs use {busy:.0%} of the processors: expect noise; OpenMP's threads are told not to spin",
                   style="yellow", soft_wrap=True)
     records = []
-    agreement = max([AGREEMENT, *(TOLERANCES[d][0] for d in (f16, bf16) if d.name in (precision, weights)),
-                     *([QUANTIZED[0]] if weights == "i8" else [])])
+    agreement = max([AGREEMENT, numbers["tolerance"] or 0.0,
+                     *(TOLERANCES[d][0] for d in (f16, bf16) if d.name in (numbers["precision"], numbers["weights"])),
+                     *([QUANTIZED[0]] if numbers["weights"] == "i8" else [])])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plugins = tuple(str(path) for path in click.get_current_context().find_root().params.get("plugins", ()))
         job = Job(model, name, threads, level, peer, plugins)
         if present:
             _write_weights(graph, folder)
-        ours = dataclasses.replace(job, precision=precision, weights=weights)
+        ours = dataclasses.replace(job, **numbers)
         entries = [Entry("tgraph", "tgraph", ours), *(Entry(peer, peer, job) for peer in present)]
 
         def complain(text: str) -> None:

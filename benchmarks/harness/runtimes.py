@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.harness.job import Feeds, Job
+from benchmarks.harness.job import EncoderModel, Feeds, Job
 from benchmarks.harness.onnx_int8 import compress_weights
 from tgraph.ir.errors import TGraphError
 
@@ -55,10 +55,12 @@ class TGraph:
         graph = None if is_bundle(job.model) else load_graph(job.model)
         with timing(self):
             self.exe = only_executable(load_bundle(job.model), job.model) if graph is None else tg.compile(
-                graph, level=job.level, passes=job.passes, precision=job.precision, weights=job.weights)
+                graph, level=job.level, passes=job.passes, precision=job.precision, weights=job.weights,
+                tolerance=job.tolerance)
         self.variants = {"": self._run}
         how = f"level {job.level}" if job.passes is None else job.passes
         return f"{tg.__version__}, {self.exe.target}, {how}, {len(self.exe.kernels.functions)} kernels" + (
+            f", {self.exe.choice}" if self.exe.choice else
             "" if job.precision == job.weights == "f32" else f", products in {job.precision}, weights in {job.weights}")
 
     def take(self, feeds: Feeds) -> list[np.ndarray]:
@@ -204,6 +206,37 @@ class TorchMaxAutotune(TorchCompile):
         return super().compiled(function)
 
 
+class CTranslate2:
+    """CTranslate2's encoder, which computes no padding: it takes each row's real tokens. i8: weights and products in 8 bits."""
+
+    module = "ctranslate2"
+
+    def load(self, job: Job) -> str:
+        import ctranslate2
+
+        if job.precision not in ("f32", "i8"):
+            raise UnsupportedError(f"CTranslate2 is compared in f32 and i8, not in {job.precision}")
+        model = job.peer_model()
+        if not isinstance(model, EncoderModel):
+            raise UnsupportedError("CTranslate2 has no such model")
+        source, kind = Path(job.folder) / f"ctranslate2-{job.precision}", {"f32": "float32", "i8": "int8"}[job.precision]
+        place = source / "converted"
+        model.transformers(source)
+        ctranslate2.converters.TransformersConverter(str(source)).convert(str(place), quantization=kind)
+        with timing(self):
+            encoder = ctranslate2.Encoder(str(place), compute_type=kind, intra_threads=job.threads, inter_threads=1)
+
+        def run(rows: list[list[int]]) -> list[np.ndarray]:
+            found = encoder.forward_batch(rows)
+            return model.outputs(np.array(found.last_hidden_state), np.array(found.pooler_output), rows)
+
+        self.model, self.variants = model, {"": run}
+        return f"{ctranslate2.__version__}, encoder, {encoder.compute_type}"
+
+    def take(self, feeds: Feeds) -> list[list[int]]:
+        return self.model.rows(feeds)
+
+
 @contextmanager
 def timing(runtime: Any) -> Iterator[None]:
     """Notes how long the body takes as `created`."""
@@ -242,4 +275,5 @@ def _quantized(path: Path) -> Path:
 
 
 RUNTIMES: dict[str, type[Any]] = {"tgraph": TGraph, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "torch": Torch,
-                                  "torch.compile": TorchCompile, "torch.max-autotune": TorchMaxAutotune}
+                                  "torch.compile": TorchCompile, "torch.max-autotune": TorchMaxAutotune,
+                                  "ctranslate2": CTranslate2}

@@ -37,7 +37,7 @@ class Result:
     """One contender at one shape: the calls of each round, seconds.
 
     error: largest difference from tgraph's outputs. first: seconds of the very first call. peak: bytes that its process held
-    at most; added: by how much these are more than before the first call of all.
+    at most; added: by how much these are more than before the first call of all. restless: whether it computed in others' turns.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Result:
     first: float = 0.0
     peak: int | None = None
     added: int | None = None
+    restless: bool = False
 
     @property
     def seconds(self) -> list[float]:
@@ -109,7 +110,6 @@ def compare(contenders: Sequence[Contender], plans: Plans, folder: Path, rounds:
         first = first or arrays
         results[contender] = Result(contender.name, note=reply["note"], error=difference(first, arrays), first=reply["first"])
         lengths[contender] = reply["seconds"]
-    noisy: set[str] = set()
     for number in range(rounds):
         order = list(results)
         for contender in order[number % len(order):] + order[:number % len(order)]:  # nobody always follows the same one
@@ -122,9 +122,10 @@ def compare(contenders: Sequence[Contender], plans: Plans, folder: Path, rounds:
             for other, used in before.items():
                 now = other.cpu_seconds()
                 if used is not None and now is not None and now - used > 0.02 + IDLE * elapsed:
-                    noisy.add(other.name)
+                    results[other].restless = True
+    noisy = [result.name for result in results.values() if result.restless]
     if noisy:
-        complain(f"{', '.join(sorted(noisy))} kept computing in others' turns; the times of this shape are unfair")
+        complain(f"{', '.join(noisy)} kept computing in others' turns; the times of this shape are unfair")
     return list(results.values())
 
 

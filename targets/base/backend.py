@@ -132,6 +132,13 @@ class Backend(abc.ABC):
         """Why products in a reduced precision are no faster there than in f32, as far as is known; else empty."""
         return ""
 
+    def fastest_first(self, target: Target) -> list[tuple[str, str]]:
+        """The ways to compute that `precision="auto"` chooses from, as (precision, weights) of `tg.compile`.
+
+        As far as is known each is at least as fast as those after it; f32 is the last.
+        """
+        return [("f32", "f32")]
+
     def facts(self, target: Target) -> dict[str, str]:
         """What the code depends on besides graph, passes, target, TVM and tgraph: versions of compilers."""
         return {}
@@ -168,6 +175,10 @@ class Backend(abc.ABC):
     def probe(self, target: Target, threads: int) -> Yardstick | None:
         """Measure what this machine can do at most, in a second or two; None for a kind of machine that has no probe."""
         return None
+
+    def rates(self, target: Target, threads: int) -> dict[str, float]:
+        """Operations a second of products of f32, bf16 and 8-bit integers, by type, measured here; empty without a probe."""
+        return {}
 
     def resources(self, lowered: Lowered) -> Any:
         """A table of what each kernel takes of the machine. Raises TargetError where there is none."""

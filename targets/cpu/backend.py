@@ -21,7 +21,7 @@ from targets.cpu.engine import CpuEngine
 from targets.cpu.instruction_sets import refused
 from targets.cpu.machine import cpu_target, missing_on_host
 from targets.cpu.pack_weights import PackWeights
-from targets.cpu.precision import not_faster
+from targets.cpu.precision import fastest_first, not_faster
 from targets.lowering.canonical import in_panels, packed
 from targets.lowering.pipeline import to_kernels
 from targets.lowering.products_to_linear import ProductsToLinear
@@ -61,6 +61,9 @@ class CpuBackend(Backend):
     def no_faster(self, target: Target, precision: str) -> str:
         return not_faster(target, precision)
 
+    def fastest_first(self, target: Target) -> list[tuple[str, str]]:
+        return fastest_first(target)
+
     def build(self, module: IRModule, target: Target) -> relax.VMExecutable:
         return build(module, target)
 
@@ -68,6 +71,11 @@ class CpuBackend(Backend):
         from targets.cpu.probe import measure
 
         return measure(target, threads, tries=3)
+
+    def rates(self, target: Target, threads: int) -> dict[str, float]:
+        from targets.cpu.probe import peaks
+
+        return peaks(target, threads, tries=5)
 
     def engines(self, program: Program, target: Target, plans: Mapping[str, Plan], library: Library | None) -> dict[str, Engine]:
         assert library is not None

@@ -1,10 +1,12 @@
-"""What this machine can do at most, measured: `python -m targets.cpu.probe THREADS` prints JSON.
+"""What this machine can do at most, measured: `python -m targets.cpu.probe THREADS` measures once for each line that it reads,
+and answers with one of JSON.
 
-    {"peak": 4.8e11, "bandwidth": 3.2e10, "threads": 2, "tile_peaks": {"bf16": 7.5e12, "i8": 1.5e13}}
+    {"peak": 4.8e11, "bandwidth": 3.2e10, "threads": 2, "dot_peaks": {"bf16": 7.5e12, "i8": 1.5e13}}
 
-peak: f32 operations a second of all threads, from fused multiply-adds that do not wait for each other nor for memory (one
-is two operations). bandwidth: bytes a second that all threads read of an array several times the size of the last cache.
-tile_peaks: the same as peak of tiles (AMX), by the type of what they multiply; empty where the CPU has none.
+peak: f32 operations a second of all threads, from fused multiply-adds of the CPU's widest vectors that do not wait for each other
+nor for memory (one is two operations). bandwidth: bytes a second that all threads read of an array several times the size of the
+last cache. dot_peaks: the same as peak of the widest instructions for products of bf16 and of 8-bit integers, tiles (AMX) where
+there are any; without what the CPU has no instruction for.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -26,48 +28,54 @@ from targets.runtime.runner import runner
 from targets.runtime.tensors import share
 
 CHAINS = 12  # independent sums: two units a core, each busy for four or five cycles with one; and AVX2 has 16 registers
-STEPS = 1_000_000
+STEPS = 250_000
 STREAMS = 8
 TRIES = 30
-TILE_STEPS = 200_000
-PARTS = 10  # of a try of arithmetic, of about 2 ms: short enough that some of them find the cores free
+PARTS = 10  # of a try of arithmetic, of less than 1 ms: short enough that some of them find the cores free
 
 
 def measure(target: Target, threads: int, tries: int = TRIES) -> Yardstick:
     """The best of several tries: anything else that runs only takes away. `threads`: those that the runner has."""
     lanes = target.vector_bits // 32
-    chains, read = _compile(target.mcpu, target.changes, threads, lanes)
-    sums = aligned_empty((threads * max(CHAINS, STREAMS) * lanes,), np.dtype(np.float32))
-    sums[:] = np.linspace(0.5, 1.5, sums.size)
+    _, read = _compile(target.mcpu, target.changes, threads, lanes)
+    sums = _sums(threads, lanes)
     vectors = threads * STREAMS * lanes
     elements = _array_bytes(target) // 4 // vectors * vectors
     memory = aligned_empty((elements,), np.dtype(np.float32))
     memory[:] = 1.0
-    peak = threads * CHAINS * lanes * STEPS * 2 / _best(tries * PARTS, lambda: runner()(lambda: chains(share(sums), STEPS)))
     reads = elements // vectors
     bandwidth = memory.nbytes / _best(tries, lambda: runner()(lambda: read(share(sums), share(memory), reads)))
-    return Yardstick(peak, bandwidth, threads)
+    call, operations = _multiply_adds(target, threads)
+    return Yardstick(operations / _best(tries * PARTS, call), bandwidth, threads)
 
 
-def tile_peaks(target: Target, threads: int) -> dict[str, float]:
-    """Operations a second of products of tiles that stay in their registers, each into one of four tiles of sums."""
-    from targets.base.tvm_api import IRBuilder, IRModule, T, int64, llvm_target, tvm
-    from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot
-    from targets.cpu.kernels.tiles import TileDot
+def peaks(target: Target, threads: int, tries: int = TRIES) -> dict[str, float]:
+    """Operations a second of products of f32, and of bf16 and 8-bit integers ("i8") where the CPU has instructions for them.
 
-    found = {}
-    for kind, dot in (("bf16", bf16_dot(target.has)), ("i8", integer_dot(target.has, target.vector_bits))):
-        if not isinstance(dot, TileDot):
-            continue
-        with IRBuilder() as builder, T.prim_func():
-            T.func_name("tiles")
-            T.func_attr({"tirx.is_scheduled": True, "global_symbol": "tiles"})
-            with T.parallel(int64(threads)), dot.worker(), T.serial(int64(TILE_STEPS)):
-                dot.multiply(2)
-        module = tvm.compile(IRModule({"tiles": builder.get()}), target=llvm_target(target.mcpu, target.changes))
-        products = threads * TILE_STEPS * 4 * 16 * 16 * 16 * dot.group
-        found[kind] = 2 * products / _best(TRIES, functools.partial(runner(), module["tiles"]))
-    return found
+    They are measured in turns, the best of several tries: what else runs takes away from all of them.
+    """
+    from targets.cpu.probe_dots import calls
+
+    known = {"f32": _multiply_adds(target, threads), **calls(target, threads)}
+    seconds = dict.fromkeys(known, float("inf"))
+    for _ in range(tries * PARTS):
+        for kind, (call, _) in known.items():
+            seconds[kind] = min(seconds[kind], _best(1, call))
+    return {kind: operations / seconds[kind] for kind, (_, operations) in known.items()}
+
+
+def _multiply_adds(target: Target, threads: int) -> tuple[Callable[[], None], float]:
+    """A call that does nothing but multiply-adds of f32, and its operations."""
+    lanes = target.vector_bits // 32
+    chains, _ = _compile(target.mcpu, target.changes, threads, lanes)
+    sums = _sums(threads, lanes)
+    return lambda: runner()(lambda: chains(share(sums), STEPS)), 2.0 * threads * CHAINS * lanes * STEPS
+
+
+def _sums(threads: int, lanes: int) -> np.ndarray:
+    sums = aligned_empty((threads * max(CHAINS, STREAMS) * lanes,), np.dtype(np.float32))
+    sums[:] = np.linspace(0.5, 1.5, sums.size)
+    return sums
 
 
 def _array_bytes(target: Target) -> int:
@@ -138,4 +146,7 @@ def _best(tries: int, call: Callable[[], None]) -> float:
 if __name__ == "__main__":
     os.environ["TVM_NUM_THREADS"] = sys.argv[1]
     here, threads = Target.parse("cpu"), int(sys.argv[1])
-    print(json.dumps({**asdict(measure(here, threads)), "tile_peaks": tile_peaks(here, threads)}))
+    for _ in sys.stdin:
+        measured, found = measure(here, threads), peaks(here, threads)
+        measured = replace(measured, peak=max(measured.peak, found.pop("f32")))
+        print(json.dumps({**asdict(measured), "dot_peaks": found}), flush=True)

@@ -58,6 +58,9 @@ class CudaBackend(Backend):
     def accepts(self, node: Node) -> bool:
         return not node.op.traits.attention or (suits_kernels(node) and attention.fits(node))
 
+    def fastest_first(self, target: Target) -> list[tuple[str, str]]:
+        return [("f16", "f32"), ("bf16", "f32"), ("f32", "f32")]  # tensor cores take halves of either kind at one rate
+
     def facts(self, target: Target) -> dict[str, str]:
         return {"CUDA compiler": compiler().name, "Triton": triton.state() if triton.available(target) else "none"}
 

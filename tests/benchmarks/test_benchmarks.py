@@ -11,14 +11,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks import __main__ as command
-from benchmarks import tables
+from benchmarks import conditions, tables
+from benchmarks.harness.busy import Watch
 from benchmarks.harness.peers import peer_of
-from benchmarks.machine import Machine
+from benchmarks.harness.turns import Result as Timed
+from benchmarks.machine import Machine, Probe
 from benchmarks.models.attention import attention_graph
 from benchmarks.records import Record, Row, load, save
 from benchmarks.startup import StartupWorkload
 from benchmarks.workload import REDUCED, ModelWorkload, Workload, at_sizes
 from benchmarks.workloads import workloads
+from targets.base.target import Target
+from targets.cpu.probe_dots import dots_of
 from tgraph.cli.models import load_graph
 
 MACHINE = Machine("znver3", "Some CPU", ("avx2", "fma"), (32 << 10, 512 << 10, 32 << 20), 2, peak=2e11, bandwidth=2e10)
@@ -46,25 +50,57 @@ def test_records_are_kept_by_point(tmp_path: Path) -> None:
     assert found[0] == record("1x16", 0.25)
 
 
-def test_the_highest_peak_counts(tmp_path: Path) -> None:
-    slow = record("8x128")
+def test_the_highest_peak_counts_where_none_was_measured_beside_the_point(tmp_path: Path) -> None:
+    slow, beside = record("8x128"), record("1x128")
     slow.machine = replace(MACHINE, peak=1e11, bandwidth=3e10)
-    for found in (record(), slow):
+    beside.machine, beside.beside, beside.disturbed = replace(MACHINE, peak=1.5e11), True, ["why"]
+    for found in (record(), slow, beside):
         save(found, tmp_path)
-    for found in load(tmp_path / "znver3-2")["bert"]:
-        assert (found.machine.peak, found.machine.bandwidth) == (2e11, 3e10)
+    first, second, third = load(tmp_path / "znver3-2")["bert"]
+    assert all((found.machine.peak, found.machine.bandwidth) == (2e11, 3e10) for found in (first, second))
+    assert third == beside
+
+
+def test_more_than_the_machine_can_do_is_invalid(tmp_path: Path) -> None:
+    found = replace(record(ours=0.24), beside=True, disturbed=["other programs used 30% of the processors"])
+    found.rows.append(replace(found.ours, name="torch i8", median=0.1))  # no peak is known of i8, and of its bytes nothing
+    assert found.invalid == {"tgraph": pytest.approx(0.25 / 0.24)} and not record(ours=0.25).invalid
+    found.machine = replace(MACHINE, dot_peaks={"i8": 4e11})
+    assert found.invalid.keys() == {"tgraph", "torch i8"}
+    save(found, tmp_path / "results")
+    tables.write_results(tmp_path / "RESULTS.md", tmp_path / "results", {}, {})
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "| 104% invalid | 104% invalid |" in text and "- 1x16: invalid: torch i8 reaches 125% of " in text
+    assert "- 1x16: disturbed: other programs used 30% of the processors" in text
+    assert "of other runs, not measured beside the point" not in text
+
+
+def test_conditions_say_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([MACHINE, replace(MACHINE, peak=1e11, bandwidth=2.1e10)])
+    monkeypatch.setattr(Probe, "measure", lambda self: next(measured))
+    monkeypatch.setattr(Watch, "share", lambda self: 0.25)
+    with conditions.watched(Probe(2), []) as found:
+        found.saw([Timed("tgraph"), Timed("torch", restless=True)])
+    assert (found.machine.peak, found.machine.bandwidth) == (2e11, 2.1e10)
+    assert found.disturbed == ["other programs used 25% of the processors", "torch kept computing in others' turns",
+                               "the peak was 200 GFLOP/s before and 100 after"]
+
+
+def test_what_this_process_uses_is_not_others() -> None:
+    used = iter([0.0, 1e9])
+    assert Watch(lambda: next(used)).share() == 0.0
 
 
 def test_a_share_of_the_peak_is_that_of_what_is_multiplied(tmp_path: Path) -> None:
     found = record()
-    found.machine = replace(MACHINE, tile_peaks={"bf16": 1e12})
+    found.machine = replace(MACHINE, dot_peaks={"bf16": 1e12})
     names = {"tgraph": 2e11, "tgraph bf16": 1e12, "tgraph bf16 weights": 2e11, "torch i8": 2e11}  # no peak is known of i8
     rows = [replace(found.ours, name=name) for name in names]
     assert [found.of_peak(row) for row in rows] == [pytest.approx(5e10 / 0.5 / peak) for peak in names.values()]
-    faster = replace(found, point="8x128", machine=replace(MACHINE, tile_peaks={"i8": 3e12}))
+    faster = replace(found, point="8x128", machine=replace(MACHINE, dot_peaks={"i8": 3e12}))
     for one in (found, faster, record("1x512")):  # the last one as of a file from before tiles were known
         save(one, tmp_path)
-    assert all(r.machine.tile_peaks == {"bf16": 1e12, "i8": 3e12} for r in load(tmp_path / "znver3-2")["bert"])
+    assert all(r.machine.dot_peaks == {"bf16": 1e12, "i8": 3e12} for r in load(tmp_path / "znver3-2")["bert"])
 
 
 def test_tables_and_what_stands_around_them(tmp_path: Path) -> None:
@@ -139,7 +175,7 @@ def tiny() -> dict[str, Workload]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "workloads", tiny)
-    monkeypatch.setattr(Machine, "measure", classmethod(lambda cls, threads: MACHINE))
+    monkeypatch.setattr(Probe, "measure", lambda self: MACHINE)
 
 
 def test_a_run(small: None, tmp_path: Path) -> None:
@@ -194,6 +230,12 @@ def test_quick_keeps_nothing_unless_asked_to(small: None, tmp_path: Path, monkey
 
 
 def test_the_probe_measures_this_machine() -> None:
-    found = Machine.measure(1)
+    with Probe(1) as probe:
+        found, again = probe.measure(), probe.measure()
     assert found.peak > 1e8 and found.bandwidth > 1e8 and found.name == f"{found.cpu}-1"
-    assert Machine.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert found.dot_peaks.keys() == again.dot_peaks.keys() == dots_of(Target.parse("cpu")).keys()
+    assert all(peak > 1e8 for peak in found.dot_peaks.values())
+    values = json.loads(json.dumps(found.to_json()))
+    assert Machine.from_json(values) == found
+    values["tile_peaks"] = values.pop("dot_peaks")  # as files before have it
+    assert Machine.from_json(values) == found

@@ -14,6 +14,7 @@ from click.testing import Result
 
 import tgraph as tg
 from passes import LEVELS, PASSES
+from targets.cpu.probe_dots import dots_of
 from tgraph.cli.run import complete_feeds
 
 HEADER = "graph two(%x: f32[B, 8]) -> (y: f32[B, 16]) {"
@@ -348,6 +349,26 @@ def test_targets(run) -> None:
     shown = run("targets").stdout
     assert str(host) in shown and f"{host.vector_bits} bits" in shown and "numpy" in shown
     assert f"cpu:{host.mcpu}" in run("targets", "--cpus").stdout.split()
+
+
+def test_targets_measures_the_rates_of_products(run) -> None:
+    host = tg.targets.Target.parse("cpu")
+    rates = json.loads(run("targets", "--json").stdout)["machine"]["rates"]
+    assert list(rates) == ["f32", *dots_of(host)] and all(rate > 1e8 for rate in rates.values())
+    assert "GFLOP/s at most, measured now" in run("targets").stdout.replace("\n", " ")
+
+
+def test_precision_auto(run) -> None:
+    """The fastest within an error that has to be stated, by every command that compiles."""
+    shown = run("compile", "bert-tiny", "-o", "t.tgc", "--precision", "auto", "--tolerance", "0.1").stdout.replace("\n", " ")
+    assert '--precision auto took precision="f32", weights="i8", error' in shown
+    answer = json.loads(run("compile", "m.py:two", "-o", "t.tgc", "--precision", "auto", "--tolerance", "1e-9", "--json").stdout)
+    assert answer["choice"].startswith('precision="f32", weights="f32"') and answer["variants"][0]["choice"] == answer["choice"]
+    assert "ok" in run("check", "m.py:two", "--precision", "auto", "--tolerance", "0.1").stdout
+    for options in (["--precision", "auto"], ["--tolerance", "0.1"], ["--precision", "f16", "--tolerance", "0.1"]):
+        assert "--precision auto needs the error" in run("check", "m.py:two", *options, fails=2).stderr.replace("\n", " ")
+    assert "leave out weights" in run("check", "m.py:two", "--precision", "auto", "--tolerance", "1", "--weights", "i8",
+                                      fails=2).stderr
 
 
 # models and files

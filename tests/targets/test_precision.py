@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.base.registry import backend_of
 from targets.base.target import Target
 from targets.cpu.kernels.dot_choice import integer_dot
 from targets.lowering.pipeline import kernel_graph
@@ -166,3 +168,77 @@ def test_the_sentence_model_keeps_what_sentences_mean() -> None:
     for weights, least in (("bf16", 0.9999), ("i8", 0.995), ("i4", 0.95)):
         [row] = tg.accuracy(tg.compile(graph, weights=weights), {"input_ids": ids, "mask": mask}).rows
         assert row.lowest_cosine > least, (weights, row)
+
+
+# precision="auto"
+
+def test_auto_takes_the_fastest_within_the_tolerance(graph: tg.Graph) -> None:
+    exe = tg.compile(graph, precision="auto", tolerance=0.1)
+    assert exe.choice is not None and [(t.precision, t.weights) for t in exe.choice.trials] == [("f32", "i8")]
+    assert exe.choice.taken.error < 0.1 and 'weights="i8"' in str(exe.choice)
+    alike = tg.compile(graph, weights="i8")
+    assert str(exe.kernels) == str(alike.kernels) and alike.choice is None
+    tight = tg.compile(graph, precision="auto", tolerance=1e-3).choice
+    assert tight is not None and len(tight.trials) > 1 and "too large for" in str(tight)
+    assert all(trial.error > 1e-3 for trial in tight.trials[:-1]) and tight.taken.error <= 1e-3
+
+
+def test_auto_is_f32_where_nothing_else_will_do(graph: tg.Graph) -> None:
+    exe = tg.compile(graph, precision="auto", tolerance=1e-12)
+    assert exe.choice is not None and (exe.choice.taken.precision, exe.choice.taken.weights) == ("f32", "f32")
+    assert str(exe.kernels) == str(tg.compile(graph).kernels)
+    assert tg.compile(graph, "numpy", precision="auto", tolerance=0.5).choice.taken.weights == "f32"
+
+
+def test_the_error_of_auto_is_that_of_the_kernels(graph: tg.Graph) -> None:
+    exe = tg.compile(graph, precision="auto", tolerance=0.1)
+    feeds = generate_inputs(graph)
+    found, exact = exe.run(feeds), run(graph, feeds)
+    error = max(compare(found[name], exact[name], 0.0).error for name in exact)
+    assert exe.choice is not None and error == pytest.approx(exe.choice.taken.error, rel=0.2)
+
+
+def test_auto_of_a_program_and_of_whole_numbers() -> None:
+    """All graphs count, and an output of integers must be the same."""
+    class Scorer(tg.nn.Module):
+        def __init__(self) -> None:
+            self.layer = tg.nn.Linear(48, 64)
+
+        def scores(self, x: tg.Tensor) -> tg.Tensor:
+            return self.layer(x)
+
+        def best(self, x: tg.Tensor) -> tg.Tensor:
+            return tg.cast(self.layer(x) * 1e4, dtype=tg.i64)
+
+    x = tg.f32[tg.dim("B"), 48]
+    exe = tg.compile(tg.trace_program(Scorer(), scores={"x": x}, best={"x": x}), precision="auto", tolerance=0.5)
+    assert exe.choice is not None and exe.choice is exe.graphs["best"].choice
+    assert exe.choice.trials[0].weights == "i8" and exe.choice.trials[0].error >= 1.0  # some of ten thousand steps differ
+    alone = tg.compile(tg.trace(Scorer().scores, x=x), precision="auto", tolerance=0.5).choice
+    assert alone is not None and alone.taken.weights == "i8"
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"precision": "auto"}, "an error that you state"),
+    ({"precision": "auto", "tolerance": 0.0}, "an error that you state"),
+    ({"precision": "auto", "tolerance": float("nan")}, "an error that you state"),
+    ({"precision": "auto", "tolerance": 0.1, "weights": "i8"}, 'leave out weights="i8"'),
+    ({"tolerance": 0.1}, 'is for precision="auto"'),
+    ({"precision": "fast"}, "precision='fast'"),
+])
+def test_options_of_auto_that_do_not_go_together(graph: tg.Graph, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(tg.PassError, match=words):
+        tg.compile(graph, **options)
+
+
+@pytest.mark.parametrize(("cpu", "ways"), [
+    ("cpu:x86-64-v3", ["f32 i8", "f32 f16", "f32 bf16", "f32 f32"]),
+    ("cpu:znver4", ["f32 i8", "bf16 f32", "f32 f16", "f32 bf16", "f32 f32"]),
+    ("cpu:sapphirerapids,-amx-tile", ["f32 i8", "f32 f16", "f32 bf16", "f32 f32"]),
+    ("cpu:sapphirerapids", ["f32 i8", "bf16 f32", "f32 f16", "f32 bf16", "f32 f32"]),
+    ("cuda:sm_90", ["f16 f32", "bf16 f32", "f32 f32"]),
+    ("numpy", ["f32 f32"]),
+])
+def test_ways_by_target(cpu: str, ways: list[str]) -> None:
+    target = Target.parse(cpu)
+    assert [" ".join(way) for way in backend_of(target).fastest_first(target)] == ways

@@ -10,7 +10,7 @@ import click
 
 from tgraph.cli.answers import answer, json_option
 from tgraph.cli.completing import complete_model
-from tgraph.cli.options import Dims, dim_option, level_option, parse_shapes, precision_options
+from tgraph.cli.options import Dims, Numbers, dim_option, level_option, parse_shapes, precision_options
 from tgraph.cli.peers import PEERS
 from tgraph.ir.errors import TGraphError
 
@@ -36,7 +36,7 @@ SHAPES = "1x16,1x128,8x128,1x512"
                 "results": ["any: a contender's times, as the file of --output has them"]}],
 })
 def command(model: str, shapes: str, dims: Dims, against: str, threads: int | None, rounds: int, level: str,
-            output: Path | None, precision: str, weights: str, as_json: bool) -> None:
+            output: Path | None, numbers: Numbers, as_json: bool) -> None:
     """Time a model against other runtimes with the same weights and inputs.
 
     In each round every contender runs a few calls while the others are idle. Peers are known for the BERT models
@@ -60,7 +60,7 @@ def command(model: str, shapes: str, dims: Dims, against: str, threads: int | No
     from benchmarks.harness.report import measure_all
     from tgraph.cli.console import console
 
-    found = measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, precision, weights,
+    found = measure_all(model, points, dims, peers, threads or cores(), rounds, level, output, numbers,
                         console(stderr=as_json))
     if as_json:
         answer({"points": found}, True)

@@ -11,6 +11,7 @@ from tgraph.cli.completing import complete_model
 from tgraph.cli.exit_status import DIFFERS
 from tgraph.cli.options import (
     Dims,
+    Numbers,
     check_dims,
     dim_option,
     level_option,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
                   "cosine": "number: mean cosine of rows", "lowest_cosine": "number: lowest cosine of a row"}],
 })
 def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, pipeline: str | None, target: str,
-            threads: int | None, precision: str, weights: str, as_json: bool) -> None:
+            threads: int | None, numbers: Numbers, as_json: bool) -> None:
     """Compare with the NumPy reference in float64, on generated inputs; each --dim is a trial of its own.
 
     Names the first node that diverges. With reduced precision, a table says how far the results are from
@@ -75,8 +76,7 @@ def command(source: str, dims: Dims, seed: int, tol: float | None, level: str, p
     from tgraph.reference.checker import Report, reduced_tolerance
     from tgraph.reference.tolerance import tolerance
 
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
-                          weights=weights)[0]
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, numbers=numbers)[0]
     graphs = graphs_of(exe)
     if is_bundle(source) and (missing := [n for one in graphs.values() for n in one.graph.parameters if n not in one.weights]):
         raise CompileError(f"{source} cannot be checked: it does not hold the original weights ({missing[0]}, ...); write it "

@@ -10,13 +10,10 @@ import click
 
 from tgraph.cli.answers import answer, json_option, written
 from tgraph.cli.completing import complete_model
-from tgraph.cli.options import level_option, passes_option, precision_options
+from tgraph.cli.options import Numbers, level_option, passes_option, precision_options
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from targets import Executable
-    from tgraph.cli.progress import Steps
 
 
 @click.command("compile")
@@ -34,21 +31,24 @@ if TYPE_CHECKING:
     "target": "string: what was compiled for, the first of several",
     "variants": [{"target": "string: what was compiled for", "calls": "integer: of kernels, in all graphs",
                   "kernels": "integer: different ones", "seconds": "number: of the compilation",
-                  "cache": "string or null: how the compile cache took part"}],
+                  "cache": "string or null: how the compile cache took part",
+                  "choice": "string or null: what --precision auto took, and the errors"}],
     "graphs": [{"name": "string: the graph", "nodes": "integer: of the graph as given", "calls": "integer: of kernels",
                 "kernels": "integer: different ones"}],
     "seconds": {"<phase>": "number: the time of a phase of the compilation"},
     "cache": "string or null: how the compile cache took part",
+    "choice": "string or null: what --precision auto took, and the errors",
     "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
 })
 def command(source: str, output: Path, originals: bool, level: str, pipeline: str | None, targets: tuple[str, ...],
-            precision: str, weights: str, as_json: bool) -> None:
+            numbers: Numbers, as_json: bool) -> None:
     """Compile a graph or model to a bundle: library, prepared weights and graphs in one file.
 
     \b
     Examples:
       $ tgraph compile bert-tiny -o tiny.tgc --originals
       $ tgraph compile bert-tiny -o tiny-v3.tgc --target cpu:x86-64-v3
+      $ tgraph compile bert-tiny -o tiny-auto.tgc --precision auto --tolerance 5e-2
       $ tgraph compile bert-tiny -o tiny-both.tgc --target cpu:x86-64-v3 --target cpu:x86-64-v4
       $ tgraph run tiny.tgc --random --dim B=2,S=16
     """
@@ -62,31 +62,41 @@ def command(source: str, output: Path, originals: bool, level: str, pipeline: st
     if not is_bundle(output.name):
         raise click.UsageError(f"--output {output}: the name of a bundle ends in .tgc")
     model = load_model(source)
-    made = [compile_model(model, target, level=level, pipeline=pipeline, precision=precision, weights=weights)
-            for target in targets]
-    exe, steps = made[0]
-    others: list[Any] = [other for other, _ in made[1:]]  # of the same kind
+    made: list[dict[str, Any]] = []  # what is told of each variant
+
+    def compiled(target: str) -> Any:
+        exe, steps = compile_model(model, target, level=level, pipeline=pipeline, numbers=numbers)
+        graphs = [{"name": name, "nodes": len(one.graph), "calls": len(one.kernels), "kernels": len(one.kernels.functions)}
+                  for name, one in graphs_of(exe).items()]
+        made.append({"target": str(exe.target), "graphs": graphs, "steps": steps, "kernels": len(exe.kernels.functions),
+                     "cache": exe.cache and str(exe.cache), "choice": exe.choice and str(exe.choice)})
+        return exe
+
+    exe = compiled(targets[0])
     start = time.perf_counter()
-    exe.save(output, originals=originals, variants=others)
-    seconds = time.perf_counter() - start
+    # each variant is compiled when the one before is written: one is in memory at a time
+    exe.save(output, originals=originals, variants=(compiled(t) for t in targets[1:]) if len(targets) > 1 else ())
+    seconds = time.perf_counter() - start - sum(one["steps"].total for one in made[1:])
 
     def show(out: Console) -> None:
-        for one, times in made:
-            _show(out, graphs_of(one), times, one.cache)
+        for one in made:
+            _show(out, one)
         out.print(f"wrote {output}: {show_bytes(output.stat().st_size)} in {show_seconds(seconds)}", markup=False, soft_wrap=True)
 
-    answer({"target": str(exe.target), "seconds": steps.seconds, "cache": exe.cache and str(exe.cache),
-            "variants": [{"target": str(one.target), "calls": sum(len(e.kernels) for e in graphs_of(one).values()),
-                          "kernels": len(one.kernels.functions), "seconds": times.total,
-                          "cache": one.cache and str(one.cache)} for one, times in made],
-            "graphs": [{"name": name, "nodes": len(one.graph), "calls": len(one.kernels), "kernels": len(one.kernels.functions)}
-                       for name, one in graphs_of(exe).items()], "wrote": written(output)}, as_json, show)
+    first = made[0]
+    answer({"target": first["target"], "seconds": first["steps"].seconds, "cache": first["cache"], "choice": first["choice"],
+            "variants": [{"target": one["target"], "calls": sum(graph["calls"] for graph in one["graphs"]),
+                          "kernels": one["kernels"], "seconds": one["steps"].total, "cache": one["cache"],
+                          "choice": one["choice"]} for one in made],
+            "graphs": first["graphs"], "wrote": written(output)}, as_json, show)
 
 
-def _show(out: Console, graphs: Mapping[str, Executable], steps: Steps, cache: object) -> None:
-    for name, one in graphs.items():
-        out.print(f"{name}: {len(one.graph)} nodes to {len(one.kernels)} calls of {len(one.kernels.functions)} kernels for "
-                  f"{one.target}", markup=False, soft_wrap=True)
-    out.print(f"compiled in {steps}", soft_wrap=True)
-    if cache is not None:
-        out.print(f"compile cache: {cache}", markup=False, soft_wrap=True)
+def _show(out: Console, made: Mapping[str, Any]) -> None:
+    for one in made["graphs"]:
+        out.print(f"{one['name']}: {one['nodes']} nodes to {one['calls']} calls of {one['kernels']} kernels for "
+                  f"{made['target']}", markup=False, soft_wrap=True)
+    if made["choice"] is not None:
+        out.print(f"--precision auto took {made['choice']}", markup=False, soft_wrap=True)
+    out.print(f"compiled in {made['steps']}", soft_wrap=True)
+    if made["cache"] is not None:
+        out.print(f"compile cache: {made['cache']}", markup=False, soft_wrap=True)

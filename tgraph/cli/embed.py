@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tgraph.cli.answers import answer, json_option, written
-from tgraph.cli.options import precision_options, set_threads, target_option, threads_option
+from tgraph.cli.options import Numbers, precision_options, set_threads, target_option, threads_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "wrote": [{"file": "string: a file that was written, in place of vectors", "bytes": "integer: its size"}],
 })
 def command(model: str, sentences: tuple[str, ...], source: str | None, output: Path | None, batch: int,
-            max_length: int, target: str, threads: int | None, precision: str, weights: str, as_json: bool) -> None:
+            max_length: int, target: str, threads: int | None, numbers: Numbers, as_json: bool) -> None:
     """Unit vectors of SENTENCES by MODEL: minilm, or a folder with an encoder, whose tokens' states are averaged.
 
     Prints how similar the sentences are, or writes their vectors.
@@ -63,7 +63,7 @@ def command(model: str, sentences: tuple[str, ...], source: str | None, output: 
     batch_dim, length = tg.dim("B"), tg.dim("S", max=512)
     specs = {"input_ids": tg.i64[batch_dim, length].range(0, tokenizer.get_vocab_size()), "mask": tg.bool_[batch_dim, length]}
     with compiling(f"compiling {model}") as steps:
-        exe = tg.compile(tg.trace(encoder, **specs), target, precision=precision, weights=weights, progress=steps)
+        exe = tg.compile(tg.trace(encoder, **specs), target, progress=steps, **numbers)
     vectors = embed(exe, tokenizer, lines, batch=batch, max_length=max_length, pad_token_id=pad)
     if output is not None:
         with replacing(output) as file:

@@ -8,7 +8,7 @@ import click
 
 from tgraph.cli.answers import answer, json_option
 from tgraph.cli.completing import complete_model
-from tgraph.cli.options import level_option, passes_option, precision_options, target_option
+from tgraph.cli.options import Numbers, level_option, passes_option, precision_options, target_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     }],
 })
 def command(model: str, nodes: tuple[str, ...], kernels: tuple[str, ...], target: str, level: str, pipeline: str | None,
-            precision: str, weights: str, as_json: bool) -> None:
+            numbers: Numbers, as_json: bool) -> None:
     """List the kernels of a MODEL, how often each is called, what was chosen for it and why.
 
     With --node, the way of some nodes through the passes instead: which rule of which pass rewrote them, and the kernels that
@@ -62,7 +62,7 @@ def command(model: str, nodes: tuple[str, ...], kernels: tuple[str, ...], target
     from tgraph.cli.console import table
     from tgraph.cli.models import graphs_of, load_executable
 
-    executable, _ = load_executable(model, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)
+    executable, _ = load_executable(model, target=target, level=level, pipeline=pipeline, numbers=numbers)
     trails = [trail for name in nodes for trail in _trails(executable, nodes=name)]
     trails += [trail for name in kernels for trail in _trails(executable, kernel=name)]
     found = Explanations() if trails else executable.explain()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tgraph.cli.answers import answer, json_option
-from tgraph.cli.options import precision_options, seed_option, set_threads, target_option, threads_option
+from tgraph.cli.options import Numbers, precision_options, seed_option, set_threads, target_option, threads_option
 from tgraph.ir.errors import TGraphError
 
 
@@ -32,8 +32,8 @@ from tgraph.ir.errors import TGraphError
     "seconds": "number: the time to write it", "seconds_to_first": "number or null: the time to its first token",
 })
 def command(folder: Path, prompt: str, max_new_tokens: int, method: Any, beams: int, length_penalty: float, temperature: float,
-            top_k: int | None, top_p: float | None, seed: int, target: str, threads: int | None, precision: str,
-            weights: str, as_json: bool) -> None:
+            top_k: int | None, top_p: float | None, seed: int, target: str, threads: int | None, numbers: Numbers,
+            as_json: bool) -> None:
     """Go on with PROMPT by the model in FOLDER, as transformers saves one (GPT-2, Llama, ...; T5 answers a source).
 
     FOLDER has config.json, weights and tokenizer.json. The text is written to standard output as it comes, figures to
@@ -62,7 +62,7 @@ def command(folder: Path, prompt: str, max_new_tokens: int, method: Any, beams: 
     methods = {"start": model.start_specs} if hasattr(model, "start_specs") else {}
     program = tg.trace_program(model, **methods, step={"tokens": model.step_specs["tokens"]})
     with compiling(f"compiling {type(model).__name__}") as steps:
-        exe = tg.compile(program, target, precision=precision, weights=weights, progress=steps)
+        exe = tg.compile(program, target, progress=steps, **numbers)
     ids = tokenizer.encode(prompt).ids
     if not ids:
         raise TGraphError("the prompt has no tokens")

@@ -11,6 +11,7 @@ from tgraph.cli.answers import answer, json_option, written
 from tgraph.cli.completing import complete_model
 from tgraph.cli.options import (
     Dims,
+    Numbers,
     check_dims,
     dim_option,
     level_option,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     "wrote": [{"file": "string: a file that was written", "bytes": "integer: its size"}],
 })
 def command(source: str, dims: Dims, output: Path | None, color: Literal["scope", "op"], everything: bool, level: str,
-            pipeline: str | None, target: str, precision: str, weights: str, as_json: bool) -> None:
+            pipeline: str | None, target: str, numbers: Numbers, as_json: bool) -> None:
     """Show the memory of a call at some sizes: the arena, who takes whose place in it, and what no plan could do without.
 
     Nothing runs: the plan follows from the graph and the sizes. Of a program with several graphs, each has its table, and the
@@ -70,7 +71,7 @@ def command(source: str, dims: Dims, output: Path | None, color: Literal["scope"
     from targets.runtime.memory import SHOWN, ProgramMemory
     from tgraph.cli.models import graphs_of, load_executable
 
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, precision=precision, weights=weights)[0]
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, numbers=numbers)[0]
     graphs = graphs_of(exe)
     check_dims([one.graph for one in graphs.values()], dims)
     reports = ProgramMemory((name, one.memory(**{n: s for n, s in merged(dims).items() if n in one.graph.symbols}))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from tgraph.cli.options import set_threads
+from tgraph.cli.options import Numbers, set_threads
 from tgraph.cli.progress import Steps, compiling
 from tgraph.cli.user_files import import_file
 from tgraph.ir.errors import TGraphError
@@ -105,28 +105,26 @@ def _apart(text: str) -> tuple[str, str]:
 
 
 def load_executable(text: str, *, target: str = "cpu", level: str = DEFAULT_LEVEL, pipeline: str | None = None,
-                    threads: int | None = None, precision: str = "f32", weights: str = "f32",
+                    threads: int | None = None, numbers: Numbers | None = None,
                     one: bool = False) -> tuple[Executable | ProgramExecutable, Steps | None]:
     """FILE or MODEL compiled for a target (with the times of its steps), or a bundle as it was saved.
 
-    one: a program of several graphs is an error, before it is compiled.
+    numbers: as `precision_options` gives them. one: a program of several graphs is an error, before it is compiled.
     """
     set_threads(threads)
     if is_bundle(text):
         _no_options_for_bundle(text)
         return load_bundle(text, target if _on_command_line("target") else None), None
-    return compile_model(load_graph(text) if one else load_model(text), target, level=level, pipeline=pipeline,
-                         precision=precision, weights=weights)
+    return compile_model(load_graph(text) if one else load_model(text), target, level=level, pipeline=pipeline, numbers=numbers)
 
 
-def compile_model(model: Graph | Program, target: str, *, level: str, pipeline: str | None, precision: str,
-                  weights: str) -> tuple[Executable | ProgramExecutable, Steps]:
+def compile_model(model: Graph | Program, target: str, *, level: str, pipeline: str | None,
+                  numbers: Numbers | None) -> tuple[Executable | ProgramExecutable, Steps]:
     """A graph or program compiled for a target, with the times of its steps."""
     import tgraph as tg
 
     with compiling(f"compiling {model.name if isinstance(model, Graph) else ', '.join(model)}") as steps:
-        return tg.compile(model, target, level=level, passes=pipeline, precision=precision, weights=weights,
-                          progress=steps), steps
+        return tg.compile(model, target, level=level, passes=pipeline, progress=steps, **numbers or {}), steps
 
 
 def load_bundle(text: str, target: str | None = None) -> Executable | ProgramExecutable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.levels import DEFAULT_LEVEL
 
 Dims = tuple[dict[str, int], ...]
+Numbers = dict[str, Any]  # precision, weights and tolerance, of tg.compile
 
 
 def parse_dims(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> Dims:
@@ -56,11 +58,21 @@ def passes_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def precision_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--precision and --weights, as `tg.compile` takes them."""
-    function = click.option("--weights", type=click.Choice(("f32", "f16", "bf16", "i8", "i4")), default="f32", show_default=True,
-                            help="How weights are stored; i8 computes with 8-bit integers as well.")(function)
-    return click.option("--precision", type=click.Choice(("f32", "f16", "bf16")), default="f32", show_default=True,
-                        help="What products are computed in; sums are f32.")(function)
+    """--precision, --weights and --tolerance. The command gets one argument for them, `numbers`, as `tg.compile` takes them."""
+
+    @functools.wraps(function)
+    def command(*args: Any, precision: str, weights: str, tolerance: float | None, **others: Any) -> Any:
+        if (precision == "auto") != (tolerance is not None):
+            raise click.UsageError("--precision auto needs the error that is allowed, and nothing else does: --tolerance 1e-2")
+        return function(*args, numbers={"precision": precision, "weights": weights, "tolerance": tolerance}, **others)
+
+    command = click.option("--tolerance", type=click.FloatRange(min=0, min_open=True), metavar="ERROR",
+                           help="With --precision auto: the largest error, relative to an output's largest element.")(command)
+    command = click.option("--weights", type=click.Choice(("f32", "f16", "bf16", "i8", "i4")), default="f32", show_default=True,
+                           help="How weights are stored; i8 computes with 8-bit integers as well.")(command)
+    return click.option("--precision", type=click.Choice(("f32", "f16", "bf16", "auto")), default="f32", show_default=True,
+                        help="What products are computed in; sums are f32. auto: the fastest way, and storage of weights, whose "
+                             "error is within --tolerance.")(command)
 
 
 def threads_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from tgraph.cli.answers import answer, json_option, written
 from tgraph.cli.completing import complete_model
 from tgraph.cli.options import (
     Dims,
+    Numbers,
     check_dims,
     dim_option,
     level_option,
@@ -71,7 +72,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 })
 def command(source: str, dims: Dims, repeats: int, by: By, by_layer: bool, trace: Path | None, flame: Path | None,
             roofline: Path | None, no_probe: bool, seed: int, level: str, pipeline: str | None, target: str,
-            threads: int | None, precision: str, weights: str, as_json: bool) -> None:
+            threads: int | None, numbers: Numbers, as_json: bool) -> None:
     """Time a call: its kernels, what they stand for in the model, what is between them, and what the machine could do.
 
     The lines add up to the time of the whole call. Shares of peak and memory are of what is measured on this machine before
@@ -91,8 +92,7 @@ def command(source: str, dims: Dims, repeats: int, by: By, by_layer: bool, trace
 
     if no_probe and roofline:
         raise click.UsageError("--roofline draws what --no-probe leaves out; give one of them")
-    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, precision=precision,
-                          weights=weights)[0]
+    exe = load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads, numbers=numbers)[0]
     graphs = graphs_of(exe)
     check_dims([one.graph for one in graphs.values()], dims)
     profiles = ProgramProfile()

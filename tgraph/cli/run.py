@@ -13,6 +13,7 @@ from tgraph.cli.completing import complete_model
 from tgraph.cli.exit_status import DIFFERS
 from tgraph.cli.options import (
     Dims,
+    Numbers,
     check_dims,
     dim_option,
     level_option,
@@ -73,7 +74,7 @@ NUMBERS = {
 })
 def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed: int, output: Path | None,
             nodes: tuple[str, ...], folder: Path | None, find_nonfinite: bool, reference: bool, level: str,
-            pipeline: str | None, target: str, threads: int | None, precision: str, weights: str, as_json: bool) -> None:
+            pipeline: str | None, target: str, threads: int | None, numbers: Numbers, as_json: bool) -> None:
     """Run a bundle, or a graph or model that is compiled first, and print a summary of each output.
 
     Of a program with several graphs, FILE:NAME is the one to run. Values of nodes are those of the graph that the passes
@@ -103,7 +104,7 @@ def command(source: str, inputs: tuple[str, ...], random: bool, dims: Dims, seed
     if reference and not (nodes or folder or find_nonfinite):
         raise click.UsageError("--reference goes with --nodes, --dump-values or --find-nonfinite; --target numpy runs in NumPy")
     exe = only_executable(load_executable(source, target=target, level=level, pipeline=pipeline, threads=threads,
-                                          precision=precision, weights=weights, one=True)[0], source)
+                                          numbers=numbers, one=True)[0], source)
     feeds = complete_feeds(exe.graph, given, random, dims, seed)
 
     import time

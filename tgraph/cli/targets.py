@@ -25,12 +25,13 @@ SHOWN_FEATURES = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw",
     "machine": {"target": "string: this machine's CPU, as a target", "vector_bits": "integer: width of its vector registers",
                 "vector_registers": "integer: how many there are", "l1_bytes": "integer: first cache of a core",
                 "l2_bytes": "integer: second cache of a core", "l3_bytes": "integer: third cache, shared",
-                "features": ["string: an instruction set"], "threads": "integer: threads that tgraph uses by default"},
+                "features": ["string: an instruction set"], "threads": "integer: threads that tgraph uses by default",
+                "rates": {"<type>": "number: operations a second of products of f32, bf16 and i8, measured; none with --cpus"}},
     "cuda": {"<what>": "string: what compiles for NVIDIA's GPUs here and what runs, or why not"},
     "cpus": ["string: a target of a CPU that LLVM knows; with --cpus alone"],
 })
 def command(cpus: bool, as_json: bool) -> None:
-    """List the kinds of targets, and describe this machine's CPU and GPU as tgraph sees them.
+    """List the kinds of targets, and describe this machine's CPU and GPU as tgraph sees them, with measured rates of products.
 
     \b
     Examples:
@@ -49,7 +50,7 @@ def command(cpus: bool, as_json: bool) -> None:
         known = [f"cpu:{name}" for name in valid_cpus()]
     machine = {"target": str(host), "vector_bits": host.vector_bits, "vector_registers": host.vector_registers,
                "l1_bytes": host.l1_bytes, "l2_bytes": host.l2_bytes, "l3_bytes": host.l3_bytes,
-               "features": sorted(host.features), "threads": default_threads()}
+               "features": sorted(host.features), "threads": default_threads(), "rates": {} if cpus else _rates(host)}
     found = {"kinds": tg.targets.KINDS, "machine": machine, "cuda": {} if cpus else dict(_cuda()), "cpus": known}
     answer(found, as_json, lambda out: click.echo("\n".join(known)) if cpus else _show(out, found, host))
 
@@ -73,8 +74,24 @@ def _show(out: Console, found: Mapping[str, Any], host: Target) -> None:
         ("8-bit integers", products(host, integer_dot(host.has, host.vector_bits))),
         *([("tiles (AMX)", f"the CPU has them, but {tile_permission.refusal()}")] if refused(host_features()) else []),
         ("threads", str(found["machine"]["threads"])),
+        ("products", _shown(found["machine"]["rates"])),
     ]), "")
     out.print(table("CUDA", ("", ""), list(found["cuda"].items())))
+
+
+def _rates(host: Target) -> dict[str, float]:
+    """What this machine's CPU does at most, on the threads that kernels have."""
+    from targets.base.registry import backend_of
+    from targets.runtime.runner import runner
+
+    return backend_of(host).rates(host, runner().threads)
+
+
+def _shown(rates: Mapping[str, float]) -> str:
+    """`f32 210, bf16 410 (2.0 x), i8 820 (3.9 x) GFLOP/s, measured now`."""
+    parts = [f"{kind} {rate / 1e9:.0f}" + (f" ({rate / rates['f32']:.1f} x)" if kind != "f32" else "")
+             for kind, rate in rates.items()]
+    return f"{', '.join(parts)} GFLOP/s at most, measured now"
 
 
 def _cuda() -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import click
 
 from tgraph.cli.answers import answer, json_option
 from tgraph.cli.completing import complete_model
-from tgraph.cli.options import Dims, check_dims, dim_option, merged, precision_options
+from tgraph.cli.options import Dims, Numbers, check_dims, dim_option, merged, precision_options
 from tgraph.ir.errors import TGraphError
 from tgraph.ir.levels import DEFAULT_LEVEL
 from tgraph.ir.program import as_program
@@ -40,7 +40,7 @@ VIEWERS = ("netron", "model-explorer")
                            "passes": "integer: how many passes are shown", "rewrites": "integer: how many rewrites they made"}},
 })
 def command(source: str, output: Path | None, opened: bool | None, pipeline: str, target: str | None, profile: bool,
-            sources: bool, errors: bool, heads: bool, precision: str, weights: str, dims: Dims, viewer: str | None,
+            sources: bool, errors: bool, heads: bool, numbers: Numbers, dims: Dims, viewer: str | None,
             as_json: bool) -> None:
     """Write one HTML file to explore a model in: before, during and after all passes.
 
@@ -65,10 +65,9 @@ def command(source: str, output: Path | None, opened: bool | None, pipeline: str
         open_in(viewer, load_model(source), output)
         answer({"wrote": None, "bytes": None, "graphs": {}}, as_json, lambda out: None)
         return
-    reduced = precision != "f32" or weights != "f32"
+    reduced = numbers["precision"] != "f32" or numbers["weights"] != "f32"
     if profile or sources or errors or heads or reduced or is_bundle(source):
-        how = {} if is_bundle(source) else {"pipeline": pipeline, "target": target or "cpu", "precision": precision,
-                                            "weights": weights}
+        how = {} if is_bundle(source) else {"pipeline": pipeline, "target": target or "cpu", "numbers": numbers}
         path = _view_compiled(source, how, dims, heads, output, open=opened, profile=profile, sources=sources, errors=errors)
     else:
         model = load_model(source)
@@ -81,13 +80,13 @@ def command(source: str, output: Path | None, opened: bool | None, pipeline: str
     console(stderr=True).print(f"wrote {path}: {show_bytes(size)}", markup=False, soft_wrap=True)
 
 
-def _view_compiled(source: str, how: dict[str, str], dims: Dims, heads: bool, output: Path | None, **options: Any) -> Path:
+def _view_compiled(source: str, how: dict[str, Any], dims: Dims, heads: bool, output: Path | None, **options: Any) -> Path:
     """The page of the model, compiled as `how` says, or of a bundle."""
     import tgraph as tg
     from tgraph.cli.models import graphs_of, load_executable
     from tgraph.reference.inputs import generate_inputs
 
-    exe = load_executable(source, **how)[0]  # type: ignore[arg-type]
+    exe = load_executable(source, **how)[0]
     check_dims([one.graph for one in graphs_of(exe).values()], dims)
     sizes = merged(dims)
     if heads:
