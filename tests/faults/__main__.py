@@ -42,7 +42,7 @@ def damage(flips: int, cuts: int, seed: int) -> None:
 @click.option("--times", default=10, show_default=True, help="Signals for each command.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--signal", "name", type=click.Choice(["INT", "TERM"]), default="INT", show_default=True)
-@click.argument("commands", nargs=-1)
+@click.argument("commands", metavar="[COMMAND]...", nargs=-1)
 def interrupt(times: int, seed: int, name: str, commands: tuple[str, ...]) -> None:
     """Ctrl-C at random moments of the long commands of tgraph (by default all of them)."""
     from tests.faults.interrupting import interrupt_commands

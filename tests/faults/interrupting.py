@@ -32,7 +32,15 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "import": ("import model.onnx -o out.tg", "out.tg"),
     "export": ("export m.py:two -o out.onnx", "out.onnx"),
     "reduce": ("reduce m.py:two --no-weights --test true -o small.tg", "small.tg"),
+    "opt": ("opt bert-tiny --validate --dump-dir steps -o opt.tg", "opt.tg"),
+    "dump": ("dump bert-tiny --level asm -o out.asm", "out.asm"),
+    "compare": ("compare bert-tiny bert-tiny --target cpu --dim B=1,S=8", None),
+    "explain": ("explain bert-tiny", None),
+    "memory": ("memory bert-tiny --dim B=1,S=16 -o out.svg", "out.svg"),
+    "fuzz": ("fuzz --programs 4 --workers 1 --out failures", None),
+    "demo": ("demo --save demo.tgc --svg demo.svg", "demo.tgc"),
 }
+QUICK = ("diff", "ops", "passes", "targets", "cache", "completion")  # commands that are over before one thinks of Ctrl-C
 # Python's own start is not ours to end: the signal comes when the command line is there.
 LAUNCH = """
 import os, signal, sys

@@ -136,6 +136,14 @@ def test_signals_to_commands(name: str) -> None:
     assert sum(found.values()) == 4 * len(commands)
 
 
+def test_every_command_is_interrupted() -> None:
+    from tests.faults.interrupting import COMMANDS as INTERRUPTED
+    from tests.faults.interrupting import QUICK
+    from tgraph.cli import COMMANDS
+
+    assert sorted([*INTERRUPTED, *QUICK]) == sorted(COMMANDS)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("arguments", ["calls(20_000, 1)", "calls(20_000, 8)", "cycles(12)"])
 def test_nothing_grows(arguments: str) -> None:

@@ -116,6 +116,8 @@ def command(files: tuple[Path, ...], minutes: float | None, programs: int | None
             "first_seed": seed, "nodes": tally.nodes, "trials": tally.trials, "skipped": tally.skipped,
             "elements": tally.elements, "excused": tally.excused, "ways": tally.ways, "not_comparable": tally.not_comparable,
             "counts": tally.by_op(), "failures": [f.facts() for f in sampled]}, as_json, show)
+    if interrupted:
+        click.echo("interrupted", err=True)
     if interrupted or tally.failed:
         raise SystemExit(INTERRUPTED if interrupted else DIFFERS)
 
