@@ -63,8 +63,8 @@ class PassManager:
     """
 
     def __init__(self, pipeline: Pipeline = DEFAULT_LEVEL, instruments: Sequence[Instrument] = ()):
-        self.passes = passes_of(pipeline)
-        self.instruments = list(instruments)
+        self.passes: list[Pass] = passes_of(pipeline)
+        self.instruments: list[Instrument] = list(instruments)
         self.records: list[PassRecord] = []
 
     def __str__(self) -> str:

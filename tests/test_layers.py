@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     "tgraph.version": 0, "tgraph.ir": 0, "tgraph.ops": 1,
     "tgraph.public": 2, "tgraph.user_code": 2, "tgraph.current_tracer": 2, "tgraph.hints": 2, "tgraph.conversions": 2,
-    "tgraph.masks": 2, "tgraph.indexing": 2, "tgraph.tensor": 2,
+    "tgraph.masks": 2, "tgraph.arithmetic": 2, "tgraph.indexing": 2, "tgraph.tensor": 2,
     "tgraph.functions": 2, "tgraph.module": 2, "tgraph.trace": 2, "tgraph.reference": 2, "tgraph.formats": 2,
     "tgraph.plot": 2,
     "tgraph.nn": 3, "tgraph.models": 4,

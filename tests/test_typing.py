@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -17,6 +19,8 @@ from tgraph.ir.registry import OPS, get_op
 
 ROOT = Path(__file__).resolve().parents[1]
 USER = ROOT / "tests" / "typing" / "user_model.py"
+# whose attributes have no types but those that a checker infers: layers named as checkpoints have them, and what no user calls
+INFERRED = ("tgraph.models.", "tgraph.testing.", "tgraph.cli.", "tgraph.onnx_backend.")
 
 
 def test_mypy_on_a_users_file() -> None:
@@ -34,6 +38,31 @@ def test_mypy_on_a_users_file() -> None:
             wanted = text.removeprefix("error: ")
             assert any(f"{USER.name}:{number}: error:" in e and wanted in e for e in found), (number, wanted, run.stdout)
     assert len(found) == expected, run.stdout
+
+
+def unknown_types(package: str, folder: Path) -> dict[str, bool]:
+    """Each symbol that a package shows, by its full name, and whether its type is not written down, or in part unknown."""
+    command = [sys.executable, "-m", "basedpyright", "--verifytypes", package, "--ignoreexternal", "--outputjson",
+               "--pythonpath", sys.executable]
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": path})
+    shown = json.loads(run.stdout)["typeCompleteness"]["symbols"]
+    return {s["name"]: s["isTypeAmbiguous"] or not s["isTypeKnown"] for s in shown if s["isExported"]}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("package", ["tgraph", "passes", "targets"])
+def test_public_types_are_known(package: str, tmp_path: Path) -> None:
+    """All of tgraph but what is INFERRED; of the other two what they show to users, with its members."""
+    pytest.importorskip("basedpyright")
+    module = importlib.import_module(package)
+    shown = [getattr(module, name) for name in module.__all__]
+    places = {f"{o.__module__}.{o.__qualname__}" for o in shown if hasattr(o, "__qualname__")}
+    unknown = unknown_types(package, tmp_path)
+    public = [name for name in unknown if (not name.startswith(INFERRED) if package == "tgraph"
+                                           else name in places or name.rpartition(".")[0] in places)]
+    assert len(public) > (2000 if package == "tgraph" else 50)
+    assert [name for name in public if unknown[name]] == []
 
 
 def test_the_stub_of_the_ops_is_current() -> None:

@@ -76,14 +76,27 @@ class Conversions:
 
     # Numbers of Python's and NumPy's
 
-    def _no_number(self, *_: Any, **__: Any) -> Any:
+    def _no_number(self) -> NoReturn:
         place = user_location()
         hints = functions_of_line(place.file, place.line) if place else []
         _raise(f"the value of {self!r} is not known while tracing; it has no Python or NumPy number"
                + (f"; write {', '.join(hints)}" if hints else
                   "; write the computation in ops (tg.sqrt(x), tg.where(condition, x, y)), or return it as an output"))
 
-    __int__ = __float__ = __complex__ = __index__ = __array__ = _no_number
+    def __int__(self) -> NoReturn:
+        self._no_number()
+
+    def __float__(self) -> NoReturn:
+        self._no_number()
+
+    def __complex__(self) -> NoReturn:
+        self._no_number()
+
+    def __index__(self) -> NoReturn:
+        self._no_number()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        self._no_number()
 
     def __str__(self) -> str:
         place = user_location()

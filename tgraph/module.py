@@ -23,7 +23,7 @@ class Module:
     adds. Lists, tuples and dicts of modules count. No `super().__init__()` is needed.
     """
 
-    def __init_subclass__(cls, **options: Any):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__call__" in vars(cls):
             call = vars(cls)["__call__"]

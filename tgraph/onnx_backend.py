@@ -33,10 +33,11 @@ class TGraphRep(BackendRep):  # type: ignore[misc]
     time, and kept."""
 
     def __init__(self, model: onnx.ModelProto, options: Mapping[str, Any]):
-        self.model, self.options = model, dict(options)
+        self.model: onnx.ModelProto = model
+        self.options: dict[str, Any] = dict(options)
         held = {i.name for i in model.graph.initializer}
-        self.inputs = [i.name for i in model.graph.input if i.name not in held]
-        self.outputs = [o.name for o in model.graph.output]
+        self.inputs: list[str] = [i.name for i in model.graph.input if i.name not in held]
+        self.outputs: list[str] = [o.name for o in model.graph.output]
         self.constant: list[str] = []  # the inputs that are constants of the graph
         self._compiled: OrderedDict[Any, Any] = OrderedDict()
         self._needed: NeedsInputsError | None = None  # what the next run has to give
@@ -108,7 +109,7 @@ class TGraphBackend(Backend):  # type: ignore[misc]
     """tgraph as a backend of ONNX models. Subclasses may set another target for the device "CPU", and other options of
     `tg.compile`."""
 
-    target = "cpu"
+    target: str = "cpu"
     options: Mapping[str, Any] = {}
 
     @classmethod

@@ -18,7 +18,7 @@ class State(Operators):
     """
 
     def __init__(self, type: TensorType):
-        self.type = as_type(type)
+        self.type: TensorType = as_type(type)
 
     @property
     def value(self) -> Tensor:

@@ -7,11 +7,12 @@ tracer.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arithmetic import Arithmetic
 from .conversions import Conversions
 from .current_tracer import TracerLike, apply
 from .indexing import index as take
@@ -20,15 +21,8 @@ from .ir.dtypes import DType, as_type
 from .ir.types import TensorType
 from .ir.values import Value
 from .ir.weights import Initializer
-from .masks import not_a_mask, unmasked
+from .masks import not_a_mask
 from .user_code import model_error
-
-
-def _binary(op: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """The methods for `x op y` and for `y op x`."""
-    return (lambda self, other: apply(op, *unmasked(op, self, other)),
-            lambda self, other: apply(op, *unmasked(op, other, self)))
-
 
 if TYPE_CHECKING:
     from .typed_ops import Methods
@@ -36,11 +30,10 @@ else:  # tgraph.functions adds them
     Methods = object
 
 
-class Operators(Conversions, Methods):
+class Operators(Conversions, Arithmetic, Methods):
     """Python operators and common methods of tensors and parameters. Indexing follows NumPy."""
 
     type: TensorType
-    __hash__ = object.__hash__
 
     @property
     def shape(self) -> tuple[DimLike, ...]:
@@ -54,24 +47,6 @@ class Operators(Conversions, Methods):
     @property
     def rank(self) -> int:
         return self.type.rank
-
-    __add__, __radd__ = _binary("add")
-    __sub__, __rsub__ = _binary("sub")
-    __mul__, __rmul__ = _binary("mul")
-    __truediv__, __rtruediv__ = _binary("div")
-    __floordiv__, __rfloordiv__ = _binary("floor_div")
-    __mod__, __rmod__ = _binary("mod")
-    __pow__, __rpow__ = _binary("pow")
-    __matmul__, __rmatmul__ = _binary("matmul")
-    __and__, __rand__ = _binary("logical_and")
-    __or__, __ror__ = _binary("logical_or")
-    __xor__, __rxor__ = _binary("logical_xor")
-    __lt__ = _binary("less")[0]
-    __le__ = _binary("less_or_equal")[0]
-    __gt__ = _binary("greater")[0]
-    __ge__ = _binary("greater_or_equal")[0]
-    __eq__ = _binary("equal")[0]  # type: ignore[assignment]
-    __ne__ = _binary("not_equal")[0]  # type: ignore[assignment]
 
     def __neg__(self) -> Tensor:
         return apply("neg", not_a_mask("neg", self))
@@ -128,7 +103,8 @@ class Tensor(Operators):
     __slots__ = ("tracer", "value")
 
     def __init__(self, value: Value, tracer: TracerLike):
-        self.value, self.tracer = value, tracer
+        self.value: Value = value
+        self.tracer: TracerLike = tracer
 
     @property
     def type(self) -> TensorType:  # type: ignore[override]
@@ -147,9 +123,9 @@ class Parameter(Operators):
     """
 
     def __init__(self, type: TensorType, initializer: Initializer | None = None, data: np.ndarray | None = None):
-        self.type = as_type(type)
-        self.initializer = initializer or normal()
-        self.data = data
+        self.type: TensorType = as_type(type)
+        self.initializer: Initializer = initializer or normal()
+        self.data: np.ndarray | None = data
 
     def __repr__(self) -> str:
         return f"parameter {self.type}"

@@ -64,7 +64,7 @@ def argmin(*operands: Any, **named: Any) -> Tensor:
 def argsort(*operands: Any, **named: Any) -> Tensor:
     """argsort(x, axis=-1, descending=False, stable=True, *, kind=None)"""
 
-def attention(q: TensorLike, k: TensorLike, v: TensorLike, mask: TensorLike | None = ..., bias: TensorLike | None = ..., offset: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ..., softcap: float = ..., window: int | Sequence[int] | None = ...) -> Tensor:
+def attention(q: TensorLike, k: TensorLike, v: TensorLike, mask: TensorLike | None = None, bias: TensorLike | None = None, offset: TensorLike | None = None, *, scale: float | None = None, causal: bool = False, empty_row: Literal["zero", "uniform", "nan"] = "zero", softcap: float = 0.0, window: int | Sequence[int] | None = None) -> Tensor:
     """Scaled dot-product attention (arXiv:1706.03762): softmax(scale q k^T + bias, where allowed) v."""
 
 def bmm(*operands: Any, **named: Any) -> Tensor:
@@ -112,7 +112,7 @@ def cos(x: TensorLike) -> Tensor:
 def cumsum(*operands: Any, **named: Any) -> Tensor:
     """cumsum(x, axis=None, exclusive=False)"""
 
-def dequantize(packed: TensorLike, scale: TensorLike, zero: TensorLike | None = ..., *, depth: int, block: int, bits: int = ...) -> Tensor:
+def dequantize(packed: TensorLike, scale: TensorLike, zero: TensorLike | None = None, *, depth: int, block: int, bits: int = 8) -> Tensor:
     """A weight [out, depth] from integers of 2, 4 or 8 bits: w[i, k] = (q[i, k] - zero[i, k // block]) scale[i, k // block]."""
 
 def dim_size(size: int | Dim, dtype: DTypeLike = ...) -> Tensor:
@@ -172,7 +172,7 @@ def full_like(*operands: Any, **named: Any) -> Tensor:
 def gather(*operands: Any, **named: Any) -> Tensor:
     """gather(x, indices, axis=0)"""
 
-def gelu(x: TensorLike, approximate: Literal["none", "tanh"] = ...) -> Tensor:
+def gelu(x: TensorLike, approximate: Literal["none", "tanh"] = "none") -> Tensor:
     """Gaussian error linear unit (arXiv:1606.08415): x Phi(x), Phi the normal distribution function."""
 
 def greater(x: TensorLike, y: TensorLike) -> Tensor:
@@ -181,10 +181,10 @@ def greater(x: TensorLike, y: TensorLike) -> Tensor:
 def greater_or_equal(x: TensorLike, y: TensorLike) -> Tensor:
     """Whether x >= y."""
 
-def gru(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, linear_before_reset: bool = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+def gru(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = None, recurrent_bias: TensorLike | None = None, h0: TensorLike | None = None, lengths: TensorLike | None = None, *, linear_before_reset: bool = True, direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor]:
     """A layer of gated recurrent units (arXiv:1406.1078)."""
 
-def gru_scan(x: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, linear_before_reset: bool = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+def gru_scan(x: TensorLike, recurrent: TensorLike, bias: TensorLike | None = None, h0: TensorLike | None = None, lengths: TensorLike | None = None, *, linear_before_reset: bool = True, direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor]:
     """The recurrence of gated recurrent units (arXiv:1406.1078) on projected inputs."""
 
 def integer_linear(x: TensorLike, weight: TensorLike) -> Tensor:
@@ -196,10 +196,10 @@ def isinf(x: TensorLike) -> Tensor:
 def isnan(x: TensorLike) -> Tensor:
     """Whether x is not a number. ONNX IsNaN."""
 
-def layer_norm(x: TensorLike, weight: TensorLike | None = ..., bias: TensorLike | None = ..., *, epsilon: float = ..., eps: float = ...) -> Tensor:
+def layer_norm(x: TensorLike, weight: TensorLike | None = None, bias: TensorLike | None = None, *, epsilon: float = 1e-05, eps: float = ...) -> Tensor:
     """Layer normalisation over the last axis (arXiv:1607.06450): (x - mean) / sqrt(variance + epsilon) * weight + bias."""
 
-def leaky_relu(x: TensorLike, alpha: float = ...) -> Tensor:
+def leaky_relu(x: TensorLike, alpha: float = 0.01) -> Tensor:
     """x where x >= 0, alpha x elsewhere. ONNX LeakyRelu."""
 
 def less(x: TensorLike, y: TensorLike) -> Tensor:
@@ -208,7 +208,7 @@ def less(x: TensorLike, y: TensorLike) -> Tensor:
 def less_or_equal(x: TensorLike, y: TensorLike) -> Tensor:
     """Whether x <= y."""
 
-def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = ...) -> Tensor:
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
     """Affine map: y = x W^T + b, on the last axis."""
 
 def log(x: TensorLike) -> Tensor:
@@ -217,7 +217,7 @@ def log(x: TensorLike) -> Tensor:
 def log1p(*operands: Any, **named: Any) -> Tensor:
     """log1p(x)"""
 
-def log_softmax(x: TensorLike, axis: int = ..., *, dim: int = ...) -> Tensor:
+def log_softmax(x: TensorLike, axis: int = -1, *, dim: int = ...) -> Tensor:
     """Logarithm of the softmax along an axis: x - max x - ln sum of e^(x - max x). ONNX LogSoftmax."""
 
 def logical_and(x: TensorLike, y: TensorLike) -> Tensor:
@@ -235,10 +235,10 @@ def logical_xor(x: TensorLike, y: TensorLike) -> Tensor:
 def logsumexp(*operands: Any, **named: Any) -> Tensor:
     """logsumexp(x, axis=None, keepdims=False)"""
 
-def lstm(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., c0: TensorLike | None = ..., lengths: TensorLike | None = ..., peephole: TensorLike | None = ..., *, direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor, Tensor]:
+def lstm(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = None, recurrent_bias: TensorLike | None = None, h0: TensorLike | None = None, c0: TensorLike | None = None, lengths: TensorLike | None = None, peephole: TensorLike | None = None, *, direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """A layer of long short-term memory (doi:10.1162/neco.1997.9.8.1735)."""
 
-def lstm_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = ..., c0: TensorLike | None = ..., lengths: TensorLike | None = ..., peephole: TensorLike | None = ..., *, direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor, Tensor]:
+def lstm_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = None, c0: TensorLike | None = None, lengths: TensorLike | None = None, peephole: TensorLike | None = None, *, direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The recurrence of long short-term memory (doi:10.1162/neco.1997.9.8.1735) on projected inputs."""
 
 def masked_fill(*operands: Any, **named: Any) -> Tensor:
@@ -304,7 +304,7 @@ def outer(*operands: Any, **named: Any) -> Tensor:
 def pack_gates(weight: TensorLike, gates: int, width: int) -> Tensor:
     """Cut recurrent weights into panels that hold all gates of a run of units."""
 
-def pack_panels(weight: TensorLike, width: int, group: int = ...) -> Tensor:
+def pack_panels(weight: TensorLike, width: int, group: int = 1) -> Tensor:
     """Cut a weight [out, in] into panels [ceil(out / width), in, width]: p[i, k, j] = weight[i width + j, k]."""
 
 def pad(*operands: Any, **named: Any) -> Tensor:
@@ -322,7 +322,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 def prod(*operands: Any, **named: Any) -> Tensor:
     """prod(x, axis=None, keepdims=False)"""
 
-def quantize_blocks(x: TensorLike, block: int = ..., bits: int = ...) -> tuple[Tensor, Tensor]:
+def quantize_blocks(x: TensorLike, block: int = 32, bits: int = 4) -> tuple[Tensor, Tensor]:
     """A weight [out, in] as integers in blocks along `in`: packed u8 and scale f32[out, blocks], as `dequantize` reads them."""
 
 def quantize_rows(x: TensorLike) -> tuple[Tensor, Tensor]:
@@ -331,7 +331,7 @@ def quantize_rows(x: TensorLike) -> tuple[Tensor, Tensor]:
 def quick_gelu(x: TensorLike) -> Tensor:
     """GELU as CLIP approximates it: x sigmoid(1.702 x) (arXiv:1606.08415, section 2)."""
 
-def ragged_attention(q: TensorLike, k: TensorLike, v: TensorLike, offsets: TensorLike, mask: TensorLike | None = ..., *, scale: float | None = ..., causal: bool = ..., empty_row: Literal["zero", "uniform", "nan"] = ..., softcap: float = ..., window: int | Sequence[int] | None = ...) -> Tensor:
+def ragged_attention(q: TensorLike, k: TensorLike, v: TensorLike, offsets: TensorLike, mask: TensorLike | None = None, *, scale: float | None = None, causal: bool = False, empty_row: Literal["zero", "uniform", "nan"] = "zero", softcap: float = 0.0, window: int | Sequence[int] | None = None) -> Tensor:
     """Attention over packed rows: `attention` within each of B sequences, rows offsets[b] .. offsets[b+1] - 1."""
 
 def range(*operands: Any, **named: Any) -> Tensor:
@@ -343,19 +343,19 @@ def ravel(*operands: Any, **named: Any) -> Tensor:
 def reciprocal(x: TensorLike) -> Tensor:
     """Reciprocal: 1 / x."""
 
-def reduce_max(x: TensorLike, axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
+def reduce_max(x: TensorLike, axes: int | Sequence[int] | None = None, keepdims: bool = False, *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
     """Largest over axes; NaN if one is; the type's lowest over nothing."""
 
-def reduce_mean(x: TensorLike, axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
+def reduce_mean(x: TensorLike, axes: int | Sequence[int] | None = None, keepdims: bool = False, *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
     """Mean over axes: sum / count; NaN over nothing."""
 
-def reduce_min(x: TensorLike, axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
+def reduce_min(x: TensorLike, axes: int | Sequence[int] | None = None, keepdims: bool = False, *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
     """Smallest over axes; NaN if one is; the type's highest over nothing."""
 
-def reduce_prod(x: TensorLike, axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
+def reduce_prod(x: TensorLike, axes: int | Sequence[int] | None = None, keepdims: bool = False, *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
     """Product over axes; 1 over nothing."""
 
-def reduce_sum(x: TensorLike, axes: int | Sequence[int] | None = ..., keepdims: bool = ..., *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
+def reduce_sum(x: TensorLike, axes: int | Sequence[int] | None = None, keepdims: bool = False, *, dim: int | Sequence[int] | None = ..., keepdim: bool = ...) -> Tensor:
     """Sum over axes; 0 over nothing."""
 
 def relu(x: TensorLike) -> Tensor:
@@ -370,19 +370,19 @@ def repeat_interleave(*operands: Any, **named: Any) -> Tensor:
 def reshape(*operands: Any, **named: Any) -> Tensor:
     """reshape(x, *sizes, shape=None)"""
 
-def rms_norm(x: TensorLike, weight: TensorLike | None = ..., *, epsilon: float = ..., eps: float = ...) -> Tensor:
+def rms_norm(x: TensorLike, weight: TensorLike | None = None, *, epsilon: float = 1e-06, eps: float = ...) -> Tensor:
     """Root mean square normalisation over the last axis (arXiv:1910.07467): x / sqrt(mean of x^2 + epsilon) * weight."""
 
-def rnn(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = ..., recurrent_bias: TensorLike | None = ..., h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, activation: Literal["tanh", "relu"] = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+def rnn(x: TensorLike, weight: TensorLike, recurrent: TensorLike, bias: TensorLike | None = None, recurrent_bias: TensorLike | None = None, h0: TensorLike | None = None, lengths: TensorLike | None = None, *, activation: Literal["tanh", "relu"] = "tanh", direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor]:
     """A layer of Elman's recurrent network: h_t = f(W x_t + b + R h_{t-1} + rb)."""
 
-def rnn_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = ..., lengths: TensorLike | None = ..., *, activation: Literal["tanh", "relu"] = ..., direction: Literal["forward", "reverse", "bidirectional"] = ..., clip: float | None = ...) -> tuple[Tensor, Tensor]:
+def rnn_scan(x: TensorLike, recurrent: TensorLike, h0: TensorLike | None = None, lengths: TensorLike | None = None, *, activation: Literal["tanh", "relu"] = "tanh", direction: Literal["forward", "reverse", "bidirectional"] = "forward", clip: float | None = None) -> tuple[Tensor, Tensor]:
     """Elman's recurrence on projected inputs: h_t = f(x_t + R h_{t-1})."""
 
 def roll(*operands: Any, **named: Any) -> Tensor:
     """roll(x, shifts, axis=None)"""
 
-def rotary(x: TensorLike, cos: TensorLike, sin: TensorLike, interleaved: bool = ...) -> Tensor:
+def rotary(x: TensorLike, cos: TensorLike, sin: TensorLike, interleaved: bool = False) -> Tensor:
     """Turn each pair (x1, x2) of the last axis: (x1 cos - x2 sin, x2 cos + x1 sin) (RoFormer, arXiv:2104.09864)."""
 
 def round(x: TensorLike) -> Tensor:
@@ -409,10 +409,10 @@ def silu(x: TensorLike) -> Tensor:
 def sin(x: TensorLike) -> Tensor:
     """Sine of x in radians."""
 
-def slice(x: TensorLike, starts: int | Dim | Sequence[int | Dim | None] | None, stops: int | Dim | Sequence[int | Dim | None] | None, axes: int | Sequence[int], steps: int | Sequence[int] | None = ..., *, dim: int | Sequence[int] = ...) -> Tensor:
+def slice(x: TensorLike, starts: int | Dim | Sequence[int | Dim | None] | None, stops: int | Dim | Sequence[int | Dim | None] | None, axes: int | Sequence[int], steps: int | Sequence[int] | None = None, *, dim: int | Sequence[int] = ...) -> Tensor:
     """Elements start, start + step, ... before stop along each of `axes`, as Python slices."""
 
-def softmax(x: TensorLike, axis: int = ..., *, dim: int = ...) -> Tensor:
+def softmax(x: TensorLike, axis: int = -1, *, dim: int = ...) -> Tensor:
     """Softmax along an axis: e^(x - max x) / sum of e^(x - max x). ONNX Softmax."""
 
 def softplus(x: TensorLike) -> Tensor:
@@ -475,13 +475,13 @@ def unbind(*operands: Any, **named: Any) -> tuple[Tensor, ...]:
 def unflatten(*operands: Any, **named: Any) -> Tensor:
     """unflatten(x, axis, shape)"""
 
-def unpack(mask: TensorLike, name: str = ...) -> tuple[Tensor, Tensor]:
+def unpack(mask: TensorLike, name: str = "N") -> tuple[Tensor, Tensor]:
     """Where the True elements of a padded batch lie: their flat positions in order, and where each row's begin."""
 
 def unpack_gates(panels: TensorLike, gates: int, hidden: int) -> Tensor:
     """The recurrent weights [D, gates hidden, K] that `pack_gates` cut into panels."""
 
-def unpack_panels(panels: TensorLike, rows: int, depth: int | None = ...) -> Tensor:
+def unpack_panels(panels: TensorLike, rows: int, depth: int | None = None) -> Tensor:
     """The weight [rows, depth] that `pack_panels` cut into panels; depth is what the panels have unless given, at most that."""
 
 def unsqueeze(*operands: Any, **named: Any) -> Tensor:

@@ -128,7 +128,7 @@ class Recorder(Instrument):
     """Records the history of a graph while a pipeline runs on it."""
 
     def __init__(self) -> None:
-        self.history = History("")
+        self.history: History = History("")
         self._journal: list[Change] = []
         self._steps: list[Step] = []
 

@@ -34,6 +34,9 @@ from tgraph.reference.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from passes.debug.history import History
+    from passes.manager import PassRecord
+    from targets.base.target import Target
+    from targets.runtime.cache import CacheResult
     from targets.runtime.explain import Explanations
     from targets.runtime.memory import MemoryReport
     from targets.runtime.profile import Profile
@@ -49,6 +52,15 @@ class Executable(OfProcess):
     `choice` what precision="auto" took (None without it).
     Of a loaded bundle, `variants` are the targets that it was compiled for, of which `target` was chosen.
     """
+
+    graph: Graph
+    optimized: Graph
+    prepare: Graph
+    kernels: Graph
+    target: Target
+    records: list[PassRecord]
+    cache: CacheResult | None
+    variants: tuple[str, ...]
 
     def __init__(self, program: Program, name: str, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):
         self.graph = program[name]

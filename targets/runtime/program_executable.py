@@ -23,9 +23,12 @@ from tgraph.ir.program import Program
 from tgraph.ir.viewing import show
 
 if TYPE_CHECKING:
+    from targets.base.target import Target
+    from targets.runtime.cache import CacheResult
     from targets.runtime.explain import Explanations
     from targets.runtime.memory import ProgramMemory
     from targets.runtime.profile import ProgramProfile
+    from tgraph.ir.graph import Graph
     from tgraph.ir.values import Node
 
 
@@ -35,6 +38,15 @@ class ProgramExecutable(OfProcess):
     `graphs` has an Executable a graph. `program` is what `compile` was given, `optimized` what the passes made of it, `kernels`
     the calls that run, `prepare` the graph that makes their weights, once for all graphs. `variants`, `choice`: an Executable's.
     """
+
+    program: Program
+    optimized: Program
+    kernels: Program
+    prepare: Graph
+    target: Target
+    cache: CacheResult | None
+    variants: tuple[str, ...]
+    graphs: dict[str, Executable]
 
     def __init__(self, program: Program, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):
         self.program, self.optimized, self.kernels = program, compiled.optimized, compiled.kernels

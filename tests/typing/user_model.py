@@ -40,11 +40,24 @@ graph.load_weights("weights.safetensors", cast=True)
 graph.dump("block.svg")
 print(tg.check(exe))
 
+right: bool = tg.check(exe).ok
+slowest: list[str] = [f"{group.name} {group.microseconds}" for group in exe.profile(x=y).by("kernel")]
+kernels: list[str] = [node.op.name for node in exe.kernels.nodes]
+wide: tg.Parameter = Block(8, 2).attention.query.weight
+slope: tg.Parameter | None = Block(8, 2).norm.bias
+place: tuple[int, float] = exe.memory(B=1, S=2).arena_bytes, graph.inputs[0].dtype.largest
+states: dict[str, np.ndarray] = {name: exe.session(B=2)[name] for name in exe.graph.states}
+program: tg.ProgramExecutable = tg.compile(tg.trace_program(Block(8, 2), step=tg.f32[B, S, 8]))
+step: tg.Executable = program["step"]
+
 bad: int = tg.softmax(3, axes=2)  # error: Unexpected keyword argument "axes" / error: Incompatible types in assignment
 worse: str = tg.relu(graph)  # error: Incompatible types in assignment / error: Argument 1 to "relu" has incompatible type "Graph"
 tg.gelu(np.ones(3), approximate="fast")  # error: incompatible type "Literal['fast']"
 tg.softmax()  # error: Missing positional argument "x"
 tg.softmax(np.ones(3), -1, dim="x")  # error: Argument "dim" to "softmax" has incompatible type "str"
 first, second = tg.relu(np.ones(3)), tg.unpack(np.ones(3)).name  # error: "tuple[Tensor, Tensor]" has no attribute "name"
+exe.session(B="2")  # error: Argument "B" to "session" of "Executable" has incompatible type "str"
+Block(8, 2).norm.weight + "1"  # error: Unsupported operand types for + ("Parameter" and "str")
+exe.kernels = "none"  # error: Incompatible types in assignment
 tg.compile(graph, target=3)  # error: No overload variant of "compile" matches argument types "Graph", "int"
 tg.trace(Block("8", 2), x=tg.f32[B])  # error: Argument 1 to "Block" has incompatible type "str"

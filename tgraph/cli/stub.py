@@ -69,7 +69,7 @@ def _function(op: Op) -> str:
     more: list[str] = []
     by_name = any(o.optional for o in op.operands)  # else attributes may follow the operands by position
     for parameter in inspect.signature(op.infer).parameters.values():
-        default = "" if parameter.default is parameter.empty else " = ..."
+        default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
         if parameter.kind is parameter.KEYWORD_ONLY:
             if by_name and "*" not in shown:
                 shown.append("*")
@@ -84,6 +84,11 @@ def _function(op: Op) -> str:
             shown.append(f"{parameter.name}: TensorLike{optional}{default}")
     shown += more if "*" in shown or not more else ["*", *more]
     return f"def {op.name}({', '.join(shown)}) -> {_result(hints.get('return'))}:\n    \"\"\"{op.summary}\"\"\"\n"
+
+
+def _default(value: Any) -> str:
+    """A default as the stub shows it: plain values as they are."""
+    return repr(value).replace("'", '"') if value is None or isinstance(value, (bool, int, float, str)) else "..."
 
 
 def _result(hint: Any) -> str:

@@ -26,11 +26,12 @@ class Cell:
     __slots__ = ("above", "below", "box", "height", "layer", "rank", "width", "x")
 
     def __init__(self, box: Box | None, layer: int):
-        self.box, self.layer = box, layer
-        self.width = LANE if box is None else box.width
-        self.height = 0.0 if box is None else box.height
-        self.x = 0.0  # of the middle
-        self.rank = 0
+        self.box: Box | None = box
+        self.layer: int = layer
+        self.width: float = LANE if box is None else box.width
+        self.height: float = 0.0 if box is None else box.height
+        self.x: float = 0.0  # of the middle
+        self.rank: int = 0
         self.above: list[Link] = []
         self.below: list[Link] = []
 

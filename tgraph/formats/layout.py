@@ -145,8 +145,10 @@ class Margin(Cell):
 
     def __init__(self, key: Hashable, start: Cell, ends: Sequence[Cell]):
         super().__init__(None, start.layer)
-        self.key, self.start, self.ends = key, start, ends
-        self.last = max(end.layer for end in ends)
+        self.key: Hashable = key
+        self.start: Cell = start
+        self.ends: Sequence[Cell] = ends
+        self.last: int = max(end.layer for end in ends)
 
 
 def _beside(margins: Sequence[Margin], right: float) -> float:

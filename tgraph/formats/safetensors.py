@@ -48,7 +48,8 @@ class TensorFile(Mapping[str, np.ndarray]):
     """The tensors of one file by name: read-only arrays over the mapped file, which lives as long as any of them."""
 
     def __init__(self, path: Path, entries: Mapping[str, Any], metadata: dict[str, str], data: np.ndarray):
-        self.path, self.metadata = path, metadata
+        self.path: Path = path
+        self.metadata: dict[str, str] = metadata
         self._entries, self._data = dict(entries), data
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -39,7 +39,8 @@ class Decoder:
     """
 
     def __init__(self, session: SessionLike, step: str):
-        self.session, self.step = session, step
+        self.session: SessionLike = session
+        self.step: str = step
         if step not in session.graphs:
             only = next(iter(session.graphs)) if len(session.graphs) == 1 else None
             if only is None:
@@ -57,8 +58,8 @@ class Decoder:
         rest = [i.name for i in inputs[1:] if i.name != "mask"]
         if rest:
             raise InputError(f"{self.step} takes {', '.join(rest)} besides tokens and mask; generation cannot know what to feed")
-        self.masked = len(inputs) > 1
-        self.dtype = inputs[0].dtype.numpy
+        self.masked: bool = len(inputs) > 1
+        self.dtype: np.dtype[Any] = inputs[0].dtype.numpy
         self._several = len(outputs) > 1
         self._written = {name for name, _ in graph.outputs if name in graph.states}
 

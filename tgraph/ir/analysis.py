@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SPREAD = 2**20  # bytes of a result that is kept in the prepare part however little it is computed from
 
 
-def to_networkx(graph: Graph) -> networkx.DiGraph:
+def to_networkx(graph: Graph) -> networkx.DiGraph[Node]:
     """The nodes and their dependences as a networkx graph; an edge has the first `value` that flows, and all as `values`."""
     import networkx
 

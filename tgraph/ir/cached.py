@@ -15,7 +15,8 @@ class cached_property(Generic[T]):
     """
 
     def __init__(self, function: Callable[[Any], T]):
-        self.function, self.__doc__ = function, function.__doc__
+        self.function: Callable[[Any], T] = function
+        self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

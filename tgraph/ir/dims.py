@@ -60,6 +60,8 @@ class Dim(Sized):
     __slots__ = ("_hash", "depth", "terms", "weight")
 
     def __init__(self, terms: Mapping[Monomial, int]):
+        self.weight: int
+        self.depth: int
         self.weight, self.depth = _extent(terms)
         ordered = sorted(terms.items(), key=_term_key) if len(terms) > 1 else terms.items()
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
@@ -146,7 +148,20 @@ class Dim(Sized):
             return NotImplemented
         raise RuleError(f"dimension {self} has no value while tracing; only ==, + - * // % are defined on it")
 
-    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _no_value
+    def __lt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __le__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __bool__(self) -> bool:
+        return self._no_value()
 
     def __index__(self) -> int:
         raise RuleError(f"dimension {self} has no value while tracing, so it cannot be used as a Python integer")

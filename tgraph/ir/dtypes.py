@@ -68,15 +68,15 @@ class DType:
         return self.name
 
 
-f16 = DType("f16", "float", 16, "float16")
-bf16 = DType("bf16", "float", 16, "bfloat16")
-f32 = DType("f32", "float", 32, "float32")
-f64 = DType("f64", "float", 64, "float64")
-i8 = DType("i8", "int", 8, "int8")
-u8 = DType("u8", "uint", 8, "uint8")
-i32 = DType("i32", "int", 32, "int32")
-i64 = DType("i64", "int", 64, "int64")
-bool_ = DType("bool", "bool", 1, "bool")
+f16: DType = DType("f16", "float", 16, "float16")
+bf16: DType = DType("bf16", "float", 16, "bfloat16")
+f32: DType = DType("f32", "float", 32, "float32")
+f64: DType = DType("f64", "float", 64, "float64")
+i8: DType = DType("i8", "int", 8, "int8")
+u8: DType = DType("u8", "uint", 8, "uint8")
+i32: DType = DType("i32", "int", 32, "int32")
+i64: DType = DType("i64", "int", 64, "int64")
+bool_: DType = DType("bool", "bool", 1, "bool")
 
 DTYPES: dict[str, DType] = {d.name: d for d in (f16, bf16, f32, f64, i8, u8, i32, i64, bool_)}
 RESERVED.update(DTYPES)

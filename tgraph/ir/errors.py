@@ -24,6 +24,11 @@ class RuleError(TGraphError):
 class OpError(TGraphError):
     """An op was applied to operands or attributes that its rule forbids."""
 
+    op: str
+    operands: tuple[object, ...]
+    rule: str
+    provenance: Provenance | None
+
     def __init__(self, op: str, operands: Sequence[object], rule: str, provenance: Provenance | None = None):
         self.op, self.operands, self.rule, self.provenance = op, tuple(operands), rule, provenance
         where = provenance.describe() if provenance else ""
@@ -37,6 +42,9 @@ class TraceError(TGraphError):
 
 class ParseError(TGraphError):
     """Text that is not a graph: says line, column and what was expected."""
+
+    line: int
+    column: int
 
     def __init__(self, line: int, column: int, message: str, source: str = "", file: str = "<text>"):
         self.line, self.column = line, column
@@ -82,6 +90,9 @@ class DiskError(TGraphError, OSError):
 
     `folder` is where there was no room, `needed` the bytes that were to be written there, if that is known.
     """
+
+    folder: str
+    needed: int | None
 
     def __init__(self, message: str, folder: str, needed: int | None = None):
         super().__init__(message)

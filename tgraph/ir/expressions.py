@@ -36,10 +36,10 @@ class ExpressionParser:
     """
 
     def __init__(self, source: Source):
-        self.source = source
-        self.tokens = tokenize(source)
-        self.position = 0
-        self.depth = 0
+        self.source: Source = source
+        self.tokens: list[Token] = tokenize(source)
+        self.position: int = 0
+        self.depth: int = 0
         self.symbols: dict[str, Dim] = {}
         self.functions: dict[str, Graph] = {}
 

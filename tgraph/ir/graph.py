@@ -49,7 +49,7 @@ class Graph(Textual, Callee):
     """
 
     def __init__(self, name: str = "main", weights: Weights | None = None):
-        self.name = name
+        self.name: str = name
         self.inputs: list[Input] = []
         self.states: dict[str, TensorType] = {}
         self.parameters: dict[str, Parameter] = {}
@@ -323,7 +323,7 @@ class Graph(Textual, Callee):
             total = total + node.flops
         return total
 
-    def to_networkx(self) -> networkx.DiGraph:
+    def to_networkx(self) -> networkx.DiGraph[Node]:
         """Nodes and their dependences as a networkx DiGraph; edges carry the `value` that flows."""
         return to_networkx(self)
 

@@ -51,8 +51,9 @@ class Source:
     """A text with the name of its file, which makes errors that point into it."""
 
     def __init__(self, text: str, file: str):
-        self.text, self.file = text, file
-        self.text_lines = text.split("\n")
+        self.text: str = text
+        self.file: str = file
+        self.text_lines: list[str] = text.split("\n")
 
     def error(self, line: int, column: int, message: str) -> ParseError:
         if len(message) > LONGEST_MESSAGE:  # a name may be of any length

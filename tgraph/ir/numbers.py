@@ -7,7 +7,6 @@ as a Python float would.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 from .errors import RuleError
@@ -19,7 +18,6 @@ _UFUNCS = {
     "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge,
 }
-Operator = Callable[[Any, "float | Sized"], "SizeNumber"]
 
 
 def combine(op: str, left: object, right: object) -> Any:
@@ -27,11 +25,6 @@ def combine(op: str, left: object, right: object) -> Any:
     if all(isinstance(v, (int, float, Sized)) and not isinstance(v, bool) for v in (left, right)):
         return SizeNumber(op, left, right)
     return NotImplemented
-
-
-def operators(op: str) -> tuple[Operator, Operator]:
-    """The methods for `x op y` and for `y op x`."""
-    return lambda self, other: combine(op, self, other), lambda self, other: combine(op, other, self)
 
 
 def _plain(value: Any) -> Any:
@@ -44,8 +37,17 @@ class Sized:
 
     __slots__ = ()
 
-    __truediv__, __rtruediv__ = operators("div")
-    __pow__, __rpow__ = operators("pow")
+    def __truediv__(self, other: float | Sized) -> SizeNumber:
+        return combine("div", self, other)
+
+    def __rtruediv__(self, other: float | Sized) -> SizeNumber:
+        return combine("div", other, self)
+
+    def __pow__(self, other: float | Sized) -> SizeNumber:
+        return combine("pow", self, other)
+
+    def __rpow__(self, other: float | Sized) -> SizeNumber:
+        return combine("pow", other, self)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """Operators with a NumPy number on the left. Raises RuleError for all other functions of NumPy."""
@@ -69,19 +71,48 @@ class SizeNumber(Sized):
     __slots__ = ("left", "op", "right")
 
     def __init__(self, op: str, left: object, right: object):
-        self.op, self.left, self.right = op, left, right
+        self.op: str = op
+        self.left: object = left
+        self.right: object = right
 
-    __add__, __radd__ = operators("add")
-    __sub__, __rsub__ = operators("sub")
-    __mul__, __rmul__ = operators("mul")
+    def __add__(self, other: float | Sized) -> SizeNumber:
+        return combine("add", self, other)
 
-    def __neg__(self) -> Any:
+    def __radd__(self, other: float | Sized) -> SizeNumber:
+        return combine("add", other, self)
+
+    def __sub__(self, other: float | Sized) -> SizeNumber:
+        return combine("sub", self, other)
+
+    def __rsub__(self, other: float | Sized) -> SizeNumber:
+        return combine("sub", other, self)
+
+    def __mul__(self, other: float | Sized) -> SizeNumber:
+        return combine("mul", self, other)
+
+    def __rmul__(self, other: float | Sized) -> SizeNumber:
+        return combine("mul", other, self)
+
+    def __neg__(self) -> SizeNumber:
         return combine("mul", -1.0, self)
 
     def _no_value(self, *_: object) -> bool:
         raise RuleError(f"{self} has no value while tracing, so Python cannot decide anything by it")
 
-    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _no_value
+    def __lt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __le__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __bool__(self) -> bool:
+        return self._no_value()
 
     def __str__(self) -> str:
         shown = [f"({v})" if isinstance(v, Sized) and not str(v).isidentifier() else str(v) for v in (self.left, self.right)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .dims import compare, dim
+from .dims import Dim, compare, dim
 from .dtypes import DTYPES
 from .expressions import ExpressionParser, suggest
 from .graph import Graph
@@ -47,9 +47,9 @@ class BlockParser(ExpressionParser):
 
     def __init__(self, source: Source):
         super().__init__(source)
-        self.weights = Weights()
+        self.weights: Weights = Weights()
         self.values: dict[tuple[str, str], Value] = {}  # (kind of token, name)
-        self.graph = Graph()
+        self.graph: Graph = Graph()
 
     def blocks(self) -> list[tuple[Token, Graph]]:
         """All graphs, each with the token of its name."""
@@ -69,7 +69,7 @@ class BlockParser(ExpressionParser):
 
     def block(self, name: str) -> Graph:
         self.values = {}
-        self.symbols = self.bounds_ahead()
+        self.symbols: dict[str, Dim] = self.bounds_ahead()
         self.graph = Graph(name, self.weights)
         self.expect("(", "and the inputs")
         self._separated(")", self.input)

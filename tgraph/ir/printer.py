@@ -49,9 +49,11 @@ class Printer:
     """Prints one block. Values are numbered in canonical order, leaves listed in the order of their first use."""
 
     def __init__(self, graph: Graph, options: Options):
-        self.graph, self.options = graph, options
-        self.nodes = graph.nodes
+        self.graph: Graph = graph
+        self.options: Options = options
+        self.nodes: list[Node] = graph.nodes
         self.numbers: dict[Value, int] = {value: number for value, number in numbers_of(graph).items()}  # noqa: C416
+        self.parameters: list[Parameter]
         self.parameters, constants = canonical_leaves(graph)
         self.constants: dict[Value, int] = {}
         for constant in constants:

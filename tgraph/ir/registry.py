@@ -32,7 +32,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from .attributes import check_attribute, kinds_of, plain_attribute
+from .attributes import Kind, check_attribute, kinds_of, plain_attribute
 from .dims import DimLike
 from .errors import RuleError
 from .traits import Traits, declared
@@ -55,9 +55,9 @@ class Op:
     """One operation: signature, type rule, traits, axis map, NumPy meaning, cost, decomposition, documentation."""
 
     def __init__(self, infer: Callable[..., Any], name: str, **traits: Any):
-        self.name = name
-        self.infer = infer
-        self.doc = inspect.getdoc(infer) or ""
+        self.name: str = name
+        self.infer: Callable[..., Any] = infer
+        self.doc: str = inspect.getdoc(infer) or ""
         self.traits: Traits = declared(name, traits)
         self.numpy: Callable[..., Any] | None = None
         self.decompose: Callable[..., Any] | None = None
@@ -66,7 +66,8 @@ class Op:
         self.contract: Callable[..., tuple[Sequence[Sequence[Hashable]], Sequence[Hashable]]] | None = None
         self.canonical: Callable[..., dict[str, Attribute]] | None = None
         self._flops: Callable[..., DimLike] | None = None
-        operands, attributes = [], {}
+        operands: list[Operand] = []
+        attributes: dict[str, Attribute] = {}
         for parameter in inspect.signature(infer).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
                 attributes[parameter.name] = parameter.default
@@ -75,7 +76,7 @@ class Op:
                 operands.append(Operand(parameter.name, parameter.default is None, variadic))
         self.operands: tuple[Operand, ...] = tuple(operands)
         self.attributes: Mapping[str, Attribute] = attributes  # name -> default, or REQUIRED
-        self.kinds = kinds_of(infer)  # what each may be, by its annotation
+        self.kinds: Mapping[str, Kind] = kinds_of(infer)  # what each may be, by its annotation
 
     @property
     def variadic(self) -> bool:

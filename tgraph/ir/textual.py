@@ -46,7 +46,8 @@ class Textual:
         """Whether the canonical texts are the same."""
         return isinstance(other, type(self)) and (self is other or self.text(ranges=False) == other.text(ranges=False))
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     @property
     def fingerprint(self) -> str:

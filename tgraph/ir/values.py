@@ -22,7 +22,7 @@ class Value:
     __slots__ = ("type", "uses")
 
     def __init__(self, type: TensorType):
-        self.type = type
+        self.type: TensorType = type
         self.uses: dict[tuple[Node, int], None] = {}  # (user, operand position), in order of creation
 
     @property
@@ -46,7 +46,7 @@ class Input(Value):
 
     def __init__(self, name: str, type: TensorType):
         super().__init__(type)
-        self.name = name
+        self.name: str = name
 
     def __repr__(self) -> str:
         return f"%{self.name}: {self.type}"
@@ -59,7 +59,7 @@ class Parameter(Value):
 
     def __init__(self, name: str, type: TensorType):
         super().__init__(type)
-        self.name = name
+        self.name: str = name
 
     def __repr__(self) -> str:
         return f"@{self.name}: {self.type}"
@@ -72,7 +72,8 @@ class Constant(Value):
 
     def __init__(self, data: np.ndarray | None, type: TensorType, digest: str):
         super().__init__(type)
-        self.data, self.digest = data, digest
+        self.data: np.ndarray | None = data
+        self.digest: str = digest
 
     @classmethod
     def of(cls, data: Any, dtype: DType | None = None) -> Constant:
@@ -100,7 +101,8 @@ class Result(Value):
 
     def __init__(self, node: Node, index: int, type: TensorType):
         super().__init__(type)
-        self.node, self.index = node, index
+        self.node: Node = node
+        self.index: int = index
 
     def __repr__(self) -> str:
         return f"<{self.node.op.name}.{self.index}: {self.type}>"
@@ -124,11 +126,11 @@ class Node:
 
     def __init__(self, op: Op, operands: Sequence[Value | None], attrs: dict[str, Attribute],
                  types: Sequence[TensorType], provenance: Provenance):
-        self.op = op
+        self.op: Op = op
         self.operands: tuple[Value | None, ...] = tuple(operands)
-        self.attrs = attrs
-        self.results = tuple(Result(self, i, t) for i, t in enumerate(types))
-        self.provenance = provenance
+        self.attrs: dict[str, Attribute] = attrs
+        self.results: tuple[Result, ...] = tuple(Result(self, i, t) for i, t in enumerate(types))
+        self.provenance: Provenance = provenance
 
     @property
     def result(self) -> Result:

@@ -55,6 +55,12 @@ class DotProductAttention(Module):
     window: it sees no key that is `window` or more places away (arXiv:2004.05150).
     """
 
+    heads: int
+    kv_heads: int
+    causal: bool
+    window: int | None
+    scale: float | None
+
     def __init__(self, heads: int, kv_heads: int | None = None, *, causal: bool = False, window: int | None = None,
                  scale: float | None = None):
         self.heads, self.kv_heads = heads, heads if kv_heads is None else kv_heads
@@ -97,6 +103,17 @@ class MultiHeadAttention(Module):
     kv_heads < heads shares each key and value head among heads / kv_heads query heads (arXiv:2305.13245). softcap > 0 bounds the
     scores, and window = (left, right) limits how far a position sees, as `attention` says.
     """
+
+    query: Linear
+    key: Linear
+    value: Linear
+    output: Linear
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rotary: RotaryPositions | None
+    softcap: float
+    window: tuple[int, int] | None
 
     def __init__(self, dim: int, heads: int, kv_heads: int | None = None, bias: bool = True,
                  rotary: RotaryPositions | None = None, softcap: float = 0.0,

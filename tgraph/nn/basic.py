@@ -11,6 +11,9 @@ from ..tensor import Parameter, Tensor, constant, normal
 class Linear(Module):
     """y = x W^T + b on the last axis; `weight` [out, in], `bias` [out]."""
 
+    weight: Parameter
+    bias: Parameter | None
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DType = f32):
         self.weight = Parameter(dtype[out_features, in_features], normal(0.02))
         self.bias = Parameter(dtype[out_features], constant(0.0)) if bias else None
@@ -23,6 +26,8 @@ class Linear(Module):
 class Embedding(Module):
     """Rows of a table by number; `weight` [count, dim]."""
 
+    weight: Parameter
+
     def __init__(self, count: int, dim: int, dtype: DType = f32):
         self.weight = Parameter(dtype[count, dim], normal(0.02))
 
@@ -33,6 +38,10 @@ class Embedding(Module):
 
 class LayerNorm(Module):
     """Layer normalisation over the last axis (arXiv:1607.06450); `weight` [dim], `bias` [dim]."""
+
+    weight: Parameter
+    bias: Parameter | None
+    epsilon: float
 
     def __init__(self, dim: int, epsilon: float = 1e-5, bias: bool = True, dtype: DType = f32):
         self.weight = Parameter(dtype[dim], constant(1.0))
@@ -45,6 +54,9 @@ class LayerNorm(Module):
 
 class RMSNorm(Module):
     """Root mean square normalisation over the last axis (arXiv:1910.07467); `weight` [dim]."""
+
+    weight: Parameter
+    epsilon: float
 
     def __init__(self, dim: int, epsilon: float = 1e-6, dtype: DType = f32):
         self.weight = Parameter(dtype[dim], constant(1.0))

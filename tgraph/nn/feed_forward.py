@@ -31,6 +31,10 @@ def get_activation(name: str) -> Callable[[Tensor], Tensor]:
 class FeedForward(Module):
     """down(activation(up(x))) (arXiv:1706.03762, section 3.3)."""
 
+    up: Linear
+    down: Linear
+    activation: Callable[[Tensor], Tensor]
+
     def __init__(self, dim: int, hidden: int, activation: str = "gelu", bias: bool = True):
         self.up = Linear(dim, hidden, bias)
         self.down = Linear(hidden, dim, bias)
@@ -42,6 +46,11 @@ class FeedForward(Module):
 
 class GatedFeedForward(Module):
     """down(activation(gate(x)) * up(x)): SwiGLU with the default activation (arXiv:2002.05202)."""
+
+    gate: Linear
+    up: Linear
+    down: Linear
+    activation: Callable[[Tensor], Tensor]
 
     def __init__(self, dim: int, hidden: int, activation: str = "silu", bias: bool = False):
         self.gate = Linear(dim, hidden, bias)

@@ -17,6 +17,9 @@ from ..tensor import Tensor
 class KeyValueCache(Module):
     """Keys and values [B, heads, C, head_dim] of one attention, for up to C tokens."""
 
+    key: State
+    value: State
+
     def __init__(self, heads: int, head_dim: int, dtype: DType = f32, batch: Dim | None = None, capacity: Dim | None = None):
         shape = (dim("B") if batch is None else batch, heads, dim("C") if capacity is None else capacity, head_dim)
         self.key, self.value = State(dtype[shape]), State(dtype[shape])
@@ -69,13 +72,18 @@ class Past(Module):
     caches, and no token attends to it; positions count tokens only.
     """
 
+    layers: list[KeyValueCache]
+    length: State  # places taken in the caches
+    mask: State  # which of them hold tokens
+    count: State  # tokens so far
+
     def __init__(self, layers: int, heads: int, head_dim: int, dtype: DType = f32, batch: Dim | None = None,
                  capacity: Dim | None = None):
         batch, capacity = dim("B") if batch is None else batch, dim("C") if capacity is None else capacity
         self.layers = [KeyValueCache(heads, head_dim, dtype, batch, capacity) for _ in range(layers)]
-        self.length = State(i64[()])  # places taken in the caches
-        self.mask = State(bool_[batch, capacity])  # which of them hold tokens
-        self.count = State(i64[batch])  # tokens so far
+        self.length = State(i64[()])
+        self.mask = State(bool_[batch, capacity])
+        self.count = State(i64[batch])
 
     def begin(self, tokens: Tensor, mask: Tensor | None = None) -> Progress:
         """A call with new tokens [B, T]; mask bool [B, T], False for padding. All calls of a program have a mask, or none."""
@@ -113,6 +121,10 @@ class Memory(Module):
 
     `fill` in the graph that reads the source, `layer` in the graph that writes the target.
     """
+
+    key: list[State]
+    value: list[State]
+    mask: State
 
     def __init__(self, layers: int, heads: int, head_dim: int, dtype: DType = f32, batch: Dim | None = None,
                  length: Dim | None = None):

@@ -14,6 +14,8 @@ from ..user_code import model_error
 class LearnedPositions(Module):
     """A trained vector a position, added to x; `weight` [max_length, dim]. Longer inputs raise at run time."""
 
+    weight: Parameter
+
     def __init__(self, max_length: int, dim: int):
         self.weight = Parameter(f32[max_length, dim], normal(0.02))
 
@@ -24,6 +26,8 @@ class LearnedPositions(Module):
 
 class SinusoidalPositions(Module):
     """Fixed sines and cosines added to x (arXiv:1706.03762, section 3.5): even columns sin(p / 10000^(c / dim)), odd ones cos."""
+
+    table: np.ndarray
 
     def __init__(self, max_length: int, dim: int):
         if dim % 2:
@@ -41,6 +45,10 @@ class RotaryPositions(Module):
 
     Turns pairs of an element of the first half of head_dim and one of the second; interleaved: pairs of neighbours.
     """
+
+    cos: np.ndarray
+    sin: np.ndarray
+    interleaved: bool
 
     def __init__(self, head_dim: int, max_length: int = 4096, base: float = 10000.0, interleaved: bool = False):
         if head_dim % 2:
@@ -65,6 +73,9 @@ class RotaryAngles(Module):
     which both are multiplied.
     """
 
+    frequencies: np.ndarray
+    scale: float
+
     def __init__(self, head_dim: int, base: float = 10000.0, frequencies: np.ndarray | None = None, scale: float = 1.0):
         if head_dim % 2:
             raise model_error(f"rotary positions need an even head_dim, got {head_dim}")
@@ -87,6 +98,10 @@ class RelativePositionBias(Module):
     Half of these are distances of their own; the rest grow in size like logarithms up to `max_distance`, beyond which all are
     alike.
     """
+
+    weight: Parameter
+    max_distance: int
+    buckets: np.ndarray
 
     def __init__(self, heads: int, buckets: int = 32, max_distance: int = 128, causal: bool = False):
         self.weight = Parameter(f32[buckets, heads], normal(0.02))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,8 +27,18 @@ class Recurrent(Module):
     `l1` for the next layer, whose input is what both directions of the one before give.
     """
 
-    op, gates = "", 1
-    states: tuple[str, ...] = ("h0",)
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    direction: str
+    suffixes: tuple[str, ...]
+    options: dict[str, Any]
+
+    op: ClassVar[str] = ""
+    gates: ClassVar[int] = 1
+    states: ClassVar[tuple[str, ...]] = ("h0",)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, *, bidirectional: bool = False,
                  batch_first: bool = True, dtype: DType = f32):
@@ -39,7 +49,7 @@ class Recurrent(Module):
         self.bias, self.batch_first = bias, batch_first
         self.direction = "bidirectional" if bidirectional else "forward"
         self.suffixes = ("", "_reverse") if bidirectional else ("",)
-        self.options: dict[str, Any] = {}
+        self.options = {}
         rows, width = self.gates * hidden_size, input_size
         for layer in range(num_layers):
             for suffix in self.suffixes:
@@ -97,31 +107,40 @@ class Recurrent(Module):
 class RNN(Recurrent):
     """Elman's recurrent network, the op `rnn`: h' = f(W x + b + R h + rb), f = tanh or relu."""
 
-    op = "rnn"
+    op: ClassVar[str] = "rnn"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, *, nonlinearity: str = "tanh",
                  **options: Any):
         super().__init__(input_size, hidden_size, num_layers, bias, **options)
-        self.options = {"activation": nonlinearity}
+        self.options: dict[str, Any] = {"activation": nonlinearity}
 
 
 class GRU(Recurrent):
     """Gated recurrent units, the op `gru`; gates r, z, n."""
 
-    op, gates = "gru", 3
+    op: ClassVar[str] = "gru"
+    gates: ClassVar[int] = 3
 
 
 class LSTM(Recurrent):
     """Long short-term memory, the op `lstm`; gates i, f, g, o. The state is a pair (h, c)."""
 
-    op, gates, states = "lstm", 4, ("h0", "c0")
+    op: ClassVar[str] = "lstm"
+    gates: ClassVar[int] = 4
+    states: ClassVar[tuple[str, ...]] = ("h0", "c0")
 
 
 class RecurrentCell(Module):
     """One step of a recurrence, with PyTorch's parameters: `weight_ih` [gates H, I], `weight_hh` [gates H, H], `bias_ih` and
     `bias_hh` [gates H]."""
 
-    gates = 1
+    hidden_size: int
+    weight_ih: Parameter
+    weight_hh: Parameter
+    bias_ih: Parameter | None
+    bias_hh: Parameter | None
+
+    gates: ClassVar[int] = 1
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DType = f32):
         rows, initial = self.gates * hidden_size, uniform(hidden_size**-0.5)
@@ -144,6 +163,8 @@ class RecurrentCell(Module):
 class RNNCell(RecurrentCell):
     """One step of `RNN`."""
 
+    nonlinearity: str
+
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, nonlinearity: str = "tanh", dtype: DType = f32):
         super().__init__(input_size, hidden_size, bias, dtype=dtype)
         if nonlinearity not in ("tanh", "relu"):
@@ -159,7 +180,7 @@ class RNNCell(RecurrentCell):
 class GRUCell(RecurrentCell):
     """One step of `GRU`."""
 
-    gates = 3
+    gates: ClassVar[int] = 3
 
     def __call__(self, x: Tensor, h: Tensor | None = None) -> Tensor:
         """x [B, I], state h [B, H] (default: zeros) to the next state."""
@@ -173,7 +194,7 @@ class GRUCell(RecurrentCell):
 class LSTMCell(RecurrentCell):
     """One step of `LSTM`."""
 
-    gates = 4
+    gates: ClassVar[int] = 4
 
     def __call__(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """x [B, I], state (h, c), each [B, H] (default: zeros), to the next state."""

@@ -32,6 +32,13 @@ class Attention(Module):
     Who asks the same keys again and again, as a decoder does step by step, projects them once: `project_keys`, then `recall`.
     """
 
+    score: str
+    key_dim: int | None  # of projected keys; None where keys are not projected
+    project: Linear
+    query: Linear
+    key: Linear
+    v: Linear
+
     def __init__(self, score: str = "scaled_dot", query_dim: int | None = None, key_dim: int | None = None,
                  hidden: int | None = None):
         if score not in SCORES:
@@ -40,7 +47,7 @@ class Attention(Module):
         if learned and (query_dim is None or key_dim is None):
             raise model_error(f"Attention({score!r}) has weights, so it needs query_dim= and key_dim=")
         self.score = score
-        self.key_dim: int | None = None  # of projected keys; None where keys are not projected
+        self.key_dim = None
         if learned:
             assert query_dim is not None and key_dim is not None
             width = key_dim if hidden is None else hidden

@@ -18,6 +18,12 @@ class EncoderLayer(Module):
     norm_first normalises what goes into a branch instead of its sum (arXiv:2002.04745).
     """
 
+    attention: MultiHeadAttention
+    norm1: LayerNorm
+    ffn: FeedForward
+    norm2: LayerNorm
+    norm_first: bool
+
     def __init__(self, dim: int, heads: int, hidden: int, activation: str = "gelu", norm_first: bool = False,
                  epsilon: float = 1e-5):
         self.attention = MultiHeadAttention(dim, heads)
@@ -37,6 +43,14 @@ class EncoderLayer(Module):
 
 class DecoderLayer(Module):
     """Causal self-attention, attention to the encoder's output, feed-forward, each in a residual branch."""
+
+    attention: MultiHeadAttention
+    norm1: LayerNorm
+    cross_attention: MultiHeadAttention
+    norm2: LayerNorm
+    ffn: FeedForward
+    norm3: LayerNorm
+    norm_first: bool
 
     def __init__(self, dim: int, heads: int, hidden: int, activation: str = "gelu", norm_first: bool = False,
                  epsilon: float = 1e-5):
@@ -66,6 +80,9 @@ class DecoderLayer(Module):
 class Encoder(Module):
     """A stack of encoder layers; with norm_first one more normalisation at the end."""
 
+    layer: list[EncoderLayer]
+    norm: LayerNorm | None
+
     def __init__(self, layers: int, dim: int, heads: int, hidden: int, activation: str = "gelu",
                  norm_first: bool = False, epsilon: float = 1e-5):
         self.layer = [EncoderLayer(dim, heads, hidden, activation, norm_first, epsilon) for _ in range(layers)]
@@ -79,6 +96,9 @@ class Encoder(Module):
 
 class Decoder(Module):
     """A stack of decoder layers; with norm_first one more normalisation at the end."""
+
+    layer: list[DecoderLayer]
+    norm: LayerNorm | None
 
     def __init__(self, layers: int, dim: int, heads: int, hidden: int, activation: str = "gelu",
                  norm_first: bool = False, epsilon: float = 1e-5):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ..ir.axis_maps import same_axes
+from ..ir.dims import DimLike
 from ..ir.dtypes import i64, u8
 from ..ir.errors import RuleError
 from ..ir.registry import op
@@ -31,20 +32,20 @@ def axis_last(rank: int, axis: int) -> tuple[int, ...]:
     return (*(a for a in range(rank) if a != at), at)
 
 
-def to_last(b, x, axis):  # type: ignore[no-untyped-def]
+def to_last(b: Any, x: Any, axis: int) -> Any:
     """x with an axis moved to the end."""
     order = axis_last(x.type.rank, axis)
     return x if order == tuple(range(len(order))) else b.transpose(x, perm=order)
 
 
-def from_last(b, x, axis):  # type: ignore[no-untyped-def]
+def from_last(b: Any, x: Any, axis: int) -> Any:
     """What `to_last` has moved, moved back."""
     order = axis_last(x.type.rank, axis)
     back = tuple(order.index(a) for a in range(len(order)))
     return x if back == tuple(range(len(back))) else b.transpose(x, perm=back)
 
 
-def number(b, size):  # type: ignore[no-untyped-def]
+def number(b: Any, size: DimLike) -> Any:
     """A size as an operand."""
     return size if isinstance(size, int) else b.dim_size(size=size)
 

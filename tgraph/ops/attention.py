@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -223,7 +223,8 @@ def _(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
     return b.matmul(build_weights(b, q, k, mask, bias, offset, **attrs), _repeat_heads(b, v, group) if group > 1 else v)
 
 
-def build_weights(b, q, k, mask, bias, offset, *, scale, causal, empty_row, softcap, window):  # type: ignore[no-untyped-def]
+def build_weights(b: Any, q: Any, k: Any, mask: Any, bias: Any, offset: Any, *, scale: float, causal: bool, empty_row: EmptyRow,
+                  softcap: float, window: Window | None) -> Any:
     """The weights [B, Hq, Sq, Sk] by which `attention` of these operands takes the mean of v, from primitives."""
     length, keys = q.shape[2], k.shape[2]
     group = heads_per_key_head(q.type, k.type)
@@ -255,7 +256,7 @@ def build_weights(b, q, k, mask, bias, offset, *, scale, causal, empty_row, soft
     return weights
 
 
-def within_limits(b, columns, rows, causal, window):  # type: ignore[no-untyped-def]
+def within_limits(b: Any, columns: Any, rows: Any, causal: bool, window: Window | None) -> Any:
     """Which keys, by their positions `columns`, queries at `rows` may see."""
     left, right = limits(causal, window)
     until = None if right is None else b.less_or_equal(columns, b.add(rows, right) if right else rows)

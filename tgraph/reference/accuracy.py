@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class AccuracyReport:
     name: str
     rows: list[Accuracy] = field(default_factory=list)
 
-    COLUMNS = ("sizes", "output", ">max|f32|", ">max error", ">mean error", ">cosine", ">lowest")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("sizes", "output", ">max|f32|", ">max error", ">mean error", ">cosine", ">lowest")
 
     def cells(self) -> list[tuple[str, ...]]:
         """The table as text, one tuple a row."""

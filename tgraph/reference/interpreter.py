@@ -30,9 +30,9 @@ class Interpreter:
 
     def __init__(self, graph: Graph, *, faithful: bool = False, weights: Mapping[str, np.ndarray] | None = None,
                  observer: Observer | None = None):
-        self.graph = graph
-        self.faithful = faithful
-        self.weights = graph.weights if weights is None else weights
+        self.graph: Graph = graph
+        self.faithful: bool = faithful
+        self.weights: Mapping[str, np.ndarray] = graph.weights if weights is None else weights
         self.observer = observer
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:

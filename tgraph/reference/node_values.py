@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -98,7 +98,7 @@ class Values(Mapping[str, np.ndarray]):
             stream.write(json.dumps({"graph": self.graph, "values": index, "gone": gone}, indent=1).encode())
         return [path / "values.npz", path / "values.json"]
 
-    COLUMNS = ("value", "node", "type", *Statistics.COLUMNS)
+    COLUMNS: ClassVar[tuple[str, ...]] = ("value", "node", "type", *Statistics.COLUMNS)
 
     def cells(self) -> list[list[str]]:
         """The table, a row for each array."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Statistics:
         most = max(self.histogram) or 1
         return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in self.histogram)
 
-    COLUMNS = (">min", ">max", ">mean", ">std", ">zeros", ">nan", ">inf", "histogram")
+    COLUMNS: ClassVar[tuple[str, ...]] = (">min", ">max", ">mean", ">std", ">zeros", ">nan", ">inf", "histogram")
 
     def cells(self) -> list[str]:
         """The numbers as text, as COLUMNS says."""

@@ -53,8 +53,8 @@ class Document:
     """The data of one page. `add` begins a graph; `data` is the whole, as JSON holds it."""
 
     def __init__(self, title: str, sizes: Mapping[str, int]):
-        self.sizes = dict(sizes)
-        self.title = title
+        self.sizes: dict[str, int] = dict(sizes)
+        self.title: str = title
         self.graphs: list[GraphEntry] = []
         self._strings: dict[str, int] = {}
         self._ops: dict[Op, int] = {}

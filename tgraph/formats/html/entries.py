@@ -26,7 +26,8 @@ class GraphEntry:
     """The part of a document that one graph is. Nodes and leaves get a number when they are first mentioned."""
 
     def __init__(self, document: Document, graph: Graph, name: str):
-        self.document, self.name = document, name
+        self.document: Document = document
+        self.name: str = name
         self.nodes: dict[Node, int] = {}
         self.more: dict[str, Any] = {}  # what passes and targets add: "apart", "heads", "kernel", "code", ...
         self.overlays: dict[str, Any] = {}

@@ -90,8 +90,8 @@ class OnnxTracer(Tracer):
 
     def __init__(self, graph: Graph, model: Model):
         super().__init__(graph)
-        self.model = model
-        self.at = Provenance((), ())
+        self.model: Model = model
+        self.at: Provenance = Provenance((), ())
 
     def enter(self, index: int, node: NodeProto) -> None:
         self.at = origin_of(index, node, self.model)
@@ -104,9 +104,11 @@ class _Import:
     """One reading of a model. What fails leaves its results out, and what needs those; all failures are told at the end."""
 
     def __init__(self, model: Model, dims: Dims, inputs: Specs):
-        self.model, self.dims, self.specs = model, dims, inputs
-        self.graph = Graph(_plain(model.graph.name) or "main")
-        self.tracer = OnnxTracer(self.graph, model)
+        self.model: Model = model
+        self.dims: Dims = dims
+        self.specs: Specs = inputs
+        self.graph: Graph = Graph(_plain(model.graph.name) or "main")
+        self.tracer: OnnxTracer = OnnxTracer(self.graph, model)
         self.problems: list[str] = []
         self.wanted: dict[str, list[str]] = {}  # a problem -> the inputs whose elements it would go away with
         self.ramps: dict[Ramp | Columns, Tensor] = {}

@@ -31,7 +31,7 @@ class UnsupportedError(TGraphError):
 
     def __init__(self, message: str, operand: int | None = None):
         super().__init__(message)
-        self.operand = operand
+        self.operand: int | None = operand
 
 
 class NeedsInputsError(FormatError):
@@ -39,7 +39,7 @@ class NeedsInputsError(FormatError):
 
     def __init__(self, message: str, inputs: Sequence[str]):
         super().__init__(message)
-        self.inputs = tuple(inputs)
+        self.inputs: tuple[str, ...] = tuple(inputs)
 
 
 @dataclass

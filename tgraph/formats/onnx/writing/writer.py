@@ -29,7 +29,8 @@ class GraphWriter:
     """Nodes and initialisers, with a name for each value. Sizes that only a call decides are read from shapes."""
 
     def __init__(self, graph: Graph, opset: int):
-        self.graph, self.opset = graph, opset
+        self.graph: Graph = graph
+        self.opset: int = opset
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.names: dict[Value, str] = {}
@@ -42,7 +43,7 @@ class GraphWriter:
             self.names[value] = self.fresh(value.name)
             self.learn(value)
         present = [f"present.{name}" if name in graph.states else name for name, _ in graph.outputs]
-        self.outputs = [self.fresh(name) for name in present]  # as no node may be called
+        self.outputs: list[str] = [self.fresh(name) for name in present]  # as no node may be called
         for parameter in graph.parameters.values():
             self.names[parameter] = self.fresh(parameter.name)
 
