@@ -41,13 +41,17 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "demo": ("demo --save demo.tgc --svg demo.svg", "demo.tgc"),
 }
 QUICK = ("diff", "ops", "passes", "targets", "cache", "completion")  # commands that are over before one thinks of Ctrl-C
-# Python's own start is not ours to end: the signal comes when the command line is there.
+# Python's own start and end are not ours: the signal comes when the command line is there, and ends the process when all is done.
 LAUNCH = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 from tgraph.cli import main
-os.write(int(sys.argv.pop(1)), b"ready")
-main(prog_name="tgraph")
+progress = int(sys.argv.pop(1))
+os.write(progress, b"ready")
+try:
+    main(prog_name="tgraph")
+finally:
+    os.write(progress, b"over")
 """
 
 
@@ -55,23 +59,26 @@ class Command:
     """One command of tgraph in a folder of its own kind, in a group of processes as a shell makes one."""
 
     def __init__(self, words: Sequence[str], where: Place):
-        ready, write = os.pipe()
+        self.progress, write = os.pipe()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(where.temporary), "TGRAPH_CACHE": str(where.cache),
                        "TGRAPH_TUNING": str(where.root / "tuning"), "NO_COLOR": "1"}
         self.process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(write), *words], cwd=where.root, env=environment,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[write],
                                         start_new_session=True)
         os.close(write)
-        select.select([ready], [], [], 300)
-        os.close(ready)
+        select.select([self.progress], [], [], 300)
+        self.begun = time.perf_counter()
 
     def signal(self, number: int) -> None:
         os.killpg(self.process.pid, number)  # as a terminal does
 
     def end(self) -> tuple[int, str]:
-        """The exit status, and what it said on standard error but for progress."""
+        """The exit status, and what it said on standard error but for progress. Python's own end is none of the command's."""
         _, said = self.process.communicate(timeout=300)
-        return self.process.returncode, "\n".join(line for line in said.splitlines() if not line.lstrip()[:1].isdigit())
+        over = b"over" in os.read(self.progress, 100)
+        os.close(self.progress)
+        status = 0 if over and self.process.returncode < 0 else self.process.returncode
+        return status, "\n".join(line for line in said.splitlines() if not line.lstrip()[:1].isdigit())
 
 
 def words_of(line: str) -> list[str]:
@@ -102,9 +109,9 @@ def interrupt_commands(times: int, name: str, chosen: Sequence[str] = (), seed: 
             line, output = COMMANDS[command]
             words = words_of(line)
             written = where.root / output if output else None
-            begun = time.perf_counter()
-            assert Command(words, where).end()[0] == 0, f"tgraph {line}"
-            seconds = time.perf_counter() - begun
+            whole_run = Command(words, where)
+            assert whole_run.end()[0] == 0, f"tgraph {line}"
+            seconds = time.perf_counter() - whole_run.begun
             usual = snapshot(where.root)
             for attempt in range(times):
                 for entry in where.cache.glob("*.tgc") if attempt % 2 == 0 else ():
