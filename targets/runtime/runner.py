@@ -21,12 +21,13 @@ from tgraph.ir.errors import TargetError
 class _Call:
     """A function to run on the runner's thread, and its result. Whoever gets `claim` runs it, or drops it."""
 
-    __slots__ = ("claim", "decides", "done", "error", "function", "result")
+    __slots__ = ("claim", "decides", "done", "error", "function", "over", "result")
 
     def __init__(self, function: Callable[[], Any], decides: bool):
         self.function, self.decides = function, decides
         self.result: Any = None
         self.error: BaseException | None = None
+        self.over = False  # whether `function` has returned
         self.claim, self.done = threading.Lock(), threading.Lock()
         self.done.acquire()
 
@@ -63,11 +64,11 @@ class Runner:
         if threading.current_thread() is self._thread:
             return self._run(function, decides)
         call = _Call(function, decides)
-        self._calls.put(call)
         try:
+            self._calls.put(call)
             call.done.acquire()
-        except BaseException:  # the main thread was interrupted
-            if not call.claim.acquire(blocking=False):  # what runs uses the caller's arrays
+        except BaseException:  # the main thread was interrupted, perhaps when it had `done` already
+            if not call.claim.acquire(blocking=False) and not call.over:  # what runs uses the caller's arrays
                 call.done.acquire()
             raise
         if call.error is not None:
@@ -157,6 +158,7 @@ class Runner:
             except BaseException as error:
                 call.error = error
             call.function = None  # type: ignore[assignment]
+            call.over = True
             call.done.release()
             del call  # while waiting for the next one, nothing keeps the result
         while not self._calls.empty():

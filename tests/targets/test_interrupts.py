@@ -224,6 +224,35 @@ def test_when_an_interrupt_comes_out_nothing_of_the_call_runs() -> None:
     assert steps == ["begun", "over"] and runner(lambda: 5) == 5
 
 
+@pytest.mark.parametrize("method", ["put", "acquire"])
+def test_an_interrupt_when_a_lock_was_just_taken(method: str) -> None:
+    """The call is over, or about to be, and its caller has not seen it yet: it hung when it then waited for the call."""
+    runner = Runner(1)
+    on_a_thread(runner)
+    steps: list[str] = []
+
+    def interrupt(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "c_return" and argument.__name__ == method and frame.f_code is Runner.__call__.__code__:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def hangs(*_: Any) -> None:
+        raise AssertionError("the caller waits for a call that is over")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 60)
+        sys.setprofile(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            runner(lambda: steps.append("ran"))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGALRM, before)
+    ran = list(steps)
+    assert runner(lambda: 5) == 5 and steps == ran  # nothing of it ran later
+
+
 def test_an_interrupted_call_that_waited_for_others_never_runs() -> None:
     runner = Runner(1)
     on_a_thread(runner)
