@@ -3,6 +3,7 @@
     python -m tests.packaging                                 with every Python from 3.10 on that is on PATH
     python -m tests.packaging --python python3.12             with that one
     python -m tests.packaging --dependencies lowest -- ...    tests with the lowest version of each dependency that is allowed
+                                                              and has a wheel for this Python (uv finds them)
 
 Takes minutes, and what pip downloads. A failure ends it with what the command said. Tests run against the installed wheel; what
 stands behind -- is given to pytest, by default a slice through the house (`SLICE`).
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.packaging.wheel import ROOT, copy_sources, problems_of
 
 PYTHONS = [f"python3.{minor}" for minor in range(10, 14)]
-TOOLS = ["build", "twine"]
+TOOLS = ["build", "twine", "uv"]
 SLICE = ["tests/cli/test_console.py",  # other tests of commands want a later click than tgraph does
          *(f"tests/formats/test_{name}.py" for name in ("json", "safetensors", "tg", "svg")),
          *(f"tests/ir/test_{name}.py" for name in ("text", "dims", "graph", "binding")), "tests/reference/test_comparison.py",
@@ -105,17 +105,17 @@ def try_user(python: Path, folder: Path) -> None:
     print(f"Python {version}: installed, ran; import tgraph {1000 * took:.0f} ms", flush=True)
 
 
-def pins(which: str) -> list[str]:
-    """Requirements that hold each dependency at its lowest version; none for the newest."""
-    text = re.search(r"^dependencies = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S)
-    assert text is not None
-    return [f"{name}=={version}" for name, version in re.findall(r'"([\w-]+)>=([\d.]+)"', text[1])] if which == "lowest" else []
+def pins(which: str, python: str, folder: Path) -> str:
+    """Requirements that hold each dependency at the lowest version that it has for this Python; none for the newest."""
+    return "" if which == "newest" else run(
+        folder / "tools/bin/uv", "pip", "compile", "--quiet", ROOT / "pyproject.toml", "--python", python,
+        "--resolution", "lowest-direct", "--only-binary", ":all:", "--no-header", "--no-annotate", cwd=folder)
 
 
 def try_tests(python: str, wheel: Path, which: str, folder: Path, arguments: Sequence[str]) -> None:
     """Tests with the lowest or newest version of each dependency that is allowed."""
     constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(pins(which)))
+    constraints.write_text(pins(which, python, folder), encoding="utf-8")
     own = environment(python, folder / which, wheel, *PYTEST, "-c", constraints)
     print(f"{which}: {' '.join(run(own, '-m', 'pip', 'freeze', cwd=folder).split())}", flush=True)
     (folder / "user").mkdir()
