@@ -24,6 +24,7 @@ from tgraph import nn
 ROOT = Path(__file__).resolve().parents[2]
 B = tg.dim("B")
 X = np.random.default_rng(0).standard_normal((3, 8)).astype("f")
+FOREIGN = (".ses",)  # files that libraries make: ONNX Runtime's telemetry
 LEFT = ("tgraph-link-*", "tgraph-library-*", ".*.partial")  # names of what may be left by a process that was killed
 
 
@@ -48,7 +49,8 @@ class Place:
 
     def left(self) -> list[Path]:
         """What processes that were killed have left. Raises AssertionError for what has no business here."""
-        found = [p for p in (*self.cache.iterdir(), *self.temporary.iterdir()) if p.suffix != ".tgc"]
+        found = [p for p in (*self.cache.iterdir(), *self.temporary.iterdir())
+                 if p.suffix != ".tgc" and p.name not in FOREIGN]
         strange = [p for p in found if not any(p.match(pattern) for pattern in LEFT)]
         assert not strange, strange
         return found
