@@ -11,10 +11,10 @@ demo: $(VENV)/.demo
 	$(BIN)/tgraph demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto -m "not thorough"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not thorough"
 
 test-all: test
-	$(BIN)/python -m pytest -n auto -m thorough
+	$(BIN)/python -m pytest -n auto --dist worksteal -m thorough
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

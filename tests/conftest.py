@@ -24,7 +24,7 @@ THOROUGH = (
     "cuda/", "emulated/",  # kernels of GPUs on an emulated device, each compiled by a C++ compiler
     "targets/cuda/test_resources.py",  # every kernel compiled for sm_90, with the registers that it takes
     "benchmarks/",  # the benchmarks themselves
-    "cli/test_help.py", "cli/test_tune_cache.py",  # every example of every --help, in processes of their own
+    "cli/test_help.py", "cli/test_tune_cache.py",  # every example of every --help
     "fuzz/test_programs.py", "formats/onnx/test_export_random.py",  # random programs
     "targets/test_excluded.py",  # what masks exclude, of every kind, for every type, spelled in every way
     # kernels for CPUs and GPUs that this machine is not
