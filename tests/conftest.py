@@ -44,6 +44,17 @@ THOROUGH = (
 )
 
 
+@pytest.fixture
+def compiled_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests of this run compiled is kept for others that compile the same: for tests that are about what comes after.
+
+    Not for those that change the compiler, of which a hit of the cache takes no notice.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # one for all workers
+    monkeypatch.setenv("TGRAPH_CACHE", str(folder / "compiled-once"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
     for item in items:

@@ -71,9 +71,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
-def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, compiled_once: None) -> None:
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("TGRAPH_CACHE", str(folder / "cache"))  # many examples compile one model; tests of their own compile anew
     if name in ("run", "check", "profile") and not Path("tiny.tgc").exists():
         assert CliRunner().invoke(main, ["compile", "bert-tiny", "-o", "tiny.tgc", "--originals"]).exit_code == 0
     for line in examples(name):

@@ -47,6 +47,7 @@ def test_a_call_without_a_session_changes_nothing_of_the_callers(exe: tg.Program
     assert tg.check(exe)
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_cache_is_updated_in_place_and_nothing_is_copied() -> None:
     exe = tg.compile(program(), "cpu")
     text = str(exe.kernels["step"])
@@ -181,6 +182,7 @@ def test_a_full_cache_is_an_error_and_damages_no_other_memory(exe: tg.ProgramExe
     assert np.array_equal(session.step(X[:, :2]).y, opened(exe).step(X[:, :2]).y)
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_bundle_keeps_states(tmp_path: Path) -> None:
     exe = tg.compile(program(), "cpu")
     exe.save(tmp_path / "m.tgc")

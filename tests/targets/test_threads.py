@@ -26,6 +26,9 @@ B, S = tg.dims("B S")
 INPUTS = [np.random.default_rng(n).standard_normal((n % 3 + 1, n + 1, 16)).astype("f") for n in range(8)]
 
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
 def encoder(hidden: int = 32) -> tg.Graph:
     return tg.trace(nn.EncoderLayer(16, 2, hidden), x=tg.f32[B, S, 16])
 
@@ -67,7 +70,7 @@ def test_sixteen_threads_and_three_executables(target: str) -> None:
 
 def test_compilations_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of different graphs and of the same one, into one cache; traced in the threads, too."""
-    x, expected = INPUTS[1], {hidden: tg.compile(encoder(hidden), cache=False)(INPUTS[1]) for hidden in (32, 40)}
+    x, expected = INPUTS[1], {hidden: tg.compile(encoder(hidden))(INPUTS[1]) for hidden in (32, 40)}
     monkeypatch.setenv("TGRAPH_CACHE", str(tmp_path))
 
     def compile(number: int) -> bool:
