@@ -48,7 +48,8 @@ def serve(connection: Connection, log: str, examine: Examine, setup: Callable[[]
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
-    os.environ.update(TGRAPH_CACHE="off", TGRAPH_TUNING="off")
+    tempfile.tempdir = str(Path(log).parent)  # what a process that is killed leaves goes with the pool
+    os.environ.update(TGRAPH_CACHE="off", TGRAPH_TUNING="off", TMPDIR=tempfile.tempdir)
     from tgraph.testing.generator.program import program
 
     warnings.simplefilter("ignore")
@@ -168,7 +169,7 @@ class Pool:
     """Workers that share a stream of jobs. `setup` is called in each process first: it may import plug-ins."""
 
     def __init__(self, count: int, limit: float = 60.0, examine: Examine = examine, setup: Callable[[], object] | None = None):
-        self._folder = tempfile.TemporaryDirectory(prefix="tgraph-fuzz-")
+        self._folder = tempfile.TemporaryDirectory(prefix="tgraph-fuzz-", ignore_cleanup_errors=True)
         self.workers = [Worker(Path(self._folder.name), limit, examine, setup) for _ in range(count)]
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, str, Outcome]]:
