@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "import": ("import model.onnx -o out.tg", "out.tg"),
     "export": ("export m.py:two -o out.onnx", "out.onnx"),
     "reduce": ("reduce m.py:two --no-weights --test true -o small.tg", "small.tg"),
-    "opt": ("opt bert-tiny --validate --dump-dir steps -o opt.tg", "opt.tg"),
+    "opt": ("opt bert-tiny --validate -o opt.tg", "opt.tg"),
     "dump": ("dump bert-tiny --level asm -o out.asm", "out.asm"),
     "compare": ("compare bert-tiny bert-tiny --target cpu --dim B=1,S=8", None),
     "explain": ("explain bert-tiny", None),

@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -70,6 +70,16 @@ def serve(connection: Connection, log: str, examine: Examine, setup: Callable[[]
         return
 
 
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """A context in which Ctrl-C waits; processes that begin in it never see one, even before they could ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @dataclass
 class Worker:
     """One process and the job that it does."""
@@ -95,7 +105,8 @@ class Worker:
             context.set_forkserver_preload(["tgraph.testing.preload"])  # so that a new process need not import anything
             self.connection, theirs = context.Pipe()
             self.process = context.Process(target=serve, args=(theirs, str(self.log), self.examine, self.setup), daemon=True)
-            self.process.start()
+            with interrupts_blocked():
+                self.process.start()
             theirs.close()
             self.done = 0
         self.job, self.step = job, "start"
