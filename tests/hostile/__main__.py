@@ -20,9 +20,11 @@ COVERED = ["tgraph", "targets", "passes", "tests.hostile.parsers"]  # packages w
 @click.option("--seconds", type=float, default=math.inf, help="CPU time for --coverage, which ends then at the latest.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--coverage/--random", default=False, help="Guided by coverage, which takes atheris and one parser; or at random.")
+@click.option("--corpus", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder that --coverage keeps inputs in, and goes on from: --runs is then that of all runs together.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the inputs that show a fault.")
 def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float, seed: int, coverage: bool,
-         out: Path | None) -> None:
+         corpus: Path | None, out: Path | None) -> None:
     """Hostile files for PARSER, or for all. With FILES, inputs of an earlier run, those alone.
 
     Exit status 1 if there is a fault: an exception that is no TGraphError, no end, too much memory, a file outside of the
@@ -31,7 +33,7 @@ def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float,
     \b
     Examples:
       $ python -m tests.hostile --runs 300
-      $ python -m tests.hostile text --coverage --runs 200000 --out faults
+      $ python -m tests.hostile text --coverage --runs 200000 --out faults --corpus corpus
       $ python -m tests.hostile text faults/text-0-error
     """
     with _instrumented(coverage):
@@ -43,7 +45,8 @@ def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float,
         if not set(names) <= set(PARSERS) or (coverage and parser is None):
             raise click.UsageError(f"PARSER is one of {', '.join(PARSERS)}")
         folder = Path(tempfile.mkdtemp(prefix="tgraph-hostile-"))
-        campaigns = [Campaign(name, PARSERS[name], Path(tempfile.mkdtemp(dir=folder)), out, seed) for name in names]
+        campaigns = [Campaign(name, PARSERS[name], Path(tempfile.mkdtemp(dir=folder)), out, seed, corpus and corpus / name)
+                     for name in names]
         for campaign in campaigns:
             campaign.warm()
     faults = 0

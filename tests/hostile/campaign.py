@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,7 +22,8 @@ MEMORY = 2**30  # bytes that all inputs together may take besides what is there 
 class Campaign:
     """The inputs of one parser, each a file in a folder that is used again.
 
-    faults: the first input that showed each; it is written to the folder `out`.
+    faults: the first input that showed each; it is written to the folder `out`. kept: a folder for inputs that reach new code,
+    and for the number of executions, from which another run goes on.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Campaign:
     folder: Path
     out: Path | None = None
     seed: int = 0
+    kept: Path | None = None
     faults: dict[Fault, bytes] = field(default_factory=dict)
     executions: int = 0
 
@@ -89,15 +90,23 @@ def by_coverage(campaign: Campaign, runs: int, seed: int, seconds: float, done: 
     import atheris
 
     start = time.process_time()
-    corpus = tempfile.mkdtemp(prefix="corpus-", dir=campaign.folder.parent)
+    corpus = campaign.kept or Path(tempfile.mkdtemp(prefix="corpus-", dir=campaign.folder.parent))
+    corpus.mkdir(parents=True, exist_ok=True)
+    count = corpus.with_name(f"{corpus.name}.executions")
+    before = int(count.read_text()) if count.exists() else 0
+    known = len(list(corpus.iterdir())) if before else 0  # which are read again first, and count once
     for number, data in enumerate(campaign.parser.seeds()):
-        Path(corpus, str(number)).write_bytes(data)
+        (corpus / str(number)).write_bytes(data)
 
     def one(data: bytes) -> None:
         campaign.run(data)
-        if campaign.executions >= runs or elapsed(start) >= seconds:
+        total = before + max(campaign.executions - known, 0)
+        ends = total >= runs or elapsed(start) >= seconds
+        if campaign.kept is not None and (ends or campaign.executions % 1000 == 0):
+            count.write_text(str(total))
+        if ends:
             done()
-            sys.stdout.flush()
+            print(f"{campaign.name}: {total} executions with those before", flush=True)
             os._exit(bool(campaign.faults))
 
     def change(data: bytes, size: int, number: int) -> bytes:
@@ -107,8 +116,8 @@ def by_coverage(campaign: Campaign, runs: int, seed: int, seconds: float, done: 
         return campaign.parser.mutate(data, random)[:size]
 
     largest = max(map(len, campaign.parser.seeds()))
-    atheris.Setup(["fuzz", f"-seed={seed + 1}", f"-max_len={4 * largest + 1000}", "-timeout=1000", "-rss_limit_mb=0",
-                   "-verbosity=0", "-print_final_stats=0", corpus], one, custom_mutator=change)
+    atheris.Setup(["fuzz", f"-seed={seed + before + 1}", f"-max_len={4 * largest + 1000}", "-timeout=1000", "-rss_limit_mb=0",
+                   "-verbosity=0", "-print_final_stats=0", str(corpus)], one, custom_mutator=change)
     atheris.Fuzz()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from tgraph.testing.figures import Figures
     from tgraph.testing.report import Failure, Tally
     from tgraph.testing.worker import Job, Pool
 
@@ -36,11 +39,15 @@ OFTEN = 8  # wrong numbers of one step have many causes: so many times as many a
               help="Begin no program after so long.")
 @click.option("--programs", type=click.IntRange(min=1), metavar="N",
               help=f"How many programs [default: {PROGRAMS}, or as many as --minutes allows].")
-@click.option("--seed", type=int, default=0, show_default=True, help="The first program's seed; the next ones follow.")
+@click.option("--seed", type=int, help="The first program's seed; the next ones follow [default: 0, or where --figures ends].")
+@click.option("--ways", default="all", show_default=True, metavar="NAMES",
+              help="The ways to go, by commas; `uncompiled` are those that take milliseconds.")
 @click.option("--ops", default="", metavar="NAMES", help="Programs of these ops only, by commas; a plug-in's too.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes [default: one a core].")
 @click.option("--out", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Write each failure there, a .tg file that this command takes, and failures.json.")
+@click.option("--figures", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.json",
+              help="Add what is counted to this file, and go on with the seeds after those that it has.")
 @click.option("--table", "counts", is_flag=True, help="Show how many nodes of each op and element type there were.")
 @click.option("--limit", type=float, default=60.0, show_default=True, metavar="SECONDS",
               help="CPU time after which a program hangs.")
@@ -54,6 +61,7 @@ OFTEN = 8  # wrong numbers of one step have many causes: so many times as many a
     "first_seed": "integer: of the first program", "nodes": "integer: of all programs",
     "trials": "integer: sets of inputs", "skipped": "integer: sets of inputs that the reference refuses as well",
     "elements": "integer: compared with the reference", "excused": "integer: of them that say nothing, ill-conditioned ones",
+    "compile_seconds": "number: of CPU time, to compile",
     "ways": {"<way>": "integer: programs that went it"},
     "not_comparable": {"<way and reason>": "integer: programs that could not go it"},
     "counts": {"<op>": {"<dtype>": "integer: nodes whose first result has this element type"}},
@@ -61,12 +69,14 @@ OFTEN = 8  # wrong numbers of one step have many causes: so many times as many a
                   "step": "string: the way that showed it", "detail": "string: what is wrong",
                   "nodes": "integer or null: of the smallest program that fails so", "text": "string: that program"}],
 })
-def command(files: tuple[Path, ...], minutes: float | None, programs: int | None, seed: int, ops: str, workers: int | None,
-            folder: Path | None, counts: bool, limit: float, each: int, shrink_seconds: float, as_json: bool) -> None:
+def command(files: tuple[Path, ...], minutes: float | None, programs: int | None, seed: int | None, ways: str, ops: str,
+            workers: int | None, folder: Path | None, figures: Path | None, counts: bool, limit: float, each: int,
+            shrink_seconds: float, as_json: bool) -> None:
     """Make random sound programs over all ops and send each through everything that has to agree on it.
 
-    Each is run by the NumPy reference, compiled for the CPU at O0 and O3, read back from text and JSON, saved and loaded as a
-    bundle, its states kept by a session, and, where they are installed, computed by PyTorch in float64 and by ONNX Runtime.
+    Each is run by the NumPy reference, read back from text and JSON, rewritten by all passes down to graphs of kernels, exported
+    to ONNX and imported, compiled for the CPU at O0 and O3, saved and loaded as a bundle, its states kept by a session, and, where
+    they are installed, computed by PyTorch in float64 and by ONNX Runtime. --ways uncompiled leaves out what has to be compiled.
     A seed is a program, the same one everywhere. Failures are made smaller. With FILEs those are examined instead; --seed is
     then that of their inputs. Exit status 1 if anything fails. docs/testing.md
 
@@ -75,21 +85,28 @@ def command(files: tuple[Path, ...], minutes: float | None, programs: int | None
       $ tgraph fuzz --programs 32 --workers 1
       $ tgraph fuzz --minutes 480 --out failures --table
       $ tgraph fuzz --ops cast,floor_div,mod --programs 16
+      $ tgraph fuzz --ways uncompiled --programs 1000 --figures nights.json
     """
     from tgraph.cli.console import console, table
+    from tgraph.testing.figures import Figures
     from tgraph.testing.report import Tally, faults, write
+    from tgraph.testing.ways import ways_named
     from tgraph.testing.worker import Job, Pool
 
     chosen = tuple(filter(None, (name.strip() for name in ops.split(","))))
     for name in chosen:
         get_op(name)
-    jobs: Iterator[Job] = iter([Job(seed, path.read_text(encoding="utf-8")) for path in files]) if files else seeds(
-        seed, programs if programs or minutes else PROGRAMS, minutes, chosen)
+    gone = ways_named(ways)
+    sums = None if figures is None else Figures.read(figures)
+    if seed is None:
+        seed = (sums.next_seed if sums else None) or 0
+    jobs: Iterator[Job] = iter([Job(seed, path.read_text(encoding="utf-8"), gone) for path in files]) if files else seeds(
+        Job(seed, ways=gone, ops=chosen), programs if programs or minutes else PROGRAMS, minutes)
     err = console(stderr=True)
     total = len(files) or (programs if programs or minutes else PROGRAMS)
     tally, start = Tally(), time.monotonic()
     with Pool(workers or cores(), limit, setup=plugins()) as pool, bar(err) as progress:
-        sampled, interrupted = follow(pool, jobs, total, tally, each, progress, err)
+        sampled, interrupted = follow(pool, jobs, total, tally, each, progress, err, sums)
         seconds = time.monotonic() - start
         with suppress(KeyboardInterrupt):
             reduce_all(sampled if each else [], pool, shrink_seconds, progress)
@@ -112,37 +129,40 @@ def command(files: tuple[Path, ...], minutes: float | None, programs: int | None
         if not chosen and tally.programs >= PROGRAMS and (missing := sorted(built_in() - set(tally.ops))):
             out.print(f"ops that no program had: {', '.join(missing)}", style="red")
 
-    answer({"programs": tally.programs, "failed": tally.failed, "interrupted": interrupted, "seconds": seconds,
-            "first_seed": seed, "nodes": tally.nodes, "trials": tally.trials, "skipped": tally.skipped,
-            "elements": tally.elements, "excused": tally.excused, "ways": tally.ways, "not_comparable": tally.not_comparable,
-            "counts": tally.by_op(), "failures": [f.facts() for f in sampled]}, as_json, show)
+    answer({**tally.facts(), "interrupted": interrupted, "seconds": seconds, "first_seed": seed,
+            "failures": [f.facts() for f in sampled]}, as_json, show)
     if interrupted:
         click.echo("interrupted", err=True)
     if interrupted or tally.failed:
         raise SystemExit(INTERRUPTED if interrupted else DIFFERS)
 
 
-def seeds(first: int, programs: int | None, minutes: float | None, ops: tuple[str, ...]) -> Iterator[Job]:
-    """Jobs of programs that are examined together, until there are enough or the time is over."""
-    from tgraph.testing.worker import Job
-
+def seeds(like: Job, programs: int | None, minutes: float | None) -> Iterator[Job]:
+    """Jobs of programs that are examined together, until there are enough or the time is over; the first begins with a seed."""
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    for start in itertools.count(first, TOGETHER):
-        left = TOGETHER if programs is None else first + programs - start
+    for start in itertools.count(like.seed, TOGETHER):
+        left = TOGETHER if programs is None else like.seed + programs - start
         if left <= 0 or (deadline is not None and time.monotonic() >= deadline):
             return
-        yield Job(start, ops=ops, count=min(left, TOGETHER))
+        yield replace(like, seed=start, count=min(left, TOGETHER))
 
 
 def follow(pool: Pool, jobs: Iterator[Job], total: int | None, tally: Tally, each: int, progress: Progress,
-           err: Console) -> tuple[list[Failure], bool]:
+           err: Console, figures: Figures | None) -> tuple[list[Failure], bool]:
     """Count what comes of the jobs; the failures to look at, and whether Ctrl-C came."""
     sampled: list[Failure] = []
     seen: Counter[object] = Counter()
     task = progress.add_task("programs", total=total)
     said = time.monotonic() - EVERY
+    first, end = sys.maxsize, 0  # of the seeds that are done
+
+    def save() -> None:
+        if figures is not None and tally.programs:
+            figures.write(tally, first, end)
+
     try:
         for job, text, outcome in pool.run(jobs):
+            first, end = min(first, job.seed), max(end, job.seed + 1)
             for failure in tally.add(job, text, outcome):
                 finding = failure.finding
                 seen[finding.key] += 1
@@ -153,8 +173,12 @@ def follow(pool: Pool, jobs: Iterator[Job], total: int | None, tally: Tally, eac
             if not err.is_terminal and time.monotonic() - said >= EVERY:
                 said = time.monotonic()
                 err.print(f"{tally.programs} done, {tally.failed} fail", markup=False)
+            if figures is not None and figures.due():
+                save()
     except KeyboardInterrupt:
         return sampled, True
+    finally:
+        save()
     return sampled, False
 
 

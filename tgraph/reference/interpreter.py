@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.binding import Sizes, bind_inputs, bind_shape, check_constraints, name_feeds
+from ..ir.determined import dims_made_by
 from ..ir.dims import Dim, evaluate
 from ..ir.dtypes import DType, f32, f64
 from ..ir.errors import CompileError, GraphError, InputError, RuleError
@@ -126,9 +127,9 @@ class Interpreter:
         arrays = [o for o in operands if o is not None]
         for formal, array in zip(function.inputs, arrays):
             bind_shape(formal.type, array.shape, sizes, formal.name)
-        for name in function.symbols:  # what no operand says is the caller's dim of that name
-            if name not in sizes and name in outer:
-                sizes[name] = outer[name]
+        made = {name for node in function.nodes for name in dims_made_by(node)}
+        for name in outer.keys() - sizes.keys() - made:  # what no operand says is the caller's dim of that name
+            sizes[name] = outer[name]
         return tuple(self._inner(function).run_bound(arrays, sizes).values())
 
     def _inner(self, function: Graph) -> Interpreter:

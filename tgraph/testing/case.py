@@ -9,11 +9,15 @@ import numpy as np
 
 import tgraph as tg
 from tgraph.ir.graph import Graph
+from tgraph.reference.interpreter import Interpreter
 from tgraph.testing.findings import Outcome, short
 from tgraph.testing.generator.feeds import TRIALS, describe, feeds_of, set_weights, sizes_of
 from tgraph.testing.oracle import Expectation
 
 UNFIT = ("outside of", "does not", "reshape", "the graph needs")  # what the reference says of sizes that a program does not take
+
+
+PRECISE = 1e-8  # the tolerance between two references in float64
 
 
 class Case:
@@ -22,6 +26,7 @@ class Case:
     def __init__(self, graph: Graph, seed: int):
         self.graph, self.seed = graph, seed
         self.expected: dict[int, Expectation] = {}
+        self._wide: dict[int, Expectation] = {}
         blocks = (graph, *graph.functions.values())
         cells = Counter((n.op.name, str(n.results[0].dtype)) for b in blocks for n in b.nodes if n.results)
         self.outcome = Outcome(len(graph), cells=cells)
@@ -30,7 +35,7 @@ class Case:
         """Run the reference, which compilers are compared with, on all sets of inputs."""
         set_weights(self.graph)
         try:
-            reference = tg.compile(self.graph, "numpy", level="O0")
+            reference = Interpreter(self.graph, faithful=True)
             for trial in range(TRIALS):
                 feeds = feeds_of(self.graph, self.seed, trial)
                 try:
@@ -43,6 +48,13 @@ class Case:
         except Exception as error:
             self.outcome.add("reference", "numpy", short(error))
         self.outcome.trials = len(self.expected)
+
+    def wide(self, trial: int) -> Expectation:
+        """What the reference gives in float64 throughout, for what has roundings of its own."""
+        if trial not in self._wide:
+            feeds = self.expected[trial].feeds
+            self._wide[trial] = Expectation(self.graph, feeds, Interpreter(self.graph).run(feeds), wide=True, allowed=PRECISE)
+        return self._wide[trial]
 
     def sizes(self, trial: int) -> str:
         """Which set of inputs that is, for a report."""

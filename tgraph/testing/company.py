@@ -16,9 +16,10 @@ import tgraph as tg
 from passes.manager import optimize
 from tgraph.ir.weights import Weights
 from tgraph.testing.case import Case
-from tgraph.testing.compiled import LAST, LEVELS, Progress, alone, keep_states
+from tgraph.testing.compiled import LAST, Progress, alone, keep_states
 from tgraph.testing.findings import SECONDS, Finding, kind_of, short
 from tgraph.testing.round_trips import lost, other_bits, reloaded, through_json
+from tgraph.testing.ways import LEVELS
 
 if TYPE_CHECKING:
     from targets import Executable, ProgramExecutable

@@ -10,11 +10,11 @@ import tgraph as tg
 from tgraph.testing.case import Case
 from tgraph.testing.findings import SECONDS, kind_of, short
 from tgraph.testing.round_trips import forgotten, other_bits, reloaded
+from tgraph.testing.ways import LEVELS
 
 if TYPE_CHECKING:
     from targets import Executable
 
-LEVELS = ("O0", "O3")
 LAST = LEVELS[-1]  # the level of what is saved, and of sessions
 Progress = Callable[[str], None]
 

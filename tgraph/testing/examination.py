@@ -1,4 +1,4 @@
-"""Programs sent through all ways: the reference, the compiler at two levels, round trips, PyTorch, ONNX Runtime."""
+"""Programs sent through all ways: the reference, round trips, passes, the compiler, PyTorch, ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.program import only_graph
 from tgraph.testing.case import Case
 from tgraph.testing.company import in_company
-from tgraph.testing.compiled import LEVELS, alone
+from tgraph.testing.compiled import alone
 from tgraph.testing.findings import Outcome, short
-from tgraph.testing.round_trips import ROUND_TRIPS, lost
-
-WAYS = (*ROUND_TRIPS, *LEVELS, "bundle", "session", "torch", "onnx")
-"""The ways that a program goes, besides the reference: round trips of its text and JSON, the levels O0 and O3, a bundle saved
-and loaded, its states kept by a session, PyTorch in float64, the exported ONNX model in ONNX Runtime."""
-
+from tgraph.testing.interpreted import interpreted
+from tgraph.testing.round_trips import lost
+from tgraph.testing.ways import COMPILED, KERNELS, PASSES, ROUND_TRIPS, WAYS
 
 def check(graph: Graph, seed: int = 0, *, ways: Collection[str] = WAYS, target: str = "cpu") -> Outcome:
     """Send one graph through all ways, on three sets of inputs made from the seed: true if nothing is wrong.
@@ -53,8 +50,10 @@ def examine(programs: Mapping[int, Graph], ways: Collection[str] = WAYS, progres
         for way in ROUND_TRIPS:
             if way in ways:
                 _round_trip(case, way)
+        if set(ways) & {*PASSES, *KERNELS}:
+            interpreted(case, ways, progress)
         _others(case, ways, progress)
-    if set(ways) & {*LEVELS, "bundle", "session"}:
+    if set(ways) & set(COMPILED):
         if len(cases) > 1:
             in_company(list(cases.values()), ways, progress, target)
         else:
@@ -74,10 +73,14 @@ def _round_trip(case: Case, way: str) -> None:
 
 
 def _others(case: Case, ways: Collection[str], progress: Callable[[str], None]) -> None:
-    """PyTorch and ONNX Runtime, which are imported where they are asked."""
+    """PyTorch and the exported ONNX model, whose packages are imported where they are asked."""
     from tgraph.testing import others
 
-    for way, ask in (("torch", others.torch), ("onnx", others.onnx)):
-        if way in ways and case.expected:
-            progress(way)
-            ask(case)
+    if not case.expected:
+        return
+    if "torch" in ways:
+        progress("torch")
+        others.torch(case)
+    if {"onnx", "onnx-import"} & set(ways):
+        progress("onnx")
+        others.onnx(case, ways)

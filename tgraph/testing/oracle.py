@@ -130,10 +130,12 @@ class Expectation:
     feeds: Mapping[str, np.ndarray]
     faithful: dict[str, np.ndarray]
     wide: bool = False  # float64 throughout, for another reference
+    allowed: float | None = None  # a tolerance other than those of the types
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _ranged: dict[str, np.ndarray] | None = None
     _beyond_norms: bool | None = None
     _capped_overflow: bool | None = None
+    _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
     def members(self, strict: bool, more: int) -> list[dict[str, np.ndarray]]:
         """The reference, and runs with moved roundings; twice as many and more for a closer look."""
@@ -207,7 +209,9 @@ class Expectation:
             y, r = found[name], self.faithful[name]
             if y.shape != r.shape or (not self.wide and y.dtype != value.dtype.numpy):
                 return f"output {name} is {y.dtype}{list(y.shape)}, not {r.dtype}{list(r.shape)}", total, excused
-            allowed = 1e-8 if self.wide else precision(value)
+            if name not in self._allowed:
+                self._allowed[name] = precision(value) if self.allowed is None else self.allowed
+            allowed = self._allowed[name]
             total += y.size
             bad = ~near(y, r, allowed)
             if not bad.any():

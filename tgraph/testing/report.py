@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,19 @@ class Tally:
         rows = [[kind, *(str(self.kinds[kind, step]) for step in steps), meaning] for kind, meaning in KINDS.items()
                 if any(self.kinds[kind, step] for step in steps)]
         return ["kind", *(f">{step}" for step in steps), "meaning"], rows
+
+    def facts(self) -> dict[str, Any]:
+        """The sums as plain data; `add_facts` adds such ones."""
+        return {"programs": self.programs, "failed": self.failed, **{name: getattr(self, name) for name in SUMS},
+                "ways": dict(self.ways), "not_comparable": dict(self.not_comparable), "counts": self.by_op()}
+
+    def add_facts(self, facts: Mapping[str, Any]) -> None:
+        """Add the sums of another tally."""
+        for name in ("programs", "failed", *SUMS):
+            setattr(self, name, getattr(self, name) + facts[name])
+        self.ways.update(facts["ways"])
+        self.not_comparable.update(facts["not_comparable"])
+        self.cells.update({(op, dtype): count for op, row in facts["counts"].items() for dtype, count in row.items()})
 
     def by_op(self) -> dict[str, dict[str, int]]:
         """Nodes by op and element type of the first result."""

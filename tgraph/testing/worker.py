@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import tgraph as tg
-from tgraph.testing.examination import WAYS, examine
+from tgraph.testing.examination import examine
 from tgraph.testing.findings import Finding, Outcome
+from tgraph.testing.ways import COMPILED, WAYS
 
-LIFETIME = 500  # programs a process: executables leave mappings behind
+LIFETIME = 500  # compiled programs a process: executables leave mappings behind
 GUILTY = -1  # in the place of a seed: one of the programs has been found to be lost by itself
 STARTING = 30.0  # seconds that a process may take besides until it has loaded what it needs
 
@@ -112,7 +113,7 @@ class Worker:
         self.job, self.step = job, "start"
         self.programs = {job.seed: (job.text, 0)} if job.text else {}
         self.started, self.before = time.monotonic(), self._used()
-        self.done += job.count
+        self.done += job.count if set(job.ways) & set(COMPILED) else 0
         self.connection.send(job)
 
     @property
