@@ -74,11 +74,11 @@ def command(files: tuple[Path, ...], minutes: float | None, programs: int | None
             shrink_seconds: float, as_json: bool) -> None:
     """Make random sound programs over all ops and send each through everything that has to agree on it.
 
-    Each is run by the NumPy reference, read back from text and JSON, rewritten by all passes down to graphs of kernels, exported
-    to ONNX and imported, compiled for the CPU at O0 and O3, saved and loaded as a bundle, its states kept by a session, and, where
-    they are installed, computed by PyTorch in float64 and by ONNX Runtime. --ways uncompiled leaves out what has to be compiled.
-    A seed is a program, the same one everywhere. Failures are made smaller. With FILEs those are examined instead; --seed is
-    then that of their inputs. Exit status 1 if anything fails. docs/testing.md
+    Each is run by the NumPy reference, read back from text and JSON, rewritten by passes down to graphs of kernels, exported to
+    ONNX and imported, compiled for the CPU at O0 and O3, saved and loaded as a bundle, its states kept by a session, and,
+    where they are installed, computed by PyTorch in float64 and by ONNX Runtime. --ways uncompiled leaves out what has to be
+    compiled. A seed is a program, the same one everywhere. Failures are made smaller. With FILEs those are examined instead;
+    --seed is then that of their inputs. Exit status 1 if anything fails. docs/testing.md
 
     \b
     Examples:

@@ -145,6 +145,8 @@ def _bind(values: Iterable[tuple[str, TensorType, Sequence[int]]], sizes: Sizes,
     pending = []
     for name, type, shape in values:
         for axis, (want, have) in enumerate(zip(type.shape, shape)):
+            if isinstance(want, int) and want == have:
+                continue
             symbol = as_symbol(want)
             if symbol is None:
                 pending.append(_Axis(name, type, axis, shape))

@@ -15,6 +15,7 @@ from tgraph.testing.interpreted import interpreted
 from tgraph.testing.round_trips import lost
 from tgraph.testing.ways import COMPILED, KERNELS, PASSES, ROUND_TRIPS, WAYS
 
+
 def check(graph: Graph, seed: int = 0, *, ways: Collection[str] = WAYS, target: str = "cpu") -> Outcome:
     """Send one graph through all ways, on three sets of inputs made from the seed: true if nothing is wrong.
 

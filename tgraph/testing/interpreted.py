@@ -6,8 +6,8 @@ Nothing is compiled, so a program takes milliseconds; what emitters and code gen
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,8 @@ def interpreted(case: Case, ways: Collection[str], progress: Callable[[str], Non
 def after_passes(graph: Graph, ways: Collection[str]) -> Iterator[tuple[str, Callable[[], Graph]]]:
     """For each way what makes its graph; the passes that all begin with run once."""
     pipelines = {way: passes_of(PASSES[way]) for way in ways}
-    shared = len(commonprefix([list(map(str, pipeline)) for pipeline in pipelines.values()]))
+    texts = zip(*(map(str, pipeline) for pipeline in pipelines.values()))
+    shared = sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, texts))
     begun = functools.cache(lambda: optimize(graph, next(iter(pipelines.values()))[:shared]))
     for way, pipeline in pipelines.items():
         yield way, lambda rest=pipeline[shared:]: optimize(begun(), rest)  # type: ignore[misc]

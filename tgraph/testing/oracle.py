@@ -191,14 +191,14 @@ class Expectation:
         """Whether scores that are capped may overflow on the way: the order of their sum then decides at which end of the cap
         they are, where without a cap it made an infinity or NaN."""
         if self._capped_overflow is None:
-            found = [False]
+            found, most = [False], (f64 if self.wide else f32).largest
 
             def look(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
                 if node.attrs.get("softcap"):
                     q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
-                    found.append(q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > f32.largest)
+                    found.append(q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > most)
 
-            Interpreter(self.graph, faithful=True, observer=look).run(self.feeds)
+            Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
             self._capped_overflow = any(found)
         return self._capped_overflow
 
@@ -223,7 +223,7 @@ class Expectation:
                     wrong &= ~self._lost_order(name, y, allowed)
                     if not self.wide and wrong.any() and self._norms_are_asked_too_much():
                         wrong &= np.isfinite(y.astype(np.float64))
-                    if not self.wide and wrong.any() and self._caps_hide_overflow():
+                    if wrong.any() and self._caps_hide_overflow():
                         wrong[...] = False
                 if not wrong.any():
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable, Collection, Sequence
@@ -227,7 +228,8 @@ def broadcasts(a: Sequence[DimLike], b: Sequence[DimLike]) -> bool:
     return elements(wide) <= ELEMENTS
 
 
-def accepted(infer: Callable[..., object], operands: int) -> list[DType]:
+@functools.cache
+def accepted(infer: Callable[..., object], operands: int) -> tuple[DType, ...]:
     """The element types that a type rule takes for all its operands."""
     found = []
     for dtype in EVERY:
@@ -237,7 +239,7 @@ def accepted(infer: Callable[..., object], operands: int) -> list[DType]:
         except RuleError:
             continue
         found.append(dtype)
-    return found
+    return tuple(found)
 
 
 def is_static(value: Value) -> bool:

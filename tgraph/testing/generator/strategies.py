@@ -32,7 +32,7 @@ def strategy_of(op: Op) -> Strategy:
         return WRITTEN[op.name]
     choices = CHOICES.get(op.name, {})
     known = all(default is not REQUIRED and name in choices for name, default in op.attributes.items())
-    types = accepted(op.infer, len(op.operands)) if known and op.elementwise and not op.variadic else []
+    types = accepted(op.infer, len(op.operands)) if known and op.elementwise and not op.variadic else ()
     if not types:
         raise LookupError(f"op {op.name} has no strategy, so random programs cannot have it; write one, with all its attributes: "
                           f"@tgraph.testing.strategy(\"{op.name}\") (docs/testing.md)")
