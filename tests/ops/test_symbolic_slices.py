@@ -139,3 +139,17 @@ def test_an_element_of_a_symbolic_axis_is_one_gather() -> None:
         traced = tg.trace(lambda x, i=index: x[i], x=tg.f32[tg.dim("A", min=3), n, m, 8])
         for target in ("numpy", "cpu"):
             np.testing.assert_array_equal(tg.compile(traced, target)(x), x[index])
+
+
+def test_the_text_of_a_slice_stays_when_an_equality_is_found_after_it() -> None:
+    """S is 16, which only the addition says: read again, the slice knows it from the start."""
+    S = tg.dim("S", max=16)
+
+    def build(x: tg.Tensor, table: tg.Tensor) -> object:
+        part, empty = table[:S], table[S:16:-1]
+        return x + table, part, empty
+
+    graph = tg.trace(build, x=tg.f32[S, 4], table=tg.f32[16, 4])
+    text = str(graph)
+    assert "where S <= 16, S == 16" in text and "stops=[S]" in text
+    assert str(tg.parse(text)) == text

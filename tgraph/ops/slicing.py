@@ -130,9 +130,15 @@ def _position(value: object, size: DimLike, low: int, high: DimLike, default: Di
         value = size + value
     elif isinstance(value, Dim) and order(0, value) == "holds":
         raise RuleError(f"{value} counts from the end, unless it is 0; give the position from the start: {size + value}")
-    if order(low, value) == "holds":
+    if _reaches(low, value):
         return low
-    return high if order(value, high) == "holds" else value
+    return high if _reaches(value, high) else value
+
+
+def _reaches(a: DimLike, b: DimLike) -> bool:
+    """Whether a >= b for all sizes, but not because of an equality alone: that may be known only after the slice is made, and
+    its text has to be read as it was."""
+    return order(a, b) == "holds" and (a == b or order(b, a) != "holds")
 
 
 @slice.canonicalize
@@ -160,7 +166,7 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
             last = -1 if stop is None else _position(stop, size, -1, size - 1, -1)
             if last == -1 and first != -1:
                 last = None  # a -1 in the attribute would be read as the last element
-            elif order(last, first) == "holds":
+            elif _reaches(last, first):
                 first = last = 0
         found[at] = first, last, step
     order_of_axes = sorted(found)

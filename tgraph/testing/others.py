@@ -110,8 +110,9 @@ def _spoilt(graph: tg.Graph, expectation: Expectation) -> bool:
 
     def look(node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
         if not node.op.elementwise and node.op.traits.view is None:
-            floats = [o.astype(np.float64) for o in operands if o is not None and o.dtype.kind in "fV"]
-            found.append(any((~(x * x <= v.dtype.largest)).any() for x, v in zip(floats, [v for v in node.inputs if v.dtype.is_float])))
+            for value, operand in zip(node.operands, operands):
+                if value is not None and operand is not None and value.dtype.is_float:
+                    found.append(not (operand.astype(np.float64) ** 2 <= value.dtype.largest).all())
 
     with np.errstate(all="ignore"):
         Interpreter(graph, faithful=True, observer=look).run(expectation.feeds)

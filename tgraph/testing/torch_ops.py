@@ -45,7 +45,7 @@ if AVAILABLE:
         "transpose": lambda x, perm: x.permute(perm), "expand": lambda x, shape: x.expand(shape),
         "squeeze": lambda x, axes: x.squeeze(axes), "concat": lambda *xs, axis: torch.cat(xs, axis),
         "split": lambda x, sizes, axis: torch.split(x, list(sizes), axis), "linear": lambda x, w, b: product(x, w.T, b),
-        "einsum": lambda *xs, equation: torch.einsum(equation, *xs), "matmul": lambda x, y: product(x, y),
+        "matmul": lambda x, y: product(x, y),
         "softmax": lambda x, axis: torch.softmax(x, axis), "log_softmax": lambda x, axis: torch.log_softmax(x, axis),
         "integer_linear": lambda x, w: (x.to(torch.int32)[..., None, :] * w.to(torch.int32)).sum(-1, dtype=torch.int32),
         "embedding": lambda i, table: table[i.long()], "dim_size": lambda size, dtype: torch.tensor(size, dtype=dtype),
@@ -178,6 +178,23 @@ def cumsum(x: Any, *, axis: int, exclusive: bool) -> Any:
     if not exclusive or not x.shape[axis]:
         return total
     return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), total.narrow(axis, 0, x.shape[axis] - 1)], axis)
+
+
+@meaning
+def einsum(*xs: Any, equation: str) -> Any:
+    """The sum of all products: torch.einsum sums over an axis that one operand alone has before it multiplies, and of NaN and
+    infinities that makes something else."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow:
+        result = "".join(letter for letter in sorted(set(left) - {","}) if left.count(letter) == 1)
+    summed = sorted(set(left) - {",", *result})
+    if all(sum(letter in term for term in terms) > 1 for letter in summed):
+        return torch.einsum(equation, *xs)
+    order = [*result, *summed]
+    products = math.prod(x.permute([term.index(letter) for letter in order if letter in term])[
+        tuple(slice(None) if letter in term else None for letter in order)] for term, x in zip(terms, xs))
+    return products.sum(tuple(range(len(result), len(order))), dtype=products.dtype)
 
 
 @meaning

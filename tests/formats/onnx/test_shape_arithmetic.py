@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -245,3 +246,12 @@ def test_rows_and_columns_swapped() -> None:
     assert ops(compare(made("row", "column"), {"x": x(3, 3)})) == []
     assert ops(compare(made("column", "row"), {"x": x(3, 3)})) == ["transpose"]
     assert "gather" in ops(compare(made("row", "row"), {"x": x(3, 3)}))
+
+
+def test_an_erf_of_doubles_is_not_computed_in_f32() -> None:
+    """The onnx package computes it so, whatever the element type."""
+    double = helper.TensorProto.DOUBLE
+    made = model([node("Erf", "c", "e"), node("Add", "e x", "y")], {"x": (double, [2])}, {"y": (double, [2])},
+                 {"c": np.array([0.5, 1.0])})
+    found = Interpreter(import_onnx(made)).run({"x": np.zeros(2)})["y"]
+    assert found.tolist() == pytest.approx([math.erf(0.5), math.erf(1.0)], rel=1e-15)
