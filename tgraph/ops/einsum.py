@@ -38,6 +38,9 @@ def einsum(*xs: TensorType, equation: str) -> TensorType:
 
     One letter an axis; letters that the result lacks are summed over. Without "->" the result has the letters that
     occur once, in alphabetic order, as in NumPy. A letter may not be twice in one operand. ONNX Einsum.
+
+    Operands are multiplied pairwise from the left. What one of a pair alone has to sum is summed before, as PyTorch does it: of
+    infinities and NaN, and in floats, that may make another number than the sum of all products.
     """
     terms, result = _terms(equation, len(xs))
     same_dtype(*xs)
@@ -65,7 +68,16 @@ def _(types, attrs):  # type: ignore[no-untyped-def]
 
 @einsum.reference
 def _(*xs, equation):  # type: ignore[no-untyped-def]
-    return np.einsum(equation, *xs, optimize=len(xs) > 2)
+    terms, result = _terms(equation, len(xs))
+    value, letters = xs[0], terms[0]
+    for position in range(1, len(xs)):
+        later = set(result).union(*terms[position + 1:])
+        first, second = _kept(letters, later | set(terms[position])), _kept(terms[position], later | set(letters))
+        both = _kept("".join(dict.fromkeys(first + second)), later)
+        value = np.einsum(f"{first},{second}->{both}", np.einsum(f"{letters}->{first}", value),
+                          np.einsum(f"{terms[position]}->{second}", xs[position]))
+        letters = both
+    return np.einsum(f"{letters}->{result}", value)
 
 
 @einsum.cost

@@ -131,6 +131,7 @@ class Expectation:
     faithful: dict[str, np.ndarray]
     wide: bool = False  # float64 throughout, for another reference
     allowed: float | None = None  # a tolerance other than those of the types
+    least: float = 0.0  # of the tolerances
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _ranged: dict[str, np.ndarray] | None = None
     _beyond_norms: bool | None = None
@@ -181,10 +182,10 @@ class Expectation:
         """Whether a norm gets a row beyond those for which docs/precision.md promises anything but infinities and NaN."""
         if self._beyond_norms is None:
             largest = [0.0]
-            Interpreter(self.graph, faithful=True, observer=lambda node, operands, results: largest.extend(
+            Interpreter(self.graph, faithful=not self.wide, observer=lambda node, operands, results: largest.extend(
                 float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o)))
                 for o in operands[:1] if o is not None and node.op.name in NORMS)).run(self.feeds)
-            self._beyond_norms = max(largest) > LARGEST_IN_NORMS
+            self._beyond_norms = max(largest) > (f64.largest / 2 if self.wide else LARGEST_IN_NORMS)
         return self._beyond_norms
 
     def _caps_hide_overflow(self) -> bool:
@@ -210,7 +211,7 @@ class Expectation:
             if y.shape != r.shape or (not self.wide and y.dtype != value.dtype.numpy):
                 return f"output {name} is {y.dtype}{list(y.shape)}, not {r.dtype}{list(r.shape)}", total, excused
             if name not in self._allowed:
-                self._allowed[name] = precision(value) if self.allowed is None else self.allowed
+                self._allowed[name] = max(self.least, precision(value)) if self.allowed is None else self.allowed
             allowed = self._allowed[name]
             total += y.size
             bad = ~near(y, r, allowed)
@@ -221,8 +222,8 @@ class Expectation:
                 wrong = bad & ~within(y, runs, allowed)
                 if more and wrong.any():
                     wrong &= ~self._lost_order(name, y, allowed)
-                    if not self.wide and wrong.any() and self._norms_are_asked_too_much():
-                        wrong &= np.isfinite(y.astype(np.float64))
+                    if wrong.any() and self._norms_are_asked_too_much():
+                        wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
                     if wrong.any() and self._caps_hide_overflow():
                         wrong[...] = False
                 if not wrong.any():

@@ -26,6 +26,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
 # What ONNX Runtime says of models that are sound: it has no kernel for an op of these types.
 NO_KERNEL = ("NOT_IMPLEMENTED", "bfloat16", "Numpy_type", "does not support double")
+OF_ATTRIBUTES = 1e-6  # the tolerance in float64: numbers are of the model's types, those of attributes f32
 SPOILT = "NaN, infinities or overflow among what an op sums, which its parts in ONNX let into more results"
 # Elementwise ops that NaN does not simply pass through.
 CHOOSES = ("maximum", "minimum", "relu", "leaky_relu", "clip", "sign", "cast", "pow")
@@ -90,7 +91,7 @@ def _imported(case: Case, model: Any, opset: int) -> None:
             feeds = dict(zip([i.name for i in again.inputs], expectation.feeds.values()))
             problem = case.compare(dict(zip(names, Interpreter(again, faithful=True).run(feeds).values())), trial, strict=False)
             if problem is not None:
-                close = replace(case.wide(trial), allowed=None)  # numbers in the model are of its types
+                close = replace(case.wide(trial), allowed=None, least=OF_ATTRIBUTES)
                 problem = close.difference(dict(zip(names, Interpreter(again).run(feeds).values())), strict=False)[0]
             if problem is not None and _spoilt(case.graph, expectation):
                 case.outcome.not_comparable[f"onnx-import: {SPOILT}"] += 1

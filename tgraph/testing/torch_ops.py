@@ -131,7 +131,16 @@ def reduce_sum(x: Any, *, axes: Any, keepdims: bool) -> Any:
 
 @meaning
 def reduce_prod(x: Any, *, axes: Any, keepdims: bool) -> Any:
-    return _reduce(x, axes, keepdims, lambda v, a: v.prod(a, dtype=v.dtype))
+    reduced = _axes(x, axes)
+    kept = [a for a in range(x.ndim) if a not in reduced]
+    flat = x.permute([*kept, *reduced]).reshape([*(x.shape[a] for a in kept), -1 if x.numel() else math.prod(
+        x.shape[a] for a in reduced)])
+    result = flat.prod(-1, dtype=x.dtype)
+    if x.is_floating_point():  # an overflow on the way, which depends on the order, makes NaN of a 0
+        is_zero = (flat == 0).any(-1) & torch.isfinite(flat).all(-1)
+        sign = 1.0 - 2.0 * (torch.signbit(flat).sum(-1) % 2).to(x.dtype)
+        result = torch.where(is_zero, sign * 0.0, result)
+    return result.reshape([1 if a in reduced else x.shape[a] for a in range(x.ndim)]) if keepdims else result
 
 
 @meaning
@@ -182,19 +191,8 @@ def cumsum(x: Any, *, axis: int, exclusive: bool) -> Any:
 
 @meaning
 def einsum(*xs: Any, equation: str) -> Any:
-    """The sum of all products: torch.einsum sums over an axis that one operand alone has before it multiplies, and of NaN and
-    infinities that makes something else."""
-    left, arrow, result = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if not arrow:
-        result = "".join(letter for letter in sorted(set(left) - {","}) if left.count(letter) == 1)
-    summed = sorted(set(left) - {",", *result})
-    if all(sum(letter in term for term in terms) > 1 for letter in summed):
-        return torch.einsum(equation, *xs)
-    order = [*result, *summed]
-    products = math.prod(x.permute([term.index(letter) for letter in order if letter in term])[
-        tuple(slice(None) if letter in term else None for letter in order)] for term, x in zip(terms, xs))
-    return products.sum(tuple(range(len(result), len(order))), dtype=products.dtype)
+    wide = [x if x.is_floating_point() else x.long() for x in xs]  # its sums of integers are of i64, whatever comes after them
+    return torch.einsum(equation, *wide).to(xs[0].dtype)
 
 
 @meaning

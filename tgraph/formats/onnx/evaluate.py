@@ -26,7 +26,7 @@ MAKERS = {"ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Pad", "EyeLik
 WINDOWS = {"pads", "kernel_shape", "strides", "dilations", "output_shape", "output_padding"}  # attributes that say so, too
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 
-IN_F32 = {"Erf"}  # which the onnx package computes so whatever the element type
+IN_F32 = {"Erf", "Gelu"}  # which the onnx package computes so whatever the element type
 
 Rule = Callable[..., Any]  # of the node and its arrays; None if the answer is not known
 RULES: dict[str, Rule] = {}
