@@ -85,7 +85,7 @@ def command(files: tuple[Path, ...], minutes: float | None, programs: int | None
       $ tgraph fuzz --programs 32 --workers 1
       $ tgraph fuzz --minutes 480 --out failures --table
       $ tgraph fuzz --ops cast,floor_div,mod --programs 16
-      $ tgraph fuzz --ways uncompiled --programs 1000 --figures nights.json
+      $ tgraph fuzz --ways uncompiled --minutes 480 --figures nights.json
     """
     from tgraph.cli.console import console, table
     from tgraph.testing.figures import Figures
