@@ -37,7 +37,7 @@ THOROUGH = (
     "passes/test_random.py", "cli/test_bench.py",
     # what the machine does to a process: full disks, signals, mappings, allocations; and what it finds when it tunes
     "targets/test_full_disk.py", "targets/test_interrupts.py", "targets/test_mappings.py", "targets/test_allocations.py",
-    "targets/test_tuning.py", "faults/", "targets/test_processes.py",
+    "targets/test_tuning.py", "targets/test_remote_tuning.py", "faults/", "targets/test_processes.py",
     # every model compiled; beside transformers, where that is installed; and with real weights, where their packages are
     "models/test_pretrained_compiled.py", "cuda/test_published_models.py", "models/test_transformers.py",
     "models/test_reaction_models.py",

@@ -21,12 +21,13 @@ HELD = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if ha
 class _Held:
     """A signal handler that keeps signals until `deliver` calls the program's own handlers."""
 
-    def __init__(self, handlers: dict[int, Callable[[int, FrameType | None], Any]]):
-        self.handlers = handlers
+    def __init__(self, handlers: dict[int, Callable[[int, FrameType | None], Any]], at_once: Callable[[], object]):
+        self.handlers, self.at_once = handlers, at_once
         self.pending: list[tuple[int, FrameType | None]] = []
 
     def __call__(self, number: int, builder: FrameType | None) -> None:
         self.pending.append((number, builder))
+        self.at_once()
 
     def deliver(self) -> None:
         """Call the handlers of the signals that came; each may raise."""
@@ -36,9 +37,10 @@ class _Held:
 
 
 @contextlib.contextmanager
-def hold_interrupts() -> Iterator[Callable[[], None]]:
+def hold_interrupts(at_once: Callable[[], object] = lambda: None) -> Iterator[Callable[[], None]]:
     """A context in which signals wait for its end, or for a call of the function that it gives, made where nothing is half done.
 
+    at_once: called when a signal comes, to make that end come soon.
     Only handlers written in Python wait: KeyboardInterrupt comes from one. Without effect on other threads than the main one,
     where no handler ever runs, and within another such context, whose end they wait for.
     """
@@ -46,7 +48,7 @@ def hold_interrupts() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is threading.main_thread():
         handlers = {number: handler for number in HELD if callable(handler := signal.getsignal(number))
                     and not isinstance(handler, (_Held, signal.Handlers))}
-    held = _Held(handlers)
+    held = _Held(handlers, at_once)
     for number in handlers:
         signal.signal(number, held)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from targets.base.target import Target
@@ -12,6 +12,8 @@ from targets.base.tvm_api import host_cpu, valid_cpus
 from targets.cpu import instruction_sets
 from targets.cpu.instruction_sets import features_of, known_features, least_changes
 from tgraph.ir.errors import TargetError
+
+TYPICAL = (32 * 1024, 512 * 1024, 16 * 1024 * 1024)  # bytes of data caches, L1 to L3
 
 
 def missing_on_host(target: Target) -> frozenset[str]:
@@ -41,7 +43,7 @@ def cpu_target(detail: str) -> Target:
         bits = 256
     if "avx512f" in features:
         bits, registers = 512, 32
-    l1, l2, l3 = _cache_sizes() if mcpu == host_cpu() else (32 * 1024, 512 * 1024, 16 * 1024 * 1024)
+    l1, l2, l3 = cache_sizes(_read) if mcpu == host_cpu() else TYPICAL
     return Target("cpu", mcpu, least, features, bits, registers, l1, l2, l3)
 
 
@@ -61,17 +63,20 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
-def _cache_sizes() -> tuple[int, int, int]:
-    """Data caches of the first core, by what Linux says; typical sizes where it says nothing."""
-    sizes = {1: 32 * 1024, 2: 512 * 1024, 3: 16 * 1024 * 1024}
-    root = Path("/sys/devices/system/cpu/cpu0/cache")
-    for index in sorted(root.glob("index*")) if root.is_dir() else ():
+def cache_sizes(read: Callable[[str], str]) -> tuple[int, int, int]:
+    """Data caches of the first core, in bytes, by what Linux says in its files, which `read` reads; typical sizes where it says
+    nothing."""
+    sizes = dict(zip((1, 2, 3), TYPICAL))
+    for index in range(8):
+        folder = f"/sys/devices/system/cpu/cpu0/cache/index{index}"
         try:
-            kind = (index / "type").read_text().strip()
-            level = int((index / "level").read_text())
-            text = (index / "size").read_text().strip()
+            kind, level, text = (read(f"{folder}/{file}").strip() for file in ("type", "level", "size"))
+            if kind != "Instruction" and int(level) in sizes:
+                sizes[int(level)] = int(text.rstrip("KM")) * (1024 if text.endswith("K") else 1024 * 1024)
         except (OSError, ValueError):
             continue
-        if kind != "Instruction" and level in sizes:
-            sizes[level] = int(text.rstrip("KM")) * (1024 if text.endswith("K") else 1024 * 1024)
     return sizes[1], sizes[2], sizes[3]
+
+
+def _read(file: str) -> str:
+    return Path(file).read_text()

@@ -1,4 +1,4 @@
-"""Tuning: the search for parameters of a model's kernels that are faster on this machine than the defaults.
+"""Tuning: the search for parameters of a model's kernels that are faster on a machine than the defaults.
 
 One field of a kernel's tile after the other: its other values compete with the best so far, in turns, on the data and weights
 that the kernel meets in the model. A value wins if it gives what the default gives (the same bits, unless the field changes how
@@ -16,12 +16,13 @@ import numpy as np
 
 from passes.pipelines import Pipeline
 from targets.base.backend import emitters_of
+from targets.base.rpc import LostMachineError
 from targets.base.schedules import NONE, Schedules, kernel_key
 from targets.base.target import Target
 from targets.base.tvm_api import structural_equal
 from targets.compiler import compile
 from targets.cpu.emitters import TUNABLE
-from targets.cpu.trials import Problem, build_kernels, cpu_engine, find_problems, measure
+from targets.cpu.trials import Kernel, Machine, Problem, ThisMachine, cpu_engine, find_problems, measure
 from targets.lowering.lower import emit_kernel
 from tgraph.ir.dtypes import DType
 from tgraph.ir.errors import TGraphError
@@ -67,16 +68,21 @@ Progress = Callable[[str, int, int], None]  # what is tried, steps done, steps i
 
 def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, level: str = DEFAULT_LEVEL,
          passes: Pipeline | None = None, trials: int | None = None, seconds: float | None = None,
-         progress: Progress = lambda *_: None) -> list[Tuned]:
+         machine: Machine | None = None, progress: Progress = lambda *_: None,
+         keep: Callable[[Tuned], None] = lambda _: None) -> list[Tuned]:
     """Search parameters for all kernels of a graph that have some, for calls of these sizes; the longest running first.
 
-    trials: variants of each kernel at most; seconds: for all, about. Raises TargetError for a target that is not this machine.
+    trials: variants of each kernel at most; seconds: for all, about. machine: where kernels run, by default this machine. keep:
+    called with what was found for a kernel as soon as its search is over. Raises TargetError for a target that does not run on
+    the machine, LostMachineError for a machine that goes.
     """
+    machine = machine or ThisMachine()
+    machine.require(target)
     plain = replace(target, schedules=NONE)
     exe = compile(graph, plain, level=level, passes=passes)
     engine = cpu_engine(exe._engine, plain)
     at = [find_problems(graph, engine, generate_inputs(graph, s)) for s in sizes]
-    searches = [_Search(f, plain, [found[name] for found in at])
+    searches = [_Search(f, plain, machine, [found[name] for found in at])
                 for name, f in exe.kernels.functions.items() if emitters_of(target).anchor_of(f) in TUNABLE]
     budget = Budget(trials, None if seconds is None else time.perf_counter() + seconds)
     total, done = sum(len(s.fields) for s in searches), 0
@@ -87,6 +93,7 @@ def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, le
                 search.improve(name, budget)
             done += 1
         search.finish()
+        keep(search.tuned)
     progress("", total, total)
     return [s.tuned for s in sorted(searches, key=lambda s: -s.tuned.default * s.tuned.calls)]
 
@@ -94,15 +101,16 @@ def tune(graph: Graph, target: Target, sizes: Sequence[Mapping[str, int]], *, le
 class _Search:
     """The search for one kernel, over the problems that it meets at each choice of sizes."""
 
-    def __init__(self, function: Graph, target: Target, problems: Sequence[Problem]):
-        self.function, self.target, self.problems = function, target, problems
+    def __init__(self, function: Graph, target: Target, machine: Machine, problems: Sequence[Problem]):
+        self.function, self.target, self.machine, self.problems = function, target, machine, problems
+        self.trials = [machine.bring(problem) for problem in problems]
         self.default = self.best = TUNABLE[emitters_of(target).anchor_of(function) or ""](function, target)
         self.tir = emit_kernel(function, target)
-        [self.plain] = build_kernels([self.tir], target)
+        self.plain = self._build(self.tir)
         self.kernel = self.plain
         self.results = self.default_results = self._outputs(self.plain)
         self.tuned = Tuned(function.name, kernel_key(function), len(problems[0].weights))
-        self.cost = sum(float(np.median(measure([self.plain], p, 3))) for p in problems) * self.tuned.calls
+        self.cost = sum(float(np.median(measure([self.plain], t, 3))) for t in self.trials) * self.tuned.calls
 
     @property
     def fields(self) -> list[str]:
@@ -127,7 +135,7 @@ class _Search:
         """Compare what was found with the default once more, and write it down if it still wins."""
         tuned = self.tuned
         kernels = [self.plain, self.kernel]
-        times = [measure(kernels, problem, MORE_ROUNDS) for problem in self.problems]
+        times = [measure(kernels, trial, MORE_ROUNDS) for trial in self.trials]
         if self.best != self.default and _worst_ratio(times, 1) >= 1 - MARGIN:
             self.best, self.kernel = self.default, self.plain
         tuned.default = sum(float(np.median(t[0])) for t in times)
@@ -149,11 +157,16 @@ class _Search:
                     continue
                 seen.append(tir)
                 self.tuned.trials += 1
-                [kernel] = build_kernels([tir], self.target)
+                kernel = self._build(tir)
+            except LostMachineError:
+                raise
             except (TGraphError, RuntimeError, ValueError, TypeError) as error:  # what TVM raises; none may stop the search
                 self.tuned.rejected.append(f"{name}={value} does not compile: {str(error).strip().splitlines()[-1]}")
                 continue
             yield tile, kernel
+
+    def _build(self, tir: Any) -> Kernel:
+        return self.machine.build(tir, self.target, self.problems[0])
 
     def _with(self, tile: Any) -> Target:
         changed = {k: v for k, v in asdict(tile).items() if v != getattr(self.default, k)}
@@ -161,7 +174,8 @@ class _Search:
 
     def _outputs(self, kernel: Any) -> list[tuple[DType, np.ndarray]]:
         """What a kernel gives for all problems, with the element types."""
-        return [(value.dtype, array) for p in self.problems for value, array in zip(p.node.results, p.outputs(kernel))]
+        return [(value.dtype, array) for problem, trial in zip(self.problems, self.trials)
+                for value, array in zip(problem.node.results, trial.outputs(kernel))]
 
     def _right_results(self, name: str, tile: Any, kernel: Any) -> list[tuple[DType, np.ndarray]] | None:
         """What a kernel gives if it is right: the bits of the best so far, or near the default if sums are cut anew."""
@@ -180,7 +194,7 @@ class _Search:
         return results if right else None
 
     def _ratios(self, kernels: Sequence[Any], rounds: int) -> list[float]:
-        times = [measure(kernels, problem, rounds) for problem in self.problems]
+        times = [measure(kernels, trial, rounds) for trial in self.trials]
         return [_worst_ratio(times, i) for i in range(len(kernels))]
 
 

@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests import rpc_servers
 from tests.cli.model_folder import gpt2_folder, llama_folder, mpnet_folder, t5_folder
 from tgraph.cli import COMMANDS, main
 
@@ -70,16 +73,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
+def servers(line: str, folder: Path) -> Iterator[None]:
+    """The tracker and the server of TVM's RPC that a command line names."""
+    named = re.search(r"--rpc 127\.0\.0\.1:(\d+) --key (\w+)", line)
+    if named is None:
+        yield
+        return
+    rpc_servers.require_servers()
+    with rpc_servers.tracker(folder, int(named[1])) as tracker:
+        tracker.serve(named[2])
+        yield
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SLOW])
-def test_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, compiled_once: None) -> None:
+def test_examples_run(name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                      compiled_once: None) -> None:
     monkeypatch.chdir(folder)
     if name in ("run", "check", "profile") and not Path("tiny.tgc").exists():
         assert CliRunner().invoke(main, ["compile", "bert-tiny", "-o", "tiny.tgc", "--originals"]).exit_code == 0
     for line in examples(name):
         output: str | None = None
-        for part in line.split("|"):
-            result = CliRunner().invoke(main, shlex.split(part)[1:], input=output)
-            assert result.exit_code == 0, (line, result.output)
-            output = result.stdout
+        with servers(line, tmp_path):
+            for part in line.split("|"):
+                result = CliRunner().invoke(main, shlex.split(part)[1:], input=output)
+                assert result.exit_code == 0, (line, result.output)
+                output = result.stdout
         for written in re.findall(r"-o (\S+)", line):
             assert Path(written).stat().st_size > 0

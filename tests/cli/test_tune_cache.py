@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.targets.feature_sets import foreign_cpu
+
 from .conftest import Run
 
 
@@ -19,7 +21,8 @@ def test_tune(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(list((tmp_path / "tuning").iterdir())) == 1
     assert "is compiled already" in run("tune", "x.tgc", fails=2).output
     assert "expected BATCHxLENGTH" in run("tune", "m.py:two", "--shapes", "2", fails=2).output
-    assert "does not run on this machine" in run("tune", "m.py:two", "--target", "numpy", fails=2).output
+    assert "has no kernels that could be tuned" in run("tune", "m.py:two", "--target", "numpy", fails=2).output
+    assert "does not run on this machine" in run("tune", "m.py:two", "--target", foreign_cpu(), fails=2).output
 
 
 def test_cache(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

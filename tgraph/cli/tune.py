@@ -1,9 +1,10 @@
-"""`tgraph tune`: parameters of kernels that are faster on this machine."""
+"""`tgraph tune`: parameters of kernels that are faster on this machine, or on another one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,8 @@ from tgraph.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from targets.base.target import Target
+    from targets.cpu.trials import Machine
     from targets.cpu.tuning import Progress, Tuned
 
 
@@ -38,51 +41,69 @@ if TYPE_CHECKING:
 @click.option("--time", "seconds", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Stop after so long, about [default: when all is tried].")
 @click.option("--dry-run", is_flag=True, help="Do not save what is found.")
+@click.option("--rpc", "tracker", metavar="HOST:PORT", help="Time kernels on another machine: where a tracker of TVM's RPC is.")
+@click.option("--key", metavar="NAME", help="The key by which the tracker knows servers on that machine.")
 @level_option
 @passes_option
 @target_option
 @threads_option
 @json_option({
-    "target": "string: what was tuned for", "sizes": [{"<dim>": "integer: its size"}],
+    "target": "string: what was tuned for", "machine": "string or null: the server that ran the kernels, if another machine's",
+    "threads": "integer: that took part", "sizes": [{"<dim>": "integer: its size"}],
     "kernels": [{"kernel": "string: its name", "calls": "integer: of the model", "trials": "integer: variants tried",
                  "default": "number: seconds of a call by default, over all sizes", "best": "number: the same, at best",
                  "changes": {"<parameter>": ["integer: its default, then its best value"]},
                  "rejected": ["string: a variant that failed or gave other results, and how"]}],
     "saved": "string or null: the file that keeps what was found",
 })
-def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: float | None, dry_run: bool, level: str,
-            pipeline: str | None, target: str, threads: int | None, as_json: bool) -> None:
-    """Search the parameters of a model's kernels on this machine, and keep those that are faster than the defaults.
+def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: float | None, dry_run: bool, tracker: str | None,
+            key: str | None, level: str, pipeline: str | None, target: str, threads: int | None, as_json: bool) -> None:
+    """Search the parameters of a model's kernels on a machine, and keep those that are faster than the defaults.
 
-    Every later compilation for this CPU takes them where it meets the same kernels. They are kept in a file of the user's, or
-    in the folder that the environment variable TGRAPH_TUNING names. Leave the machine alone meanwhile.
+    Every later compilation for that CPU takes them where it meets the same kernels. They are kept in a file of the user's, or
+    in the folder that the environment variable TGRAPH_TUNING names, kernel by kernel as each search ends. Leave the machine alone
+    meanwhile.
+
+    The machine is this one, or with --rpc and --key another one, where a server of TVM's RPC runs (trusted networks only: whoever
+    reaches it can run any code there). --target is then that machine's own CPU unless it names one, and --threads its threads.
 
     \b
     Examples:
       $ tgraph tune bert-tiny --shapes 1x16 --time 2
       $ tgraph tune bert-base --shapes 1x128,8x128 --dry-run --trials 1 --time 1
+      $ tgraph tune bert-tiny --shapes 1x16 --time 2 --rpc 127.0.0.1:9190 --key epyc
     """
-    import tgraph as tg
     from targets.base.schedules import save_schedules, schedule_file
     from targets.cpu.tuning import database_rows, tune
     from tgraph.cli.models import is_bundle, load_graph
 
     if is_bundle(model):
         raise click.UsageError(f"{model} is compiled already; name a graph or a model")
-    set_threads(threads)
+    if (tracker is None) != (key is None):
+        raise click.UsageError("--rpc says where a tracker is, and --key which of its servers to take: give both")
     graph = load_graph(model)
     check_dims([graph], dims)
     sizes = [{name: size for name, size in {**point, **merged(dims)}.items() if name in graph.symbols}
              for point in parse_shapes(shapes)]
-    where = tg.targets.Target.parse(target)
-    with _progress() as progress:
-        found = tune(graph, where, sizes, level=level, passes=pipeline, trials=trials, seconds=seconds, progress=progress)
-    file = None if dry_run else schedule_file(where.name)
-    if file is not None:
-        save_schedules(file, database_rows(found))
+    kept: list[Tuned] = []
+    with _machine(tracker, key, target, threads) as there, _progress() as progress:
+        file = None if dry_run else schedule_file(there.target.name)
+
+        def keep(found: Tuned) -> None:
+            if file is not None:
+                save_schedules(file, database_rows([found]))
+            kept.append(found)
+
+        try:
+            found = tune(graph, there.target, sizes, level=level, passes=pipeline, trials=trials, seconds=seconds,
+                         machine=there.machine, progress=progress, keep=keep)
+        except BaseException:
+            if kept and file is not None:
+                click.echo(f"what was found for {', '.join(t.kernel for t in kept)} is saved in {file}", err=True)
+            raise
 
     def show(out: Console) -> None:
-        _show(out, found, f"{graph.name} on {where} at {shapes}")
+        _show(out, found, f"{graph.name} on {there.target} at {shapes}{there.name and f', on {there.name}'}")
         if file is None:
             out.print("not saved (--dry-run)" if dry_run else "not saved: TGRAPH_TUNING is off")
         else:
@@ -90,7 +111,41 @@ def command(model: str, shapes: str, dims: Dims, trials: int | None, seconds: fl
 
     kernels = [{"kernel": t.kernel, "calls": t.calls, "trials": t.trials, "default": t.default, "best": t.best,
                 "changes": t.changes, "rejected": t.rejected} for t in found]
-    answer({"target": str(where), "sizes": sizes, "kernels": kernels, "saved": file}, as_json, show)
+    answer({"target": str(there.target), "machine": there.name or None, "threads": there.threads, "sizes": sizes,
+            "kernels": kernels, "saved": file}, as_json, show)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where kernels run, what for, and with how many threads; name: of another machine."""
+
+    machine: Machine
+    target: Target
+    threads: int
+    name: str = ""
+
+
+@contextmanager
+def _machine(tracker: str | None, key: str | None, target: str, threads: int | None) -> Iterator[_Place]:
+    import tgraph as tg
+    from targets.cpu.trials import ThisMachine
+    from targets.runtime.runner import runner
+
+    if tracker is None or key is None:
+        set_threads(threads)
+        yield _Place(ThisMachine(), tg.targets.Target.parse(target), runner().threads)
+        return
+    from targets.base.rpc import RpcSession
+    from targets.cpu.remote import RemoteMachine
+
+    kind, _, detail = target.partition(":")
+    if kind != "cpu":
+        raise click.UsageError(f"--rpc tunes for CPUs, not for {target}")
+    with RpcSession(tracker, key) as session:
+        machine = RemoteMachine(session)
+        if threads is not None:
+            machine.use_threads(threads)
+        yield _Place(machine, machine.target(detail), machine.threads, session.name)
 
 
 @contextmanager
