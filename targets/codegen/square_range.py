@@ -33,4 +33,7 @@ def measured_again(mean_square: Expr, epsilon: float, again: Callable[[float], N
 def inverse_root(mean_square: Expr, epsilon: float, factor: float = 1.0) -> Expr:
     """1 / sqrt(mean square + epsilon), where `mean_square` is that of values multiplied by `factor`."""
     dtype = str(mean_square.ty.dtype)
-    return constant(factor, dtype) / tirx.sqrt(mean_square + constant(epsilon * factor * factor, dtype))
+    added = epsilon * factor * factor
+    if dtype == "float32" and added < 2.0**-150:  # rounds to 0, which C compilers refuse to do with a literal
+        added = 0.0
+    return constant(factor, dtype) / tirx.sqrt(mean_square + constant(added, dtype))

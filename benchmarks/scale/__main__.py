@@ -1,0 +1,106 @@
+"""`python -m benchmarks.scale`: one machine measured, a fleet of them simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmarks.records import RESULTS
+from benchmarks.scale import figures as measured
+from benchmarks.scale import page, tables, validate
+from benchmarks.scale.fleet import FOREVER, Fleet, bounds, simulate
+
+DAY = 86400.0
+
+
+@click.group()
+def main() -> None:
+    """What a fleet does with many documents: figures of this machine, and a simulation of many such.
+
+    \b
+    Example:
+      $ python -m benchmarks.scale measure                 # this machine; about four minutes, with nothing else running
+      $ python -m benchmarks.scale validate                # the simulation beside a real run of one and of all cores
+      $ python -m benchmarks.scale fleet --nodes 16 --workers 16 --documents 10000000
+      $ python -m benchmarks.scale page                    # tables and pictures of docs/scale.md again
+    """
+
+
+@main.command("measure")
+@click.option("--models", default=",".join(measured.MODELS), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
+def measure_command(models: str, output: Path) -> None:
+    """Measure what the simulation needs, into scale.json in the folder of this kind of machine."""
+    unknown = sorted(set(models.split(",")) - set(measured.MODELS))
+    if unknown:
+        raise click.UsageError(f"no model {unknown[0]!r}; there are {', '.join(measured.MODELS)}")
+    found = measured.measure(lambda text: click.echo(text, err=True), models.split(","))
+    if found.under_load:
+        click.echo(f"others used {found.busy:.0%} of the processors: processor time counts, not that of the clock", err=True)
+    click.echo(f"wrote {found.save(output)}")
+    click.echo("\n".join(tables.machine_table(found)))
+
+
+@main.command("validate")
+@click.option("--model", type=click.Choice(measured.MODELS), default="minilm", show_default=True)
+@click.option("--documents", default=6000, show_default=True, type=click.IntRange(1))
+@click.option("--mean", default=24.0, show_default=True, help="Mean length in tokens.")
+@click.option("--part", default=500, show_default=True, type=click.IntRange(1), help="Documents of a part.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
+def validate_command(model: str, documents: int, mean: float, part: int, output: Path) -> None:
+    """Embed documents with one worker and with one on each core, and compare with the simulation."""
+    known = measured.load()
+    found = validate.validate(known, model, documents, mean, part, lambda text: click.echo(text, err=True))
+    click.echo(f"wrote {validate.save(known, found, output)}")
+    click.echo("\n".join(tables.validation_table(found)))
+
+
+@main.command("fleet")
+@click.option("--model", type=click.Choice(measured.MODELS), default="minilm", show_default=True)
+@click.option("--documents", default=10_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--mean", default=128.0, show_default=True, help="Mean length in tokens.")
+@click.option("--part", default=0, help="Documents of a part.  [default: the best of several]")
+@click.option("--nodes", default=16, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=16, show_default=True, type=click.IntRange(1), help="Of a node, one a core.")
+@click.option("--slow", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Share of nodes of half the speed.")
+@click.option("--storage", default=1e9, show_default=True, help="Bytes a second, for all.")
+@click.option("--network", default=1.25e9, show_default=True, help="Bytes a second, of a node.")
+@click.option("--latency", default=0.05, show_default=True, help="Seconds until storage answers.")
+@click.option("--jitter", default=0.05, show_default=True, help="How much the time of a part varies.")
+@click.option("--worker-mtbf", default=30.0, show_default=True, help="Days between failures of a worker; 0: none.")
+@click.option("--node-mtbf", default=3.0, show_default=True, help="Days between failures of a node; 0: none.")
+@click.option("--seed", default=0, show_default=True)
+def fleet_command(model: str, documents: int, mean: float, part: int, nodes: int, workers: int, slow: float, storage: float,
+                  network: float, latency: float, jitter: float, worker_mtbf: float, node_mtbf: float, seed: int) -> None:
+    """Simulate a fleet of machines like the one that was measured."""
+    known = measured.load()
+    halves = round(slow * nodes)
+    fleet = Fleet(nodes, workers, (0.5,) * halves + (1.0,) * (nodes - halves), jitter, storage, network, latency,
+                  worker_mtbf * DAY or FOREVER, node_mtbf * DAY or FOREVER)
+    job = known.job(model, documents, tables.natural(mean), part or 1)
+    job = job if part else tables.best_part(job, fleet)
+    run = simulate(job, fleet, seed)
+    click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {run.seconds / 3600:.2f} h on {fleet.cores} cores, in parts of "
+               f"{job.part:,}, {run.failures} failures")
+    click.echo(f"computing {run.efficiency:.1%} of the time; {', '.join(f'{kind} {share:.1%}' for kind, share in run.losses.items())}")
+    click.echo("no run is shorter than: " + ", ".join(f"{kind} {seconds / 3600:.3f} h" for kind, seconds in bounds(job, fleet).items()))
+
+
+@main.command("tensor")
+def tensor_command() -> None:
+    """When several GPUs pay for one layer, by the cost model of tensor.py."""
+    click.echo("\n".join(tables.tensor_table()))
+
+
+@main.command("page")
+@click.option("--page", "path", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=page.PAGE,
+              help="[default: docs/scale.md]")
+def page_command(path: Path) -> None:
+    """Write the tables and pictures of docs/scale.md from what was measured."""
+    for written in page.write(path, measured.load()):
+        click.echo(f"wrote {written}")
+
+
+if __name__ == "__main__":
+    main()
