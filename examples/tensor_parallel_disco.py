@@ -2,9 +2,9 @@
 
     python examples/tensor_parallel_disco.py
 
-A Disco session sends each call to all of its workers: threads, processes, or processes of other machines. An all-reduce is looked up
-by the name of a library, `runtime.disco.nccl.allreduce`. TVM's wheel has none of these, and on CPUs the library's name is empty; so
-this file registers functions under that name, which talk over sockets. In place of each would come a call of NCCL.
+A Disco session sends each call to all of its workers: threads, processes, or processes of other machines. An all-reduce is
+looked up by the name of a library, as `runtime.disco.nccl.allreduce`. TVM's wheel has no library, and on CPUs its name is empty;
+so this file registers functions under that name, which talk over sockets. In place of each would come a call of NCCL.
 """
 
 from __future__ import annotations

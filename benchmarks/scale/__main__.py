@@ -81,10 +81,12 @@ def fleet_command(model: str, documents: int, mean: float, part: int, nodes: int
     job = known.job(model, documents, tables.natural(mean), part or 1)
     job = job if part else tables.best_part(job, fleet)
     run = simulate(job, fleet, seed)
-    click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {run.seconds / 3600:.2f} h on {fleet.cores} cores, in parts of "
+    click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {tables.show_hours(run.seconds)} on {fleet.cores} cores, in parts of "
                f"{job.part:,}, {run.failures} failures")
-    click.echo(f"computing {run.efficiency:.1%} of the time; {', '.join(f'{kind} {share:.1%}' for kind, share in run.losses.items())}")
-    click.echo("no run is shorter than: " + ", ".join(f"{kind} {seconds / 3600:.3f} h" for kind, seconds in bounds(job, fleet).items()))
+    shares = ", ".join(f"{kind} {share:.1%}" for kind, share in run.losses.items())
+    click.echo(f"computing {run.efficiency:.1%} of the time; {shares}")
+    least = ", ".join(f"{kind} {tables.show_hours(seconds)}" for kind, seconds in bounds(job, fleet).items())
+    click.echo(f"no run is shorter than: {least}")
 
 
 @main.command("tensor")

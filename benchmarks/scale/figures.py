@@ -23,13 +23,13 @@ from benchmarks.scale.fleet import Job
 from benchmarks.scale.probes import forget
 
 MODELS = ("minilm", "bert-base")
-LENGTHS = {"minilm": (16, 32, 64, 128, 256), "bert-base": (16, 32, 64, 128, 256)}
+LENGTHS = (16, 32, 64, 128, 256)
 NAME = "scale.json"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """speed, starts and together by model: see `measure`. busy: the share of the machine that others used when it began."""
+    """speed, starts and together by model: see `measure`. busy: the share of the machine that others used before or after."""
 
     machine: Machine
     date: str
@@ -80,9 +80,10 @@ class Figures:
         """So many documents whose lengths are distributed as `lengths` are."""
         seconds = float(np.mean(self.call_seconds(model, lengths) + self.text_seconds(lengths)))
         vectors = self.files["vectors"]
-        out = vectors["bytes"] / vectors["rows"] * self.width(model) / vectors["width"]
-        return Job(documents, part, seconds, self.text_bytes(float(np.mean(lengths))), out, self.starts[model]["bytes"],
-                   self.start_seconds(model), self.files["part"][self.clock])
+        wider, text = self.width(model) / vectors["width"], self.text_bytes(float(np.mean(lengths)))
+        join = self.files["join"]
+        return Job(documents, part, seconds, text, text + vectors["bytes"] / vectors["rows"] * wider, self.starts[model]["bytes"],
+                   self.start_seconds(model), self.files["part"][self.clock], join[self.clock] / join["rows"] * wider)
 
     def save(self, folder: Path = RESULTS) -> Path:
         path = folder / self.machine.name / NAME
@@ -133,7 +134,7 @@ def answer(process: subprocess.Popen[str]) -> Any:
     return json.loads(text.splitlines()[-1])
 
 
-def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS, folder: Path | None = None) -> Figures:
+def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS) -> Figures:
     """This machine. It should have nothing else to do; about four minutes.
 
     speed: calls by model, threads and length. starts: seconds of a worker's start by step, with the bundle read from the disk
@@ -145,7 +146,7 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS, fol
     progress("the machine")
     machine = Machine.measure(cores())
     allowed = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+    with tempfile.TemporaryDirectory() as name:
         progress("files")
         files = answer(child("probes", "files", name, minilm_folder() / "tokenizer.json", core=allowed[0]))
         speed: dict[str, dict[str, Any]] = {}
@@ -153,7 +154,7 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS, fol
         for model in models:
             progress(f"{model}: compiling")
             bundle = save_bundle(model, Path(name))
-            lengths = ",".join(map(str, LENGTHS[model]))
+            lengths = ",".join(map(str, LENGTHS))
             progress(f"{model}: starting a worker")
             starts[model] = {"bytes": bundle.stat().st_size, "width": 384 if model == "minilm" else 768, **_starts(bundle)}
             speed[model] = {}
@@ -163,7 +164,7 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS, fol
                 speed[model][str(threads)] = answer(child("probes", "speed", bundle, threads, lengths, core=core))
             progress(f"{model}: a process on each core")
             together[model] = _together(bundle, allowed, speed[model]["1"], "cpu" if busy > BUSY else "seconds")
-    return Figures(machine, date.today().isoformat(), busy, speed, starts, together, files)
+    return Figures(machine, date.today().isoformat(), max(busy, busy_share(2.0)), speed, starts, together, files)
 
 
 def _starts(bundle: Path) -> dict[str, Any]:

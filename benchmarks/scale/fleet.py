@@ -1,8 +1,9 @@
 """A simulated fleet: workers over nodes embed documents in parts, out of and into shared storage, and some of them fail.
 
-It is that of `tgraph.batch`: the input is cut into parts of so many rows; a worker, a process of one core, takes a part, reads it,
-computes, writes its vectors, and takes the next; a node fetches the bundle once, and its workers map it. What is written is done;
-a part whose worker or node is lost goes back and is done anew by whoever is free.
+It is that of `tgraph.batch`: the input is cut into parts of so many rows; a worker, a process of one core, takes a part, reads
+it, computes, writes it with its vectors, and takes the next; a node fetches the bundle once, and its workers map it. What is
+written is done; a part whose worker or node is lost goes back and is done anew by whoever is free. At the end one process makes
+one file of all parts, which it reads and writes.
 
 Storage and each node's link serve one transfer after the other, at their full rate, which takes as long in all as sharing it. A
 worker computes nothing while it reads or writes.
@@ -24,8 +25,9 @@ FOREVER = math.inf
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done. part: documents of a part. seconds: of a worker of speed 1 for a document, tokenizing and Parquet included;
-    part_seconds: for a part besides. bytes_in, bytes_out: of a document. bundle: bytes; start: seconds until a worker has loaded it.
+    """What is to be done. part: documents of a part. seconds: of a worker of speed 1 for a document, tokenizing and Parquet
+    included; part_seconds: for a part besides. bytes_in, bytes_out: of a document. bundle: bytes; start: seconds until a worker
+    has loaded it. join: seconds for a document when one file is made of all parts; 0: they stay as they are.
     """
 
     documents: int
@@ -36,6 +38,7 @@ class Job:
     bundle: float = 0.0
     start: float = 0.0
     part_seconds: float = 0.0
+    join: float = 0.0
 
     @property
     def parts(self) -> int:
@@ -74,13 +77,19 @@ class Fleet:
         """Of all workers together, that of a usual one being 1."""
         return sum(self.speed_of(node) for node in range(self.nodes)) * self.workers
 
+    def joining(self, job: Job) -> float:
+        """Seconds until one process has made one file of all parts."""
+        if not job.join:
+            return 0.0
+        return job.documents * (job.join + 2 * job.bytes_out / min(self.storage, self.network))
+
     def speed_of(self, node: int) -> float:
         return self.speeds[node % len(self.speeds)]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """seconds: until the last part was written. finished: how often each part was. spent: worker-seconds by what they went into."""
+    """seconds: until all was written. finished: how often each part was. spent: worker-seconds by what they went into."""
 
     job: Job
     fleet: Fleet
@@ -112,6 +121,7 @@ def bounds(job: Job, fleet: Fleet) -> dict[str, float]:
     return {"computing": job.documents * job.seconds / fleet.speed,
             "storage": (data + fleet.nodes * job.bundle) / fleet.storage,
             "links": (data / fleet.nodes + job.bundle) / fleet.network,
+            "joining": fleet.joining(job),
             "starting": job.bundle / fleet.storage + job.bundle / fleet.network + job.start / max(fleet.speeds)}
 
 
@@ -166,7 +176,9 @@ class _Run:
         self.env.run(until=self.over)
         whole = self.env.now * self.fleet.cores
         self.spent["waiting for the last parts"] = max(0.0, whole - self.spent.total())
-        return Outcome(self.job, self.fleet, self.env.now, self.finished, self.spent, self.failures)
+        joining = self.fleet.joining(self.job)
+        self.spent["waiting for one file of all parts"] = joining * self.fleet.cores
+        return Outcome(self.job, self.fleet, self.env.now + joining, self.finished, self.spent, self.failures)
 
     def _fetch(self, node: _Node) -> Steps:
         """The bundle, to a node."""

@@ -73,7 +73,7 @@ def draw_tensor(path: Path) -> Path:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 2, layout="constrained", figsize=(9, 3), sharey=True)
-    batches = [2 ** n for n in range(0, 14)]
+    batches = [2 ** n for n in range(14)]
     for axes, shape in zip(panels, (LLAMA_7B, LLAMA_70B)):
         for workers in WORKERS[1:]:
             gains = []
@@ -81,7 +81,8 @@ def draw_tensor(path: Path) -> Path:
                 call = Call(tokens, 1, 2048) if tokens <= 256 else Call(tokens // 256, 256, 256)
                 gains.append(layer_cost(H100, shape, call, 1).seconds / layer_cost(H100, shape, call, workers).seconds)
             axes.plot(batches, gains, "o-", markersize=3, label=f"{workers} GPUs")
-        axes.set(xscale="log", xlabel="tokens of a call (to 256: steps with a past of 2048; then prompts of 256)", title=shape.name)
+        axes.set(xscale="log", title=shape.name,
+                 xlabel="tokens of a call (to 256: steps with a past of 2048; then prompts of 256)")
     panels[0].set_ylabel("times as fast as one GPU")
     return _finish(figure, panels, path)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-TOKENS = 2048  # of a call
+TOKENS = 1024  # of a call
 TRIES = 3
 LONG = 12.0  # seconds after which a length has been tried often enough
 FILE = 256 << 20
@@ -100,8 +100,12 @@ def files(folder: str, tokenizer_file: str) -> dict[str, Any]:
         parquet.read_table(one)["text"].to_pylist()
         write_vectors(where / "one-vector.parquet", vectors[:1])
 
+    def join() -> None:
+        table = parquet.read_table(where / "vectors.parquet")
+        parquet.write_table(table, where / "joined.parquet", compression="none", use_dictionary=False)
+
     return {"tokenize": tokenize, "text": text, "vectors": {"width": WIDTH, "rows": DOCUMENTS, "bytes": size, **written},
-            "part": least(small, 20), "disk": disk(where / "bytes")}
+            "part": least(small, 20), "join": {"rows": DOCUMENTS, **least(join)}, "disk": disk(where / "bytes")}
 
 
 def disk(path: Path) -> dict[str, float]:

@@ -14,9 +14,9 @@ HALF = 2  # bytes of an element
 
 @dataclass(frozen=True)
 class Gpu:
-    """flops, bandwidth: of bf16 and of memory, a second, as the data sheet has them; of_flops, of_bandwidth: the shares that kernels
-    reach. link: bytes a second that an all-reduce moves between GPUs ("bus bandwidth" of nccl-tests). latency: seconds of a small
-    all-reduce by number of GPUs. launch: seconds between two kernels of a CUDA graph. memory: bytes.
+    """flops, bandwidth: of bf16 and of memory, a second, as the data sheet has them; of_flops, of_bandwidth: the shares that
+    kernels reach. link: bytes a second that an all-reduce moves between GPUs ("bus bandwidth" of nccl-tests). latency: seconds of
+    a small all-reduce by number of GPUs. launch: seconds between two kernels of a CUDA graph.
     """
 
     name: str
@@ -24,7 +24,6 @@ class Gpu:
     bandwidth: float
     link: float
     latency: Mapping[int, float]
-    memory: float
     of_flops: float = 0.6
     of_bandwidth: float = 0.8
     launch: float = 1.5e-6
@@ -36,8 +35,8 @@ class Gpu:
         return self.latency[workers] + 2 * (workers - 1) / workers * bytes / self.link
 
 
-H100 = Gpu("H100 SXM, NVLink", 989e12, 3.35e12, 370e9, {2: 6e-6, 4: 9e-6, 8: 13e-6}, 80e9)
-L40S = Gpu("L40S, PCIe 4", 362e12, 0.864e12, 20e9, {2: 15e-6, 4: 25e-6, 8: 40e-6}, 48e9)
+H100 = Gpu("H100 SXM, NVLink", 989e12, 3.35e12, 370e9, {2: 6e-6, 4: 9e-6, 8: 13e-6})
+L40S = Gpu("L40S, PCIe 4", 362e12, 0.864e12, 20e9, {2: 15e-6, 4: 25e-6, 8: 40e-6})
 GPUS = (H100, L40S)
 WORKERS = (1, 2, 4, 8)
 KERNELS = 7  # of a layer: norm, QKV, attention, output, norm, hidden units, output

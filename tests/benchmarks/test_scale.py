@@ -51,7 +51,8 @@ def test_one_worker_takes_the_sum() -> None:
     job = Job(1000, 300, 0.5, start=3.0, part_seconds=0.25)
     assert simulate(job, Fleet(1, 1)).seconds == pytest.approx(3 + 1000 * 0.5 + 4 * 0.25)
     slow = Fleet(1, 1, speeds=(0.5,), latency=1.0)
-    assert simulate(job, slow).seconds == pytest.approx(2 * (3 + 1000 * 0.5 + 4 * 0.25) + 1 + 8)  # bundle; in and out of each part
+    waits = 1 + 4 * 2  # for the bundle, and in and out of each part
+    assert simulate(job, slow).seconds == pytest.approx(2 * (3 + 1000 * 0.5 + 4 * 0.25) + waits)
 
 
 def test_storage_bounds_what_it_serves() -> None:
@@ -62,7 +63,8 @@ def test_storage_bounds_what_it_serves() -> None:
 
 
 def test_more_workers_take_no_longer() -> None:
-    times = [simulate(JOB, Fleet(nodes, workers)).seconds for nodes, workers in ((1, 1), (1, 3), (2, 4), (4, 8), (16, 16), (64, 16))]
+    fleets = [Fleet(nodes, workers) for nodes, workers in ((1, 1), (1, 3), (2, 4), (4, 8), (16, 16), (64, 16))]
+    times = [simulate(JOB, fleet).seconds for fleet in fleets]
     assert times == sorted(times, reverse=True)
     assert times[-1] == pytest.approx(JOB.start + 7.0 + 0.02)  # more workers than parts: the longest part
 
@@ -72,6 +74,13 @@ def test_a_part_of_a_dead_worker_is_begun_again() -> None:
     large, small = (simulate(replace(JOB, part=part), Fleet(4, 8, worker_mtbf=60.0)) for part in (5000, 200))
     assert large.spent["computing again"] > 3 * small.spent["computing again"] > 0
     assert large.seconds > small.seconds
+
+
+def test_joining_comes_last_and_takes_one_process() -> None:
+    job, fleet = replace(JOB, join=1e-4), Fleet(4, 8, storage=1e8, network=5e7)
+    added = JOB.documents * (1e-4 + 2 * JOB.bytes_out / 5e7)
+    assert simulate(job, fleet).seconds == pytest.approx(simulate(JOB, fleet).seconds + added)
+    assert simulate(job, replace(fleet, nodes=8)).seconds > added
 
 
 def test_nothing_to_do() -> None:
