@@ -5,7 +5,7 @@
 `shard` rewrites a graph for one worker. Projections to queries, keys, values and to hidden units are cut by outputs ("colwise"),
 those that come back by inputs ("rowwise"), after which the workers' results are added up: `all_reduce`. What lies between follows
 from the axis maps of the ops. Weights keep their names; a worker's graph takes slices of them, which belong to its prepare
-part, so that no more than these are kept. `cut` takes the graph apart at its all-reduces, `Workers` runs the pieces, here on CPUs.
+part, so that no more than these are kept. `cut` takes the graph apart at its all-reduces, `Workers` runs the pieces on CPUs.
 """
 
 from __future__ import annotations

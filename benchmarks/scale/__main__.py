@@ -50,10 +50,9 @@ def measure_command(models: str, output: Path) -> None:
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
 def validate_command(model: str, documents: int, mean: float, part: int, output: Path) -> None:
     """Embed documents with one worker and with one on each core, and compare with the simulation."""
-    known = measured.load()
-    found = validate.validate(known, model, documents, mean, part, lambda text: click.echo(text, err=True))
-    click.echo(f"wrote {validate.save(known, found, output)}")
-    click.echo("\n".join(tables.validation_table(found)))
+    found = validate.validate(model, documents, mean, part, lambda text: click.echo(text, err=True))
+    click.echo(f"wrote {validate.save(found, output)}")
+    click.echo("\n".join(tables.validation_table(measured.load(), found)))
 
 
 @main.command("fleet")
@@ -79,10 +78,10 @@ def fleet_command(model: str, documents: int, mean: float, part: int, nodes: int
     fleet = Fleet(nodes, workers, (0.5,) * halves + (1.0,) * (nodes - halves), jitter, storage, network, latency,
                   worker_mtbf * DAY or FOREVER, node_mtbf * DAY or FOREVER)
     job = known.job(model, documents, tables.natural(mean), part or 1)
-    job = job if part else tables.best_part(job, fleet)
+    job = job if part else tables.best_run(job, fleet).job
     run = simulate(job, fleet, seed)
-    click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {tables.show_hours(run.seconds)} on {fleet.cores} cores, in parts of "
-               f"{job.part:,}, {run.failures} failures")
+    click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {tables.show_hours(run.seconds)} on {fleet.cores} cores, "
+               f"in parts of {job.part:,}, {run.failures} failures")
     shares = ", ".join(f"{kind} {share:.1%}" for kind, share in run.losses.items())
     click.echo(f"computing {run.efficiency:.1%} of the time; {shares}")
     least = ", ".join(f"{kind} {tables.show_hours(seconds)}" for kind, seconds in bounds(job, fleet).items())

@@ -22,7 +22,7 @@ def natural_lengths(count: int, mean: float, longest: int, seed: int = 0) -> np.
 
 
 def documents(tokenizer: Tokenizer, lengths: Sequence[int] | np.ndarray, seed: int = 0) -> list[str]:
-    """Texts that have these lengths in tokens, with those at begin and end: words of the vocabulary, the shorter ones more often."""
+    """Texts of these lengths in tokens, those at begin and end included: words of the vocabulary, the short ones more often."""
     words = [w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 1]
     words.sort(key=lambda word: (len(word), word))
     weights = 1.0 / (np.arange(len(words)) + 50.0)  # as Zipf's law has it

@@ -23,7 +23,7 @@ from benchmarks.scale.fleet import Job
 from benchmarks.scale.probes import forget
 
 MODELS = ("minilm", "bert-base")
-LENGTHS = (16, 32, 64, 128, 256)
+LENGTHS = (16, 64, 128, 256)
 NAME = "scale.json"
 
 
@@ -58,15 +58,13 @@ class Figures:
 
     def text_seconds(self, lengths: Iterable[int]) -> np.ndarray:
         """Tokenizing, and Parquet out and in, for a document of each length."""
-        asked, files = list(lengths), self.files
-        found = sum(np.interp(asked, [p["length"] for p in files[kind]], [p[self.clock] / p["rows"] for p in files[kind]])
-                    for kind in ("tokenize", "text"))
+        asked, files = np.asarray(list(lengths)), self.files
+        found = sum(_line(files[kind], self.clock, asked) for kind in ("tokenize", "text"))
         return found + files["vectors"][self.clock] / files["vectors"]["rows"]
 
     def text_bytes(self, length: float) -> float:
         """Of a document's text in Parquet."""
-        points = self.files["text"]
-        return float(np.interp(length, [p["length"] for p in points], [p["bytes"] / p["rows"] for p in points]))
+        return float(_line(self.files["text"], "bytes", length))
 
     def width(self, model: str) -> int:
         """Numbers of a vector."""
@@ -74,7 +72,7 @@ class Figures:
 
     def start_seconds(self, model: str) -> float:
         """From a worker's start to its first result, the bundle in the system's cache."""
-        return float(self.starts[model]["process"])
+        return float(self.starts[model]["cpu" if self.under_load else "process"])
 
     def job(self, model: str, documents: int, lengths: Sequence[int] | np.ndarray, part: int = 10_000) -> Job:
         """So many documents whose lengths are distributed as `lengths` are."""
@@ -90,6 +88,12 @@ class Figures:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
         return path
+
+
+def _line(points: Sequence[Mapping[str, float]], what: str, lengths: Any) -> Any:
+    """What a row needs at other lengths, on the line through the first and the last point."""
+    (x0, y0), (x1, y1) = ((p["length"], p[what] / p["rows"]) for p in (points[0], points[-1]))
+    return y0 + (lengths - x0) * (y1 - y0) / (x1 - x0)
 
 
 def load(path: Path | None = None) -> Figures:
@@ -139,10 +143,13 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS) -> 
 
     speed: calls by model, threads and length. starts: seconds of a worker's start by step, with the bundle read from the disk
     (cold) and from the system's cache. together: how much longer a call takes while every core runs one. files: `probes.files`.
+
+    While others compute, each start is tried once, and what needs all cores is left out: calls have somebody beside them anyway.
     """
     from tgraph.models.sentence import minilm_folder
 
     busy = busy_share(2.0)
+    loaded, tries = busy > BUSY, 1 if busy > BUSY else 3
     progress("the machine")
     machine = Machine.measure(cores())
     allowed = sorted(os.sched_getaffinity(0))
@@ -156,23 +163,23 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS) -> 
             bundle = save_bundle(model, Path(name))
             lengths = ",".join(map(str, LENGTHS))
             progress(f"{model}: starting a worker")
-            starts[model] = {"bytes": bundle.stat().st_size, "width": 384 if model == "minilm" else 768, **_starts(bundle)}
+            starts[model] = {"bytes": bundle.stat().st_size, "width": 384 if model == "minilm" else 768, **_starts(bundle, tries)}
             speed[model] = {}
-            for threads in dict.fromkeys((1, len(allowed))):
+            for threads in dict.fromkeys((1, 1 if loaded else len(allowed))):
                 progress(f"{model}: {threads} threads")
                 core = allowed[0] if threads == 1 else None
                 speed[model][str(threads)] = answer(child("probes", "speed", bundle, threads, lengths, core=core))
             progress(f"{model}: a process on each core")
-            together[model] = _together(bundle, allowed, speed[model]["1"], "cpu" if busy > BUSY else "seconds")
+            together[model] = 1.0 if loaded else _together(bundle, allowed, speed[model]["1"])
     return Figures(machine, date.today().isoformat(), max(busy, busy_share(2.0)), speed, starts, together, files)
 
 
-def _starts(bundle: Path) -> dict[str, Any]:
-    """The least of three starts of each kind; `process` is the whole, from outside."""
+def _starts(bundle: Path, count: int) -> dict[str, Any]:
+    """The least of so many starts of each kind; `process` is the whole, from outside."""
     found: dict[str, Any] = {}
     for kind in ("cold", "warm"):
         tries = []
-        for _ in range(3):
+        for _ in range(count):
             if kind == "cold":
                 forget(bundle)
             begun = time.perf_counter()
@@ -183,9 +190,9 @@ def _starts(bundle: Path) -> dict[str, Any]:
     return found
 
 
-def _together(bundle: Path, allowed: Sequence[int], alone: Sequence[Mapping[str, float]], clock: str) -> float:
+def _together(bundle: Path, allowed: Sequence[int], alone: Sequence[Mapping[str, float]]) -> float:
     """A call's time while each core runs one, over its time alone: the mean over cores, at a middle length."""
     point = alone[len(alone) // 2]
     processes = [child("probes", "speed", bundle, 1, point["length"], core=core) for core in allowed]
-    found = [answer(process)[0][clock] for process in processes]
-    return max(1.0, float(np.mean(found)) / point[clock])
+    found = [answer(process)[0]["seconds"] for process in processes]
+    return max(1.0, float(np.mean(found)) / point["seconds"])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -95,7 +95,7 @@ class Outcome:
     fleet: Fleet
     seconds: float
     finished: Counter[int]
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: Mapping[str, float] = field(default_factory=dict)
     failures: int = 0
 
     @property
@@ -143,7 +143,7 @@ class _Worker:
     def __init__(self, node: _Node):
         self.node, self.at_work = node, False
         self.part: int | None = None
-        self.now: Counter[str] = Counter()
+        self.now: dict[str, float] = {}
         self.process: Any = None
 
 
@@ -156,7 +156,7 @@ class _Run:
         self.storage = simpy.Resource(self.env)
         self.waiting = deque(range(job.parts))
         self.finished: Counter[int] = Counter()
-        self.spent: Counter[str] = Counter()
+        self.spent: dict[str, float] = {}
         self.failures = 0
         self.over, self.returned = self.env.event(), self.env.event()
         self.nodes = [_Node(self.env, fleet.speed_of(n), simpy.Resource(self.env)) for n in range(fleet.nodes)]
@@ -175,7 +175,7 @@ class _Run:
                 self.env.process(self._fail(self.fleet.node_mtbf, node.workers, node))
         self.env.run(until=self.over)
         whole = self.env.now * self.fleet.cores
-        self.spent["waiting for the last parts"] = max(0.0, whole - self.spent.total())
+        self.spent["waiting for the last parts"] = max(0.0, whole - sum(self.spent.values()))
         joining = self.fleet.joining(self.job)
         self.spent["waiting for one file of all parts"] = joining * self.fleet.cores
         return Outcome(self.job, self.fleet, self.env.now + joining, self.finished, self.spent, self.failures)
@@ -202,8 +202,7 @@ class _Run:
                 yield from self._serve(worker)
             except self.Interrupt:
                 worker.at_work = False
-                self.spent["computing again"] += worker.now.total()
-                worker.now.clear()
+                self._count(worker, "computing again")
                 if worker.part is not None:
                     self.waiting.append(worker.part)
                     worker.part = None
@@ -242,10 +241,12 @@ class _Run:
         try:
             yield from steps
         finally:
-            worker.now[kind] += self.env.now - start
+            worker.now[kind] = worker.now.get(kind, 0.0) + self.env.now - start
 
-    def _count(self, worker: _Worker) -> None:
-        self.spent.update(worker.now)
+    def _count(self, worker: _Worker, instead: str | None = None) -> None:
+        """What a worker did is spent, by its kinds or all of it `instead`."""
+        for kind, seconds in worker.now.items():
+            self.spent[instead or kind] = self.spent.get(instead or kind, 0.0) + seconds
         worker.now.clear()
 
     def _fail(self, mtbf: float, workers: Sequence[_Worker], node: _Node | None = None) -> Steps:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.scale import tables, validate
 from benchmarks.scale.figures import Figures
-from benchmarks.scale.fleet import bounds, simulate
+from benchmarks.scale.fleet import bounds
 from benchmarks.scale.tensor import H100, LLAMA_7B, LLAMA_70B, WORKERS, Call, layer_cost
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -27,7 +25,7 @@ def write(path: Path, figures: Figures) -> list[Path]:
             "speed": lambda: tables.speed_table(figures), "start": lambda: tables.start_table(figures),
             "bounds": lambda: tables.bound_table(figures), "parts": lambda: tables.part_table(figures),
             "losses": lambda: tables.loss_table(figures), "tensor": tables.tensor_table,
-            "validation": lambda: tables.validation_table(validate.load(figures))}
+            "validation": lambda: tables.validation_table(figures, validate.load(figures))}
     old = path.read_text(encoding="utf-8")
     new = MARKED.sub(lambda m: m[1] + "\n".join(made[m["name"]]()) + "\n" + m[3], old)
     path.write_text(new, encoding="utf-8")
@@ -46,23 +44,19 @@ def draw_fleet(path: Path, figures: Figures) -> Path:
 
     job = figures.job("minilm", tables.DOCUMENTS, tables.natural(tables.MEANS["sentences"]))
     figure, (left, right) = pyplot.subplots(1, 2, layout="constrained", figsize=(9, 3))
-    cores = [16 * 2 ** n for n in range(9)]
+    cores = [*tables.CORES, 4 * tables.CORES[-1]]
     for storage, colour in ((0.2e9, "#d62728"), (1e9, "#1f77b4")):
-        runs = []
-        for count in cores:
-            fleet = tables.usual_fleet(count, storage=storage)
-            runs.append(simulate(tables.best_part(job, fleet), fleet))
+        runs = [tables.best_run(job, tables.usual_fleet(count, storage=storage)) for count in cores]
         left.plot(cores, [r.documents_per_hour for r in runs], "o-", color=colour, markersize=3,
                   label=f"storage of {storage / 1e9:g} GB/s")
         left.plot(cores, [3600 * job.documents / max(bounds(r.job, r.fleet).values()) for r in runs], "--", color=colour,
                   linewidth=0.8)
     left.set(xscale="log", yscale="log", xlabel="cores", ylabel="documents an hour", title="MiniLM, sentences of 24 tokens")
-    left.set_xticks(cores[::2], [str(c) for c in cores[::2]])
+    left.set_xticks(cores, [str(c) for c in cores])
     paragraphs = figures.job("minilm", tables.DOCUMENTS, tables.natural(tables.MEANS["paragraphs"]))
     for name, fleet in tables.part_fleets(256).items():
-        points = [np.mean([simulate(replace(paragraphs, part=part), fleet, seed).efficiency for seed in range(3)])
-                  for part in tables.PARTS]
-        right.plot(tables.PARTS, [100 * p for p in points], "o-", markersize=3, label=name)
+        found = [tables.run(replace(paragraphs, part=part), fleet).efficiency for part in tables.PARTS]
+        right.plot(tables.PARTS, [100 * share for share in found], "o-", markersize=3, label=name)
     right.set(xscale="log", xlabel="documents of a part", ylabel="% of the time computing",
               title="256 cores, 10 million paragraphs", ylim=(0, 100))
     return _finish(figure, (left, right), path)

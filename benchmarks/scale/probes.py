@@ -26,7 +26,9 @@ DOCUMENTS, WIDTH, LENGTHS = 4000, 384, (16, 128)
 
 def least(call: Callable[[], Any], tries: int = TRIES) -> dict[str, float]:
     """Seconds and the processor's seconds of the fastest tries."""
-    wall, cpu, start = [], [], time.perf_counter()
+    wall: list[float] = []
+    cpu: list[float] = []
+    start = time.perf_counter()
     while not wall or (len(wall) < tries and time.perf_counter() - start < LONG):
         before = time.perf_counter(), time.process_time()
         call()
@@ -55,11 +57,12 @@ def speed(bundle: str, threads: str, lengths: str) -> list[dict[str, float]]:
 
 def start(bundle: str) -> dict[str, float]:
     """From the interpreter's start to the first result."""
-    found, begun = {}, time.perf_counter()
+    found: dict[str, float] = {}
+    begun = time.perf_counter()
     import numpy as np
 
     import tgraph as tg
-    import tgraph.models.sentence  # noqa: F401
+    import tgraph.models.sentence
 
     found["import"] = time.perf_counter() - begun
     begun = time.perf_counter()
@@ -135,8 +138,8 @@ def forget(path: Path) -> None:
 
 
 def main(kind: str, arguments: Sequence[str]) -> None:
-    found = {"speed": speed, "start": start, "files": files}[kind](*arguments)
-    print(json.dumps(found))
+    known: dict[str, Callable[..., Any]] = {"speed": speed, "start": start, "files": files}
+    print(json.dumps(known[kind](*arguments)))
 
 
 if __name__ == "__main__":

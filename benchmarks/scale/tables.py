@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from benchmarks.scale.documents import natural_lengths
 from benchmarks.scale.figures import Figures
-from benchmarks.scale.fleet import FOREVER, Fleet, Job, bounds, simulate
+from benchmarks.scale.fleet import FOREVER, Fleet, Job, Outcome, bounds, simulate
 from benchmarks.scale.tensor import CASES, GPUS, HALF, WORKERS, layer_cost
 from benchmarks.scale.validate import Comparison
 
@@ -18,7 +19,7 @@ LONGEST = 256  # where documents are cut
 DOCUMENTS = 10_000_000
 MEANS = {"sentences": 24, "paragraphs": 96, "pages": 256}  # tokens
 CORES = (16, 64, 256, 1024)
-PARTS = (300, 1000, 3000, 10_000, 30_000, 100_000)
+PARTS = (1000, 3000, 10_000, 30_000, 100_000)
 HOUR, DAY = 3600.0, 86400.0
 STORAGES = {"a disk over the network, 200 MB/s": 0.2e9, "object storage, 1 GB/s": 1e9, "object storage, 10 GB/s": 10e9}
 NODE = 16  # workers of a node
@@ -37,10 +38,12 @@ def natural(mean: float) -> np.ndarray:
     return np.array([LONGEST]) if mean >= LONGEST else natural_lengths(20_000, mean, LONGEST)
 
 
-def best_part(job: Job, fleet: Fleet) -> Job:
-    """The job in the parts, of several sizes, with which it ends first."""
-    jobs = [replace(job, part=part) for part in PARTS]
-    return min(jobs, key=lambda one: simulate(one, fleet).seconds)
+run = lru_cache(maxsize=None)(simulate)  # tables and pictures ask for the same runs
+
+
+def best_run(job: Job, fleet: Fleet) -> Outcome:
+    """The run that ends first, of parts of several sizes."""
+    return min((run(replace(job, part=part), fleet) for part in PARTS), key=lambda one: one.seconds)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -94,8 +97,7 @@ def answer_table(figures: Figures) -> list[str]:
             job = figures.job(model, DOCUMENTS, natural(mean))
             hours = []
             for cores in CORES:
-                fleet = usual_fleet(cores)
-                hours.append(show_hours(simulate(best_part(job, fleet), fleet).seconds))
+                hours.append(show_hours(best_run(job, usual_fleet(cores)).seconds))
             rows.append((f"{MODELS[model]}, {kind} (mean {mean} tokens)", f"{HOUR / job.seconds:,.0f}",
                          f"{DOCUMENTS * job.seconds / HOUR:,.0f}", *hours))
     return table(("10 million documents", "documents an hour a core", "core-hours", *(f"{cores} cores" for cores in CORES)), rows)
@@ -118,15 +120,15 @@ def bound_table(figures: Figures) -> list[str]:
 
 
 def part_table(figures: Figures, cores: int = 256) -> list[str]:
-    """Hours and efficiency by the size of parts, for fleets that fail more and less, the mean of three runs."""
+    """Time and efficiency by the size of parts, for fleets that fail more and less."""
     job = figures.job("minilm", DOCUMENTS, natural(MEANS["paragraphs"]))
     rows = []
     for part in PARTS:
         sized = replace(job, part=part)
         cells = [f"{sized.parts:,}", show_hours(part * job.seconds)]
         for fleet in part_fleets(cores).values():
-            runs = [simulate(sized, fleet, seed) for seed in range(3)]
-            cells.append(f"{np.mean([r.seconds for r in runs]) / 60:.1f} min ({np.mean([r.efficiency for r in runs]):.0%})")
+            found = run(sized, fleet)
+            cells.append(f"{found.seconds / 60:.1f} min ({found.efficiency:.0%})")
         rows.append((f"{part:,}", *cells))
     return table(("documents of a part", "parts", "a part takes", *part_fleets(cores)), rows)
 
@@ -143,18 +145,21 @@ def loss_table(figures: Figures) -> list[str]:
     job = figures.job("minilm", DOCUMENTS, natural(MEANS["paragraphs"]))
     rows = []
     for cores in CORES:
-        run = simulate(best_part(job, usual_fleet(cores)), usual_fleet(cores))
-        most = max(bounds(run.job, run.fleet).items(), key=lambda item: item[1])
-        lost = ", ".join(f"{kind} {share:.1%}" for kind, share in list(run.losses.items())[:3])
-        rows.append((f"{cores}", f"{run.job.part:,}", f"{run.documents_per_hour / 1e6:.1f} M", f"{run.efficiency:.1%}", most[0],
-                     lost))
+        found = best_run(job, usual_fleet(cores))
+        most = max(bounds(found.job, found.fleet).items(), key=lambda item: item[1])
+        lost = ", ".join(f"{kind} {share:.1%}" for kind, share in list(found.losses.items())[:3])
+        rows.append((f"{cores}", f"{found.job.part:,}", f"{found.documents_per_hour / 1e6:.1f} M", f"{found.efficiency:.1%}",
+                     most[0], lost))
     return table(("cores", "documents of a part", "documents an hour", "computing", "bound", "what else the cores do"), rows)
 
 
-def validation_table(found: Sequence[Comparison]) -> list[str]:
-    rows = [(MODELS[c.model], f"{c.workers}", f"{c.documents:,} of mean {c.mean_length:.0f}",
-             f"{c.wall:.1f} s" + (f" ({c.busy:.0%} busy before)" if c.under_load else ""), f"{c.simulated:.1f} s",
-             f"{c.worked:.1f} s", f"{c.simulated_work:.1f} s", f"{c.simulated_work / c.worked - 1:+.0%}") for c in found]
+def validation_table(figures: Figures, found: Sequence[Comparison]) -> list[str]:
+    rows = []
+    for c in found:
+        took, work = c.simulated(figures)
+        load = f" (others: {c.busy:.0%} of the machine)" if c.under_load else ""
+        rows.append((MODELS[c.model], f"{c.workers}", f"{c.documents:,} of mean {c.mean_length:.0f}", f"{c.wall:.1f} s{load}",
+                     f"{took:.1f} s", f"{c.worked:.1f} s", f"{work:.1f} s", f"{work / c.worked - 1:+.0%}"))
     return table(("", "workers", "documents", "took", "simulated", "processor time", "simulated", "difference"), rows)
 
 

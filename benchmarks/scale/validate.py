@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.harness.busy import BUSY, busy_share
+from benchmarks.harness.busy import BUSY, busy_share, cores
 from benchmarks.records import RESULTS
 from benchmarks.scale.documents import documents, natural_lengths, write_parts
 from benchmarks.scale.figures import Figures, answer, child, save_bundle
@@ -22,9 +22,8 @@ NAME = "scale-validation.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """wall: seconds from the start of the first process to the end of the last; worked: of the processor, of all workers.
-
-    simulated, simulated_work: the same as the simulation has them. busy: the share of the machine that others used before.
+    """A real run. wall: seconds from the start of the first process to the end of the last; worked: of the processor, of all
+    workers. busy: the share of the machine that others used before.
     """
 
     model: str
@@ -33,18 +32,25 @@ class Comparison:
     mean_length: float
     part: int
     wall: float
-    simulated: float
     worked: float
-    simulated_work: float
     busy: float
 
     @property
     def under_load(self) -> bool:
         return self.busy > BUSY
 
+    def simulated(self, figures: Figures) -> tuple[float, float]:
+        """Seconds, and seconds of all workers, as the simulation has them."""
+        lengths = natural_lengths(self.documents, self.mean_length, LONGEST)
+        job = replace(figures.job(self.model, self.documents, lengths, self.part), join=0.0, bytes_in=0.0, bytes_out=0.0)
+        if self.workers == 1:  # nobody is at work beside it
+            alone = figures.call_seconds(self.model, lengths).mean() * (1 - 1 / figures.together[self.model])
+            job = replace(job, seconds=job.seconds - float(alone))
+        run = simulate(job, Fleet(1, self.workers))
+        return run.seconds, run.seconds * self.workers - run.spent["waiting for the last parts"]
 
-def validate(figures: Figures, model: str, count: int, mean: float, part: int,
-             progress: Callable[[str], None]) -> list[Comparison]:
+
+def validate(model: str, count: int, mean: float, part: int, progress: Callable[[str], None]) -> list[Comparison]:
     """One worker, and one on each core. Raises CalledProcessError if a worker fails."""
     from tokenizers import Tokenizer
 
@@ -60,28 +66,26 @@ def validate(figures: Figures, model: str, count: int, mean: float, part: int,
         (folder / "parts").mkdir()
         write_parts(folder / "parts", documents(Tokenizer.from_file(str(file)), lengths), part)
         bundle = save_bundle(model, folder)
-        for cores in (allowed[:1], allowed):
-            progress(f"{len(cores)} workers")
-            vectors = folder / f"vectors{len(cores)}"
+        for chosen in (allowed[:1], allowed):
+            progress(f"{len(chosen)} workers")
+            vectors = folder / f"vectors{len(chosen)}"
             vectors.mkdir()
             busy, begun = busy_share(1.0), time.perf_counter()
-            workers = [child("worker", bundle, file, folder / "parts", vectors, core) for core in cores]
+            workers = [child("worker", bundle, file, folder / "parts", vectors, core) for core in chosen]
             replies = [answer(worker) for worker in workers]
             wall = time.perf_counter() - begun
             assert sum(reply["rows"] for reply in replies) == count
-            job = figures.job(model, count, lengths, part)
-            if len(cores) == 1:  # nobody is at work beside it
-                alone = figures.call_seconds(model, lengths).mean() * (1 - 1 / figures.together[model])
-                job = replace(job, seconds=job.seconds - float(alone))
-            run = simulate(job, Fleet(1, len(cores)))
-            idle = run.spent["waiting for the last parts"]
-            found.append(Comparison(model, len(cores), count, float(lengths.mean()), part, wall, run.seconds,
-                                    sum(reply["all_cpu"] for reply in replies), run.seconds * len(cores) - idle, busy))
+            worked = sum(reply["all_cpu"] for reply in replies)
+            found.append(Comparison(model, len(chosen), count, mean, part, wall, worked, busy))
     return found
 
 
-def save(figures: Figures, found: Sequence[Comparison], folder: Path = RESULTS) -> Path:
-    path = folder / figures.machine.name / NAME
+def save(found: Sequence[Comparison], folder: Path = RESULTS) -> Path:
+    """Into the folder of this kind of machine."""
+    from targets.base.target import Target
+
+    path = folder / f"{Target.parse('cpu').name}-{cores()}" / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
     return path
 

@@ -125,6 +125,17 @@ def test_functions_without_ieee_division(op: Any) -> None:
     assert "div.rn" not in ptx and "div.full" not in ptx and ".f32" in ptx
 
 
+@needs_compiler
+@pytest.mark.parametrize("epsilon", [1e-5, 1e-12, 0.0])
+def test_norms_have_no_literal_that_f32_cannot_hold(compiler: str, epsilon: float) -> None:
+    """Compilers refuse one, such as epsilon 2^-192 of a row that is measured again."""
+    from tgraph import nn
+
+    rows = tg.dim("B")
+    for norm in (nn.RMSNorm(64, epsilon), nn.LayerNorm(64, epsilon)):
+        assert tg.compile(tg.trace(norm, x=tg.f32[rows, 64]), "cuda:sm_90").source("ptx")
+
+
 def test_resources_from_a_log() -> None:
     log = """
 ptxas info    : Compiling entry function 'a' for 'sm_90'
