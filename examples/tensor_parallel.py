@@ -201,7 +201,5 @@ if __name__ == "__main__":
     whole = bert_layer()
     print(shard(whole, BERT, 1, 2))
     x, mask = np.random.default_rng(0).standard_normal((2, 7, 64)).astype(np.float32), np.ones((2, 7), bool)
-    expected = tg.compile(whole)(x, mask)
-    for count in (2, 4):
-        result = Workers(whole, BERT, count)(x=x, mask=mask)["output"]
-        print(f"{count} workers: differs by {np.abs(result - expected).max():.1e} from one")
+    result = Workers(whole, BERT, 2)(x=x, mask=mask)["output"]
+    print(f"2 workers: differs by {np.abs(result - tg.compile(whole)(x, mask)).max():.1e} from one")

@@ -17,8 +17,9 @@ from tgraph.ir.registry import OPS
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# training needs PyTorch; a bundle to read is made in tests/targets/test_bundle_alone.py
-EXAMPLES = [p for p in sorted((ROOT / "examples").glob("*.py")) if p.name not in ("bundle_alone.py", "train_dates.py")]
+# training needs PyTorch; tests/targets make a bundle to read, and run the one that starts processes
+ELSEWHERE = ("bundle_alone.py", "tensor_parallel_disco.py", "train_dates.py")
+EXAMPLES = [p for p in sorted((ROOT / "examples").glob("*.py")) if p.name not in ELSEWHERE]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +71,7 @@ def inputs() -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(1).standard_normal((3, 11, WIDTH)).astype(np.float32), "mask": mask}
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", ["bert", "llama"])
 def test_the_workers_give_what_one_gives(example: dict[str, Any], name: str, workers: int) -> None:
     graph, plan = graph_and_plan(example, name)
@@ -103,6 +107,16 @@ def test_what_the_plan_does_not_fit_is_said(example: dict[str, Any]) -> None:
         example["shard"](graph, {"*output.dense": "rowwise"}, 0, 2)
     with pytest.raises(tg.GraphError, match="layer_norm"):
         example["shard"](graph, {"*attention.output.dense": "colwise"}, 0, 2)
+
+
+@pytest.mark.thorough
+def test_the_workers_are_processes_under_disco() -> None:
+    command = [sys.executable, str(EXAMPLE.with_name("tensor_parallel_disco.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1])}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    found = re.fullmatch(r"2 processes: differs by (\S+) from one\n", ran.stdout)
+    assert found is not None and float(found[1]) <= 2e-6, ran.stdout
 
 
 @pytest.mark.thorough
