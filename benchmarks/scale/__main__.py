@@ -14,6 +14,14 @@ from benchmarks.scale.fleet import FOREVER, Fleet, bounds, simulate
 DAY = 86400.0
 
 
+def known() -> measured.Figures:
+    """The figures of the latest machine. Raises ClickException where there are none."""
+    try:
+        return measured.load()
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @click.group()
 def main() -> None:
     """What a fleet does with many documents: figures of this machine, and a simulation of many such.
@@ -50,9 +58,10 @@ def measure_command(models: str, output: Path) -> None:
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
 def validate_command(model: str, documents: int, mean: float, part: int, output: Path) -> None:
     """Embed documents with one worker and with one on each core, and compare with the simulation."""
+    figures = known()
     found = validate.validate(model, documents, mean, part, lambda text: click.echo(text, err=True))
     click.echo(f"wrote {validate.save(found, output)}")
-    click.echo("\n".join(tables.validation_table(measured.load(), found)))
+    click.echo("\n".join(tables.validation_table(figures, found)))
 
 
 @main.command("fleet")
@@ -73,11 +82,11 @@ def validate_command(model: str, documents: int, mean: float, part: int, output:
 def fleet_command(model: str, documents: int, mean: float, part: int, nodes: int, workers: int, slow: float, storage: float,
                   network: float, latency: float, jitter: float, worker_mtbf: float, node_mtbf: float, seed: int) -> None:
     """Simulate a fleet of machines like the one that was measured."""
-    known = measured.load()
+    figures = known()
     halves = round(slow * nodes)
     fleet = Fleet(nodes, workers, (0.5,) * halves + (1.0,) * (nodes - halves), jitter, storage, network, latency,
                   worker_mtbf * DAY or FOREVER, node_mtbf * DAY or FOREVER)
-    job = known.job(model, documents, tables.natural(mean), part or 1)
+    job = figures.job(model, documents, tables.natural(mean), part or 1)
     job = job if part else tables.best_run(job, fleet).job
     run = simulate(job, fleet, seed)
     click.echo(f"{run.documents_per_hour:,.0f} documents an hour: {tables.show_hours(run.seconds)} on {fleet.cores} cores, "
@@ -99,7 +108,7 @@ def tensor_command() -> None:
               help="[default: docs/scale.md]")
 def page_command(path: Path) -> None:
     """Write the tables and pictures of docs/scale.md from what was measured."""
-    for written in page.write(path, measured.load()):
+    for written in page.write(path, known()):
         click.echo(f"wrote {written}")
 
 

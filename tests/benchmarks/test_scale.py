@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.machine import Machine
+from benchmarks.scale import tables
 from benchmarks.scale.documents import natural_lengths
+from benchmarks.scale.figures import Figures, load
 from benchmarks.scale.fleet import Fleet, Job, bounds, simulate
+from benchmarks.scale.page import MARKED, PAGE, write
 from benchmarks.scale.tensor import BERT_BASE, GPUS, H100, LLAMA_7B, WORKERS, Call, Gpu, layer_cost
 
 pytest.importorskip("simpy")
@@ -111,6 +117,40 @@ def test_an_all_reduce_costs_latency_when_small_and_the_link_when_large() -> Non
     assert H100.all_reduce(1e9, 8) == pytest.approx(2 * 7 / 8 * 1e9 / H100.link, rel=0.01)
     with pytest.raises(ValueError, match="12 heads"):
         layer_cost(H100, BERT_BASE, Call(1, 128, 128), 8)
+
+
+def some_figures() -> Figures:
+    """Of a machine that does 4,000 tokens a second in MiniLM, and 100,000 in the tokenizer."""
+    speed = [{"length": n, "rows": 1024 // n, "seconds": 0.256, "cpu": 0.256} for n in (16, 256)]
+    texts = [{"length": n, "rows": 100, "bytes": 500 * n, "seconds": n / 1000, "cpu": n / 1000} for n in (16, 128)]
+    vectors = {"width": 384, "rows": 100, "bytes": 153_600, "seconds": 0.001, "cpu": 0.001}
+    start = {"bytes": 90e6, "width": 384, "import": 1.0, "load": 0.5, "cold_load": 0.6, "first": 0.02, "process": 2.0, "cpu": 1.8}
+    files = {"tokenize": texts, "text": texts, "vectors": vectors, "part": {"seconds": 0.01, "cpu": 0.01},
+             "join": {"rows": 100, "seconds": 0.001, "cpu": 0.001}, "disk": {"read": 1e9, "write": 1e9}}
+    machine = Machine("znver4", "a CPU", (), (32768, 1 << 20, 1 << 25), 2, 2e11, 3e10)
+    return Figures(machine, "2026-11-30", 0.0, {"minilm": {"1": speed, "2": speed}}, {"minilm": start}, {"minilm": 1.25}, files)
+
+
+def test_the_cost_of_a_document_is_that_of_its_tokens() -> None:
+    job = some_figures().job("minilm", 1000, [16, 48])
+    tokens = 32  # on average
+    assert job.seconds == pytest.approx(tokens / 4000 * 1.25 + 2 * tokens / 100_000 + 1e-5)
+    assert (job.bytes_in, job.bytes_out) == pytest.approx((5 * tokens, 5 * tokens + 1536))
+
+
+def test_figures_are_kept(tmp_path: Path) -> None:
+    assert load(some_figures().save(tmp_path)) == some_figures()
+
+
+def test_the_page_has_all_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "DOCUMENTS", 100_000)
+    copy = tmp_path / "scale.md"
+    copy.write_text(re.sub(MARKED, r"\1\3", PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    write(copy, some_figures())
+    found = {m["name"]: m[0] for m in MARKED.finditer(copy.read_text(encoding="utf-8"))}
+    assert found.keys() == {"answer", "machine", "speed", "start", "bounds", "parts", "losses", "tensor", "validation"}
+    for name, text in found.items():
+        assert text.count("\n|") >= (2 if name == "validation" else 3), name
 
 
 def test_natural_lengths_are_drawn_with_a_seed() -> None:
