@@ -35,6 +35,15 @@ def documents(tokenizer: Tokenizer, lengths: Sequence[int] | np.ndarray, seed: i
     return texts
 
 
+def padded(lengths: Sequence[int] | np.ndarray, window: int, batch: int = 32) -> np.ndarray:
+    """The lengths with padding: of each window, documents of like length share calls, and are as long as the longest there."""
+    found = []
+    for first in range(0, len(lengths), window):
+        ordered = np.sort(lengths[first:first + window])
+        found += [np.full(len(part), part[-1]) for part in np.split(ordered, range(batch, len(ordered), batch))]
+    return np.concatenate(found)
+
+
 def write_parts(folder: Path, texts: Sequence[str], part: int) -> list[Path]:
     """Parquet files of `part` texts each, in the column `text`."""
     import pyarrow

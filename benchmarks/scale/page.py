@@ -26,9 +26,9 @@ def write(path: Path, figures: Figures) -> list[Path]:
             "bounds": lambda: tables.bound_table(figures), "parts": lambda: tables.part_table(figures),
             "losses": lambda: tables.loss_table(figures), "tensor": tables.tensor_table,
             "validation": lambda: tables.validation_table(figures, validate.load(figures))}
-    old = path.read_text(encoding="utf-8")
-    new = MARKED.sub(lambda m: m[1] + "\n".join(made[m["name"]]()) + "\n" + m[3], old)
-    path.write_text(new, encoding="utf-8")
+    tables_of = {m["name"]: "\n".join(made[m["name"]]()) for m in MARKED.finditer(path.read_text(encoding="utf-8"))}
+    text = path.read_text(encoding="utf-8")  # again: that took a while
+    path.write_text(MARKED.sub(lambda m: f"{m[1]}{tables_of[m['name']]}\n{m[3]}", text), encoding="utf-8")
     try:
         import matplotlib
     except ImportError:

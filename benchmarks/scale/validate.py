@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.harness.busy import BUSY, busy_share, cores
 from benchmarks.records import RESULTS
-from benchmarks.scale.documents import documents, natural_lengths, write_parts
+from benchmarks.scale.documents import documents, natural_lengths, padded, write_parts
 from benchmarks.scale.figures import Figures, answer, child, save_bundle
 from benchmarks.scale.fleet import Fleet, simulate
 
@@ -44,7 +44,7 @@ class Comparison:
         lengths = natural_lengths(self.documents, self.mean_length, LONGEST)
         job = replace(figures.job(self.model, self.documents, lengths, self.part), join=0.0, bytes_in=0.0, bytes_out=0.0)
         if self.workers == 1:  # nobody is at work beside it
-            alone = figures.call_seconds(self.model, lengths).mean() * (1 - 1 / figures.together[self.model])
+            alone = figures.call_seconds(self.model, padded(lengths, self.part)).mean() * (1 - 1 / figures.together[self.model])
             job = replace(job, seconds=job.seconds - float(alone))
         run = simulate(job, Fleet(1, self.workers))
         return run.seconds, run.seconds * self.workers - run.spent["waiting for the last parts"]
