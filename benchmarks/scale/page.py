@@ -21,7 +21,8 @@ def write(path: Path, figures: Figures) -> list[Path]:
 
     Raises KeyError for a mark that names no table.
     """
-    made = {"load": lambda: [tables.load_note(figures)], "answer": lambda: tables.answer_table(figures), "machine": lambda: tables.machine_table(figures),
+    made = {"load": lambda: [tables.load_note(figures)],
+            "answer": lambda: tables.answer_table(figures), "machine": lambda: tables.machine_table(figures),
             "speed": lambda: tables.speed_table(figures), "start": lambda: tables.start_table(figures),
             "bounds": lambda: tables.bound_table(figures), "parts": lambda: tables.part_table(figures),
             "losses": lambda: tables.loss_table(figures), "tensor": tables.tensor_table,

@@ -58,8 +58,8 @@ def load_note(figures: Figures) -> str:
     """Whether to trust what follows."""
     if not figures.under_load:
         return f"Measured on {figures.date}, on a quiet machine."
-    return (f"**Measured under load** ({figures.date}): other programs used {figures.busy:.0%} of the machine, so seconds are the "
-            "processor's, and what only the clock can tell is left out.")
+    return (f"**Measured under load** ({figures.date}): other programs used {figures.busy:.0%} of the machine, so seconds are "
+            "the processor's, and what only the clock can tell is left out.")
 
 
 def machine_table(figures: Figures) -> list[str]:
