@@ -11,6 +11,7 @@ from targets.base.room import enough_memory
 from targets.base.target import Target
 from targets.compiler import compile
 from targets.runtime.archive import Archive
+from targets.runtime.attached import read_files
 from targets.runtime.bundle import (
     FIELDS,
     LEVELS,
@@ -56,6 +57,7 @@ def _load(path: str | os.PathLike[str], target: str | None, rebuild: bool) -> Ex
     if backend.emitters is None:
         raise FormatError(f"{path}: the manifest names target {chosen}, which has no library")
     backend.require_host(chosen, str(path))
+    files = read_files(bundle)
     bundle.verify()
     programs = read_programs(archive, LEVELS)
     traced = programs["traced"]
@@ -65,7 +67,7 @@ def _load(path: str | os.PathLike[str], target: str | None, rebuild: bool) -> Ex
         raise FormatError(f"{path}: the manifest says {kind!r} of what holds the graphs {', '.join(traced)}")
     prepared = read_prepared(archive, programs["kernels"])
     compiled = (rebuild_compiled if rebuild else read_compiled)(archive, Target.parse(str(chosen)), programs)
-    compiled.variants = listed(bundle)
+    compiled.variants, compiled.files = listed(bundle), files
     loaded = LoadedWeights(traced, compiled, prepared)
     if kind == "program":
         return ProgramExecutable(traced, compiled, loaded, compile)

@@ -24,7 +24,7 @@ LAYERS = {
     "passes.precision": 8,
     "targets.base": 9, "targets.codegen": 10, "targets.lowering": 11, "targets.runtime": 12,
     **{f"targets.{path.parent.name}": 13 for path in (ROOT / "targets").glob("*/backend.py") if path.parent.name != "base"},
-    "targets": 14, "targets.cpu.tuning": 15, "tgraph.testing": 15, "tgraph.cli": 16,
+    "targets": 14, "targets.cpu.tuning": 15, "tgraph.testing": 15, "tgraph.batch": 15, "tgraph.cli": 16,
     "tgraph.__main__": 16, "tgraph.onnx_backend": 16,
 }
 FACADES = {"tgraph", "passes", "targets"}  # what users import from: above everything

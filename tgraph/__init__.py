@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from targets import load as load
     from targets import set_num_threads as set_num_threads
 
+    from . import batch as batch
     from . import formats as formats
     from . import models as models
     from . import nn as nn
@@ -89,7 +90,7 @@ on_first_use(_register_formats)
 
 _LAZY = {  # name -> (module, attribute or None for the module itself)
     "nn": ("tgraph.nn", None), "models": ("tgraph.models", None), "plot": ("tgraph.plot", None),
-    "formats": ("tgraph.formats", None), "testing": ("tgraph.testing", None),
+    "formats": ("tgraph.formats", None), "batch": ("tgraph.batch", None), "testing": ("tgraph.testing", None),
     "reference": ("tgraph.reference", None), "read": ("tgraph.formats", "read"), "check": ("tgraph.reference", "check"),
     "accuracy": ("tgraph.reference", "accuracy"), "compare": ("tgraph.reference", "compare_graphs"),
     "values": ("tgraph.reference", "values"), "trace_nonfinite": ("tgraph.reference", "trace_nonfinite"),
@@ -107,7 +108,7 @@ __all__: list[str] = [
     "Module", "OpError", "OutOfMemoryError", "Parameter", "ParseError", "PassError", "Program", "ProgramExecutable",
     "RuleError", "Session",
     "TGraphError", "TargetError", "Tensor", "TensorType", "TraceError", "VerifyError", "WeightsError", "accuracy",
-    "attention_weights", "bf16",
+    "attention_weights", "batch", "bf16",
     "bool_", "check", "compare", "compile", "dim", "dims", "export_onnx", "f16", "f32", "f64", "formats", "generate",
     "i8", "i32", "i64", "import_onnx", "import_torch", "load", "models", "nn", "op", "optimize", "parse", "parse_program",
     "passes", "plot", "read", "reference", "set_num_threads", "targets", "testing", "trace", "trace_nonfinite",

@@ -1,9 +1,10 @@
 """Bundles, `.tgc`: a compiled graph or program in one file (`archive.py` says how it is laid out).
 
 Entries: the traced graph as text, prepared.bin, constants.safetensors if the graphs have large ones, weights.safetensors with
-the original weights if asked for, for each variant (`variants.py`) a folder 0, 1, ... with library.so and the graphs at three
-levels, and the manifest: versions, and for each variant its target and how its library is called (`signatures.py`). An entry
-of the compile cache is one variant without folder, weights and traced graph, which the caller has.
+the original weights if asked for, a folder `files` with what travels along (`attached.py`), for each variant (`variants.py`) a
+folder 0, 1, ... with library.so and the graphs at three levels, and the manifest: versions, and for each variant its target and
+how its library is called (`signatures.py`). An entry of the compile cache is one variant without folder, weights and traced
+graph, which the caller has.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from targets.base.target import Target
 from targets.base.tvm_api import tvm_version
 from targets.lowering.stages import Plan, plan_program
 from targets.runtime.archive import Archive, size_of, writing_archive
+from targets.runtime.attached import file_entries
 from targets.runtime.compiled import Compiled
 from targets.runtime.library import Library
 from targets.runtime.manifest import Fields
@@ -45,25 +47,25 @@ FIELDS: Fields = {"tgraph": str, "tvm": str, "system": str, "kind": str, "finger
 SYSTEM = f"{sys.platform}-{platform.machine()}"  # that libraries are linked for: "linux-x86_64"
 
 
-def save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str) -> None:
+def save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str, files: Mapping[str, bytes]) -> None:
     """Write a bundle of an executable and its variants; `kind`: whether "graph" or "program" was compiled.
 
-    Of `variants` one at a time is asked for, written, and let go of.
-    Raises CompileError without a C compiler or for variants that differ in more than their target, TargetError for a target
-    without a library, DiskError, and OutOfMemoryError.
+    Of `variants` one at a time is asked for, written, and let go of. files: what travels along, by name.
+    Raises CompileError without a C compiler, for variants that differ in more than their target, and for files that a bundle does
+    not take, TargetError for a target without a library, DiskError, and OutOfMemoryError.
     """
     with enough_memory(f"saving {path}"):
-        _save(executable, variants, path, originals, kind)
+        _save(executable, variants, path, originals, kind, file_entries(files))
 
 
-def _save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str) -> None:
+def _save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str, attached: Mapping[str, bytes]) -> None:
     alone = isinstance(variants, Sized) and not len(variants)
     first: Part = executable._part
     program, _, weights = first
     check_variant(first, first, set())
     storage = Storage(several=not alone)
     written = [_Variant(first, storage)]
-    entries: dict[str, bytes | list[np.ndarray]] = {"traced.tg": _text(program)}
+    entries: dict[str, bytes | list[np.ndarray]] = {**attached, "traced.tg": _text(program)}
     if originals:
         entries["weights.safetensors"] = _safetensors({name: weights.data[name] for name in program.parameters})
     needed = sum(map(size_of, (written[0].new, *written[0].code.values(), *entries.values()))) if alone else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from passes.manager import PassRecord
@@ -28,7 +28,7 @@ class Compiled:
     optimized: what the passes made of it; kernels: the calls that run; prepare: the graph that makes their weights. records: of
     the passes over each graph. library, plans: of a target that has kernels. lowered: there if TVM ran. cache: how the compile
     cache took part; None if it had no part. choice: what precision="auto" took; None without it. variants: the targets of all
-    variants of the bundle that it was loaded from.
+    variants of the bundle that it was loaded from; files: what travelled in it.
     """
 
     target: Target
@@ -43,6 +43,7 @@ class Compiled:
     cache: CacheResult | None = None
     choice: PrecisionChoice | None = None
     variants: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def low(self, wanted: str) -> Lowered:
         """The lowered module. Raises TargetError where there is none."""

@@ -50,7 +50,8 @@ class Executable(OfProcess):
     `graph` is what `compile` was given, `optimized` what the passes made of it, `kernels` the calls that run, `prepare` the graph
     that makes their weights; `records` says what each pass did, `cache` how the compile cache took part (None: it had no part),
     `choice` what precision="auto" took (None without it).
-    Of a loaded bundle, `variants` are the targets that it was compiled for, of which `target` was chosen.
+    Of a loaded bundle, `variants` are the targets that it was compiled for, of which `target` was chosen, and `files` what
+    travels in it, by name.
     """
 
     graph: Graph
@@ -66,7 +67,7 @@ class Executable(OfProcess):
         self.graph = program[name]
         self.optimized, self.prepare, self.kernels = compiled.optimized[name], compiled.prepare, compiled.kernels[name]
         self.target, self.records, self.cache = compiled.target, list(compiled.records.get(name, ())), compiled.cache
-        self.variants, self.choice = compiled.variants, compiled.choice
+        self.variants, self.files, self.choice = compiled.variants, compiled.files, compiled.choice
         self._program, self._compiled, self._weights, self._recompile = program, compiled, weights, recompile
         self._engine = compiled.engines[name]
         self._companions: dict[Callable[[Graph], Graph], tuple[Mapping[str, np.ndarray], Executable]] = {}
@@ -305,19 +306,22 @@ class Executable(OfProcess):
         """Another graph compiled for this target without passes, as a function of feeds; `check` finds wrong nodes by it."""
         return self._recompile(graph, self.target, passes="", cache=False).run
 
-    def save(self, path: str | Path, *, originals: bool = False, variants: Iterable[Executable] = ()) -> None:
+    def save(self, path: str | Path, *, originals: bool = False, variants: Iterable[Executable] = (),
+             files: Mapping[str, bytes] | None = None) -> None:
         """Write one file with library, prepared weights, graphs and manifest; `tg.load` reads it.
 
         originals=True puts the parameters as they were loaded in as well. variants: the same graph over the same weights,
         compiled for other targets, of which `tg.load` takes the one that fits the machine best; an iterator is asked for one at a
-        time, so that no two need be in memory beside this one. The file takes the place of one of that
-        name when it is complete. Raises CompileError without a C compiler, for variants of something else, and for a graph of a
-        program, which is saved whole; TargetError for a target that has no library, and DiskError where there is no room.
+        time, so that no two need be in memory beside this one. files: small ones that travel along, such as a tokenizer, as bytes
+        by name, which a loaded executable has in `files`; by default those that it has. The file takes the place of one of that
+        name when it is complete. Raises CompileError without a C compiler, for variants of something else, for files that a bundle
+        does not take (64 MiB in all), and for a graph of a program, which is saved whole; TargetError for a target that has no
+        library, and DiskError where there is no room.
         """
         if len(self._program) > 1:
             raise CompileError(f"{self.graph.name} shares its library with the other graphs of the program "
                                f"({', '.join(self._program)}); save the program")
-        save(self, variants, Path(path), originals, "graph")
+        save(self, variants, Path(path), originals, "graph", self.files if files is None else files)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the calls of kernels, as a picture."""

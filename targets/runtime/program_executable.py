@@ -36,7 +36,8 @@ class ProgramExecutable(OfProcess):
     """The graphs of a program compiled for a target: `exe.encode(source)`, `exe["encode"].profile()`.
 
     `graphs` has an Executable a graph. `program` is what `compile` was given, `optimized` what the passes made of it, `kernels`
-    the calls that run, `prepare` the graph that makes their weights, once for all graphs. `variants`, `choice`: an Executable's.
+    the calls that run, `prepare` the graph that makes their weights, once for all graphs. `variants`, `files`, `choice`: an
+    Executable's.
     """
 
     program: Program
@@ -51,7 +52,7 @@ class ProgramExecutable(OfProcess):
     def __init__(self, program: Program, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):
         self.program, self.optimized, self.kernels = program, compiled.optimized, compiled.kernels
         self.prepare, self.target, self.cache = compiled.prepare, compiled.target, compiled.cache
-        self.variants, self.choice = compiled.variants, compiled.choice
+        self.variants, self.files, self.choice = compiled.variants, compiled.files, compiled.choice
         self.graphs = {name: Executable(program, name, compiled, weights, recompile) for name in program}
         self._compiled, self._weights = compiled, weights
 
@@ -156,9 +157,10 @@ class ProgramExecutable(OfProcess):
         return ProgramMemory((name, exe.memory(**{n: size for n, size in sizes.items() if n in exe.graph.symbols}))
                              for name, exe in self.graphs.items())
 
-    def save(self, path: str | Path, *, originals: bool = False, variants: Iterable[ProgramExecutable] = ()) -> None:
+    def save(self, path: str | Path, *, originals: bool = False, variants: Iterable[ProgramExecutable] = (),
+             files: Mapping[str, bytes] | None = None) -> None:
         """Write one file with library, prepared weights, graphs and manifest, as `Executable.save` does."""
-        save(self, variants, Path(path), originals, "program")
+        save(self, variants, Path(path), originals, "program", self.files if files is None else files)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the calls of kernels of each graph, as a picture."""

@@ -57,7 +57,8 @@ targets --cpus
 cache
 completion zsh
 tune m.py:two --trials 1 --time 0.1 --dry-run
-embed mpnet "one sentence" "another one"
+embed --model mpnet "one sentence" "another one"
+embed --model mpnet lines.txt -o vectors.parquet --save mpnet.tgc --max-length 1 --too-long reject
 generate gpt2 "the cat" -n 2 --method beam --beams 2
 fuzz --programs 2 --workers 1 --ops relu,add
 """.strip().splitlines()
@@ -89,6 +90,7 @@ def test_answers_are_of_their_shape(line: str, run, monkeypatch: pytest.MonkeyPa
     for model, make_folder in (("mpnet", mpnet_folder), ("gpt2", gpt2_folder)):
         if model in arguments:
             make_folder(Path(model))
+    Path("lines.txt").write_text("the\nthe cat sat\n")
     data = json.loads(run(name, *arguments, "--json").stdout)
     shape = shape_of(command_of(name))
     assert shape is not None

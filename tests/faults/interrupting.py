@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str | None]] = {
     "bench": ("bench m.py:traced --against none --dim B=2 --rounds 3", None),
     "tune": ("tune m.py:two --shapes 1x16 --trials 2 --time 0.1", "tuning"),
     "generate": ("generate gpt2 'the cat sat on' -n 40", None),
-    "embed": ("embed mpnet 'the cat sat' 'a dog ran' -o out.npy", "out.npy"),
+    "embed": ("embed -m mpnet 'the cat sat' 'a dog ran' -o out.npy", "out.npy"),
     "import": ("import model.onnx -o out.tg", "out.tg"),
     "export": ("export m.py:two -o out.onnx", "out.onnx"),
     "reduce": ("reduce m.py:two --no-weights --test true -o small.tg", "small.tg"),

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import tgraph as tg
-from targets.runtime import archive, bundle, cache
+from targets.runtime import archive, attached, bundle, cache
 from targets.runtime.archive import Archive, write_archive
+from targets.runtime.attached import file_entries
 from targets.runtime.bundle import FIELDS
 from tests.targets.unmapped import Mapped
 from tgraph import nn
@@ -38,7 +39,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = tg.trace(Model(), ids=tg.i64[B, S], mask=tg.bool_[B, S])
     graph.weights.aliases["other.weight"] = "linear.weight"
     path = tmp_path_factory.mktemp("bundle") / "x.tgc"
-    tg.compile(graph).save(path, originals=True)
+    tg.compile(graph).save(path, originals=True, files={"notes.txt": b"what travels along"})
     return path
 
 
@@ -160,3 +161,39 @@ def test_rebuilding_leaves_the_library_alone(sound: Path, tmp_path: Path) -> Non
     for name, array in loaded.run(feeds).items():
         np.testing.assert_array_equal(rebuilt.run(feeds)[name], array)
     assert "kernel" in rebuilt.source("tir")
+
+
+# Files that travel along
+
+def test_files_come_back_and_stay_when_it_is_saved_again(sound: Path, tmp_path: Path) -> None:
+    exe = tg.load(sound)
+    assert exe.files == {"notes.txt": b"what travels along"}
+    exe.save(tmp_path / "again.tgc")
+    assert tg.load(tmp_path / "again.tgc").files == exe.files
+    exe.save(tmp_path / "other.tgc", files={"a.bin": bytes(range(256)), "_b-2.json": b""})
+    assert tg.load(tmp_path / "other.tgc", rebuild=True).files == {"a.bin": bytes(range(256)), "_b-2.json": b""}
+    program = tg.compile(tg.trace_program(Model(), __call__={"ids": tg.i64[B, S], "mask": tg.bool_[B, S]}))
+    program.save(tmp_path / "program.tgc", files={"a": b"1"})
+    assert tg.load(tmp_path / "program.tgc").files == {"a": b"1"}
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", ".hidden", "a b", "x" * 101, "a\n", "é"])
+def test_names_that_no_file_has(sound: Path, tmp_path: Path, unmapped: None, name: str) -> None:
+    """Neither of one's own, nor in a bundle of someone who knows how to seal it."""
+    with pytest.raises(tg.CompileError, match="is no name of a file"):
+        file_entries({name: b"1"})
+    found = Archive(sound, FIELDS)
+    entries = {entry: found[entry].tobytes() for entry in found.places}
+    write_archive(tmp_path / "x.tgc", {**entries, f"files/{name}": b"1"},
+                  {k: v for k, v in found.manifest.items() if k not in archive.CONTAINER})
+    with pytest.raises(tg.FormatError, match="is no name of a file"):
+        tg.load(tmp_path / "x.tgc")
+
+
+def test_files_are_small(sound: Path, tmp_path: Path, unmapped: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attached, "LIMIT", 100)
+    with pytest.raises(tg.CompileError, match="they have 101 bytes, and 100 is the most"):
+        file_entries({"a": bytes(50), "b": bytes(51)})
+    monkeypatch.setattr(attached, "LIMIT", 10)
+    with pytest.raises(tg.FormatError, match="they have 18 bytes, and 10 is the most"):
+        tg.load(sound)

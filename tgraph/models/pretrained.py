@@ -62,18 +62,23 @@ def from_pretrained(folder: str | os.PathLike[str], architecture: str | None = N
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer in a model's folder (tokenizer.json), by the library `tokenizers`. Raises FormatError for other forms."""
-    from tokenizers import Tokenizer
-
     file = Path(folder) / "tokenizer.json"
     if not file.exists():
         raise FormatError(f"{folder} has no tokenizer.json; with transformers, AutoTokenizer.from_pretrained(folder)"
                           ".save_pretrained(folder) writes one")
+    return parse_tokenizer(file.read_bytes(), file)
+
+
+def parse_tokenizer(content: bytes, where: object) -> Tokenizer:
+    """The tokenizer in the bytes of a tokenizer.json. Raises FormatError that names `where` they are from."""
+    from tokenizers import Tokenizer
+
     try:
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_str(content.decode())
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # Rust's, which is no Exception
             raise
-        raise FormatError(f"{file} is no tokenizer that the library tokenizers reads: {error}") from None
+        raise FormatError(f"{where} is no tokenizer that the library tokenizers reads: {error}") from None
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.hostile.parser import Parser
-from tests.hostile.parsers import arrays, bundles, folders, graphs, models, small
+from tests.hostile.parsers import arrays, bundles, folders, graphs, models, rows, small
 
 PARSERS: dict[str, Parser] = {
     **small.PARSERS, **arrays.PARSERS, **graphs.PARSERS, **folders.PARSERS, **bundles.PARSERS, **models.PARSERS,
+    **rows.PARSERS,
 }

@@ -20,6 +20,7 @@ import tgraph as tg
 from targets.base.target import Target
 from targets.runtime import archive, bundle, cache
 from targets.runtime.archive import VERSION, Archive, write_archive
+from targets.runtime.attached import FOLDER
 from targets.runtime.cache import CacheEntry, CacheResult
 from tests.hostile.mutate import mutate_bytes, mutate_json, mutate_words
 from tests.hostile.parser import Parser
@@ -36,7 +37,7 @@ def _sound() -> tuple[bytes, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         exe = tg.compile(graph, level="O0")
         path = Path(folder) / "x.tgc"
-        exe.save(path, originals=True)
+        exe.save(path, originals=True, files={"notes.txt": b"what travels along"})
         entry = CacheEntry(Path(folder) / "y.tgc", exe.target, {"graph": "x"}, CacheResult("miss", ""))
         entry.keep(exe._compiled)
         return path.read_bytes(), entry.path.read_bytes() if entry.path else b""
@@ -135,7 +136,8 @@ def _deciding(manifest: dict[str, Any]) -> dict[str, Any]:
     """What of a manifest decides which code runs, and how."""
     harmless = ("tgraph", "features", "aliases")
     variants = [{name: value for name, value in variant.items() if name not in harmless} for variant in manifest["variants"]]
-    return {**{name: value for name, value in manifest.items() if name not in harmless}, "variants": variants}
+    entries = {name: place for name, place in manifest["entries"].items() if not name.startswith(FOLDER)}
+    return {**{name: value for name, value in manifest.items() if name not in harmless}, "variants": variants, "entries": entries}
 
 
 def _load_entry(path: Path) -> object:

@@ -1,0 +1,11 @@
+"""pyarrow, whose tables everything here reads and writes, or an error that says how to get it."""
+
+from __future__ import annotations
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("tgraph.batch needs pyarrow: pip install 'tgraph-compiler[batch]'") from error
+
+__all__ = ["pa", "pq"]
