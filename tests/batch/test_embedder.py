@@ -133,6 +133,11 @@ def test_rows_of_any_form(encoder: tg.Executable) -> None:
     reasons = mixed.column("error").to_pylist()
     assert reasons[0] is None and reasons[1] == "text is int (5), not string" and "null" in reasons[2] and "UTF-8" in reasons[3]
     assert mixed.column("n").to_pylist() == [1, 2, 3, None]
+    nested = [{"text": "a", "x": {"y": "\ud800"}}, {"text": "b", "x": {"y": "z"}}]
+    found = pa.concat_tables(batch.embed(nested, encoder)).to_pylist()
+    assert found[0]["x"] is None and "UTF-8" in found[0]["error"] and found[1]["x"] == {"y": "z"} and found[1]["error"] is None
+    with pytest.raises(tg.InputError, match="columns have names"):
+        list(batch.embed([{"text": "a", "\ud800": 1}], encoder))
     with pytest.raises(tg.InputError, match="not int"):
         list(batch.embed([1, 2], encoder))
 

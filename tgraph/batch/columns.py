@@ -222,8 +222,10 @@ class Fields:
         self._fixed = set(texts)
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See more rows."""
+        """See more rows. Raises InputError for keys that are no names."""
         for name in dict.fromkeys(name for row in rows for name in row):
+            if not isinstance(name, str) or not is_unicode(name):
+                raise InputError(f"columns have names, which are text, not {name!r}")
             if name not in self._fixed:
                 found = _inferred([row.get(name) for row in rows])
                 before = self._types.get(name, found)
@@ -241,10 +243,21 @@ def _inferred(values: list[Any]) -> Any:
     try:
         kind = pa.array(values).type
     except UnicodeEncodeError:
-        return _inferred([value for value in values if not isinstance(value, str)] or [""])
+        return _inferred([value for value in values if is_unicode(value)])
     except (pa.ArrowException, ArithmeticError, TypeError, ValueError):
         return None
     return kind if _storable(kind) else None
+
+
+def is_unicode(value: Any) -> bool:
+    """Whether all texts in a value have whole characters, as Arrow wants them: Python and JSON know halves (surrogates)."""
+    try:
+        pa.array([value])
+    except UnicodeEncodeError:
+        return False
+    except (pa.ArrowException, ArithmeticError, TypeError, ValueError):
+        return True
+    return True
 
 
 def _unified(one: Any, other: Any) -> Any:

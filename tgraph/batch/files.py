@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tgraph.batch.arrow import pa, pq
-from tgraph.batch.columns import Errors, Fields, column_type, not_utf8, table_of
+from tgraph.batch.columns import Errors, Fields, column_type, is_unicode, not_utf8, table_of
 from tgraph.batch.model import Window
 from tgraph.ir.errors import FormatError, InputError
 
 KINDS = {".parquet": "parquet", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "text"}
 TEXT = "text"  # the column of a file of lines of text
 BOM = b"\xef\xbb\xbf"
+_SURROGATE = re.compile(rb"\\u[dD]")  # an escape of JSON that may be one
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ def parsed(lines: Sequence[bytes], errors: Errors) -> list[dict[str, Any]]:
             value = json.loads(line.decode())
             if not isinstance(value, dict):
                 errors[row] = f"the line holds {type(value).__name__}, not an object"
+            elif _SURROGATE.search(line) and not is_unicode(json.dumps(value, ensure_ascii=False)):
+                value, errors[row] = {}, "the text is not UTF-8: it has half a character (a surrogate)"
         except UnicodeDecodeError as error:
             errors[row] = not_utf8(error)
         except RecursionError:
