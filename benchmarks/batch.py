@@ -68,7 +68,7 @@ def contend(name: str, folder: Path, round: int) -> dict[str, Any]:
     if name == RAY:
         import ray
 
-        ray.init(num_cpus=THREADS, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=THREADS, include_dashboard=False, log_to_driver=False)
         watch.start()
     start = time.perf_counter()
     report = batch.embed(source, folder / "model.tgc", output=folder / f"{name}-{round}.parquet", part_rows=2000,

@@ -40,7 +40,7 @@ def environment() -> Iterator[None]:
 
 @pytest.fixture
 def local() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -154,7 +154,7 @@ def test_command_lines_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
         for command, *words in parts(line) if whole else ():
             output = words[words.index("-o") + 1] if "-o" in words else None
             inputs = [w for w in words if w != output and re.search(r"\.(tg|tgc|onnx|py|npy|npz|jsonl?|txt|parquet)\b|^\./", w)]
-            other = {"minilm", "bert-base", "transformer"} & set(words) or (words[0] == "embed" and "--model" not in words)
+            other = {"minilm", "bert-base", "transformer"} & set(words) or (words[:1] == ["embed"] and "--model" not in words)
             slow = SLOW & {*words[:1]} or "--minutes" in words  # of fuzz, which lasts as long as it is told to
             if command != "tgraph" or other or slow or not all(Path(w.partition(":")[0]).exists() for w in inputs):
                 continue

@@ -218,24 +218,29 @@ class Fields:
     """
 
     def __init__(self, texts: Sequence[str] = ()):
-        self._types: dict[str, Any] = {name: pa.string() for name in texts}
-        self._fixed = set(texts)
+        self._types: dict[str, Any] = {}
+        self._texts = dict.fromkeys(texts)
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """See more rows. Raises InputError for keys that are no names."""
         for name in dict.fromkeys(name for row in rows for name in row):
             if not isinstance(name, str) or not is_unicode(name):
                 raise InputError(f"columns have names, which are text, not {name!r}")
-            if name not in self._fixed:
-                found = _inferred([row.get(name) for row in rows])
-                before = self._types.get(name, found)
-                self._types[name] = None if found is None or before is None else _unified(before, found)
+            found = pa.string() if name in self._texts else _inferred([row.get(name) for row in rows])
+            before = self._types.get(name, found)
+            self._types[name] = None if found is None or before is None else _unified(before, found)
+
+    def require_texts(self) -> None:
+        """Raises InputError if no row had one of the fields that are text."""
+        missing = [name for name in self._texts if name not in self._types]
+        if missing and self._types:
+            raise InputError(f"no row has a field {missing[0]!r}; the fields are {', '.join(self._types)}")
 
     @property
     def schema(self) -> Any:
         """The columns, in the order in which they were seen."""
         return pa.schema([pa.field(name, pa.string(), metadata=AS_JSON) if kind is None else pa.field(name, kind)
-                          for name, kind in self._types.items()])
+                          for name, kind in {**self._types, **{name: pa.string() for name in self._texts}}.items()])
 
 
 def _inferred(values: list[Any]) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tgraph.batch.arrow import pa, pq
-from tgraph.batch.columns import Errors, Fields, column_type, is_unicode, not_utf8, table_of
+from tgraph.batch.columns import Errors, Fields, is_unicode, not_utf8, table_of
 from tgraph.batch.model import Window
 from tgraph.ir.errors import FormatError, InputError
 
@@ -107,13 +107,10 @@ def scan(paths: Sequence[Path], kind: str, rows: int, texts: Sequence[str]) -> F
     if kind == "parquet":
         schema, places = _scan_parquet(paths, rows)
     else:
-        fields, seen = Fields(texts if kind == "jsonl" else [TEXT]), set[str]()
-        places = [place for number, path in enumerate(paths) for place in _scan_lines(path, number, rows, kind, fields, seen)]
+        fields = Fields(texts if kind == "jsonl" else [TEXT])
+        places = [place for number, path in enumerate(paths) for place in _scan_lines(path, number, rows, kind, fields)]
+        fields.require_texts()
         schema = fields.schema
-        missing = [name for name in texts if kind == "jsonl" and name not in seen and places]
-        if missing:
-            raise InputError(f"no row has a field {missing[0]!r}; the fields are "
-                             f"{', '.join(name for name in schema.names if name not in missing) or 'none'}")
     parts, first = [], 0
     for number, (file, at, count, start, stop) in enumerate(places):
         parts.append(Part(number, file, first, at, count, start, stop))
@@ -183,16 +180,14 @@ def _shown(schema: Any) -> str:
 
 # Lines
 
-def _scan_lines(path: Path, number: int, rows: int, kind: str, fields: Fields, seen: set[str]) -> Iterator[Place]:
+def _scan_lines(path: Path, number: int, rows: int, kind: str, fields: Fields) -> Iterator[Place]:
     with open(path, "rb") as file:
         start = at = len(BOM) if file.read(len(BOM)) == BOM else 0
         file.seek(start)
         at = 0
         while lines := list(islice(file, rows)):
             if kind == "jsonl":
-                found = parsed([line.rstrip(b"\n") for line in lines], {})
-                fields.add(found)
-                seen.update(name for row in found for name in row)
+                fields.add(parsed([line.rstrip(b"\n") for line in lines], {}))
             size = sum(map(len, lines))
             yield number, at, len(lines), start, start + size
             at, start = at + len(lines), start + size
@@ -253,7 +248,6 @@ def windows_of(rows: Iterable[Any], texts: Sequence[str], window: int) -> Iterat
         if schema is None:
             fields = Fields(texts)
             fields.add(dicts)
+            fields.require_texts()
             schema = fields.schema
-            for name in texts:
-                column_type(schema, name)
         yield table_of(dicts, schema, errors), errors

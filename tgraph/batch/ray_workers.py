@@ -120,9 +120,9 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # ours is not to tell anybody of
-    options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(log_to_driver=False, **options)
+        ray.init(address=address, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"there is no Ray at {address}: {error}") from None
     try:
