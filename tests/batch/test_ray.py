@@ -1,4 +1,7 @@
-"""On Ray: the same rows in the same order, one bundle a machine, and what is left when actors, machines and drivers die."""
+"""On Ray: the same rows in the same order, one bundle a machine, and what is left when actors, machines and drivers die.
+
+They run where Ray is installed: pip install -e ".[test,ray]".
+"""
 
 from __future__ import annotations
 

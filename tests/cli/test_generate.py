@@ -104,3 +104,57 @@ def test_vectors_of_a_folder(tmp_path: Path) -> None:
     (place / "1_Pooling").mkdir()
     (place / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
     assert "pooling_mode_cls_token; this takes the mean" in " ".join(run("embed", "-m", place, "the cat").output.split())
+
+
+def test_vectors_of_files(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from tests.cli.model_folder import mpnet_folder
+
+    model, output = mpnet_folder(tmp_path / "mpnet"), tmp_path / "v.parquet"
+    lines = ['{"body": "the cat sat"}', '{"body": 5}', "{", *['{"body": "the the the the"}'] * 6, '{"body": "a dog ran", "n": 1}']
+    (tmp_path / "docs.jsonl").write_text("\n".join(lines))
+    saved = run("embed", "-m", model, "--save", tmp_path / "m.tgc", "--max-length", 3)
+    assert saved.exit_code == 0 and "wrote" in saved.output, saved.output
+    result = run("embed", "-m", tmp_path / "m.tgc", tmp_path / "docs.jsonl", "-o", output, "--column", "body",
+                 "--too-long", "reject", "--part-rows", 3)
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.stdout.split())
+    assert "10 rows in" in shown and "8 of them bad" in shown and "docs.jsonl:2: body is int (5), not string" in shown
+    assert "docs.jsonl:3: the line is no JSON" in shown and "and 3 more: the column error of" in shown
+    found = pq.read_table(output)
+    assert found.column_names == ["body", "n", "vector", "error"] and found.column("vector").null_count == 8
+    alone = run("embed", "-m", tmp_path / "m.tgc", "a dog ran", "-o", tmp_path / "one.npy")
+    assert alone.exit_code == 0, alone.output
+    np.testing.assert_allclose(found.column("vector")[9].as_py(), np.load(tmp_path / "one.npy")[0], atol=1e-5)
+    for arguments, message in (
+            ((tmp_path / "docs.jsonl",), "-o FILE.parquet"), (("the cat", "--ray", "local"), "are for files"),
+            ((tmp_path / "docs.jsonl", "the cat", "-o", output), "sentences besides"),
+            ((tmp_path / "docs.jsonl", "-o", output, "--workers", 2), "of Ray"),
+            ((tmp_path / "docs.jsonl", "-o", output), "no row has a field 'text'; the fields are body, n"),
+            ((tmp_path / "none.jsonl", "-o", output), "there is no file")):
+        refused = run("embed", "-m", tmp_path / "m.tgc", *arguments)
+        assert refused.exit_code == 2 and message in " ".join(refused.output.split()), refused.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["docs.jsonl", "m.tgc", "mpnet", "one.npy", "v.parquet"]
+
+
+def test_an_interrupted_run_over_files_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.cli.model_folder import mpnet_folder
+    from tgraph.batch import job
+
+    model = mpnet_folder(tmp_path / "mpnet")
+    (tmp_path / "docs.txt").write_text("the cat\n" * 10)
+    compute = job.Job.compute
+
+    def interrupted(self: Any, model: Any, part: Any) -> None:
+        if part.number == 3:
+            raise KeyboardInterrupt
+        compute(self, model, part)
+
+    command = ("embed", "-m", model, tmp_path / "docs.txt", "-o", tmp_path / "v.parquet", "--part-rows", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(job.Job, "compute", interrupted)
+        stopped = run(*command)
+    assert stopped.exit_code == 130 and "3 parts are finished; the same command goes on with them" in stopped.stderr
+    result = run(*command)
+    assert result.exit_code == 0 and "10 rows in" in result.output and "3 of 5 parts from an earlier run" in result.output
