@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.busy import BUSY, busy_share, cores
-from benchmarks.machine import Machine
+from benchmarks.machine import Machine, Probe
 from benchmarks.records import RESULTS
 from benchmarks.scale.documents import padded
 from benchmarks.scale.fleet import Job
@@ -154,7 +154,8 @@ def measure(progress: Callable[[str], None], models: Sequence[str] = MODELS) -> 
     busy = busy_share(2.0)
     loaded, tries = busy > BUSY, 1 if busy > BUSY else 3
     progress("the machine")
-    machine = Machine.measure(cores())
+    with Probe(cores()) as probe:
+        machine = probe.measure()
     allowed = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         progress("files")

@@ -58,7 +58,8 @@ def save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, 
         _save(executable, variants, path, originals, kind, file_entries(files))
 
 
-def _save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str, attached: Mapping[str, bytes]) -> None:
+def _save(executable: Any, variants: Iterable[Any], path: Path, originals: bool, kind: str,
+          attached: Mapping[str, bytes]) -> None:
     alone = isinstance(variants, Sized) and not len(variants)
     first: Part = executable._part
     program, _, weights = first

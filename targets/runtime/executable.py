@@ -314,9 +314,11 @@ class Executable(OfProcess):
         compiled for other targets, of which `tg.load` takes the one that fits the machine best; an iterator is asked for one at a
         time, so that no two need be in memory beside this one. files: small ones that travel along, such as a tokenizer, as bytes
         by name, which a loaded executable has in `files`; by default those that it has. The file takes the place of one of that
-        name when it is complete. Raises CompileError without a C compiler, for variants of something else, for files that a bundle
-        does not take (64 MiB in all), and for a graph of a program, which is saved whole; TargetError for a target that has no
-        library, and DiskError where there is no room.
+        name when it is complete.
+
+        Raises CompileError without a C compiler, for variants of something else, for files that a bundle does not take (64 MiB in
+        all), and for a graph of a program, which is saved whole; TargetError for a target that has no library, and DiskError
+        where there is no room.
         """
         if len(self._program) > 1:
             raise CompileError(f"{self.graph.name} shares its library with the other graphs of the program "
