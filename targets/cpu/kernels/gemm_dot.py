@@ -17,8 +17,7 @@ from tvm.script.ir_builder import tirx as T
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
 from targets.cpu.kernels.dots import Dot, run, vector_at
-from targets.cpu.kernels.gemm_tile import CACHE_LINE
-from targets.cpu.kernels.prefetch import prefetch
+from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.tiles import ROWS, TileDot
 from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
@@ -27,7 +26,6 @@ NEAR = 2048  # bytes of weights that a tile alone prefetches ahead
 WORDS = 16  # 32-bit groups in a line of packed A
 MANY = 8  # tiles of A in a block from which on panels are grouped
 MOST_BESIDE = 8  # panels of one group: more made nothing faster
-SIZE = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "bfloat16": 2}
 
 Load = Callable[[Expr, Expr], Expr]
 Store = Callable[[Expr, Expr, Expr], None]
@@ -137,7 +135,8 @@ class _Product:
             here = bind(tirx.min(rows - t * height, height))
             a = bind(t * (self.tile.rows * self.lines * self.line))
             weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
-            by_height(here, self.heights, lambda h: self._tile(h, a, weights, tiles))
+            ahead = self._ahead(weights, t, tiles)
+            by_height(here, self.heights, lambda h: self._tile(h, a, weights, ahead))
             self._finish(row + t * height, here, first_panel + p)
 
         if self.beside == 1:
@@ -182,7 +181,7 @@ class _Product:
                 with T.serial(i64(rest)) as step:
                     copy(i64(whole), step, i64(self.k))
 
-    def _tile(self, rows: int, a: Expr, weights: Expr, tiles: Expr) -> None:
+    def _tile(self, rows: int, a: Expr, weights: Expr, ahead: Ahead) -> None:
         """Emits the sums of one tile over all of k, into `sums`."""
         dot, lanes = self.dot, self.dot.lanes
 
@@ -194,7 +193,7 @@ class _Product:
 
         if isinstance(dot, TileDot):
             dot.block(rows // ROWS, self.lines, a_line, w_line, self.packed, self.panels, self.sums,
-                      lambda line: self._prefetch(bind(w_line(line)), tiles))
+                      lambda line: ahead.prefetch_run(line * WORDS, WORDS))
             return
         registers = [T.alloc_buffer((rows * lanes,), dot.accumulate) for _ in range(2)]
         zero = tirx.Broadcast(constant(0, dot.accumulate), lanes)
@@ -204,8 +203,8 @@ class _Product:
 
         def steps(line: Expr, count: Expr) -> None:
             first = bind(w_line(line))
-            self._prefetch(first, tiles)
             with T.serial(count) as step:
+                ahead.prefetch(line * WORDS + step)
                 for i in range(rows):
                     left = a_line(line) + i * self.line + step * dot.group
                     for v in range(2):
@@ -223,18 +222,21 @@ class _Product:
                 T.buffer_store(self.sums, run(registers[v], i64(i * lanes), lanes),
                                [vector_at(i64(i * self.tile.columns + v * lanes), lanes)])
 
-    def _prefetch(self, first: Expr, tiles: Expr) -> None:
-        """Prefetches the same part of the next panel, or so many panels on as are used beside each other; the tiles that use one
-        panel share this out.
+    def _ahead(self, weights: Expr, t: Expr, tiles: Expr) -> Ahead:
+        """What tile `t` of `tiles` prefetches while it uses the panel at `weights`: its share of the next panel, or of the one so
+        many panels on as are used beside each other.
 
         A tile alone reads weights all the time, and prefetches what it needs NEAR bytes on: up to 1.2 times as fast.
         """
         size = SIZE[str(self.panels.dtype)]
-        panel = self.groups * self.tile.columns * self.dot.group
-        lines = WORDS * self.tile.columns * self.dot.group * size // CACHE_LINE
-        start = bind(first + tirx.Select(tiles > 1, self._beside(tiles) * panel, i64(NEAR // size)))
-        with T.serial(ceil_divide(i64(lines), tiles)) as line:
-            prefetch(self.panels[start + line * (CACHE_LINE // size)])
+        step = self.tile.columns * self.dot.group
+        panel = self.groups * step
+        next_share = self._beside(tiles) * panel + divide(t * panel, tiles)
+        start = bind(weights + tirx.Select(tiles > 1, next_share, i64(NEAR // size)))
+        places = [start]
+        if step * size > CACHE_LINE:
+            places.append(bind(start + tirx.Select(tiles > 1, i64(0), i64(CACHE_LINE // size))))
+        return Ahead(self.panels, places, bind(ceil_divide(i64(step), tiles)))
 
     def _finish(self, row: Expr, rows: Expr, panel: Expr) -> None:
         """Hands the sums of one tile to `store`, the weights' padding left out."""

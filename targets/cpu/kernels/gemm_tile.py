@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 from tvm.ir import Expr
 from tvm.script.ir_builder import tirx as T
 
+from targets.codegen.opaque import bind
 from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import RegisterTile
 from targets.cpu.kernels.weights import Read
-from targets.cpu.kernels.workers import divide, i64, remainder
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder
 
 CACHE_LINE = 64
-SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+SIZE = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ class Ahead:
         """Emits what is asked for at a step; past the end of the weights this does nothing."""
         for place in self.places:
             prefetch(self.panels[place + step * self.advance])
+
+    def prefetch_run(self, step: Expr, count: int) -> None:
+        """Emits what is asked for at `count` steps from `step` on, all at once."""
+        elements = CACHE_LINE // SIZE[str(self.panels.dtype)]
+        first = bind(self.places[0] + step * self.advance)
+        with T.serial(ceil_divide(count * self.advance, i64(elements))) as line:
+            prefetch(self.panels[first + line * elements])
 
 
 @dataclass(frozen=True)
