@@ -11,6 +11,8 @@ OTHERS = ("torch", "onnx-import", "onnx")
 LEVELS = ("O0", "O3")  # of what is compiled
 
 UNCOMPILED = (*ROUND_TRIPS, *PASSES, *KERNELS, "torch", "onnx-import")
+"""Those of `WAYS` for which nothing is compiled: some 40 ms a program."""
+
 COMPILED = (*LEVELS, "bundle", "session")
 WAYS = (*UNCOMPILED, "onnx", *COMPILED)
 """The ways that a program goes, besides the reference: round trips of its text and JSON; what passes leave at O1 to O3, and the
