@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from passes.debug.history import History
     from passes.manager import PassRecord
     from targets.base.target import Target
+    from targets.precision_choice import PrecisionChoice
     from targets.runtime.cache import CacheResult
     from targets.runtime.explain import Explanations
     from targets.runtime.memory import MemoryReport
@@ -62,6 +63,8 @@ class Executable(OfProcess):
     records: list[PassRecord]
     cache: CacheResult | None
     variants: tuple[str, ...]
+    files: Mapping[str, bytes]
+    choice: PrecisionChoice | None
 
     def __init__(self, program: Program, name: str, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):
         self.graph = program[name]

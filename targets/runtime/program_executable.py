@@ -24,6 +24,7 @@ from tgraph.ir.viewing import show
 
 if TYPE_CHECKING:
     from targets.base.target import Target
+    from targets.precision_choice import PrecisionChoice
     from targets.runtime.cache import CacheResult
     from targets.runtime.explain import Explanations
     from targets.runtime.memory import ProgramMemory
@@ -47,6 +48,8 @@ class ProgramExecutable(OfProcess):
     target: Target
     cache: CacheResult | None
     variants: tuple[str, ...]
+    files: Mapping[str, bytes]
+    choice: PrecisionChoice | None
     graphs: dict[str, Executable]
 
     def __init__(self, program: Program, compiled: Compiled, weights: LoadedWeights, recompile: Callable[..., Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 try:
     import pyarrow as pa
     import pyarrow.parquet as pq
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("tgraph.batch needs pyarrow: pip install 'tgraph-compiler[batch]'") from error
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError("tgraph.batch needs pyarrow: pip install 'tgraph-compiler[batch]'") from _error
 
 __all__ = ["pa", "pq"]

@@ -25,6 +25,11 @@ class Embedder(RowModel):
     a text is cut, or, with too_long="reject", a bad row; by default what the bundle says. batch: sentences a call.
     """
 
+    column: str
+    vector: str
+    max_length: int
+    too_long: str
+
     def __init__(self, bundle: str | os.PathLike[str] | Executable, column: str = "text", *, vector: str = "vector",
                  error: str = "error", max_length: int | None = None, too_long: str = CUT, batch: int = 32, window: int = 2048):
         super().__init__(bundle, error, batch, window)

@@ -14,6 +14,7 @@ from tgraph.batch.columns import Errors, arrays_of, column_of, column_type, elem
 from tgraph.batch.model import Prepared, RowModel, named, signature
 from tgraph.ir.dims import DimLike, Symbol, as_symbol, symbols
 from tgraph.ir.errors import InputError
+from tgraph.ir.types import TensorType
 from tgraph.models.sentence import by_length
 
 Row = dict[str, np.ndarray]  # an array an input
@@ -29,6 +30,10 @@ class Mapper(RowModel):
     mask: the input that is True where there is something, bool [B, S]. Rows of different lengths along S then share calls: inputs
     are padded with zeros, the mask says where, and outputs are cut back.
     """
+
+    inputs: dict[str, str]
+    outputs: dict[str, tuple[str, TensorType]]
+    mask: str | None
 
     def __init__(self, bundle: str | os.PathLike[str] | Executable, inputs: Mapping[str, str], outputs: Mapping[str, str], *,
                  mask: str | None = None, error: str = "error", batch: int = 32, window: int = 2048):

@@ -28,6 +28,11 @@ class RowModel(ABC):
     for good rows. Rows are taken in windows of `window`; while one is computed, the next one is made ready.
     """
 
+    executable: Executable
+    error: str
+    batch: int
+    window: int
+
     def __init__(self, bundle: str | os.PathLike[str] | Executable, error: str, batch: int, window: int):
         self.executable = open_executable(bundle)
         if batch < 1 or window < 1:

@@ -6,16 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tgraph.batch.files import Part
 from tgraph.batch.job import Job, Work, on_cluster
+from tgraph.batch.model import RowModel
 from tgraph.ir.errors import FormatError, InputError, TargetError, TGraphError, first_line
-
-if TYPE_CHECKING:
-    import ray.data
 
 LOCAL = "local"
 FAILURES: dict[str, type[TGraphError]] = {cls.__name__: cls for cls in (FormatError, InputError, TargetError)}
@@ -23,6 +21,10 @@ FAILURES: dict[str, type[TGraphError]] = {cls.__name__: cls for cls in (FormatEr
 
 class PartWorker:
     """An actor: computes parts and writes them, one after the other."""
+
+    job: Job
+    model: RowModel
+    parts: dict[int, Part]
 
     def __init__(self, job: Job):
         _limit_threads(job.work.threads)
@@ -45,6 +47,8 @@ class PartWorker:
 
 class RowWorker:
     """An actor: the model over batches of rows."""
+
+    model: RowModel
 
     def __init__(self, work: Work):
         _limit_threads(work.threads)
@@ -79,7 +83,7 @@ def run_parts(job: Job, parts: Sequence[Part], address: str, workers: int | None
             raise TargetError(f"Ray gave up: {first_line(error)}") from error
 
 
-def map_dataset(dataset: Any, work: Work, workers: int | None) -> ray.data.Dataset:
+def map_dataset(dataset: Any, work: Work, workers: int | None) -> Any:
     """A Ray dataset whose rows go through the model when it is used, in their order."""
     ray = import_ray()
     dataset.context.execution_options.preserve_order = True
