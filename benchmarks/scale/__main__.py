@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from benchmarks.records import RESULTS
 from benchmarks.scale import figures as measured
 from benchmarks.scale import page, tables, validate
 from benchmarks.scale.fleet import FOREVER, Fleet, bounds, simulate
@@ -37,7 +36,8 @@ def main() -> None:
 
 @main.command("measure")
 @click.option("--models", default=",".join(measured.MODELS), show_default=True)
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=measured.RESULTS,
+              help="[default: benchmarks/scale/results]")
 def measure_command(models: str, output: Path) -> None:
     """Measure what the simulation needs, into scale.json in the folder of this kind of machine."""
     unknown = sorted(set(models.split(",")) - set(measured.MODELS))
@@ -55,7 +55,8 @@ def measure_command(models: str, output: Path) -> None:
 @click.option("--documents", default=6000, show_default=True, type=click.IntRange(1))
 @click.option("--mean", default=24.0, show_default=True, help="Mean length in tokens.")
 @click.option("--part", default=500, show_default=True, type=click.IntRange(1), help="Documents of a part.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, help="[default: benchmarks/results]")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=measured.RESULTS,
+              help="[default: benchmarks/scale/results]")
 def validate_command(model: str, documents: int, mean: float, part: int, output: Path) -> None:
     """Embed documents with one worker and with one on each core, and compare with the simulation."""
     figures = known()

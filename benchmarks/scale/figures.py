@@ -18,7 +18,6 @@ import numpy as np
 
 from benchmarks.harness.busy import BUSY, busy_share, cores
 from benchmarks.machine import Machine, Probe
-from benchmarks.records import RESULTS
 from benchmarks.scale.documents import padded
 from benchmarks.scale.fleet import Job
 from benchmarks.scale.probes import forget
@@ -26,6 +25,7 @@ from benchmarks.scale.probes import forget
 MODELS = ("minilm", "bert-base")
 LENGTHS = (16, 64, 128, 256)
 NAME = "scale.json"
+RESULTS = Path(__file__).with_name("results")  # a folder for each kind of machine
 WINDOW = 2048  # documents that `tgraph.batch` sorts by length
 
 
@@ -100,7 +100,7 @@ def _line(points: Sequence[Mapping[str, float]], what: str, lengths: Any) -> Any
 
 
 def load(path: Path | None = None) -> Figures:
-    """Those of a file, by default the latest in benchmarks/results. Raises FileNotFoundError where there are none."""
+    """Those of a file, by default the latest in RESULTS. Raises FileNotFoundError where there are none."""
     found = sorted(RESULTS.glob(f"*/{NAME}"), key=lambda p: str(json.loads(p.read_text())["date"])) if path is None else [path]
     if not found:
         raise FileNotFoundError("no machine has been measured: python -m benchmarks.scale measure")

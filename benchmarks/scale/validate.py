@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.harness.busy import BUSY, busy_share, cores
-from benchmarks.records import RESULTS
 from benchmarks.scale.documents import documents, natural_lengths, padded, write_parts
-from benchmarks.scale.figures import Figures, answer, child, save_bundle
+from benchmarks.scale.figures import RESULTS, Figures, answer, child, save_bundle
 from benchmarks.scale.fleet import Fleet, simulate
 
 LONGEST = 256

@@ -17,7 +17,7 @@ from benchmarks.harness.peers import peer_of
 from benchmarks.harness.turns import Result as Timed
 from benchmarks.machine import Machine, Probe
 from benchmarks.models.attention import attention_graph
-from benchmarks.records import Record, Row, load, save
+from benchmarks.records import RESULTS, Record, Row, load, machines, save
 from benchmarks.startup import StartupWorkload
 from benchmarks.workload import REDUCED, ModelWorkload, Workload, at_sizes
 from benchmarks.workloads import workloads
@@ -73,6 +73,12 @@ def test_more_than_the_machine_can_do_is_invalid(tmp_path: Path) -> None:
     assert "| 104% invalid | 104% invalid |" in text and "- 1x16: invalid: torch i8 reaches 125% of " in text
     assert "- 1x16: disturbed: other programs used 30% of the processors" in text
     assert "of other runs, not measured beside the point" not in text
+
+
+def test_the_results_that_are_kept_are_records() -> None:
+    """`--report` reads every file there; what is no record of a workload lies elsewhere."""
+    for folder in machines(RESULTS):
+        assert all(found.workload == name for name, records in load(folder).items() for found in records)
 
 
 def test_conditions_say_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
