@@ -9,7 +9,7 @@ import numpy as np
 
 from passes.products import PROJECTIONS, missed
 from passes.rewriting import current_report, erase_dead
-from tgraph.ir.analysis import prepared
+from tgraph.ir.analysis import is_prepared, prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dims import DimLike
 from tgraph.ir.dtypes import DType, i8, i32, u8
@@ -177,13 +177,19 @@ def whole(value: Value | None) -> bool:
     return _integers(value) is not None
 
 
-def rewrite_products(graph: Graph, rule: str, product: Callable[[Graph, Node, set[Node]], Value | str], dtype: DType) -> None:
-    """Put `product(graph, node, parameter-only nodes)` in the place of each product in `dtype`, or report why it gives none."""
+def rewrite_products(graph: Graph, rule: str, product: Callable[[Graph, Node], Value | str], dtype: DType) -> None:
+    """Put `product(graph, node)` in the place of each product in `dtype` with a weight, or report why it gives none.
+
+    A weight is a matrix that is known before the inputs.
+    """
     parameter_only = prepared(graph)
     for node in graph.nodes:
         if node not in graph or node.op.name not in PROJECTIONS or node in parameter_only or node.result.dtype != dtype:
             continue
-        made = product(graph, node, parameter_only)
+        weight = node.inputs[1]
+        made: Value | str = "the weight is no matrix that is known before the inputs"
+        if weight.type.rank == 2 and is_prepared(weight, parameter_only):
+            made = product(graph, node)
         if isinstance(made, str):
             missed(rule, node, made)
             continue

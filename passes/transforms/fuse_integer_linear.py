@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
 from passes.quantized import integer_product, read_matrix, read_quantized, rewrite_products
-from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dtypes import i32
 from tgraph.ir.graph import Graph
@@ -32,12 +31,10 @@ class FuseIntegerLinear(Pass):
         rewrite_products(graph, RULE, _product, i32)
 
 
-def _product(graph: Graph, node: Node, parameter_only: set[Node]) -> Value | str:
+def _product(graph: Graph, node: Node) -> Value | str:
     """The result of a product, from 8-bit integers; or the reason why it stays one of i32."""
     x, weight = node.inputs[:2]
     bias = node.operands[2] if len(node.operands) > 2 else None
-    if weight.type.rank != 2 or not is_prepared(weight, parameter_only):
-        return "the weight is no matrix that is known before the inputs"
     left = read_quantized(graph, x)
     if left is None or left.scale is not None:
         return "the left operand is no 8-bit integer less a zero point"

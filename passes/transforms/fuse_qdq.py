@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
 from passes.quantized import LONGEST, integer_product, one_number, read_matrix, read_quantized, rewrite_products, whole
-from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
 from tgraph.ir.dtypes import f32
 from tgraph.ir.graph import Graph
@@ -32,12 +31,10 @@ class FuseQdq(Pass):
         rewrite_products(graph, RULE, _in_integers, f32)
 
 
-def _in_integers(graph: Graph, node: Node, parameter_only: set[Node]) -> Value | str:
+def _in_integers(graph: Graph, node: Node) -> Value | str:
     """The result of a product, from integers; or the reason why it stays a product of floats."""
     x, weight = node.inputs[:2]
     bias = node.operands[2] if len(node.operands) > 2 else None
-    if weight.type.rank != 2 or not is_prepared(weight, parameter_only):
-        return "the weight is no matrix that is known before the inputs"
     left = read_quantized(graph, x)
     if left is None or left.scale is None:
         return "the left operand is not made of 8-bit integers"
