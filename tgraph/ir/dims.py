@@ -148,21 +148,6 @@ class Dim(Sized):
             return NotImplemented
         raise RuleError(f"dimension {self} has no value while tracing; only ==, + - * // % are defined on it")
 
-    def __lt__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __le__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __gt__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __ge__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __bool__(self) -> bool:
-        return self._no_value()
-
     def __index__(self) -> int:
         raise RuleError(f"dimension {self} has no value while tracing, so it cannot be used as a Python integer")
 

@@ -33,9 +33,28 @@ def _plain(value: Any) -> Any:
 
 
 class Sized:
-    """Base class of dims and of numbers computed from them: the operators whose results are not integers."""
+    """Base class of dims and of numbers computed from them: the operators whose results are not integers, and comparisons."""
 
     __slots__ = ()
+
+    def _no_value(self, *others: object) -> bool:
+        """Raises RuleError, as Python cannot decide anything by a size; or NotImplemented, if the other operand can answer."""
+        raise NotImplementedError
+
+    def __lt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __le__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._no_value(other)
+
+    def __bool__(self) -> bool:
+        return self._no_value()
 
     def __truediv__(self, other: float | Sized) -> SizeNumber:
         return combine("div", self, other)
@@ -98,21 +117,6 @@ class SizeNumber(Sized):
 
     def _no_value(self, *_: object) -> bool:
         raise RuleError(f"{self} has no value while tracing, so Python cannot decide anything by it")
-
-    def __lt__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __le__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __gt__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __ge__(self, other: object) -> bool:
-        return self._no_value(other)
-
-    def __bool__(self) -> bool:
-        return self._no_value()
 
     def __str__(self) -> str:
         shown = [f"({v})" if isinstance(v, Sized) and not str(v).isidentifier() else str(v) for v in (self.left, self.right)]
