@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from explorer.conftest import model
+from explorer.steps import states
 
 import tgraph as tg
 from passes.debug.explorer import document_of
@@ -49,20 +50,8 @@ def test_sizes_are_those_of_python() -> None:
 def test_steps_are_replayed_as_in_python() -> None:
     data = document_of(model(2), "O3").data()
     entry = data["graphs"][0]
-    nodes, outputs = dict(zip(entry["first"], entry["reads"])), entry["outputs"]
-    counts = [len(nodes)]
-    for stage in entry["stages"]:
-        for _, changes, _, _ in stage["steps"]:
-            for kind, *change in changes:
-                if kind == 0:
-                    nodes[change[0]] = change[1]
-                elif kind == 1:
-                    del nodes[change[0]]
-                elif kind == 2:
-                    nodes[change[0]] = [change[3] if i == change[1] else v for i, v in enumerate(nodes[change[0]])]
-                else:
-                    outputs = change[0]
-            counts.append(len(nodes))
+    seen = [(len(nodes), nodes, outputs) for nodes, outputs in states(entry)]
+    counts, (_, nodes, outputs) = [count for count, _, _ in seen], seen[-1]
     found = run("""const timeline = new Timeline(new Model(data, data.graphs[0])), last = timeline.stateAt(timeline.length);
         const sizes = []; for (let t = timeline.length; t >= 0; t--) sizes.unshift(timeline.stateAt(t).reads.size);
         return { nodes: [...last.reads], outputs: last.outputs, sizes,

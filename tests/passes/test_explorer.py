@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from explorer.steps import State, states
 
 import tgraph as tg
 from passes.debug.explorer import document_of
@@ -19,24 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from golden import Case, cases
 
 
-def replayed(entry: dict[str, Any]) -> tuple[dict[int, list[Any]], list[Any]]:
-    """The nodes with what they read, and the outputs, after all steps of a document's graph."""
-    nodes, outputs = dict(zip(entry["first"], entry["reads"])), entry["outputs"]
-    for stage in entry["stages"]:
-        for _, changes, _, _ in stage["steps"]:
-            for kind, *change in changes:
-                if kind == 0:
-                    nodes[change[0]] = change[1]
-                elif kind == 1:
-                    del nodes[change[0]]
-                elif kind == 2:
-                    node, position, old, new = change
-                    assert nodes[node][position] == old
-                    nodes[node] = [*nodes[node][:position], new, *nodes[node][position + 1:]]
-                else:
-                    outputs, = change
-        assert len(nodes) == stage["after"]
-    return nodes, outputs
+def replayed(entry: dict[str, Any]) -> State:
+    """The state after all steps of a document's graph."""
+    *_, last = states(entry)
+    return last
 
 
 def content(data: dict[str, Any], entry: dict[str, Any], nodes: dict[int, list[Any]], outputs: list[Any], types: bool) -> Any:
