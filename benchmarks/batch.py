@@ -28,28 +28,24 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.documents import documents, natural_lengths
 from benchmarks.harness.busy import BUSY, busy_share
 from benchmarks.harness.memory import resident
 
 ROOT = Path(__file__).parents[1]
 THREADS, BATCH = 2, 32
-MEAN, SPREAD = 20, 0.6  # words of a sentence: the mean, and the deviation of their logarithm
+MEAN = 20  # words of a sentence
 PROCESS, RAY, ONNX = "process", "ray", "onnxruntime"
 NAMES = {PROCESS: "one process, 2 threads", RAY: "two actors of Ray, 1 thread each", ONNX: "a loop over ONNX Runtime, 2 threads"}
 
 
 def sentences(count: int, seed: int, mean: float = MEAN) -> list[str]:
-    """Random sentences of a natural distribution of lengths."""
+    """Random sentences of a natural distribution of lengths, which is that of `benchmarks.scale`."""
     from tgraph.models.pretrained import load_tokenizer
     from tgraph.models.sentence import minilm_folder
 
-    words = sorted(word for word in load_tokenizer(minilm_folder()).get_vocab() if word.isascii() and word.isalpha())
-    random = np.random.default_rng(seed)
-    random.shuffle(words)
-    lengths = np.clip(np.rint(random.lognormal(np.log(mean) - SPREAD**2 / 2, SPREAD, count)), 1, 200).astype(int)
-    chosen = (len(words) ** random.random(lengths.sum())).astype(int) - 1  # Zipf's law: as many of each power of ten of ranks
-    ends = np.cumsum(lengths)
-    return [" ".join(words[i] for i in chosen[end - length:end]) for end, length in zip(ends, lengths)]
+    lengths = natural_lengths(count, mean + 2, 202, seed)  # with the tokens at begin and end
+    return documents(load_tokenizer(minilm_folder()), lengths, seed)
 
 
 # Contenders, each in a process of its own

@@ -82,7 +82,8 @@ def files(folder: str, tokenizer_file: str) -> dict[str, Any]:
     from pyarrow import parquet
     from tokenizers import Tokenizer
 
-    from benchmarks.scale.documents import documents, write_parts, write_vectors
+    from benchmarks.documents import documents
+    from benchmarks.scale.documents import write_parts, write_vectors
     from tgraph.models.sentence import encode_batch
 
     where = Path(folder)

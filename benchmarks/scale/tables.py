@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.scale.documents import natural_lengths
+from benchmarks.documents import natural_lengths
 from benchmarks.scale.figures import Figures
 from benchmarks.scale.fleet import FOREVER, Fleet, Job, Outcome, bounds, simulate
 from benchmarks.scale.tensor import CASES, GPUS, HALF, WORKERS, layer_cost

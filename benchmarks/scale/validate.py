@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from benchmarks.documents import documents, natural_lengths
 from benchmarks.harness.busy import BUSY, busy_share, cores
-from benchmarks.scale.documents import documents, natural_lengths, padded, write_parts
+from benchmarks.scale.documents import padded, write_parts
 from benchmarks.scale.figures import RESULTS, Figures, answer, child, save_bundle
 from benchmarks.scale.fleet import Fleet, simulate
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.documents import natural_lengths
 from benchmarks.machine import Machine
 from benchmarks.scale import tables
-from benchmarks.scale.documents import natural_lengths
 from benchmarks.scale.figures import Figures, load
 from benchmarks.scale.fleet import Fleet, Job, bounds, simulate
 from benchmarks.scale.page import MARKED, PAGE, write
