@@ -18,7 +18,7 @@ from targets.runtime.engine import BadIndex, Layout, LibraryEngine, Sizes
 from targets.runtime.library import Library
 from targets.runtime.outputs import Outputs
 from targets.runtime.runner import runner
-from targets.runtime.tensors import as_tensor, share, shareable
+from targets.runtime.tensors import argument, as_tensor, share, shareable
 from tgraph.ir.dims import DimLike, evaluate
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Input, Node, Parameter, Value
@@ -162,7 +162,7 @@ class CpuEngine(LibraryEngine):
             self._status[0] = 0
             status = [self._shared_status]
         function(*[self._feed(v, values[v]) for v in stage.inputs], *self._weights[stage.name],
-                 *arena.tensors(own), *[share(outputs[name]) for name in stage.outputs], *status, *own.sizes)
+                 *arena.tensors(own), *[argument(outputs[name]) for name in stage.outputs], *status, *own.sizes)
         if status and self._status[0]:
             raise BadIndex
 
@@ -172,15 +172,15 @@ class CpuEngine(LibraryEngine):
         return layout
 
     def _feed(self, value: Value, array: np.ndarray) -> Any:
-        """An input as a tensor: its own memory if TVM can share it, else a copy in memory that is kept for the next call."""
+        """An input as an argument: its own memory if TVM can share it, else a copy in memory that is kept for the next call."""
         if shareable(array):
-            return share(array)
+            return argument(array)
         staging = self._staging.get(value)
         if staging is None or staging.nbytes < array.nbytes:
             staging = self._staging[value] = aligned_empty((array.nbytes,), np.dtype(np.uint8))
         copy = staging[:array.nbytes].view(array.dtype).reshape(array.shape)
         copy[...] = array
-        return share(copy)
+        return argument(copy)
 
     def _on_host(self, stage: Stage, values: dict[Value, np.ndarray], outputs: dict[str, np.ndarray],
                  sizes: dict[str, int], layout: Layout, memory: Any) -> None:

@@ -131,7 +131,8 @@ class HostEngine:
         return np.take(array, np.asarray(rows, np.int64), axis=axis, out=chosen, mode="clip")  # the caller checks them
 
     def adopt_buffers(self, out: Mapping[str, Any]) -> Mapping[str, Any]:
-        check_host_buffers(out)
+        if out:
+            check_host_buffers(out)
         return out
 
 

@@ -20,8 +20,10 @@ Adopt = Callable[[Any], Any]
 
 def name_feeds(graph: Graph, positional: Sequence[Any], named: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
     """Feeds by input name; those `kept` are not fed. Raises InputError for too many, unknown, doubled or missing ones."""
-    fed = [i for i in graph.inputs if i.name not in kept]
+    fed = [i for i in graph.inputs if i.name not in kept] if kept else graph.inputs
     names = [i.name for i in fed]
+    if not positional and len(named) == len(names) and all(name in named for name in names):
+        return dict(named)  # as most calls are
 
     def signature() -> str:
         return f"{graph.name}({', '.join(f'{i.name}: {i.type}' for i in fed)})"
@@ -52,6 +54,8 @@ def as_array(value: Any, input: Input, adopt: Adopt | None = None) -> Any:
     array (it may be on a GPU), else None. Raises InputError that names the input, what was expected and what was given.
     """
     want = input.type
+    if isinstance(value, np.ndarray) and value.dtype == want.dtype.numpy and value.ndim == len(want.shape):
+        return value  # as most are
     try:
         own = None if adopt is None or isinstance(value, np.ndarray) else adopt(value)
     except InputError as error:

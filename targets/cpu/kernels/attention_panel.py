@@ -124,10 +124,13 @@ def attend(
         T.buffer_store(decay, exp_nonpositive(at.state[base + PEAK * lanes + v] - shift[v]), [v])
     fill(total, 0, 0.0, lanes)
     with T.serial(count) as j:
-        with T.vectorized(lanes) as v:
-            T.buffer_store(at.p, exp_nonpositive(at.p[j * lanes + v] - shift[v]), [j * lanes + v])
-        with T.vectorized(lanes) as v:
-            T.buffer_store(total, total[v] + at.p[j * lanes + v], [v])
+        for first in range(0, lanes, tile.lanes):  # one register at a time: beside more, the exponential's constants find no room
+            with T.vectorized(tile.lanes) as lane:
+                v = first + lane
+                T.buffer_store(at.p, exp_nonpositive(at.p[j * lanes + v] - shift[v]), [j * lanes + v])
+            with T.vectorized(tile.lanes) as lane:
+                v = first + lane
+                T.buffer_store(total, total[v] + at.p[j * lanes + v], [v])
     with T.vectorized(lanes) as v:
         T.buffer_store(at.state, peak[v], [base + PEAK * lanes + v])
     with T.vectorized(lanes) as v:
