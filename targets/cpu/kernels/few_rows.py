@@ -20,6 +20,7 @@ from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel
 from targets.cpu.kernels.words import BYTES, Words, add_scaled
 from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count
+from tgraph.ir.dtypes import f32
 
 RUNS = 4  # of weights, read side by side
 ROWS = 4  # whose sums stay in registers while a block goes by
@@ -78,9 +79,12 @@ class _FewRows:
             self.sums = T.alloc_buffer((RUNS * ROWS * weights.columns,), "float32")
             self._pack()
             digits = Digits(weights, self.most) if weights.dots and bits_for(weights) >= LEAST else None
+            finite = None  # infinities less zero times themselves would be NaN: rows that have some go another way
             if digits is not None:
                 digits.pack(self.m, self.a)
                 finite = digits.finite()
+            elif self.sums_needed:
+                finite = self._finite()
             parts = _Runs(first, panels)
             most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
             with T.serial(parts.steps()) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
@@ -99,14 +103,15 @@ class _FewRows:
 
                 def row_by_row(_: int, row: Expr, panel: Expr, block: Expr, to: Expr) -> None:
                     with T.serial(rows) as i:
-                        self._tile(1, bind(row + i), panel, block, bind(to + i * weights.columns))
+                        self._tile(1, bind(row + i), panel, block, bind(to + i * weights.columns), each=True)
 
-                if digits is None:
-                    side_by_side(self._tile)
+                of_finite = self._tile if digits is None else partial(digits.tile, sums=self.sums, sums_of_a=self.sums_of_a)
+                if finite is None:
+                    side_by_side(of_finite)
                 else:
                     with T.If(finite):
                         with T.Then():
-                            side_by_side(partial(digits.tile, sums=self.sums, sums_of_a=self.sums_of_a))
+                            side_by_side(of_finite)
                         with T.Else():
                             side_by_side(row_by_row, [most])
                 with T.serial(runs) as run:
@@ -143,9 +148,24 @@ class _FewRows:
                     total = total + part_sums[i64(lane)]
                 T.buffer_store(self.sums_of_a, total, [i * self.weights.blocks + block])
 
-    def _tile(self, height: int, row: Expr, panel: Expr, block: Expr, to: Expr) -> None:
-        """Emits the sums of `height` rows from `row` on with one block of a panel, added to those in `sums` from `to` on."""
+    def _finite(self) -> Expr:
+        """Whether all sums of A's blocks are, and so A."""
+        odd, largest = T.alloc_buffer((1,), "int32"), constant(f32.largest, "float32")
+        T.buffer_store(odd, constant(0, "int32"), [0])
+        with T.serial(self.m * self.weights.blocks) as at:
+            total = self.sums_of_a[at]
+            within = tirx.And(total <= largest, total >= constant(-f32.largest, "float32"))  # NaN is not
+            T.buffer_store(odd, tirx.Select(within, odd[0], constant(1, "int32")), [0])
+        return bind(odd[0] <= constant(0, "int32"))
+
+    def _tile(self, height: int, row: Expr, panel: Expr, block: Expr, to: Expr, each: bool = False) -> None:
+        """Emits the sums of `height` rows from `row` on with one block of a panel, added to those in `sums` from `to` on.
+
+        each: take zero off of each number, not of their sum.
+        """
         weights, lanes = self.weights, self.weights.lanes
+        places = [bind((panel * weights.blocks + block) * weights.columns + v * lanes) for v in range(2)]
+        zeros = [weights.left(place) for place in places]
         chains = 2 if height == 1 else 1  # sums of one row would wait for themselves
         parts = [T.alloc_buffer((height * chains * lanes,), "float32") for _ in range(2)]
         for part in parts:
@@ -157,19 +177,19 @@ class _FewRows:
             words = [weights.words(panel, block * groups + group, v) for v in range(2)]
             for step in range(weights.steps):
                 for v in range(2):
-                    number = bind(weights.number(words[v], step))
+                    number, zero = weights.number(words[v], step), zeros[v]
+                    number = bind(number if zero is None or not each else number - zero)
                     for i in range(height):
                         left = tirx.Broadcast(self.a[start + i * weights.depth + step], lanes)
                         at = (i * chains + step % chains) * lanes
                         T.buffer_store(parts[v], run(parts[v], i64(at), lanes) + left * number, [vector_at(i64(at), lanes)])
         for v in range(2):
-            place = bind((panel * weights.blocks + block) * weights.columns + v * lanes)
-            scale, left = bind(weights.scale(place)), weights.left(place)
+            scale, left = bind(weights.scale(places[v])), zeros[v]
             for i in range(height):
                 part = run(parts[v], i64(i * chains * lanes), lanes)
                 if chains > 1:
                     part = part + run(parts[v], i64((i * chains + 1) * lanes), lanes)
-                if left is not None:
+                if left is not None and not each:
                     part = part - left * tirx.Broadcast(self.sums_of_a[(row + i) * weights.blocks + block], lanes)
                 add_scaled(self.sums, to + (i * weights.columns + v * lanes), lanes, part * scale, block)
 

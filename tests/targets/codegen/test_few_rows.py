@@ -91,18 +91,24 @@ def test_products_are_those_of_the_widened_weights(build: Any, cpu: str) -> None
             assert (np.abs(found - x.astype(np.float64) @ w.T) <= 2e-6 * terms).all(), (name, m)
 
 
-def test_nan_and_infinities_stay_in_their_rows(build: Any) -> None:
-    case = CASES["whole"]
-    held = weights_of(case)
-    kernels, width = build({"main": product(case, "cpu")}), tile_for(Target.parse("cpu"), "float32").columns
-    x = np.random.default_rng(0).standard_normal((4, case[1])).astype(np.float32)
-    x[1, 7], x[2, 100] = np.nan, np.inf
-    found = kernels("main", x, *panels(case, held, width), out=((4, case[0]), "float32"))
-    with np.errstate(invalid="ignore"):
-        expected = x.astype(np.float64) @ wide(case, held).T
-    assert np.array_equal(np.isnan(found), np.isnan(expected)) and np.isnan(found[1]).all() and np.isfinite(found[::3]).all()
-    assert np.array_equal(found[np.isinf(expected)], expected[np.isinf(expected)])
-    np.testing.assert_allclose(found[::3], expected[::3], atol=1e-4)
+@each_feature_set
+def test_nan_and_infinities_stay_in_their_rows(build: Any, cpu: str) -> None:
+    names = ("whole", "tails", "2 bits", "no zero")
+    kernels = build({name: product(CASES[name], cpu) for name in names}, cpu)
+    run_only_here(cpu)
+    width = tile_for(Target.parse(cpu), "float32").columns
+    for name in names:
+        case = CASES[name]
+        held = weights_of(case)
+        x = np.random.default_rng(0).standard_normal((4, case[1])).astype(np.float32)
+        x[1, 7], x[2, 50] = np.nan, np.inf
+        found = kernels(name, x, *panels(case, held, width), out=((4, case[0]), "float32"))
+        with np.errstate(invalid="ignore"):
+            expected = x.astype(np.float64) @ wide(case, held).T
+        assert np.array_equal(np.isnan(found), np.isnan(expected)), name
+        assert np.isnan(found[1]).all() and np.isfinite(found[::3]).all(), name
+        assert np.array_equal(found[np.isinf(expected)], expected[np.isinf(expected)]), name
+        np.testing.assert_allclose(found[::3], expected[::3], atol=1e-4)
 
 
 def test_bits_do_not_depend_on_workers(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
