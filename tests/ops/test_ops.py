@@ -7,6 +7,7 @@ import pytest
 
 import tgraph as tg
 import tgraph.ops
+from passes.manager import optimize
 from tests.ops.sample import FLOATS, Sample
 from tests.ops.samples import SAMPLES
 from tgraph.ir.builder import Builder
@@ -107,6 +108,19 @@ def test_a_composite_is_its_decomposition(sample: Sample) -> None:
     shortest = max((ROUNDING[i.dtype.name] for i in whole.inputs if i.dtype.is_float), default=0.0)
     for name, value in whole.outputs:
         assert compare(outputs[name], expected[name], shortest if value.dtype.is_float else 0.0).ok, name
+
+
+@pytest.mark.parametrize("dtype", [tg.f16, tg.bf16])
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "layer_norm", "rms_norm"])
+def test_a_decomposition_has_the_range_of_its_op(op: str, dtype: tg.DType) -> None:
+    """Squares and exponentials of half precisions overflow, and f16 has no number for an epsilon of 1e-12."""
+    x = np.asarray([[3000.0, -2500.0, 1.0, 0.0] * 3, [0.0] * 12, [7.0] * 11 + [7.25]]).astype(dtype.numpy)
+    options = {"epsilon": 1e-12} if "norm" in op else {}
+    graph = tg.trace(lambda x: getattr(tg, op)(x, **options), dtype[3, 12])
+    parts = optimize(graph, "decompose")
+    assert op not in {n.op.name for n in parts.nodes}
+    (expected,), (found,) = (Interpreter(g, faithful=True).run({g.inputs[0].name: x}).values() for g in (graph, parts))
+    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=ROUNDING[dtype.name])
 
 
 @every_sample

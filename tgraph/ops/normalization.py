@@ -11,6 +11,7 @@ from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import axis_from_end, axis_index, require_float, same, same_dtype
 from ..ir.types import TensorType
+from .numbers import in_f32
 
 Epsilon = Annotated[float, AtLeast(0)]
 
@@ -40,6 +41,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @softmax.decomposition
+@in_f32
 def _(b, x, *, axis):  # type: ignore[no-untyped-def]
     e = b.exp(b.sub(x, b.reduce_max(x, axes=(axis,), keepdims=True)))
     return b.div(e, b.reduce_sum(e, axes=(axis,), keepdims=True))
@@ -70,6 +72,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @log_softmax.decomposition
+@in_f32
 def _(b, x, *, axis):  # type: ignore[no-untyped-def]
     shifted = b.sub(x, b.reduce_max(x, axes=(axis,), keepdims=True))
     return b.sub(shifted, b.log(b.reduce_sum(b.exp(shifted), axes=(axis,), keepdims=True)))
@@ -113,6 +116,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @layer_norm.decomposition
+@in_f32
 def _(b, x, weight, bias, *, epsilon):  # type: ignore[no-untyped-def]
     centred = b.sub(x, b.reduce_mean(x, axes=(-1,), keepdims=True))
     variance = b.reduce_mean(b.mul(centred, centred), axes=(-1,), keepdims=True)
@@ -146,6 +150,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @rms_norm.decomposition
+@in_f32
 def _(b, x, weight, *, epsilon):  # type: ignore[no-untyped-def]
     mean = b.reduce_mean(b.mul(x, x), axes=(-1,), keepdims=True)
     y = b.div(x, b.sqrt(b.add(mean, float(epsilon))))

@@ -1,10 +1,14 @@
-"""Attributes that are numbers, and what element types hold."""
+"""Attributes that are numbers, what element types hold, and the precision that parts of an op are computed in."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from ..ir.dtypes import DType, require_held
+from ..ir.dtypes import DType, f32, require_held
 from ..ir.errors import RuleError
 
 
@@ -19,3 +23,18 @@ def require_number(value: object, dtype: DType, what: str) -> None:
     low, high = (0, 1) if dtype.is_bool else (int(np.iinfo(dtype.numpy).min), int(np.iinfo(dtype.numpy).max))
     if value != value or not low <= value <= high or value != int(value):
         raise RuleError(f"{what} {value!r} is none that {dtype} can hold ({low} .. {high})")
+
+
+def in_f32(decomposition: Callable[..., Any]) -> Callable[..., Any]:
+    """A decomposition whose parts are of f32 where the operands are of a half precision, and whose result is theirs again.
+
+    For ops whose sums of squares and exponentials leave the range of f16, and whose small constants it has no number for.
+    """
+    @functools.wraps(decomposition)
+    def wide(b, x, *others, **attrs):  # type: ignore[no-untyped-def]
+        if x.dtype.bits != 16:
+            return decomposition(b, x, *others, **attrs)
+        operands = (v if v is None else b.cast(v, dtype=f32) for v in (x, *others))
+        return b.cast(decomposition(b, *operands, **attrs), dtype=x.dtype)
+
+    return wide
