@@ -229,10 +229,14 @@ class Rule:
     where: Callable[[Any], str | None] | None = None
     shared: bool = False
     parameters: tuple[str, ...] = field(default=())
+    _ends_in: dict[Op, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def ends_in(self, op: Op) -> bool:
         """Whether the last node of a match can have the given op."""
-        return any(root.takes(op) for root in _roots(self.pattern))
+        found = self._ends_in.get(op)
+        if found is None:
+            found = self._ends_in[op] = any(root.takes(op) for root in _roots(self.pattern))
+        return found
 
     def __str__(self) -> str:
         return self.name

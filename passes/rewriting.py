@@ -117,8 +117,8 @@ def rewrite(graph: Graph, rules: Sequence[Rule | NodeRule], what: str = "rules")
             by_root[node.op] = [rule for rule in rules if rule.ends_in(node.op)]
         return by_root[node.op]
 
-    parameter_only = prepared(graph)
     pending = deque(n for n in graph.nodes if rules_of(n))
+    parameter_only = prepared(graph) if pending else set()
     limit = REWRITES_PER_NODE * (len(graph) + 1)
     count = 0
     while pending:

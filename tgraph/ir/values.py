@@ -142,6 +142,8 @@ class Node:
     @property
     def inputs(self) -> tuple[Value, ...]:
         """The operands that are present."""
+        if None not in self.operands:
+            return self.operands  # type: ignore[return-value]
         return tuple(v for v in self.operands if v is not None)
 
     def computation(self, operands: Sequence[Value | None]) -> Hashable:
