@@ -41,6 +41,16 @@ class Figures:
         """The seed after all that were given to a run; None if there was none."""
         return max((end for _, end in self.seeds), default=None)
 
+    def ranges(self) -> list[list[int]]:
+        """The seeds from the first to before the last, those that follow each other as one."""
+        found: list[list[int]] = []
+        for first, end in sorted(self.seeds):
+            if found and first <= found[-1][1]:
+                found[-1][1] = max(found[-1][1], end)
+            else:
+                found.append([first, end])
+        return found
+
     def write(self, tally: Tally, first: int, end: int) -> None:
         """Write the sums with those of this run, whose programs have had the seeds from `first` to before `end`."""
         total = Tally()
