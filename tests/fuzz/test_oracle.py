@@ -135,6 +135,25 @@ def test_a_cap_hides_what_overflows() -> None:
         assert (verdict(expected, [[[[1.0], [1.0]]]]) is not None) == told
 
 
+def test_the_order_of_a_product_decides_what_overflows_on_the_way() -> None:
+    for size, told in ((1e30, False), (1e3, True)):
+        expected = expectation(lambda x: tg.tanh(tg.reduce_prod(x, axes=(-1,))), [[1 / size, size, 1 / size, size, 1.0]])
+        assert expected.faithful["output"] == np.tanh(np.float32(1.0))
+        assert (verdict(expected, [1.0]) is not None) == told
+
+
+def test_a_function_hides_what_overflows_in_a_sum() -> None:
+    for size, told in ((3e38, False), (3.0, True)):
+        expected = expectation(lambda x: tg.tanh(tg.reduce_sum(x, axes=(-1,))), [[size, size, -size, -size]])
+        assert (verdict(expected, [-0.5]) is not None) == told
+
+
+def test_subnormal_halves_are_of_one_unit() -> None:
+    expected = expectation(lambda x: tg.rsqrt(tg.exp(x)), [-16.9], tg.f16)
+    assert np.isfinite(expected.faithful["output"]) and verdict(expected, [np.inf]) is None
+    assert verdict(expectation(lambda x: tg.rsqrt(tg.exp(x)), [-9.0], tg.f16), [np.inf]) is not None
+
+
 def test_weights_that_underflow_make_nan_of_infinite_values() -> None:
     expected = expectation(lambda x: tg.attention(x[..., :1], x[..., :1] * 0.0 + x[..., 1:2], x[..., 2:]),
                            np.array([[[[1.0, 0.0, 1.0], [1.0, -95.0, np.inf]]]]))

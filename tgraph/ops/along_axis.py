@@ -14,6 +14,7 @@ from ..ir.registry import op
 from ..ir.rules import axis_from_end, axis_index, require_integer, same, same_dtype
 from ..ir.types import TensorType
 from .index import check_indices
+from .numbers import in_f32
 from .reduction import sum_dtype
 from .shape import product
 
@@ -159,6 +160,11 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 @scatter.decomposition
 def _(b, x, indices, updates, *, axis, reduction):  # type: ignore[no-untyped-def]
+    apart = in_f32(_scattered) if reduction in ("add", "mul") else _scattered
+    return apart(b, x, indices, updates, axis=axis, reduction=reduction)
+
+
+def _scattered(b, x, indices, updates, *, axis, reduction):  # type: ignore[no-untyped-def]
     dtype = x.dtype
     x, indices, updates = (to_last(b, v, axis) for v in (x, indices, updates))
     size, count = x.shape[-1], indices.shape[-1]

@@ -26,15 +26,17 @@ def require_number(value: object, dtype: DType, what: str) -> None:
 
 
 def in_f32(decomposition: Callable[..., Any]) -> Callable[..., Any]:
-    """A decomposition whose parts are of f32 where the operands are of a half precision, and whose result is theirs again.
+    """A decomposition whose parts are of f32 where the operands are of a half precision; its results are of theirs again.
 
-    For ops whose sums of squares and exponentials leave the range of f16, and whose small constants it has no number for.
+    For ops whose parts leave the range of f16, have small constants that it has no number for, or lose what their sum keeps.
     """
     @functools.wraps(decomposition)
     def wide(b, x, *others, **attrs):  # type: ignore[no-untyped-def]
         if x.dtype.bits != 16:
             return decomposition(b, x, *others, **attrs)
-        operands = (v if v is None else b.cast(v, dtype=f32) for v in (x, *others))
-        return b.cast(decomposition(b, *operands, **attrs), dtype=x.dtype)
+        operands = (b.cast(v, dtype=f32) if v is not None and v.dtype == x.dtype else v for v in (x, *others))
+        made = decomposition(b, *operands, **attrs)
+        results = tuple(b.cast(y, dtype=x.dtype) for y in (made if isinstance(made, tuple) else (made,)))
+        return results if isinstance(made, tuple) else results[0]
 
     return wide

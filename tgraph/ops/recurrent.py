@@ -10,6 +10,7 @@ from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import require_float, same, same_dtype
 from ..ir.types import TensorType
+from .numbers import in_f32
 from .recurrent_scan import (
     GRU,
     LSTM,
@@ -106,6 +107,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @rnn.decomposition
+@in_f32
 def _(b, x, weight, recurrent, bias, recurrent_bias, h0, lengths, **attrs):  # type: ignore[no-untyped-def]
     return b.rnn_scan(_projected(b, x, weight, bias, recurrent_bias), recurrent, h0, lengths, **attrs)
 
@@ -143,6 +145,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @gru.decomposition
+@in_f32
 def _(b, x, weight, recurrent, bias, recurrent_bias, h0, lengths, **attrs):  # type: ignore[no-untyped-def]
     inner = None
     if recurrent_bias is not None and attrs["linear_before_reset"]:
@@ -184,6 +187,7 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 
 @lstm.decomposition
+@in_f32
 def _(b, x, weight, recurrent, bias, recurrent_bias, h0, c0, lengths, peephole, **attrs):  # type: ignore[no-untyped-def]
     projected = _projected(b, x, weight, bias, recurrent_bias)
     return b.lstm_scan(projected, recurrent, h0, c0, lengths, peephole, **attrs)

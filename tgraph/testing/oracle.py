@@ -20,12 +20,13 @@ from passes.manager import optimize
 from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
 from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node, Value
+from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
 LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
+SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
@@ -100,7 +101,10 @@ class Perturbed(Interpreter):
         assert self.move is not None
         move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
         with np.errstate(all="ignore"):
-            wide = array.astype(np.float64) * (1 + UNITS * unit * move)
+            wide = array.astype(np.float64)
+            if dtype == f16 and self.faithful and not operand:  # whose units below 6e-5 are all of one size
+                wide = wide + np.where((wide != 0) & (np.abs(wide) < SMALLEST_NORMAL), move * SMALLEST, 0.0)
+            wide = wide * (1 + UNITS * unit * move)
             return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
 
     def _inner(self, function: Graph) -> Perturbed:
@@ -135,7 +139,7 @@ class Expectation:
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _ranged: dict[str, np.ndarray] | None = None
     _beyond_norms: bool | None = None
-    _capped_overflow: bool | None = None
+    _ordered: dict[Node, bool] | None = None
     _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
     def members(self, strict: bool, more: int) -> list[dict[str, np.ndarray]]:
@@ -188,20 +192,38 @@ class Expectation:
             self._beyond_norms = max(largest) > (f64.largest / 2 if self.wide else LARGEST_IN_NORMS)
         return self._beyond_norms
 
-    def _caps_hide_overflow(self) -> bool:
-        """Whether scores that are capped may overflow on the way: the order of their sum then decides at which end of the cap
-        they are, where without a cap it made an infinity or NaN."""
-        if self._capped_overflow is None:
-            found, most = [False], (f64 if self.wide else f32).largest
+    def _order_decides(self, output: Value) -> bool:
+        """Whether an output depends on sums or products of finite numbers that leave the range, or may on the way: their order
+        then decides what comes of it, and tanh(inf) or a cap makes other finite numbers of that."""
+        if self._ordered is None:
+            self._ordered = self._nodes_whose_order_decides()
+        own = output.node if isinstance(output, Result) else None
+        return any(node in self._ordered and (node is not own or self._ordered[node]) for node in above(output))
 
-            def look(node: Node, operands: Sequence[Any], results: Sequence[Any]) -> None:
-                if node.attrs.get("softcap"):
-                    q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
-                    found.append(q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > most)
+    def _nodes_whose_order_decides(self) -> dict[Node, bool]:
+        """Such nodes; false for those whose own results show it, as infinities and NaN (`_lost_order`)."""
+        found: dict[Node, bool] = {}
+        within: dict[Node, list[np.ndarray]] = {}
+        kind = f64 if self.wide else f32
 
-            Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
-            self._capped_overflow = any(found)
-        return self._capped_overflow
+        def look(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
+            if node.attrs.get("softcap"):
+                q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
+                if q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > kind.largest:
+                    found[node] = True
+            factors = _factors(node, operands)
+            if factors and any(abs(log) > np.log2(kind.largest) - 2 for log in factors):
+                found[node] = True
+            if not node.op.elementwise and node.op.traits.view is None:
+                within[node] = [_is_finite(r) for r in results]
+
+        def compare(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
+            if any((_is_finite(r) & ~before).any() for r, before in zip(results, within.get(node, []))):
+                found.setdefault(node, False)
+
+        Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
+        Unbounded(self.graph, observer=compare).run(self.feeds)
+        return found
 
     def difference(self, found: Mapping[str, np.ndarray], strict: bool) -> tuple[str | None, int, int]:
         """What is wrong in words, if anything; how many elements there are, and how many are ill-conditioned."""
@@ -224,7 +246,7 @@ class Expectation:
                     wrong &= ~self._lost_order(name, y, allowed)
                     if wrong.any() and self._norms_are_asked_too_much():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
-                    if wrong.any() and self._caps_hide_overflow():
+                    if wrong.any() and self._order_decides(value):
                         wrong[...] = False
                 if not wrong.any():
                     break
@@ -242,19 +264,45 @@ def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> tu
     return found, outputs
 
 
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    return np.isfinite(array.astype(np.longdouble if array.dtype == np.longdouble else np.float64))
+
+
+def _factors(node: Node, operands: Sequence[Any]) -> tuple[float, ...]:
+    """Of the products that a node makes of many numbers, the largest one of their parts above 1, and the smallest of those below,
+    as powers of 2."""
+    scatters = node.op.name == "scatter" and node.attrs["reduction"] == "mul"
+    if not (scatters or node.op.name == "reduce_prod") or operands[0].dtype.kind not in "fV":
+        return ()
+    axes = node.attrs["axis"] if scatters else node.attrs["axes"]
+    parts = [operands[0], operands[2]] if scatters else [operands[0]]
+    with np.errstate(all="ignore"):
+        logs = [np.log2(np.abs(p.astype(np.float64))) for p in parts]
+    logs = [np.where(np.isfinite(log), log, 0.0) for log in logs]
+    whole = logs[0] if not scatters else np.concatenate(logs, axis=axes)
+    return tuple(float(pick(np.sum(clipped, axis=axes), initial=0.0)) for pick, clipped in (
+        (np.max, np.maximum(whole, 0.0)), (np.min, np.minimum(whole, 0.0))))
+
+
 def precision(value: Value) -> float:
     """The tolerance of the least precise type that a value is computed from."""
-    least, seen, stack = 0.0, {value}, [value]
+    if not value.dtype.is_float:
+        return 0.0
+    nodes = above(value)
+    values = {value, *(v for node in nodes for v in node.inputs)}
+    return max(*map(quantizing, nodes), *(tolerance(v.dtype) for v in values)) if nodes else tolerance(value.dtype)
+
+
+def above(value: Value) -> set[Node]:
+    """The nodes that a value depends on."""
+    found: set[Node] = set()
+    stack = [value]
     while stack:
-        current = stack.pop()
-        least = max(least, tolerance(current.dtype))
-        node = getattr(current, "node", None)
-        if node is not None:
-            least = max(least, quantizing(node))
-            new = [v for v in node.inputs if v not in seen]
-            seen.update(new)
-            stack += new
-    return least if value.dtype.is_float else 0.0
+        node = getattr(stack.pop(), "node", None)
+        if node is not None and node not in found:
+            found.add(node)
+            stack += node.inputs
+    return found
 
 
 def near(y: np.ndarray, r: np.ndarray, allowed: float) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tgraph.ir.dims import Dim, as_symbol, evaluate
+from tgraph.ir.binding import bind_shape
+from tgraph.ir.dims import Dim, evaluate
 from tgraph.ir.dtypes import DType
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Parameter, Value
@@ -44,10 +45,7 @@ def apply(graph: Graph, inputs: list[Any], sizes: dict[str, int]) -> list[Any]:
 
     def bind(value: Value, made: Any) -> None:
         values[value] = made
-        for size, extent in zip(value.shape, made.shape):
-            symbol = as_symbol(size)
-            if symbol is not None:
-                sizes.setdefault(symbol.name, extent)
+        bind_shape(value.type, made.shape, sizes, str(value))
 
     def read(value: Value | None) -> Any:
         if isinstance(value, Parameter):
