@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from passes.base import Pass, register_pass
 from passes.rewriting import current_report
+from tgraph.ir.determined import sizes_of
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Constant, Node
 from tgraph.reference.interpreter import Interpreter
@@ -40,6 +41,6 @@ class FoldConstants(Pass):
     def _foldable(self, node: Node) -> bool:
         leaves = all(isinstance(v, Constant) and v.data is not None for v in node.inputs)
         small = all(isinstance(r.type.size, int) and r.type.size <= self.max_elements for r in node.results)
-        kept = node.op.name == "call" or node.op.name == "dequantize" or node.op.traits.makes_dim
+        kept = sizes_of(node) or node.op.name == "call" or node.op.name == "dequantize" or node.op.traits.makes_dim
         # ops on sizes alone stay readable (range(512)), and cost nothing where they are read
         return bool(node.inputs) and leaves and small and not kept

@@ -148,6 +148,26 @@ def test_a_function_hides_what_overflows_in_a_sum() -> None:
         assert (verdict(expected, [-0.5]) is not None) == told
 
 
+def test_the_sign_of_a_product_s_zero_is_open() -> None:
+    expected = expectation(lambda x: 1.0 / tg.matmul(x, x * 0.0), [[0.0, -0.0], [-0.0, 0.0]])
+    assert verdict(expected, -expected.faithful["output"]) is None
+    assert verdict(expectation(lambda x: 1.0 / (x * 0.0), [0.0]), [-np.inf]) is not None
+
+
+def test_the_error_of_a_logarithm_near_0_is_that_of_1() -> None:
+    expected = expectation(lambda x: 1.0 / (tg.log_softmax(x) * -1.0), [[0.0, -23.0]])
+    assert np.isfinite(expected.faithful["output"]).all()
+    assert verdict(expected, [[-np.inf, expected.faithful["output"][0, 1]]]) is None
+    assert verdict(expected, [[1.0, -np.inf]]) is not None
+
+
+def test_the_bias_of_a_linear_may_come_after_a_rounding() -> None:
+    for value, told in ((300.0, False), (3.0, True)):  # 180,000 is infinite in f16, 18 is not
+        expected = expectation(lambda x: tg.linear(x, x, np.float16([-np.inf])), [[value, value]], tg.f16)
+        assert expected.faithful["output"] == -np.inf
+        assert (verdict(expected, [[np.nan]]) is not None) == told
+
+
 def test_subnormal_halves_are_of_one_unit() -> None:
     expected = expectation(lambda x: tg.rsqrt(tg.exp(x)), [-16.9], tg.f16)
     assert np.isfinite(expected.faithful["output"]) and verdict(expected, [np.inf]) is None

@@ -102,6 +102,12 @@ def test_exact_casts_come_back(narrow: DType, wide: DType) -> None:
     assert bool(kept.all()) == exactly(narrow, wide)
 
 
+def test_ops_of_constants_with_sizes_stay() -> None:
+    graph = tg.trace(lambda x: (tg.one_hot(np.zeros(0, np.int64), depth=x.shape[0]), tg.full((2,), 3.0) + x.shape[0]), tg.f32[B])
+    folded = optimize(graph, "fold-constants", verify_each=True)
+    assert [n.op.name for n in folded.nodes] == [n.op.name for n in graph.nodes]
+
+
 def test_numbers_of_types() -> None:
     assert representable(127, tg.i8) is None and representable(-1, tg.u8) and representable(0.5, tg.i32)
     assert float_result(1e-5, tg.f16) and float_result(1e-5, tg.f32) is None and float_result(math.inf, tg.f64)

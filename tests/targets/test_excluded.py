@@ -46,6 +46,18 @@ def test_attention(dtype: tg.DType, level: str, more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("level", ["O0", "O3"])
 @pytest.mark.parametrize("dtype", [tg.f32, tg.f64, tg.bf16], ids=str)
+def test_a_weight_of_0_makes_a_nan_of_an_infinite_value(dtype: tg.DType, level: str) -> None:
+    """Beside another infinity, whose weight is not 0, and in the rows that may attend to the key."""
+    graph = tg.trace(lambda q, k, v: tg.attention(q, k, v, causal=True), **dict.fromkeys("qkv", dtype[1, 1, 3, 2]))
+    values = {"q": [[1, 0]] * 3, "k": [[1, 0], [-30_000, 0], [2, 0]], "v": [[-np.inf, 1], [-np.inf, 2], [3, 4]]}
+    given = {name: np.asarray([[rows]], dtype.numpy) for name, rows in values.items()}
+    found = tg.compile(graph, "cpu", level=level).run(given)["output"]
+    assert_equal(found, tg.compile(graph, "numpy", level="O0").run(given)["output"])
+    assert found[0, 0, 0, 0] == -np.inf and np.isnan(found[0, 0, 1:, 0].astype(np.float64)).all()
+
+
+@pytest.mark.parametrize("level", ["O0", "O3"])
+@pytest.mark.parametrize("dtype", [tg.f32, tg.f64, tg.bf16], ids=str)
 @pytest.mark.parametrize("empty_row", ["zero", "uniform", "nan"])
 def test_ragged_attention(dtype: tg.DType, level: str, empty_row: str) -> None:
     def model(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, offsets: tg.Tensor, mask: tg.Tensor) -> tg.Tensor:

@@ -275,24 +275,26 @@ def _(b, q, k, v, mask, bias, offset, **attrs):  # type: ignore[no-untyped-def]
     assert plain is not None
     if mask is None and not attrs["causal"] and attrs["window"] is None:
         return plain(b, q, k, v, mask, bias, offset, **attrs)
+    group = heads_per_key_head(q.type, k.type)
+    v = _repeat_heads(b, v, group) if group > 1 else v
     zero, infinity, nan = (b.constant(c, v.dtype) for c in (0.0, np.inf, np.nan))
-    odd, positive = b.logical_or(b.isnan(v), b.isinf(v)), b.greater(v, zero)
-    rising, falling = b.logical_and(b.isinf(v), positive), b.logical_and(b.isinf(v), b.logical_not(positive))
-    up, down, undefined = (b.cast(place, dtype=v.dtype) for place in (rising, falling, b.isnan(v)))
-    values = (b.where(odd, zero, v), up, down)
-    equal = (b.expand(b.constant(0.0, x.dtype), shape=x.shape) for x in (q, k))
-    y, ups, downs = _thirds(b, plain(b, q, k, b.concat(*values, axis=3), mask, bias, offset, **attrs))
-    of_up, of_down, of_undefined = (
-        b.greater(share, zero)
-        for share in _thirds(b, plain(b, *equal, b.concat(up, down, undefined, axis=3), mask, None, offset, **attrs)))
+    infinite, positive = b.isinf(v), b.greater(v, zero)
+    up, down, undefined = (b.cast(place, dtype=v.dtype) for place in (
+        b.logical_and(infinite, positive), b.logical_and(infinite, b.logical_not(positive)), b.isnan(v)))
+    finite = b.where(b.logical_or(infinite, b.isnan(v)), zero, v)
+    weights = build_weights(b, q, k, mask, bias, offset, **attrs)
+    equal_q, equal_k = (b.expand(b.constant(0.0, x.dtype), shape=x.shape) for x in (q, k))
+    seen = b.greater(build_weights(b, equal_q, equal_k, mask, None, offset, **attrs), b.constant(0.0, q.dtype))
+    lost = b.logical_and(seen, b.equal(weights, b.constant(0.0, q.dtype)))  # times an infinity these are NaN
+    rows = b.concat(weights, b.cast(seen, dtype=v.dtype), b.cast(lost, dtype=v.dtype), axis=2)
+    product = b.matmul(rows, b.concat(finite, up, down, undefined, axis=3))
+    of_weights, of_seen, of_lost = (b.split(part, sizes=4, axis=3) for part in b.split(product, sizes=3, axis=2))
+    y, ups, downs, _ = of_weights
+    _, of_up, of_down, of_undefined = (b.greater(share, zero) for share in of_seen)
+    of_lost = b.greater(b.add(of_lost[1], of_lost[2]), zero)
     y = b.where(of_up, b.add(y, b.mul(ups, infinity)), y)
     y = b.where(of_down, b.sub(y, b.mul(downs, infinity)), y)
-    return b.where(of_undefined, nan, y)
-
-
-def _thirds(b, x):  # type: ignore[no-untyped-def]
-    size = x.shape[3] // 3
-    return [b.slice(x, starts=(i * size,), stops=((i + 1) * size,), axes=(3,)) for i in range(3)]
+    return b.where(b.logical_or(of_lost, of_undefined), nan, y)
 
 
 def _repeat_heads(b, x, group):  # type: ignore[no-untyped-def]

@@ -41,8 +41,8 @@ EXACT = frozenset({
     "quantize_blocks",
     "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
 })
-# Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open.
-EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min"})
+# Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open. Sums of products may begin with a zero of their own.
+EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum"})
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
@@ -70,7 +70,15 @@ class Perturbed(Interpreter):
             operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
         with self._functions():
             results = super().apply(node, operands, sizes)
-        return tuple(self.moved(r, v.dtype) for r, v in zip(results, node.results))
+        results = tuple(self._zeros(node, self.moved(r, v.dtype)) for r, v in zip(results, node.results))
+        return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
+
+    def _shifted(self, array: np.ndarray) -> np.ndarray:
+        """Logarithms of shares, up to 0, whose error is that of the sum near 1 which they are of."""
+        if isinstance(self.move, float):
+            unit = EPSILON[dtype_of(array)] if self.faithful else EPSILON[f64]
+            array = np.minimum(array + np.asarray(UNITS * unit * self.move, array.dtype), np.zeros((), array.dtype))
+        return array
 
     def _functions(self) -> AbstractContextManager[object]:
         """Where denormals are dropped, those of weights within an op too: times an infinite value, 0 is NaN."""
@@ -166,10 +174,11 @@ class Expectation:
         odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
                                                                          for f in self.feeds.values())
         optimized = Interpreter(optimize(self.graph), faithful=True).run(self.feeds)
+        apart = Interpreter(optimize(self.graph, "decompose{ops=linear}"), faithful=True).run(self.feeds)  # its bias comes later
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
             spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
-        return [clean, *([spoilt] if odd else []), *([exact] if overflows else [])]
+        return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else [])]
 
     def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
         """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum

@@ -255,3 +255,14 @@ def test_an_erf_of_doubles_is_not_computed_in_f32() -> None:
                  {"c": np.array([0.5, 1.0])})
     found = Interpreter(import_onnx(made)).run({"x": np.zeros(2)})["y"]
     assert found.tolist() == pytest.approx([math.erf(0.5), math.erf(1.0)], rel=1e-15)
+
+
+@pytest.mark.parametrize("number", ["INT8", "UINT8", "INT32", "INT64"])
+def test_a_cast_of_floats_beyond_integers_is_the_op_s(number: str) -> None:
+    """C leaves it open, and CPUs differ: while importing it is computed as it is later."""
+    to = getattr(helper.TensorProto, number)
+    odd = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 3.7], np.float32)
+    made = model([node("Cast", "c", "known", to=to), node("Cast", "x", "y", to=to), node("CastLike", "c y", "like")],
+                 {"x": (F32, [6])}, {"y": (to, [6]), "known": (to, [6]), "like": (to, [6])}, {"c": odd})
+    found = Interpreter(import_onnx(made)).run({"x": odd})
+    assert found["known"].tolist() == found["like"].tolist() == found["y"].tolist()

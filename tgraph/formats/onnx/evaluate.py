@@ -15,7 +15,7 @@ import numpy as np
 
 from ...ir.dims import DimLike, compare
 from ...ir.rules import Constraints
-from .known import Known
+from .known import Known, cast_array
 from .node import OnnxNode
 from .registry import find
 
@@ -184,8 +184,7 @@ def _cast(node: OnnxNode, x: np.ndarray) -> Any:
         return None
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
     if x.dtype != object:
-        with np.errstate(all="ignore"):
-            return x.astype(dtype)
+        return cast_array(x, dtype)
     return x if dtype.kind in "iu" else None
 
 

@@ -8,6 +8,19 @@ from typing import Any
 import numpy as np
 
 from ...ir.dims import Dim, DimLike
+from ...ir.dtypes import DTYPES
+from ...ir.registry import get_op
+
+
+def cast_array(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Numbers in another type, as the op `cast` has them: floats beyond an integer type are its ends, NaN is 0."""
+    known = next((d for d in DTYPES.values() if d.numpy == dtype), None)
+    with np.errstate(all="ignore"):
+        if known is None or array.dtype.kind not in "fV":
+            return array.astype(dtype)
+        meaning = get_op("cast").numpy
+        assert meaning is not None
+        return np.asarray(meaning(array, dtype=known))
 
 
 @dataclass(frozen=True)

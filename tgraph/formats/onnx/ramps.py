@@ -13,7 +13,7 @@ import numpy as np
 
 from ...ir.dims import Dim, DimLike, compare
 from ...ir.rules import Constraints, broadcast_shapes
-from .known import Columns, Known, Ramp
+from .known import Columns, Known, Ramp, cast_array
 from .node import OnnxNode
 
 Rule = Callable[..., Any]  # of the node and its operands as ramps; None if the answer is no ramp
@@ -227,8 +227,7 @@ def _cast(node: OnnxNode, x: Any) -> Any:
     if ramp is None or isinstance(x, Known):
         return None
     if ramp.is_constant:
-        with np.errstate(all="ignore"):
-            return splat(ramp.shape, np.asarray(ramp.start).astype(ramp.dtype).astype(dtype).item(), dtype)
+        return splat(ramp.shape, cast_array(np.asarray(ramp.start).astype(ramp.dtype), dtype).item(), dtype)
     whole = dtype.kind == "i" and dtype.itemsize >= 4 and ramp.dtype.kind in "iu"
     return Ramp(ramp.shape, ramp.start, ramp.steps, dtype) if whole else None
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ....ir.dtypes import DType, bool_, f64
-from ..known import Known
+from ..known import Known, cast_array
 from ..node import OnnxNode, UnsupportedError
 from ..registry import importer
 from .language import t
@@ -115,8 +113,7 @@ def cast(node: OnnxNode, x: Any) -> Any:
 def cast_like(node: OnnxNode, x: Any, like: Any) -> Any:
     known = node.operands[0]
     if isinstance(known, Known) and known.is_constant:
-        with np.errstate(all="ignore"):
-            return Known.of(known.array.astype(like.dtype.numpy))
+        return Known.of(cast_array(known.array, like.dtype.numpy))
     return converted(x, like.dtype)
 
 
