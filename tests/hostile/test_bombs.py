@@ -61,6 +61,7 @@ REFUSED = {
     "a size beyond any": graph(inputs="%x: f32[9223372036854775808]"),
     "a deep constant": graph(f"  const #0: f32[{', '.join(['1'] * 9999)}] = {'[' * 9999}1.0{']' * 9999}\n"),
     "a constant of many axes": graph(f"  const #0: f32[{', '.join(['1'] * 99)}] = {'[' * 99}1.0{']' * 99}\n"),
+    "an empty constant with elements": graph("  const #0: f32[2, 0, 1] = [[[0.5]], [[0.25]]]\n"),
     "a constant that claims elements": graph(f"  const #0: f32[{2**60}] = [1.0]\n"),
     "a long name that is nearly known": graph(f"  param @{'a' * DEEP}: f32[2]\n", f"@{'a' * DEEP}b"),
     "one long line": "graph g(" + " " * 10**6 + "x",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,10 @@ class ExpressionParser:
             raise self.error(self.token, f"the shape of a constant is static, not {type}")
         if not is_array_shape(shape, type.dtype.itemsize):
             raise self.error(self.token, f"no array has this shape, of {len(shape)} axes")
+        start = self.token
         flat = list(self._elements(shape, type.dtype))
+        if len(flat) != math.prod(shape):
+            raise self.error(start, f"a constant of {type} has {math.prod(shape)} elements, not {len(flat)}")
         return np.array(flat, dtype=type.dtype.numpy).reshape(shape)
 
     def _elements(self, shape: Sequence[int], dtype: DType) -> Iterator[Any]:

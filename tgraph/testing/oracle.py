@@ -41,7 +41,7 @@ EXACT = frozenset({
     "quantize_blocks",
     "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
 })
-# Of zeros of both signs they may give either; IEEE 754 and NumPy leave it open. Sums of products may begin with a zero of their own.
+# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Sums of products may begin with one of their own.
 EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum"})
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
@@ -198,7 +198,7 @@ class Expectation:
             Interpreter(self.graph, faithful=not self.wide, observer=lambda node, operands, results: largest.extend(
                 float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o)))
                 for o in operands[:1] if o is not None and node.op.name in NORMS)).run(self.feeds)
-            self._beyond_norms = max(largest) > (f64.largest / 2 if self.wide else LARGEST_IN_NORMS)
+            self._beyond_norms = max(largest) > (f64.largest**0.5 if self.wide else LARGEST_IN_NORMS)
         return self._beyond_norms
 
     def _order_decides(self, output: Value) -> bool:

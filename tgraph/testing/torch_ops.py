@@ -92,7 +92,7 @@ def mod(x: Any, y: Any) -> Any:
     rest = torch.fmod(x, y)  # exact, with the sign of x
     lost = torch.isfinite(x) & (y != 0) & torch.isnan(rest) & ~torch.isnan(y)  # PyTorch's is NaN where x / y overflows
     rest[lost] = torch.tensor([math.fmod(a, b) for a, b in zip(x[lost].tolist(), y[lost].tolist())], dtype=x.dtype)
-    return torch.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+    return torch.where(rest == 0, torch.copysign(rest, y), torch.where((rest < 0) != (y < 0), rest + y, rest))
 
 
 @meaning

@@ -266,3 +266,13 @@ def test_a_cast_of_floats_beyond_integers_is_the_op_s(number: str) -> None:
                  {"x": (F32, [6])}, {"y": (to, [6]), "known": (to, [6]), "like": (to, [6])}, {"c": odd})
     found = Interpreter(import_onnx(made)).run({"x": odd})
     assert found["known"].tolist() == found["like"].tolist() == found["y"].tolist()
+
+
+def test_what_makes_a_size_stays_though_nothing_reads_it() -> None:
+    """The lesser branch of a Where whose condition is known decides how many rows there are."""
+    made = model([node("NonZero", "m", "nz"), node("Transpose", "nz", "rows"), node("GatherND", "x rows", "some"),
+                  node("Where", "never some other", "y")],
+                 {"m": (helper.TensorProto.BOOL, ["N"]), "x": (F32, ["N", 2]), "other": (F32, [1, 2])}, {"y": (F32, None)},
+                 {"never": np.array([False])})
+    feeds = {"m": np.array([True, False, True]), "x": x(3, 2), "other": x(1, 2)}
+    assert Interpreter(import_onnx(made)).run(feeds)["y"].tolist() == [feeds["other"][0].tolist()] * 2

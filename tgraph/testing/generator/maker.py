@@ -180,6 +180,8 @@ class Maker:
         x = self.pick(INTEGERS) if shape is None else self.leaf(TensorType(self.random.choice(INTEGERS), shape))
         if isinstance(size, int) and kind < 0.65:
             return b.clip(x, min=0, max=size - 1)
+        if isinstance(size, int) and size > np.iinfo(x.dtype.numpy).max:
+            x = b.cast(x, dtype=i64)
         return b.mod(x, self.graph.constant(size, x.dtype) if isinstance(size, int) else b.dim_size(size=size, dtype=x.dtype))
 
     def axis(self, x: Value) -> int:
