@@ -123,6 +123,22 @@ def test_a_decomposition_has_the_range_of_its_op(op: str, dtype: tg.DType) -> No
     np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=ROUNDING[dtype.name])
 
 
+@pytest.mark.parametrize(("dtype", "bias"), [(tg.f16, -60_000), (tg.bf16, -90_112)])
+def test_parts_of_halves_are_summed_before_they_are_rounded(dtype: tg.DType, bias: float) -> None:
+    """90,600 is infinite in f16, and 24 off in bf16."""
+    def model(x: tg.Tensor, weight: tg.Tensor, small: tg.Tensor, bias: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+        y, _ = tg.rnn(x, weight, small[None], bias, activation="relu")
+        return y, tg.scatter(small, np.array([[0, 0]]), x[0], axis=-1, reduction="mul")
+
+    graph = tg.trace(model, x=dtype[1, 1, 2], weight=dtype[1, 1, 2], small=dtype[1, 1], bias=dtype[1, 1])
+    values = {"x": [[[300, 300]]], "weight": [[[300, 2]]], "small": [[2.0**-10]], "bias": [[bias]]}
+    feeds = {name: np.asarray(array, dtype.numpy) for name, array in values.items()}
+    expected, found = (Interpreter(g, faithful=True).run(feeds) for g in (graph, optimize(graph, "decompose")))
+    for y, r in zip(found.values(), expected.values()):
+        assert np.isfinite(r.astype(np.float64)).all()
+        np.testing.assert_allclose(y.astype(np.float64), r.astype(np.float64), rtol=ROUNDING[dtype.name])
+
+
 @every_sample
 def test_canonical_attributes_stay_as_they_are(sample: Sample) -> None:
     graph = sample.graph()
