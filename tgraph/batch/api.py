@@ -13,6 +13,7 @@ from tgraph.batch.arrow import pa
 from tgraph.batch.bundles import Bundle
 from tgraph.batch.files import KINDS, find_files, scan, windows_of
 from tgraph.batch.job import MODELS, Work, count_bad, job, parts_folder, require_parquet, writer
+from tgraph.batch.model import WINDOW
 from tgraph.batch.report import Report
 from tgraph.formats.disk import replacing
 from tgraph.ir.errors import InputError
@@ -22,7 +23,7 @@ Progress = Callable[[int, int], object]
 
 
 def embed(dataset: Any, bundle: BundleOf, *, column: str = "text", vector: str = "vector", error: str = "error",
-          max_length: int | None = None, too_long: str = "cut", batch: int = 32, window: int = 2048,
+          max_length: int | None = None, too_long: str = "cut", batch: int = 32, window: int = WINDOW,
           output: str | os.PathLike[str] | None = None, part_rows: int = 10_000, restart: bool = False, ray: str | None = None,
           workers: int | None = None, threads: int | None = None, progress: Progress | None = None) -> Any:
     """Vectors of a column of text: every row with `vector`, a list of fixed size, and `error`, which is null for good rows.
@@ -52,7 +53,7 @@ def embed(dataset: Any, bundle: BundleOf, *, column: str = "text", vector: str =
 
 
 def map(dataset: Any, bundle: BundleOf, *, inputs: Mapping[str, str], outputs: Mapping[str, str], mask: str | None = None,
-        error: str = "error", batch: int = 32, window: int = 2048, output: str | os.PathLike[str] | None = None,
+        error: str = "error", batch: int = 32, window: int = WINDOW, output: str | os.PathLike[str] | None = None,
         part_rows: int = 10_000, restart: bool = False, ray: str | None = None, workers: int | None = None,
         threads: int | None = None, progress: Progress | None = None) -> Any:
     """Columns through any model: every row with a column for each output, and `error`, which is null for good rows.

@@ -10,7 +10,7 @@ import numpy as np
 from targets.runtime.executable import Executable
 from tgraph.batch.arrow import pa
 from tgraph.batch.columns import Errors, column_of, list_type, require_text, texts_of
-from tgraph.batch.model import Prepared, RowModel, named, signature
+from tgraph.batch.model import WINDOW, Prepared, RowModel, named, signature
 from tgraph.ir.dims import as_symbol
 from tgraph.ir.errors import InputError, first_line
 from tgraph.models.sentence import embed_tokens, tokenize, tokenizer_from
@@ -31,7 +31,7 @@ class Embedder(RowModel):
     too_long: str
 
     def __init__(self, bundle: str | os.PathLike[str] | Executable, column: str = "text", *, vector: str = "vector",
-                 error: str = "error", max_length: int | None = None, too_long: str = CUT, batch: int = 32, window: int = 2048):
+                 error: str = "error", max_length: int | None = None, too_long: str = CUT, batch: int = 32, window: int = WINDOW):
         super().__init__(bundle, error, batch, window)
         if too_long not in (CUT, REJECT):
             raise InputError(f"too_long is {CUT!r} or {REJECT!r}, not {too_long!r}")

@@ -11,7 +11,7 @@ import numpy as np
 from targets.runtime.executable import Executable
 from tgraph.batch.arrow import pa
 from tgraph.batch.columns import Errors, arrays_of, column_of, column_type, element_type, list_type
-from tgraph.batch.model import Prepared, RowModel, named, signature
+from tgraph.batch.model import WINDOW, Prepared, RowModel, named, signature
 from tgraph.ir.dims import DimLike, Symbol, as_symbol, symbols
 from tgraph.ir.errors import InputError
 from tgraph.ir.types import TensorType
@@ -36,7 +36,7 @@ class Mapper(RowModel):
     mask: str | None
 
     def __init__(self, bundle: str | os.PathLike[str] | Executable, inputs: Mapping[str, str], outputs: Mapping[str, str], *,
-                 mask: str | None = None, error: str = "error", batch: int = 32, window: int = 2048):
+                 mask: str | None = None, error: str = "error", batch: int = 32, window: int = WINDOW):
         super().__init__(bundle, error, batch, window)
         graph, where = self.executable.graph, named(bundle)
         self._types = {i.name: i.type for i in graph.inputs}

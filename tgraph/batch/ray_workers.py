@@ -12,7 +12,7 @@ import numpy as np
 
 from tgraph.batch.files import Part
 from tgraph.batch.job import Job, Work, on_cluster
-from tgraph.batch.model import RowModel
+from tgraph.batch.model import WINDOW, RowModel
 from tgraph.ir.errors import FormatError, InputError, TargetError, TGraphError, first_line
 
 LOCAL = "local"
@@ -87,7 +87,7 @@ def map_dataset(dataset: Any, work: Work, workers: int | None) -> Any:
     """A Ray dataset whose rows go through the model when it is used, in their order."""
     ray = import_ray()
     dataset.context.execution_options.preserve_order = True
-    window = work.options.get("window", 2048)
+    window = work.options.get("window", WINDOW)
     pool = ray.data.ActorPoolStrategy(**({"size": workers} if workers else {"min_size": 1, "max_size": _room(ray, work)}))
     return dataset.map_batches(RowWorker, fn_constructor_kwargs={"work": on_cluster(work, stored(ray, work))},
                                batch_size=4 * window, batch_format="pyarrow", compute=pool, num_cpus=work.threads)

@@ -76,7 +76,7 @@ def accuracy(executable: Checkable | CheckableProgram, inputs: Mapping[str, Any]
 def _compare(sizes: Mapping[str, int], name: str, found: np.ndarray, expected: np.ndarray) -> Accuracy:
     y, r = (np.atleast_1d(a.astype(np.float64)) for a in (found, expected))
     error = np.abs(y - r)
-    lengths = np.linalg.norm(y, axis=-1) * np.linalg.norm(r, axis=-1)
+    lengths = np.sqrt((y * y).sum(axis=-1) * (r * r).sum(axis=-1))  # of equal rows that of their product, to the last bit
     cosine = np.where(lengths > 0, (y * r).sum(axis=-1) / np.where(lengths > 0, lengths, 1.0), 1.0)
     return Accuracy(sizes, name, float(np.abs(r).max()), float(error.max()), float(error.mean()), float(cosine.mean()),
                     float(cosine.min()))

@@ -131,8 +131,9 @@ class _Import:
         if not outputs:
             raise FormatError(f"{self.model.name} has no outputs")
         self.graph.set_outputs((name, value.value) for name, value in outputs)
+        given = {value for _, value in self.graph.outputs}
         for node in self.graph.nodes[::-1]:  # sizes that went into shapes, and what the model computes for nothing
-            if not self.graph.is_needed(node):
+            if not any(r.uses or r in given for r in node.results) and not self.graph.is_needed(node):
                 self.graph.erase(node)
         return self.graph
 
