@@ -139,6 +139,14 @@ def test_parts_of_halves_are_summed_before_they_are_rounded(dtype: tg.DType, bia
         np.testing.assert_allclose(y.astype(np.float64), r.astype(np.float64), rtol=ROUNDING[dtype.name])
 
 
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+def test_a_size_that_a_type_cannot_hold_wraps_around(target: str) -> None:
+    size = tg.dim("B")
+    graph = tg.trace(lambda x: [tg.dim_size(size=size, dtype=dtype) for dtype in (tg.u8, tg.i8, tg.i64, tg.f32)], tg.f32[size])
+    found = tg.compile(graph, target).run({graph.inputs[0].name: np.zeros(300, np.float32)})
+    assert [y.item() for y in found.values()] == [44, 44, 300, 300.0]
+
+
 @every_sample
 def test_canonical_attributes_stay_as_they_are(sample: Sample) -> None:
     graph = sample.graph()

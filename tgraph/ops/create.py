@@ -38,10 +38,10 @@ def _(*, shape, value, dtype):  # type: ignore[no-untyped-def]
 
 @op
 def dim_size(*, size: DimLike, dtype: DType = i64) -> TensorType:
-    """A size as a number (rank 0): `x / x.shape[1]`. ONNX Shape and Gather."""
+    """A size as a number (rank 0): `x / x.shape[1]`. One that the type cannot hold wraps around. ONNX Shape and Gather."""
     return TensorType(dtype)
 
 
 @dim_size.reference
 def _(*, size, dtype):  # type: ignore[no-untyped-def]
-    return np.asarray(size, dtype.numpy)
+    return np.asarray(size, np.int64).astype(dtype.numpy)
