@@ -116,7 +116,7 @@ def dequantize(packed: TensorLike, scale: TensorLike, zero: TensorLike | None = 
     """A weight [out, depth] from integers of 2, 4 or 8 bits: w[i, k] = (q[i, k] - zero[i, k // block]) scale[i, k // block]."""
 
 def dim_size(size: int | Dim, dtype: DTypeLike = ...) -> Tensor:
-    """A size as a number (rank 0): `x / x.shape[1]`. ONNX Shape and Gather."""
+    """A size as a number (rank 0): `x / x.shape[1]`. One that the type cannot hold wraps around. ONNX Shape and Gather."""
 
 def div(x: TensorLike, y: TensorLike) -> Tensor:
     """Quotient: x / y; integers round towards zero."""
