@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,37 +75,38 @@ def product(case: tuple[int, int, int, int, int | None], cpu: str) -> Any:
     return builder.get()
 
 
-@each_feature_set
-def test_products_are_those_of_the_widened_weights(build: Any, cpu: str) -> None:
-    names = CASES if FEATURE_SETS[next(reversed(FEATURE_SETS))] == cpu else ("tails", "odd", "long blocks")
+def products(build: Any, cpu: str, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
+    """Of each case its widened weights, and the compiled product with them; on a machine that lacks the CPU's features a skip."""
     kernels = build({name: product(CASES[name], cpu) for name in names}, cpu)
     run_only_here(cpu)
     width = tile_for(Target.parse(cpu), "float32").columns
     for name in names:
         case = CASES[name]
         held = weights_of(case)
-        w = wide(case, held)
+        packed = panels(case, held, width)
+        yield name, wide(case, held), lambda x, name=name, case=case, packed=packed: kernels(
+            name, x, *packed, out=((len(x), case[0]), "float32"))
+
+
+@each_feature_set
+def test_products_are_those_of_the_widened_weights(build: Any, cpu: str) -> None:
+    names = CASES if FEATURE_SETS[next(reversed(FEATURE_SETS))] == cpu else ("tails", "odd", "long blocks")
+    for name, w, multiply in products(build, cpu, names):
         for m in ROWS:
-            x = np.random.default_rng(m).standard_normal((m, case[1])).astype(np.float32) * 10.0 ** (m % 7 - 3)
-            found = kernels(name, x, *panels(case, held, width), out=((m, case[0]), "float32"))
+            x = np.random.default_rng(m).standard_normal((m, w.shape[1])).astype(np.float32) * 10.0 ** (m % 7 - 3)
+            found = multiply(x)
             terms = np.abs(x).astype(np.float64) @ np.abs(w).T + 1e-30
             assert (np.abs(found - x.astype(np.float64) @ w.T) <= 2e-6 * terms).all(), (name, m)
 
 
 @each_feature_set
 def test_nan_and_infinities_stay_in_their_rows(build: Any, cpu: str) -> None:
-    names = ("whole", "tails", "2 bits", "no zero")
-    kernels = build({name: product(CASES[name], cpu) for name in names}, cpu)
-    run_only_here(cpu)
-    width = tile_for(Target.parse(cpu), "float32").columns
-    for name in names:
-        case = CASES[name]
-        held = weights_of(case)
-        x = np.random.default_rng(0).standard_normal((4, case[1])).astype(np.float32)
+    for name, w, multiply in products(build, cpu, ("whole", "tails", "2 bits", "no zero")):
+        x = np.random.default_rng(0).standard_normal((4, w.shape[1])).astype(np.float32)
         x[1, 7], x[2, 50] = np.nan, np.inf
-        found = kernels(name, x, *panels(case, held, width), out=((4, case[0]), "float32"))
+        found = multiply(x)
         with np.errstate(invalid="ignore"):
-            expected = x.astype(np.float64) @ wide(case, held).T
+            expected = x.astype(np.float64) @ w.T
         assert np.array_equal(np.isnan(found), np.isnan(expected)), name
         assert np.isnan(found[1]).all() and np.isfinite(found[::3]).all(), name
         assert np.array_equal(found[np.isinf(expected)], expected[np.isinf(expected)]), name
