@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from tgraph.testing.figures import Figures
@@ -16,32 +17,29 @@ FOLDER = Path(__file__).parent / "figures"
 MARKED = re.compile(r"(<!-- figures: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def totals() -> list[str]:
+def totals(files: Mapping[str, Figures]) -> list[str]:
     """A row for each file."""
-    rows = ["| file | programs | failed | sets of inputs | elements compared | ill-conditioned | seeds |",
-            "|---|---:|---:|---:|---:|---:|---|"]
-    for path in sorted(FOLDER.glob("*.json")):
-        found = Figures.read(path)
+    rows = []
+    for name, found in files.items():
         sums = found.before
-        seeds = ", ".join(f"{first} to {end - 1}" for first, end in found.ranges())
         counts = (sums.programs, sums.failed, sums.trials, sums.elements, sums.excused)
-        rows.append(f"| `{path.stem}` | {' | '.join(f'{count:,}' for count in counts)} | {seeds} |")
-    return rows
+        seeds = ", ".join(f"{first} to {end - 1}" for first, end in found.ranges())
+        rows.append([f"`{name}`", *(f"{count:,}" for count in counts), seeds])
+    return _table(["file", ">programs", ">failed", ">sets of inputs", ">elements compared", ">ill-conditioned", "seeds"], rows)
 
 
-def ways() -> list[str]:
-    """How many programs went each way, by file, and how many could not."""
-    tallies = {path.stem: Figures.read(path).before for path in sorted(FOLDER.glob("*.json"))}
-    names = dict.fromkeys(name for tally in tallies.values() for name in tally.ways)
-    rows = [[name, *(f"{tally.ways[name]:,}" for tally in tallies.values())] for name in names]
-    return _table(["way", *(f">{name}" for name in tallies)], rows)
+def ways(files: Mapping[str, Figures]) -> list[str]:
+    """How many programs went each way, by file."""
+    counts = [found.before.ways for found in files.values()]
+    names = dict.fromkeys(name for count in counts for name in count)
+    return _table(["way", *(f">{name}" for name in files)], [[name, *(f"{count[name]:,}" for count in counts)] for name in names])
 
 
-def nodes() -> list[str]:
+def nodes(files: Mapping[str, Figures]) -> list[str]:
     """Nodes by op and element type, of all files together."""
     together = Tally()
-    for path in sorted(FOLDER.glob("*.json")):
-        together.add_facts(Figures.read(path).before.facts())
+    for found in files.values():
+        together.add_facts(found.before.facts())
     return _table(*together.counts())
 
 
@@ -54,9 +52,10 @@ def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
 
 def main() -> None:
     """Write the page."""
+    files = {path.stem: Figures.read(path) for path in sorted(FOLDER.glob("*.json"))}
     made = {"totals": totals, "ways": ways, "nodes": nodes}
     text = PAGE.read_text(encoding="utf-8")
-    filled = MARKED.sub(lambda m: m[1] + "\n".join(made[m["name"]]()) + f"\n{m[3]}", text)
+    filled = MARKED.sub(lambda m: m[1] + "\n".join(made[m["name"]](files)) + f"\n{m[3]}", text)
     PAGE.write_text(filled, encoding="utf-8")
 
 
