@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from targets.base.cores import default_threads
 from targets.base.interrupts import hold_interrupts
+from targets.base.threads import Thread
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -32,15 +31,17 @@ def in_parallel(function: Callable[[Job], Result], jobs: Sequence[Job]) -> list[
             errors.append(error)
 
     with hold_interrupts():
-        threads = [threading.Thread(target=work, name="tgraph") for _ in range(min(default_threads(), len(jobs)) - 1)]
         started = []
-        for thread in threads:
-            with contextlib.suppress(RuntimeError):
+        for _ in range(min(default_threads(), len(jobs)) - 1):
+            thread = Thread(work)
+            try:
                 thread.start()
-                started.append(thread)
+            except MemoryError:
+                break
+            started.append(thread)
         work()
         for thread in started:
-            thread.join()
+            thread.result()
     if errors:
         raise errors[0]
     return results

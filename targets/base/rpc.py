@@ -14,7 +14,6 @@ import os
 import socket
 import stat
 import struct
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from tvm import rpc
 from tvm.error import RPCError, RPCSessionTimeoutError
 
 from targets.base.interrupts import hold_interrupts
+from targets.base.threads import Thread
 from targets.base.tracker import Server, request
 from targets.base.tvm_api import tvm
 from tgraph.ir.errors import TargetError, first_line
@@ -139,30 +139,23 @@ class RpcSession:
 
 def _connect(server: Server, name: str) -> tuple[Any, socket.socket]:
     """TVM's session with a server, and the socket under it, with limits of time. Raises TargetError."""
-    made: list[Any] = []
-
-    def connect() -> None:
-        try:
-            made.append(rpc.connect(address[0], address[1], server.session_key))
-        except Exception as error:  # TVM's own errors have many classes
-            made.append(error)
-
     try:
         address = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)[0][4][:2]
     except OSError as error:
         raise TargetError(f"{name}: {error}") from None
-    thread = threading.Thread(target=connect, daemon=True)  # TVM may wait for ever
-    thread.start()
-    thread.join(ANSWER)
-    if not made or isinstance(made[0], Exception):
-        why = first_line(made[0]) if made else f"no answer for {ANSWER:g} s"
+    connecting = Thread(lambda: rpc.connect(address[0], address[1], server.session_key))  # TVM may wait for ever
+    try:
+        connecting.start()
+        session = connecting.result(ANSWER)
+    except Exception as error:  # TVM's own errors have many classes
+        why = f"no answer for {ANSWER:g} s" if isinstance(error, TimeoutError) else first_line(error)
         raise TargetError(f"{name}, its address by what its tracker says, cannot be reached: {why}; a server may name another "
-                          "address with --custom-addr")
+                          "address with --custom-addr") from None
     under = _socket_to(address)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         under.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER), 0))
     under.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made[0], under
+    return session, under
 
 
 def _socket_to(address: Any) -> socket.socket:

@@ -14,6 +14,7 @@ from typing import Any
 
 from targets.base.cores import default_threads
 from targets.base.ending import ending
+from targets.base.threads import Thread
 from targets.runtime.arena import Arena
 from tgraph.ir.errors import TargetError
 
@@ -46,7 +47,7 @@ class Runner:
     def __init__(self, threads: int, pool: int | None = None) -> None:
         self.threads = threads
         self.pool = pool  # the thread besides the runner's that has a pool of workers
-        self._thread: threading.Thread | None = None
+        self._thread: Thread[None] | None = None
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()  # None: no more
         self._closed = False
         self._turn = threading.RLock()  # held by the one that runs
@@ -61,7 +62,7 @@ class Runner:
                 if self._thread is None and self._on_main():
                     return self._run(function, decides)
                 self._start()
-        if threading.current_thread() is self._thread:
+        if self._thread is not None and self._thread.ident == threading.get_ident():
             return self._run(function, decides)
         call = _Call(function, decides)
         try:
@@ -89,14 +90,18 @@ class Runner:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._calls.put(None)
-            thread.join()
+            thread.result()
 
     def _start(self) -> None:
         if self._closed:
             raise ending()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="tgraph", daemon=True)
-            self._thread.start()
+            self._thread = Thread(self._work)
+            try:
+                self._thread.start()
+            except MemoryError:
+                self._thread = None
+                raise
 
     def _run(self, function: Callable[[], Any], decides: bool) -> Any:
         thread = threading.get_ident()

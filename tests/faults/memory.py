@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 import tgraph as tg
+from targets.base.threads import Thread
 from tests.faults.processes import B, Place, done, model, place
 
 LARGEST = 1 << 30  # bytes beyond what the process has; at that, all must succeed
@@ -97,4 +98,22 @@ def little_memory(tries: int, say: Callable[[str], object] = print, names: tuple
                 if status or (more == LARGEST and said != "works"):
                     wrong.append(f"{name} with {more / 2**20:.1f} MiB: {kind}: {said}")
     assert not wrong, "\n".join(wrong)
+    return found
+
+
+def starved_threads() -> Counter[str]:
+    """How many of the threads began, and how many were errors, that were started with 0 to 80 MiB for a stack and all else."""
+    found = Counter[str]()
+    for more in range(0, 80 << 20, 4 << 20):
+
+        def attempt(more: int = more) -> None:
+            thread = Thread(lambda: True)
+            limit(more)
+            try:
+                thread.start()
+            except MemoryError:
+                os._exit(2)
+            assert thread.result()
+
+        found[{0: "began", 2: "error"}[done(attempt)]] += 1
     return found

@@ -82,6 +82,12 @@ def test_little_memory() -> None:
     assert "OutOfMemoryError" in shown and "works" in shown
 
 
+def test_a_thread_without_memory_is_an_error() -> None:
+    """Not a wait without end, as with `threading.Thread.start` before Python 3.13.10."""
+    shown = in_a_process("from tests.faults.memory import starved_threads; print(*sorted(starved_threads()))")
+    assert shown.split() == ["began", "error"]
+
+
 READ_ONLY = """
 import sys, warnings, tgraph as tg
 from tests.faults.processes import X, model
