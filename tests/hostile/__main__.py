@@ -6,11 +6,12 @@ import contextlib
 import math
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-COVERED = ["tgraph", "targets", "passes", "tests.hostile.parsers"]  # packages whose branches guide the search
+COVERED = "tgraph,targets,passes,tests.hostile.parsers"
 
 
 @click.command(context_settings={"max_content_width": 130})
@@ -20,10 +21,11 @@ COVERED = ["tgraph", "targets", "passes", "tests.hostile.parsers"]  # packages w
 @click.option("--seconds", type=float, default=math.inf, help="CPU time for --coverage, which ends then at the latest.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--coverage/--random", default=False, help="Guided by coverage, which takes atheris and one parser; or at random.")
+@click.option("--guides", default=COVERED, show_default=True, help="Packages whose branches guide --coverage: with few, faster.")
 @click.option("--corpus", type=click.Path(path_type=Path, file_okay=False),
               help="Folder that --coverage keeps inputs in, and goes on from: --runs is then that of all runs together.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the inputs that show a fault.")
-def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float, seed: int, coverage: bool,
+def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float, seed: int, coverage: bool, guides: str,
          corpus: Path | None, out: Path | None) -> None:
     """Hostile files for PARSER, or for all. With FILES, inputs of an earlier run, those alone.
 
@@ -36,7 +38,7 @@ def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float,
       $ python -m tests.hostile text --coverage --runs 200000 --out faults --corpus corpus
       $ python -m tests.hostile text faults/text-0-error
     """
-    with _instrumented(coverage):
+    with _instrumented(guides.split(",") if coverage else []):
         from tests.hostile.campaign import MEMORY, Campaign, at_random, by_coverage, elapsed
         from tests.hostile.parsers import PARSERS
         from tests.hostile.sandbox import limited_memory
@@ -67,13 +69,13 @@ def main(parser: str | None, files: tuple[Path, ...], runs: int, seconds: float,
 
 
 @contextlib.contextmanager
-def _instrumented(coverage: bool):  # type: ignore[no-untyped-def]
-    if not coverage:
+def _instrumented(packages: list[str]) -> Iterator[None]:
+    if not packages:
         yield
         return
     import atheris
 
-    with atheris.instrument_imports(include=COVERED):
+    with atheris.instrument_imports(include=packages):
         yield
 
 
