@@ -41,16 +41,14 @@ class Digits:
         self.digits = [T.alloc_buffer((most * weights.depth,), "int8") for _ in range(DIGITS)]
         self.units = T.alloc_buffer((most * weights.blocks,), "float32")  # what 1 stands for in a block
         self.starts = T.alloc_buffer((most * weights.blocks,), "int32")  # -zero times the sum of a block
-        self.odd = T.alloc_buffer((8,), "float32")  # NaN if an element of A is NaN or infinite
 
     def pack(self, m: Expr, a: Any) -> None:
-        """Takes rows apart that lie in `a`, [m, depth]."""
+        """Takes rows apart that lie in `a`, [m, depth]; digits of what is not finite mean nothing."""
         block, lanes = self.block, min(8, self.weights.lanes)
         zeros = tirx.Broadcast(constant(0.0, "float32"), lanes)
         peaks, sums = T.alloc_buffer((lanes,), "float32"), T.alloc_buffer((lanes,), "int32")
         integers = T.alloc_buffer((block,), "int32")
         all_lanes = [vector_at(i64(0), lanes)]
-        T.buffer_store(self.odd, zeros, all_lanes)
         with T.serial(m) as i, T.serial(i64(self.weights.blocks)) as b:
             first, at = bind(i * self.weights.depth + b * block), bind(i * self.weights.blocks + b)
             T.buffer_store(peaks, zeros, all_lanes)
@@ -58,7 +56,6 @@ class Digits:
             with T.serial(i64(block // lanes)) as part:
                 x = bind(run(a, first + part * lanes, lanes))
                 T.buffer_store(peaks, tirx.max(run(peaks, i64(0), lanes), tirx.max(x, zeros - x)), all_lanes)
-                T.buffer_store(self.odd, run(self.odd, i64(0), lanes) + x * zeros, all_lanes)
             peak = _over_lanes(peaks, lanes, tirx.max)
             step = constant(2.0**self.bits, "float32")
             inverse = bind(tirx.Select(peak < constant(TINY, "float32"), constant(0.0, "float32"), step / peak))
@@ -86,11 +83,6 @@ class Digits:
                 middle = (low + half) >> byte
                 for digits, value in zip(self.digits, (low, middle, (middle + half) >> byte)):
                     T.buffer_store(digits, tirx.Cast("int8", value), [to + place])
-
-    def finite(self) -> Expr:
-        """Whether all of A is."""
-        total = _over_lanes(self.odd, min(8, self.weights.lanes), lambda x, y: x + y)
-        return bind(total <= constant(0.0, "float32"))  # NaN is not
 
     def tile(self, height: int, row: Expr, panel: Expr, block: Expr, to: Expr, *, sums: Any, sums_of_a: Any) -> None:
         """Emits the sums of `height` rows from `row` on with one block of a panel, added to those in `sums` from `to` on."""

@@ -67,7 +67,8 @@ class _FewRows:
         self.load, self.weights, self.store = load, weights, store
         self.n_panels = -(-n // weights.columns)
         self.block = weights.whole_blocks
-        self.sums_needed = weights.left(i64(0)) is not None
+        self.by_digits = weights.dots and bits_for(weights) >= LEAST
+        self.sums_needed = self.by_digits or weights.left(i64(0)) is not None
 
     def emit(self) -> None:
         weights = self.weights
@@ -78,13 +79,11 @@ class _FewRows:
             self.sums_of_a = T.alloc_buffer((self.most * weights.blocks,), "float32")
             self.sums = T.alloc_buffer((RUNS * ROWS * weights.columns,), "float32")
             self._pack()
-            digits = Digits(weights, self.most) if weights.dots and bits_for(weights) >= LEAST else None
-            finite = None  # infinities less zero times themselves would be NaN: rows that have some go another way
+            digits = Digits(weights, self.most) if self.by_digits else None
             if digits is not None:
                 digits.pack(self.m, self.a)
-                finite = digits.finite()
-            elif self.sums_needed:
-                finite = self._finite()
+            # Infinities have no digits, and less zero times themselves would be NaN: rows that have some go another way.
+            finite = self._finite() if self.sums_needed else None
             parts = _Runs(first, panels)
             most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
             with T.serial(parts.steps()) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
