@@ -1,9 +1,9 @@
 """After warm-up a call allocates its outputs and nothing else, and with arrays for those not even them.
 
 What counts is every request of 4 KiB or more, from any thread of the process: malloc and its relatives, and mmap. Python's small
-objects come from malloc, too (PYTHONMALLOC), since it maps pages for many of them now and then, whatever a call does: whether those
-of calls grow is for tests/targets/test_executable.py. A warm-up is a call of each size that comes later: it lets the arena, the workers'
-own buffers and the table of memory plans grow to what they need.
+objects come from malloc, too (PYTHONMALLOC), since it maps pages for many of them now and then, whatever a call does; whether
+they grow is for tests/targets/test_executable.py. A warm-up is a call of each size that comes later: it lets the arena, the
+workers' own buffers and the table of memory plans grow to what they need.
 """
 
 from __future__ import annotations
