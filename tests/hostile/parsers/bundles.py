@@ -133,10 +133,11 @@ def _load_manifest(path: Path) -> object:
 
 
 def _deciding(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What of a manifest decides which code runs, and how."""
+    """What of a manifest decides which code runs, and how: no files that travel along, and no weights as they were given."""
     harmless = ("tgraph", "features", "aliases")
+    needed = [name for name in _parts(0)[1]["entries"] if not name.startswith(FOLDER) and name != "weights.safetensors"]
     variants = [{name: value for name, value in variant.items() if name not in harmless} for variant in manifest["variants"]]
-    entries = {name: place for name, place in manifest["entries"].items() if not name.startswith(FOLDER)}
+    entries = {name: manifest["entries"].get(name) for name in needed}
     return {**{name: value for name, value in manifest.items() if name not in harmless}, "variants": variants, "entries": entries}
 
 
