@@ -133,8 +133,9 @@ def test_the_tail_of_an_activation_is_not_lost_in_its_parts(op: str, options: di
     parts = optimize(graph, "decompose")
     assert op not in {n.op.name for n in parts.nodes}
     (expected,), (found,) = (Interpreter(g, faithful=True).run({g.inputs[0].name: x}).values() for g in (graph, parts))
-    smallest = 12 * 2.0**-24 if dtype == tg.f16 else 0.0  # numbers of f16 below 6e-5 are that far from each other, and x times that
-    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=2 * ROUNDING[dtype.name], atol=smallest)
+    unit = 12 * 2.0**-24 if dtype == tg.f16 else 0.0  # numbers of f16 below 6e-5 are 2^-24 from each other, and x times that
+    y, r = (a.astype(np.float64) for a in (found, expected))
+    np.testing.assert_allclose(y, r, rtol=2 * ROUNDING[dtype.name], atol=unit)
 
 
 @pytest.mark.parametrize(("dtype", "bias"), [(tg.f16, -60_000), (tg.bf16, -90_112)])

@@ -108,7 +108,8 @@ class Perturbed(Interpreter):
         unit = EPSILON[f32 if operand and dtype.itemsize < 4 else dtype] if self.faithful else EPSILON[f64]
         if isinstance(self.move, float) and not self.move:
             smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
-            return np.where(np.abs(array) < smallest, np.copysign(np.zeros((), array.dtype), array), array) if not operand else array
+            dropped = np.copysign(np.zeros((), array.dtype), array)
+            return np.where(np.abs(array) < smallest, dropped, array) if not operand else array
         assert self.move is not None
         move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
         with np.errstate(all="ignore"):

@@ -97,7 +97,8 @@ def _imported(case: Case, model: Any, opset: int, literals: Literals) -> None:
             problem = case.compare(dict(zip(names, Interpreter(again, faithful=True).run(feeds).values())), trial, strict=False)
             if problem is not None:
                 close = replace(case.wide(trial), allowed=None, least=OF_ATTRIBUTES)
-                problem = close.difference(dict(zip(names, Unrounded(again, literals=literals).run(feeds).values())), strict=False)[0]
+                found = Unrounded(again, literals=literals).run(feeds).values()
+                problem = close.difference(dict(zip(names, found)), strict=False)[0]
             if problem is not None and _spoilt(case.graph, expectation):
                 case.outcome.not_comparable[f"onnx-import: {SPOILT}"] += 1
                 return
