@@ -360,6 +360,22 @@ def test_a_data_dependent_dim_is_a_dependence() -> None:
     assert not graph.is_needed(rows.node)
 
 
+def test_what_is_required_of_a_size_goes_with_the_node_that_makes_it() -> None:
+    graph = parse("""graph g(%mask: bool[B, S], %z: i64[8]) -> (y: i64[8]) where N == 8, S == 8 {
+  %rows, %offsets = unpack(%mask) : (i64[N], i64[B + 1])
+  %used = add(%rows, %z) : i64[N]
+  %y = neg(%z) : i64[8]
+  return (y: %y)
+}""")
+    assert [str(a) for a, _ in graph.constraints] == ["N", "S"]
+    unused = next(n for n in graph.nodes if n.op.name == "add")
+    graph.erase(unused)
+    assert len(graph.constraints) == 2, "its node may fail yet"
+    graph.erase(unused.inputs[0].node)  # type: ignore[attr-defined]
+    verify(graph)
+    assert [str(a) for a, _ in graph.constraints] == ["S"]
+
+
 def test_a_data_dependent_dim_within_a_function_is_a_dependence() -> None:
     """The functions mention the size, no operand of theirs says it, and the call is added before the node that makes it."""
     inner, outer, graph = Graph("inner"), Graph("outer"), Graph()

@@ -197,7 +197,8 @@ class Graph(Textual, Callee):
             if operand is not None:
                 del operand.uses[node, position]
         del self._nodes[node]
-        self._dim_makers.pop(node, None)
+        if made := self._dim_makers.pop(node, None):
+            self._release(made)
         self._changed(Erased(node))
 
     def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
@@ -231,6 +232,13 @@ class Graph(Textual, Callee):
             raise RuleError(f"{left} >= {right} can never hold")
         if verdict == "unknown":
             self._add_inequalities([canonical(left, right)])
+
+    def _release(self, dims: set[str]) -> None:
+        """Forget what was required of data-dependent dims that no node makes any more: there is nothing to check."""
+        left = self.data_dependent_dims.union(s.name for i in self.inputs for d in i.shape for s in symbols(d))
+        gone = dims - left
+        self.constraints, self.inequalities = ([pair for pair in required if not any(
+            s.name in gone for size in pair for s in symbols(size))] for required in (self.constraints, self.inequalities))
 
     def _add_constraints(self, constraints: Constraints) -> None:
         self.constraints += constraints.added
