@@ -186,3 +186,15 @@ def test_what_is_refused_says_what_to_do(op: str, opset: int, says: str) -> None
 def test_the_table_of_onnx_ops_is_current() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "onnx.md").read_text(encoding="utf-8")
     assert page.endswith(CliRunner().invoke(main, ["ops", "--onnx"]).stdout), "the end of the page: tgraph ops --onnx"
+
+
+@pytest.mark.parametrize(("op", "combine"), [("MaxPool", np.max), ("AveragePool", np.mean)])
+def test_nodes_of_a_pooling_grow_with_the_sides_of_its_window(op: str, combine: Callable[..., Any]) -> None:
+    """Not with its area: ONNX's own suite has one of 4,800 elements."""
+    def graph(height: int, width: int) -> tg.Graph:
+        return graph_of(op, {"x": (np.float32, ["N", 2, 40, 50])}, kernel_shape=[height, width], strides=[2, 3])
+
+    large, x = graph(20, 30), np.random.default_rng(0).standard_normal((1, 2, 40, 50)).astype("f")
+    assert len(large.nodes) - len(graph(10, 15).nodes) == 2 * (10 + 15)  # a slice, and the op that takes it in
+    windows = np.lib.stride_tricks.sliding_window_view(x, (20, 30), axis=(2, 3))[:, :, ::2, ::3]
+    assert np.allclose(run(large, x), combine(windows, axis=(-2, -1)), atol=1e-6)
