@@ -19,10 +19,9 @@ from targets.cpu.kernels.gemm_tile import CACHE_LINE
 from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel
 from targets.cpu.kernels.words import BYTES, Words, add_scaled
-from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count
+from targets.cpu.kernels.workers import ceil_divide, i64, share, worker_count
 from tgraph.ir.dtypes import f32
 
-RUNS = 4  # of weights, read side by side
 ROWS = 4  # whose sums stay in registers while a block goes by
 NEAR = 4096  # bytes of words that are asked for ahead
 FAR = 8  # blocks whose scales are
@@ -35,30 +34,10 @@ Tile = Callable[[int, Expr, Expr, Expr, Expr], None]
 def few_rows(*, m: Expr, most: int, n: int, load: Load, weights: Words, store: Store) -> None:
     """Emits C = A W^T for m <= `most` rows, which each worker multiplies with its share of the panels, ROWS of them at a time.
 
-    The sum of a block is scaled once, and zero is taken off as zero times the sum of A's block. Workers read RUNS of their panels
-    side by side, block by block, and sums wait in the first cache. `load` and `store` as in `gemm`.
+    The sum of a block is scaled once, and zero is taken off as zero times the sum of A's block. Workers read one panel after the
+    other, block by block, and sums wait in the first cache. `load` and `store` as in `gemm`.
     """
     _FewRows(m, most, n, load, weights, store).emit()
-
-
-class _Runs:
-    """A worker's panels, from `first` on, cut into RUNS runs that are read side by side; first ones may have one panel more."""
-
-    def __init__(self, first: Expr, panels: Expr) -> None:
-        self.first, self.panels = first, panels
-        self.length, self.longer = bind(divide(panels, RUNS)), bind(remainder(panels, RUNS))
-
-    def steps(self) -> Any:
-        """How many panels the longest run has."""
-        return bind(ceil_divide(self.panels, RUNS))
-
-    def count(self, step: Expr) -> Any:
-        """How many runs have a panel for a step."""
-        return bind(tirx.Select(step < self.length, i64(RUNS), self.longer))
-
-    def panel(self, run: Expr, step: Expr) -> Expr:
-        """The panel of a run at a step."""
-        return self.first + run * self.length + tirx.min(run, self.longer) + step
 
 
 class _FewRows:
@@ -77,26 +56,23 @@ class _FewRows:
             first, panels = share(i64(self.n_panels), workers, worker)
             self.a = T.alloc_buffer((self.most * weights.depth,), "float32")
             self.sums_of_a = T.alloc_buffer((self.most * weights.blocks,), "float32")
-            self.sums = T.alloc_buffer((RUNS * ROWS * weights.columns,), "float32")
+            self.sums = T.alloc_buffer((ROWS * weights.columns,), "float32")
             self._pack()
             digits = Digits(weights, self.most) if self.by_digits else None
             if digits is not None:
                 digits.pack(self.m, self.a)
             # Infinities have no digits, and less zero times themselves would be NaN: rows that have some go another way.
             finite = self._finite() if self.sums_needed else None
-            parts = _Runs(first, panels)
             most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
-            with T.serial(parts.steps()) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
-                runs = parts.count(p)
-                row = bind(part * most)
+            with T.serial(panels) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
+                panel, row = bind(first + p), bind(part * most)
                 rows = bind(tirx.min(self.m - row, i64(most)))
 
-                def side_by_side(tile: Tile, heights: Sequence[int] = range(1, most + 1)) -> None:
+                def block_by_block(tile: Tile, heights: Sequence[int] = range(1, most + 1)) -> None:
                     def emit(height: int) -> None:
-                        with T.serial(i64(weights.blocks)) as block, T.serial(runs) as run:
-                            here = bind(parts.panel(run, p))
-                            self._prefetch(here, block)
-                            tile(height, row, here, block, bind(run * (ROWS * weights.columns)))
+                        with T.serial(i64(weights.blocks)) as block:
+                            self._prefetch(panel, block)
+                            tile(height, row, panel, block, i64(0))
 
                     by_height(rows, heights, emit)
 
@@ -106,15 +82,14 @@ class _FewRows:
 
                 of_finite = self._tile if digits is None else partial(digits.tile, sums=self.sums, sums_of_a=self.sums_of_a)
                 if finite is None:
-                    side_by_side(of_finite)
+                    block_by_block(of_finite)
                 else:
                     with T.If(finite):
                         with T.Then():
-                            side_by_side(of_finite)
+                            block_by_block(of_finite)
                         with T.Else():
-                            side_by_side(row_by_row, [most])
-                with T.serial(runs) as run:
-                    self._finish(row, rows, bind(parts.panel(run, p)), bind(run * (ROWS * weights.columns)))
+                            block_by_block(row_by_row, [most])
+                self._finish(row, rows, panel)
 
     def _pack(self) -> None:
         """Copies A, with zeros behind each row up to whole blocks, and sums its blocks."""
@@ -201,13 +176,13 @@ class _FewRows:
         if self.weights.scales is not None:
             prefetch(self.weights.scales[(panel * self.weights.blocks + block + FAR) * self.weights.columns])
 
-    def _finish(self, row: Expr, rows: Expr, panel: Expr, sums: Expr) -> None:
+    def _finish(self, row: Expr, rows: Expr, panel: Expr) -> None:
         """Hands the sums of rows to `store`, the weights' padding left out."""
         columns = self.weights.columns
         with T.serial(rows) as i:
 
             def store(first: Expr, lane: Any) -> None:
                 j = first + lane
-                self.store(row + i, panel * columns + j, self.sums[sums + i * columns + j])
+                self.store(row + i, panel * columns + j, self.sums[i * columns + j])
 
             each_column_of_panel(panel == self.n_panels - 1, self.n, columns, self.weights.lanes, store)
