@@ -72,7 +72,7 @@ def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> No
         operands = [None if v is None else mapping.get(v, v) for v in node.operands]
         attrs = {name: substitute_attribute(value, sizes) for name, value in node.attrs.items()}
         if node.op.name == "call":
-            attrs["function"] = _bound(attrs["function"], [v for v in operands if v is not None], functions)
+            attrs["function"] = _bound(attrs["function"], [v for v in operands if v is not None], sizes, functions)
         made = graph.insert(node.op, operands, attrs, node.provenance)
         mapping.update(zip(node.results, made if isinstance(made, tuple) else (made,)))
     graph.set_outputs([(name, mapping.get(v, v)) for name, v in outputs])
@@ -82,9 +82,10 @@ def bind(graph: Graph, sizes: Mapping[str, DimLike], functions: Functions) -> No
         graph.symbols.pop(name, None)
 
 
-def _bound(function: Graph, operands: Sequence[Value], functions: Functions) -> Graph:
-    """A function specialised to the sizes of operands; shared by all calls with these sizes."""
-    sizes: dict[str, DimLike] = {}
+def _bound(function: Graph, operands: Sequence[Value], outer: Mapping[str, DimLike], functions: Functions) -> Graph:
+    """A function specialised to the sizes of operands, and to those that it takes from the caller; shared by all calls with
+    these sizes."""
+    sizes: dict[str, DimLike] = {str(d): outer[str(d)] for d in function.outer_dims if str(d) in outer}
     for formal, actual in zip(function.inputs, operands):
         unify_shapes(formal.type, actual.type, sizes)
     body = function.copy()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from tgraph.ir.binding import bind_inputs
+from tgraph.ir.dims import symbols
 from tgraph.ir.registry import OPS, Op, get_op
 from tgraph.testing.examination import examine
-from tgraph.testing.generator.feeds import TRIALS, feeds_of
+from tgraph.testing.generator.feeds import TRIALS, feeds_of, sizes_of
 from tgraph.testing.generator.idioms import IDIOMS
 from tgraph.testing.generator.maker import EVERY
 from tgraph.testing.generator.program import program
@@ -124,3 +126,23 @@ def test_the_reference_is_what_pytorch_computes(programs: list[tg.Graph]) -> Non
         unmapped |= set(outcome.not_comparable)
     # they have a meaning in f32 only
     assert unmapped <= {f"torch: no meaning of {op}" for op in ("quantize_rows", "quantize_blocks")}
+
+
+def test_sizes_are_those_that_a_graph_takes() -> None:
+    graph = tg.parse("""graph g(%x: f32[B, S-2], %y: f32[T, L], %z: f32[U]) -> (z: f32[U])
+  where 1 <= S <= 64, 4 <= L <= 9, T == S, U == 4, S >= 2, T >= L + 3, B + 7 >= S {
+  return (z: %z)
+}""")
+    for seed in range(8):
+        for trial in range(TRIALS):
+            arrays, sizes = bind_inputs(graph, feeds_of(graph, seed, trial))
+            assert sizes == sizes_of(graph, seed, trial) and sizes["U"] == 4
+
+
+@pytest.mark.parametrize("seed", [2042417, 2061202])
+def test_nothing_is_required_of_sizes_that_data_decide_or_nothing_has(seed: int) -> None:
+    """The first once added rows of a mask to 8 others; of the second, all that had a size S >= 2 was dead."""
+    graph = program(seed)
+    tg.verify(graph)
+    given = {s.name for i in graph.inputs for d in i.shape for s in symbols(d)}
+    assert {s.name for pair in (*graph.constraints, *graph.inequalities) for d in pair for s in symbols(d)} <= given

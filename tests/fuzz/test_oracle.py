@@ -101,6 +101,30 @@ def test_the_sign_of_zero_is_open_where_two_meet() -> None:
         assert verdict(expected, found) is None
     assert verdict(expected, [-np.inf, np.inf, -1.0]) is not None
     assert verdict(expectation(lambda x: 1.0 / (x + 0.0), [0.0]), [-np.inf]) is not None
+    sums = expectation(lambda x: tg.reduce_sum(1.0 / tg.relu(x), axes=(-1,)), [[0.0, -0.0], [0.0, 1.0]])
+    assert verdict(sums, [np.nan, -np.inf]) is None  # each zero has a sign of its own
+    assert verdict(sums, [np.inf, np.nan]) is not None
+    gated = expectation(lambda x: tg.tanh(tg.rsqrt(tg.quick_gelu(tg.relu(x)))), [-0.0, 4.0])
+    assert verdict(gated, -gated.faithful["output"] * [1, -1]) is None  # a function keeps the sign of 0
+    assert verdict(gated, -gated.faithful["output"]) is not None
+
+
+def test_what_roundings_carry_across_0_may_be_0() -> None:
+    """exp(log x) - x is a little more or less than 0, or 0: of which a logarithm and a quotient make infinities and NaN."""
+    def left(x: tg.Tensor) -> tg.Tensor:
+        return tg.exp(tg.log(x)) - tg.stack([x[0], x[1] / 4.0])
+
+    for dtype in (tg.f32, tg.bf16):
+        log = expectation(lambda x: tg.log(tg.abs(left(x))), [5.3, 2.0], dtype)
+        assert verdict(log, [-np.inf, log.faithful["output"][1]]) is None
+        assert verdict(log, [-np.inf, -np.inf]) is not None
+    over = expectation(lambda x: 1.0 / left(x), [5.3, 2.0])
+    for found in (np.inf, -np.inf, 1e30, -1e30):
+        assert verdict(over, [found, 2 / 3]) is None
+        assert verdict(over, [1.0, found]) is not None
+    quotient = expectation(lambda x: left(x) * 0.0 / left(x), [5.3, 2.0])
+    assert verdict(quotient, [np.nan, 0.0]) is None and verdict(quotient, [0.0, 0.0]) is None
+    assert verdict(quotient, [0.0, np.nan]) is not None
 
 
 def test_an_op_may_compute_in_a_wider_type() -> None:

@@ -90,3 +90,23 @@ def test_another_file_holds_no_figures(text: str, tmp_path: Path) -> None:
     with pytest.raises(tg.FormatError, match=r"other\.json holds no figures of tgraph fuzz"):
         Figures.read(path)
     assert path.read_bytes() == text.encode("latin-1")
+
+
+@pytest.mark.parametrize(("share", "right"), [(1 / 3, True), (0.334, False)])
+def test_numbers_of_parts_are_those_before_they_are_rounded(share: float, right: bool) -> None:
+    """Both are 0.334 in bf16, with which 1000 / 3 is 334; but only one is the op's."""
+    @tg.op(along=-1)
+    def whole_thirds(x: tg.TensorType) -> tg.TensorType:
+        """floor(x / 3) as integers."""
+        return x.with_dtype(tg.i32)
+
+    @whole_thirds.reference
+    def _(x: np.ndarray) -> np.ndarray:
+        return np.floor(x / 3).astype(np.int32)
+
+    @whole_thirds.decomposition
+    def _(b, x):  # type: ignore[no-untyped-def]
+        return b.cast(b.floor(b.mul(x, share)), dtype=tg.i32)
+
+    graph = tg.trace(lambda x: tg.whole_thirds(tg.cast(x, dtype=tg.bf16)), x=tg.i64[200].range(0, 1000))
+    assert bool(examine({0: graph}, ["onnx-import"])[0]) == right

@@ -213,6 +213,9 @@ def test_a_size_that_is_on_no_input() -> None:
     graph = one_input(f32[B])
     Builder(graph).range(stop=N)
     assert str(undetermined(graph)) == "the size of N in range is on no input, so no call can know it"
+    function, graph = graph, one_input(f32[B])
+    Builder(graph).call(graph.inputs[0], function=function)
+    assert str(undetermined(graph)) == "the size of N in call is on no input, so no call can know it"
 
 
 def test_a_data_dependent_size() -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from random_graphs import SHAPE, graphs
 
 import tgraph.ops  # noqa: F401  (the table of ops)
+from tgraph.ir import determined
 from tgraph.ir.builder import Builder
-from tgraph.ir.dims import dim
+from tgraph.ir.determined import sizes_of
+from tgraph.ir.dims import Dim, dim
 from tgraph.ir.dtypes import bf16, bool_, f32, f64, i64
 from tgraph.ir.errors import GraphError, OpError, RuleError
 from tgraph.ir.graph import Graph
@@ -18,8 +20,9 @@ from tgraph.ir.location import Location, Provenance
 from tgraph.ir.parser import parse
 from tgraph.ir.registry import OPS, get_op
 from tgraph.ir.types import TensorType
-from tgraph.ir.values import Result
+from tgraph.ir.values import Node, Result
 from tgraph.ir.verify import verify
+from tgraph.reference.interpreter import run
 
 B, S = dim("B"), dim("S")
 
@@ -369,3 +372,58 @@ def test_a_data_dependent_dim_that_a_call_must_check_is_needed() -> None:
     assert graph.constraints and graph.is_needed(rows.node)
     graph.constraints.clear()
     assert not graph.is_needed(rows.node)
+
+
+def test_what_is_required_of_a_size_goes_with_the_node_that_makes_it() -> None:
+    graph = parse("""graph g(%mask: bool[B, S], %z: i64[8]) -> (y: i64[8]) where N == 8, S == 8 {
+  %rows, %offsets = unpack(%mask) : (i64[N], i64[B + 1])
+  %used = add(%rows, %z) : i64[N]
+  %y = neg(%z) : i64[8]
+  return (y: %y)
+}""")
+    assert [str(a) for a, _ in graph.constraints] == ["N", "S"]
+    unused = next(n for n in graph.nodes if n.op.name == "add")
+    graph.erase(unused)
+    assert len(graph.constraints) == 2, "its node may fail yet"
+    graph.erase(unused.inputs[0].node)  # type: ignore[attr-defined]
+    verify(graph)
+    assert [str(a) for a, _ in graph.constraints] == ["S"]
+
+
+def test_a_data_dependent_dim_within_a_function_is_a_dependence() -> None:
+    """The functions mention the size, no operand of theirs says it, and the call is added before the node that makes it."""
+    inner, outer, graph = Graph("inner"), Graph("outer"), Graph()
+    inner.set_outputs([("count", Builder(inner).dim_size(size=dim("N"), dtype=i64))])
+    outer.set_outputs([("count", Builder(outer).call(function=inner))])
+    b = Builder(graph)
+    count = b.call(function=outer)
+    rows, _ = b.unpack(graph.input("mask", bool_[B, S]))
+    graph.set_outputs([("count", count)])
+    assert [str(d) for d in outer.outer_dims] == ["N"] and not graph.outer_dims
+    assert [n.op.name for n in graph.nodes] == [n.op.name for n in graph.copy().nodes] == ["unpack", "call"]
+    assert graph.is_needed(rows.node)
+    assert run(graph, {"mask": np.eye(3, dtype=bool)})["count"] == 3
+    outer.set_outputs([("count", Builder(outer).unpack(outer.input("mask", bool_[B, S]), name="N")[0])])
+    assert not outer.outer_dims, "a function that changed makes the size itself"
+
+
+def test_the_order_asks_each_function_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    function, graph = Graph("f"), Graph()
+    b = Builder(function)
+    total = b.dim_size(size=dim("N"), dtype=i64)
+    for _ in range(20):
+        total = b.add(total, 1)
+    function.set_outputs([("y", total)])
+    b = Builder(graph)
+    b.unpack(graph.input("mask", bool_[B, S]))
+    graph.set_outputs([(f"y{i}", b.call(function=function)) for i in range(20)])
+    asked = 0
+
+    def counted(node: Node) -> list[Dim]:
+        nonlocal asked
+        asked += 1
+        return sizes_of(node)
+
+    monkeypatch.setattr(determined, "sizes_of", counted)
+    assert len(graph.nodes) == 21
+    assert asked == len(function)

@@ -95,6 +95,9 @@ PAIRS = [(1e9, math.pi), (-1e9, math.pi), (1e30, 7.0), (-1e30, 7.0), (1e30, -3.0
 # (x, y): quotients that are rounded down to 0, which has the sign of x / y
 ZEROS = [(x, y) for x, y in crossed_pairs(0.0, -0.0, -0.5, 0.5, 1.0, -1.0, 3.0, -3.0, math.inf, -math.inf)
          if y and abs(x) < abs(y) and (x == 0 or (x < 0) == (y < 0))]
+# (x, y) that leave a rest of 0, which has the sign of y
+WHOLE = [(x, y) for x, y in crossed_pairs(0.0, -0.0, 6.0, -6.0, 3.0, -3.0, math.inf, -math.inf)
+         if y and not math.isinf(x) and math.fmod(x, y) == 0]
 
 
 def float_divisions() -> list[Sample]:
@@ -104,6 +107,9 @@ def float_divisions() -> list[Sample]:
         found.append(Sample("floor_div", f"zeros_{d.name}", lambda x, y: 1.0 / tg.floor_div(x, y),
                             {"x": d[len(ZEROS)], "y": d[len(ZEROS)]},
                             lambda x, y: np.copysign(np.inf, np.copysign(1.0, x) * np.copysign(1.0, y)), {"x": one, "y": two}))
+        one, two = (lambda _, shape, i=i: np.array([p[i] for p in WHOLE]) for i in range(2))
+        found.append(Sample("mod", f"zeros_{d.name}", lambda x, y: 1.0 / tg.mod(x, y), {"x": d[len(WHOLE)], "y": d[len(WHOLE)]},
+                            lambda x, y: np.copysign(np.inf, y), {"x": one, "y": two}))
     for op in ("mod", "floor_div"):
         for d in (tg.f32, tg.f64):
             one, two = (lambda _, shape, i=i: np.array([p[i] for p in PAIRS]) for i in range(2))

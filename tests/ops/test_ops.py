@@ -123,6 +123,21 @@ def test_a_decomposition_has_the_range_of_its_op(op: str, dtype: tg.DType) -> No
     np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=ROUNDING[dtype.name])
 
 
+@pytest.mark.parametrize("dtype", [tg.f16, tg.bf16])
+@pytest.mark.parametrize(("op", "options"), [
+    ("sigmoid", {}), ("silu", {}), ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("quick_gelu", {}), ("softplus", {})])
+def test_the_tail_of_an_activation_is_not_lost_in_its_parts(op: str, options: dict[str, str], dtype: tg.DType) -> None:
+    """1 + tanh(-3) has two digits of bf16, 1 + e^-8 none, and e^12 is infinite in f16."""
+    x = -np.linspace(0, 12, 97).astype(dtype.numpy)
+    graph = tg.trace(lambda x: getattr(tg, op)(x, **options), dtype[97])
+    parts = optimize(graph, "decompose")
+    assert op not in {n.op.name for n in parts.nodes}
+    (expected,), (found,) = (Interpreter(g, faithful=True).run({g.inputs[0].name: x}).values() for g in (graph, parts))
+    unit = 12 * 2.0**-24 if dtype == tg.f16 else 0.0  # numbers of f16 below 6e-5 are 2^-24 from each other, and x times that
+    y, r = (a.astype(np.float64) for a in (found, expected))
+    np.testing.assert_allclose(y, r, rtol=2 * ROUNDING[dtype.name], atol=unit)
+
+
 @pytest.mark.parametrize(("dtype", "bias"), [(tg.f16, -60_000), (tg.bf16, -90_112)])
 def test_parts_of_halves_are_summed_before_they_are_rounded(dtype: tg.DType, bias: float) -> None:
     """90,600 is infinite in f16, and 24 off in bf16."""

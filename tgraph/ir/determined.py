@@ -78,8 +78,20 @@ def _missing(sizes: Iterable[DimLike], known: Collection[str]) -> list[str]:
 
 
 def sizes_of(node: Node) -> list[Dim]:
-    """The sizes that a node mentions, in its attributes and its results."""
-    return [*_attribute_sizes(node), *(d for r in node.results for d in r.shape if isinstance(d, Dim))]
+    """The sizes that a node mentions: in its attributes, in its results, and in a function that it calls, if it takes them from
+    here."""
+    function = node.attrs.get("function")
+    within = function.outer_dims if isinstance(function, Callee) else []
+    return [*_attribute_sizes(node), *(d for r in node.results for d in r.shape if isinstance(d, Dim)), *within]
+
+
+def outer_dims(types: Iterable[TensorType], nodes: Collection[Node]) -> list[Dim]:
+    """The dims that nodes mention but do not make, and that arrays of these types do not give."""
+    asked = {s.name: s for node in nodes for d in sizes_of(node) for s in symbols(d)}
+    if not asked:
+        return []
+    known = sizes_of_shapes(types).union(*map(dims_made_by, nodes))
+    return [Dim({((symbol, 1),): 1}) for name, symbol in asked.items() if name not in known]
 
 
 def _attribute_sizes(node: Node) -> list[Dim]:

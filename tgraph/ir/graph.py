@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .analysis import to_networkx
-from .determined import dims_made_by
-from .dims import DimLike, Symbol, compare, symbols
+from .determined import dims_made_by, outer_dims
+from .dims import Dim, DimLike, Symbol, compare, symbols
 from .dtypes import DType
 from .errors import GraphError, OpError, RuleError
 from .file_formats import render
@@ -63,6 +63,7 @@ class Graph(Textual, Callee):
         self._nodes: dict[Node, None] = {}
         self._dim_makers: dict[Node, set[str]] = {}  # nodes with data-dependent dims in their results
         self._order: list[Node] | None = None
+        self._outer_dims: list[Dim] | None = None
         self.journal: list[Change] | None = None
 
     # Leaves
@@ -77,6 +78,7 @@ class Graph(Textual, Callee):
         value = Input(name, type)
         self.inputs.append(value)
         self._input_names.add(name)
+        self._outer_dims = None
         return value
 
     def state(self, name: str, type: TensorType) -> None:
@@ -195,7 +197,8 @@ class Graph(Textual, Callee):
             if operand is not None:
                 del operand.uses[node, position]
         del self._nodes[node]
-        self._dim_makers.pop(node, None)
+        if made := self._dim_makers.pop(node, None):
+            self._release(made)
         self._changed(Erased(node))
 
     def set_outputs(self, outputs: Iterable[tuple[str, Value]]) -> None:
@@ -209,8 +212,8 @@ class Graph(Textual, Callee):
         self._changed(OutputsSet(tuple(self.outputs)))
 
     def _changed(self, change: Change) -> None:
-        """After each change of nodes and outputs: their order is not known any more."""
-        self._order = None
+        """After each change of nodes and outputs: their order is not known any more, nor what they take from a caller."""
+        self._order = self._outer_dims = None
         if self.journal is not None:
             self.journal.append(change)
 
@@ -229,6 +232,13 @@ class Graph(Textual, Callee):
             raise RuleError(f"{left} >= {right} can never hold")
         if verdict == "unknown":
             self._add_inequalities([canonical(left, right)])
+
+    def _release(self, dims: set[str]) -> None:
+        """Forget what was required of data-dependent dims that no node makes any more: there is nothing to check."""
+        left = self.data_dependent_dims.union(s.name for i in self.inputs for d in i.shape for s in symbols(d))
+        gone = dims - left
+        self.constraints, self.inequalities = ([pair for pair in required if not any(
+            s.name in gone for size in pair for s in symbols(size))] for required in (self.constraints, self.inequalities))
 
     def _add_constraints(self, constraints: Constraints) -> None:
         self.constraints += constraints.added
@@ -268,6 +278,17 @@ class Graph(Textual, Callee):
     def data_dependent_dims(self) -> set[str]:
         """The dims whose sizes nodes compute as they run (`unpack`), those of called functions included."""
         return set().union(*self._dim_makers.values())
+
+    @property
+    def outer_dims(self) -> list[Dim]:
+        """The dims that a function's nodes mention, and that are its caller's: no operand says them, and no node makes them.
+
+        Known once for all calls, as every caller's order asks for it.
+        """
+        if self._outer_dims is None:
+            self._outer_dims = []  # what calls itself, which `verify` forbids, must not ask for ever
+            self._outer_dims = outer_dims((i.type for i in self.inputs), self._nodes)
+        return self._outer_dims
 
     def is_needed(self, node: Node) -> bool:
         """Whether anything reads a result of the node, or mentions a data-dependent dim that it makes: another node does, or

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .dims import DimLike
+from .dims import Dim, DimLike
 from .dtypes import DType, dtype_of, require_held
 from .errors import GraphError
 from .location import Provenance
@@ -116,6 +116,11 @@ class Callee:
     @property
     def data_dependent_dims(self) -> set[str]:
         """The dims whose sizes its nodes compute as they run."""
+        raise NotImplementedError
+
+    @property
+    def outer_dims(self) -> list[Dim]:
+        """The dims that its nodes mention, and that are the caller's: no operand says them, and no node makes them."""
         raise NotImplementedError
 
 

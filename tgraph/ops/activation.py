@@ -10,6 +10,7 @@ import numpy as np
 from ..ir.registry import OPS, op
 from ..ir.rules import require_float
 from ..ir.types import TensorType
+from .numbers import in_f32
 
 
 @op(elementwise=True, activation=True, precision="activation", exact=True)
@@ -59,6 +60,7 @@ def _(x):  # type: ignore[no-untyped-def]
 
 
 @sigmoid.decomposition
+@in_f32
 def _(b, x):  # type: ignore[no-untyped-def]
     return b.div(1.0, b.add(b.exp(b.neg(x)), 1.0))
 
@@ -100,6 +102,7 @@ def _(x, *, approximate):  # type: ignore[no-untyped-def]
 
 
 @gelu.decomposition
+@in_f32
 def _(b, x, *, approximate):  # type: ignore[no-untyped-def]
     if approximate == "tanh":
         cube = b.mul(b.mul(x, x), x)
@@ -121,6 +124,7 @@ def _(x):  # type: ignore[no-untyped-def]
 
 
 @quick_gelu.decomposition
+@in_f32
 def _(b, x):  # type: ignore[no-untyped-def]
     return b.mul(x, b.sigmoid(b.mul(x, 1.702)))
 
@@ -138,5 +142,6 @@ def _(x):  # type: ignore[no-untyped-def]
 
 
 @softplus.decomposition
+@in_f32
 def _(b, x):  # type: ignore[no-untyped-def]
     return b.add(b.maximum(x, 0.0), b.log(b.add(b.exp(b.neg(b.abs(x))), 1.0)))

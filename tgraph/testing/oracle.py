@@ -23,6 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
+from tgraph.testing.crossings import AtZero, Crossings
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
 LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
@@ -93,10 +94,12 @@ class Perturbed(Interpreter):
         return patch.object(np, "exp", exp)
 
     def _zeros(self, node: Node, array: np.ndarray) -> np.ndarray:
-        """Zeros of the sign that a run without moves has."""
-        if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or not isinstance(self.move, float) or self.move:
+        """Zeros of the sign that a run without moves has; each of any sign where moves are random."""
+        if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or self.move is None:
             return array
-        return np.where(array == 0, np.asarray(self.move, array.dtype), array)
+        if isinstance(self.move, float):
+            return array if self.move else np.where(array == 0, np.asarray(self.move, array.dtype), array)
+        return np.where((array == 0) & (self.move.random(array.shape) < 0.5), -array, array)
 
     def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
         """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
@@ -105,7 +108,8 @@ class Perturbed(Interpreter):
         unit = EPSILON[f32 if operand and dtype.itemsize < 4 else dtype] if self.faithful else EPSILON[f64]
         if isinstance(self.move, float) and not self.move:
             smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
-            return np.where(np.abs(array) < smallest, np.zeros((), array.dtype), array) if not operand else array
+            dropped = np.copysign(np.zeros((), array.dtype), array)
+            return np.where(np.abs(array) < smallest, dropped, array) if not operand else array
         assert self.move is not None
         move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
         with np.errstate(all="ignore"):
@@ -157,7 +161,11 @@ class Expectation:
             exact = EXACT | FACTORS if strict else EXACT
             moves: list[Any] = [1.0, -1.0, *(np.random.default_rng(i) for i in range(1 + more))]
             moves += [4.0, -4.0, 0.0, -0.0, None] if more else []
-            runs = [Perturbed(self.graph, m, exact, faithful=not self.wide).run(self.feeds) for m in moves]
+            crossings = Crossings()
+            runs = [Perturbed(self.graph, m, exact, faithful=not self.wide, observer=crossings.observe if more else None).run(
+                self.feeds) for m in moves]
+            if more:
+                runs += [AtZero(self.graph, crossings, zero, faithful=not self.wide).run(self.feeds) for zero in (0.0, -0.0)]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32

@@ -21,6 +21,7 @@ from tgraph.ir.values import Node
 from tgraph.reference.interpreter import Interpreter
 from tgraph.testing.case import Case
 from tgraph.testing.findings import kind_of, short
+from tgraph.testing.literals import Literals, Unrounded, remembered
 from tgraph.testing.oracle import Expectation
 
 OPSETS = (13, 17, 20, 23)
@@ -28,7 +29,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 HAS_ONNXRUNTIME = importlib.util.find_spec("onnxruntime") is not None
 # What ONNX Runtime says of models that are sound: it has no kernel for an op of these types.
 NO_KERNEL = ("NOT_IMPLEMENTED", "bfloat16", "Numpy_type", "does not support double")
-OF_ATTRIBUTES = 1e-6  # the tolerance in float64: numbers are of the model's types, those of attributes f32
+OF_ATTRIBUTES = 1e-6  # the tolerance in float64: numbers in attributes are f32
 SPOILT = "NaN, infinities or overflow among what an op sums, which its parts in ONNX let into more results"
 # Elementwise ops that NaN does not simply pass through.
 CHOOSES = ("maximum", "minimum", "relu", "leaky_relu", "clip", "sign", "cast", "pow")
@@ -67,7 +68,8 @@ def onnx(case: Case, ways: Collection[str]) -> None:
         return
     opset = OPSETS[case.seed % len(OPSETS)]
     try:
-        model, arrays = to_model(case.graph, opset)
+        with remembered() as literals:
+            model, arrays = to_model(case.graph, opset)
     except tg.FormatError as error:
         case.outcome.not_comparable.update(f"{way}: no export, {str(error).split(': ')[1].split(',')[0]}" for way in ways)
         return
@@ -76,15 +78,16 @@ def onnx(case: Case, ways: Collection[str]) -> None:
         return
     model.graph.initializer.extend(tensor(name, array) for name, array in arrays.items())
     if "onnx-import" in ways:
-        _imported(case, model, opset)
+        _imported(case, model, opset, literals)
     if "onnx" in ways:
         _in_onnxruntime(case, model, opset)
 
 
-def _imported(case: Case, model: Any, opset: int) -> None:
+def _imported(case: Case, model: Any, opset: int, literals: Literals) -> None:
     """What the reference makes of the exported model, read again.
 
-    Decompositions round where an op does not, so what differs at the precision of the types may be right in float64.
+    Decompositions round where an op does not, so what differs at the precision of the types may be right in float64, with the
+    numbers that they have before they are rounded.
     """
     names = [name for name, _ in case.graph.outputs]
     try:
@@ -94,7 +97,8 @@ def _imported(case: Case, model: Any, opset: int) -> None:
             problem = case.compare(dict(zip(names, Interpreter(again, faithful=True).run(feeds).values())), trial, strict=False)
             if problem is not None:
                 close = replace(case.wide(trial), allowed=None, least=OF_ATTRIBUTES)
-                problem = close.difference(dict(zip(names, Interpreter(again).run(feeds).values())), strict=False)[0]
+                found = Unrounded(again, literals=literals).run(feeds).values()
+                problem = close.difference(dict(zip(names, found)), strict=False)[0]
             if problem is not None and _spoilt(case.graph, expectation):
                 case.outcome.not_comparable[f"onnx-import: {SPOILT}"] += 1
                 return

@@ -71,6 +71,17 @@ def test_powers_of_integers() -> None:
     assert np.array_equal(run(graph_of("Pow", {"x": (np.int64, [3]), "y": (np.int64, [3])}), x, y), x**y)
 
 
+def test_a_remainder_has_the_sign_of_what_is_divided() -> None:
+    """0 too, as C's fmod has it."""
+    values = np.meshgrid([-6, -5, -0.0, 0, 5, 6, np.inf, np.nan], [-3, 3, 0, -np.inf, np.inf])
+    x, y = (np.array(a, np.float32).ravel() for a in values)
+    found = run(graph_of("Mod", {"x": (np.float32, [40]), "y": (np.float32, [40])}, fmod=1), x, y)
+    with np.errstate(invalid="ignore"):
+        want = np.fmod(x, y)
+    assert np.array_equal(found, want, equal_nan=True)
+    assert np.array_equal(np.signbit(found[want == 0]), np.signbit(want[want == 0]))
+
+
 @pytest.mark.parametrize(("mask", "gone"), [([0, -np.inf, 0], [1]), ([-np.inf] * 3, [0, 1, 2]), ([1.5, -2.0, 0.25], [])])
 def test_a_mask_of_minus_infinity_excludes(mask: list[float], gone: list[int]) -> None:
     """And a query that sees no key gives zeros."""

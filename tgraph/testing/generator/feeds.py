@@ -17,6 +17,7 @@ from tgraph.ir.types import TensorType
 
 TRIALS = 3
 SIZES = ((2, 3, 5, 7, 9), (1, 1, 2, 4), (0, 1, 6, 16, 17, 33))  # of symbolic dims, by trial
+LARGEST = 64  # to which a size may grow that has to be larger than another
 HARD = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -1e9, 1e8, 1e-30, -1e30, 1e-41, -1e-41, 88.0, -104.0, 1e4)
 
 
@@ -26,7 +27,8 @@ def generator_of(*key: object) -> np.random.Generator:
 
 
 def sizes_of(graph: Graph, seed: int, trial: int) -> dict[str, int]:
-    """A size for each symbolic dim of the inputs, within its bounds; dims that must be equal are."""
+    """A size for each symbolic dim of the inputs, within its bounds; dims that must be equal are, and large enough those that
+    must be larger than others."""
     leader: dict[str, str] = {}
     fixed: dict[str, int] = {}
     for left, right in graph.constraints:
@@ -39,6 +41,13 @@ def sizes_of(graph: Graph, seed: int, trial: int) -> dict[str, int]:
         name = leader.get(symbol.name, symbol.name)
         size = int(generator_of(name, seed, trial).choice(SIZES[trial % len(SIZES)]))
         sizes[symbol.name] = fixed.get(name, max(symbol.min, size if symbol.max is None else min(size, symbol.max)))
+    bounds = {s.name: s.max or LARGEST for s in graph.symbols.values()}
+    for left, right in graph.inequalities:
+        for name in dict.fromkeys(s.name for s in symbols(left) if s.name in sizes):
+            equal = [n for n in sizes if leader.get(n, n) == leader.get(name, name)]
+            most = min(LARGEST, *(fixed.get(n, bounds.get(n, LARGEST)) for n in (*equal, leader.get(name, name))))
+            while sizes[name] < most and evaluate(left, sizes) < evaluate(right, sizes):
+                sizes.update(dict.fromkeys(equal, sizes[name] + 1))
     return sizes
 
 

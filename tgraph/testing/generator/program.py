@@ -16,7 +16,7 @@ from tgraph.ir.values import Result
 from tgraph.ir.verify import verify
 from tgraph.testing.generator import states  # noqa: F401  (it registers idioms)
 from tgraph.testing.generator.idioms import IDIOMS
-from tgraph.testing.generator.maker import EVERY, Maker
+from tgraph.testing.generator.maker import EVERY, Maker, Skip
 from tgraph.testing.generator.strategies import strategy_of
 
 NODES = 40
@@ -57,13 +57,17 @@ def make_program(generator: random.Random, ops: Collection[str] = (), dtypes: Co
         if made >= steps or len(maker.graph.nodes) >= nodes:
             break
         before, written = set(maker.graph.nodes), dict(maker.written)
+        required = list(maker.graph.constraints), list(maker.graph.inequalities)
         try:
             found = make(maker)
+            if any(s.name.startswith("N") for pair in maker.graph.constraints for d in pair for s in symbols(d)):
+                raise Skip("data would have to have some size")
             for value in (v for n in set(maker.graph.nodes) - before for v in (*n.inputs, *n.results)):
                 maker.allowed([value.dtype])
             maker.keep(found)
         except (RuleError, TGraphError):
             maker.written = written
+            maker.graph.constraints, maker.graph.inequalities = required
             continue  # it does not fit here; what it left behind is dead
         made += 1
     if not any(isinstance(v, Result) for v in maker.values):
@@ -87,6 +91,9 @@ def finish(maker: Maker) -> None:
     left = {*(i.name for i in graph.inputs), *maker.written}
     graph.states = {name: type for name, type in graph.states.items() if name in left}
     known = {s.name for i in graph.inputs for d in i.shape for s in symbols(d)}
+    named = known | used(graph).keys()  # what dead nodes required of other sizes is gone with them
+    graph.constraints, graph.inequalities = ([pair for pair in required if all(s.name in named for d in pair for s in symbols(d))]
+                                             for required in (graph.constraints, graph.inequalities))
     for name, symbol in sorted(used(graph).items()):  # a size that only attributes name needs an input that has it
         if name not in known and not name.startswith("N"):
             graph.input(f"of_{name}", f32[dim(name, min=symbol.min, max=symbol.max)])

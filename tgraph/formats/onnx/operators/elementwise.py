@@ -55,7 +55,8 @@ def modulo(node: OnnxNode, x: Any, y: Any) -> Any:
     if not node.attribute("fmod", 0):
         return t.mod(x, y)
     rest = t.mod(t.abs(x), t.abs(y))
-    return t.where(x < 0, -rest, rest)  # of the sign of x
+    signed = t.where(x < 0, -rest, rest)  # of the sign of x, as a rest of 0 is
+    return t.where(rest == 0, x * 0.0, signed) if x.dtype.is_float else signed
 
 
 @importer("Pow")

@@ -101,7 +101,11 @@ def floor_div(node: WrittenNode, x: str, y: str) -> Any:
 
 @exporter("mod", when=lambda node: node.results[0].dtype.is_float, like="Round")  # no bf16 before Where has it
 def mod(node: WrittenNode, x: str, y: str) -> Any:
+    """fmod, whose rest has the sign of x, moved to that of y; a rest of 0 as well."""
     rest = node.emit("Mod", x, y, fmod=1)
+    zero, minus = (node.number(value, node.type.dtype) for value in (0.0, -0.0))
+    signed = node.emit("Where", node.emit("Less", y, zero), minus, zero)
+    rest = node.emit("Where", node.emit("Equal", rest, zero), signed, rest)
     return node.emit("Where", _other_sign(node, rest, y), node.emit("Add", rest, y), rest)
 
 

@@ -1,0 +1,49 @@
+"""Values that roundings carry from one side of 0 to the other, made 0.
+
+Of numbers that cancel, rounding decides what is left: 1e-9, -3e-8, or nothing at all. A logarithm or a quotient of that is an
+infinity or NaN for the last alone, which runs with moved roundings seldom meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
+from tgraph.reference.interpreter import Interpreter
+
+
+class Crossings:
+    """Between which numbers each element of each node's results lies, over the runs that are observed; NaN is left out."""
+
+    def __init__(self) -> None:
+        self.ranges: dict[Node, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def observe(self, node: Node, operands: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
+        found = [r if v.dtype.is_float else np.zeros((), r.dtype) for r, v in zip(results, node.results)]
+        before = self.ranges.get(node, [(r, r) for r in found])
+        self.ranges[node] = [(np.fmin(low, r), np.fmax(high, r)) for (low, high), r in zip(before, found)]
+
+    def of(self, node: Node) -> list[np.ndarray]:
+        """Which elements are below 0 in one run, above in another, or 0 in some runs only: roundings decide about these."""
+        return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
+
+
+class AtZero(Interpreter):
+    """A reference whose values are 0, with the sign of `zero`, where the roundings of other runs carried them across."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, zero: float, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings, self.zero = crossings, zero
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        """What has become infinite or NaN, such as a quotient, stays."""
+        results = super().apply(node, operands, sizes)
+        masks = self.crossings.of(node)
+        return tuple(np.where(mask & np.isfinite(r.astype(np.float64)), np.asarray(self.zero, r.dtype), r)
+                     if mask.any() else r for r, mask in zip(results, masks))
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
