@@ -11,7 +11,7 @@ import pytest
 import tgraph as tg
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.oracle import EXACT, FACTORS, Expectation
+from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation
 
 get_op("add")
 
@@ -125,6 +125,24 @@ def test_what_roundings_carry_across_0_may_be_0() -> None:
     quotient = expectation(lambda x: left(x) * 0.0 / left(x), [5.3, 2.0])
     assert verdict(quotient, [np.nan, 0.0]) is None and verdict(quotient, [0.0, 0.0]) is None
     assert verdict(quotient, [0.0, np.nan]) is not None
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_of_what_an_op_sums_nothing_may_be_left(approximate: str, wide: bool) -> None:
+    """gelu(x) is x / 2 (1 + tanh ...), which is -0.0 or a little less, as the last digit of tanh falls: of 1 / 0 and 0 / 0 that
+    decides. At -4 the sum is far from both."""
+    least = (-8.3 if approximate == "none" else -7.1) if wide else -5.4
+    graph = tg.trace(lambda x: tg.gelu(x, approximate=approximate) / 0.0, x=tg.f32[4])
+    feeds = {"x": np.float32([least, -4.0, 1.0, np.inf])}
+    expected = Expectation(graph, feeds, Interpreter(graph, faithful=not wide).run(feeds), wide=wide, allowed=PRECISE)
+    right = expected.faithful["output"]
+    for beyond in (-np.inf, np.nan):
+        assert expected.difference({"output": np.r_[beyond, right[1:]].astype(right.dtype)}, False)[0] is None
+    for position in (1, 2, 3):
+        found = right.copy()
+        found[position] = np.nan
+        assert "(1 of 4 elements)" in str(expected.difference({"output": found}, False)[0])
 
 
 def test_an_op_may_compute_in_a_wider_type() -> None:

@@ -24,10 +24,12 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import AtZero, Crossings
+from tgraph.testing.parts import parts_of
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
 LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
 SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
+PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
@@ -53,12 +55,13 @@ class Perturbed(Interpreter):
     gives zeros its own sign where an op may choose. None computes within an op in float64, and rounds its results alone.
 
     What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
-    addition.
+    addition. `apart`: the roundings of an op's parts are moved instead of the op's own.
     """
 
-    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, **options: Any):
+    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, *,
+                 apart: bool = False, **options: Any):
         super().__init__(graph, **options)
-        self.move, self.exact = move, exact
+        self.move, self.exact, self.apart = move, exact, apart
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
@@ -71,8 +74,21 @@ class Perturbed(Interpreter):
             operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
         with self._functions():
             results = super().apply(node, operands, sizes)
+        if self.apart and (parts := parts_of(node, f32 if self.faithful else f64)) is not None:
+            results = self._in_parts(node, parts, operands, sizes, results)
         results = tuple(self._zeros(node, self.moved(r, v.dtype)) for r, v in zip(results, node.results))
         return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
+
+    def _in_parts(self, node: Node, parts: Graph, operands: Sequence[np.ndarray | None], sizes: dict[str, int],
+                  results: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Results by the op's parts; only where these give what the op does if no rounding is moved, as what they make of
+        infinities, or beyond a range, is no rounding."""
+        given = [o for o in operands if o is not None]
+        still, moved = (list(run.run_bound(given, dict(sizes)).values()) for run in (
+            Interpreter(parts, faithful=self.faithful), Perturbed(parts, self.move, self.exact, faithful=self.faithful)))
+        with np.errstate(all="ignore"):
+            return tuple(np.where(near(s, r, tolerance(v.dtype) if self.faithful else PRECISE), m, r).astype(r.dtype)
+                         for s, m, r, v in zip(still, moved, results, node.results))
 
     def _shifted(self, array: np.ndarray) -> np.ndarray:
         """Logarithms of shares, up to 0, whose error is that of the sum near 1 which they are of."""
@@ -120,7 +136,7 @@ class Perturbed(Interpreter):
             return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
 
     def _inner(self, function: Graph) -> Perturbed:
-        return Perturbed(function, self.move, self.exact, faithful=self.faithful, weights=self.weights)
+        return Perturbed(function, self.move, self.exact, apart=self.apart, faithful=self.faithful, weights=self.weights)
 
 
 class Unbounded(Interpreter):
@@ -165,6 +181,8 @@ class Expectation:
             runs = [Perturbed(self.graph, m, exact, faithful=not self.wide, observer=crossings.observe if more else None).run(
                 self.feeds) for m in moves]
             if more:
+                runs += [Perturbed(self.graph, m, exact, apart=True, faithful=not self.wide, observer=crossings.observe).run(
+                    self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
                 runs += [AtZero(self.graph, crossings, zero, faithful=not self.wide).run(self.feeds) for zero in (0.0, -0.0)]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
