@@ -28,7 +28,8 @@ class Crossings:
 
     def of(self, node: Node) -> list[np.ndarray]:
         """Which elements are below 0 in one run, above in another, or 0 in some runs only: roundings decide about these."""
-        return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
+        with np.errstate(invalid="ignore"):
+            return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
 
 
 class AtZero(Interpreter):
