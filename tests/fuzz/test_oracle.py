@@ -145,6 +145,18 @@ def test_of_what_an_op_sums_nothing_may_be_left(approximate: str, wide: bool) ->
         assert "(1 of 4 elements)" in str(expected.difference({"output": found}, False)[0])
 
 
+def test_values_of_attention_may_overflow_before_they_are_divided() -> None:
+    """By the sum of the weights; 8 values of 1e38 may be infinite, 8 of 1e37 may not, and neither may be other finite numbers."""
+    def attend(x: tg.Tensor) -> tg.Tensor:
+        return tg.attention(x * 0.0, x * 0.0, x)
+
+    for value, open_ in ((1e38, True), (1e37, False)):
+        expected = expectation(attend, np.full((1, 1, 8, 4), value))
+        right = expected.faithful["output"]
+        assert verdict(expected, right) is None and verdict(expected, right / 2) is not None
+        assert (verdict(expected, np.full_like(right, np.inf)) is None) == open_
+
+
 def test_an_op_may_compute_in_a_wider_type() -> None:
     """As fused multiplications do: 3e38 * 2 - 3e38 is 3e38 with one rounding, infinite with two."""
     expected = expectation(lambda x: tg.rotary(x, np.float32([[2.0]]), np.float32([[1.0]])), [[3e38, 3e38]])

@@ -33,6 +33,7 @@ PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
+KEYS = {"attention": -2, "ragged_attention": 0}  # the axis of the keys, whose weighted values are summed before they are divided
 # Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
 EXACT = frozenset({
     "add", "sub", "neg", "abs", "sign", "maximum", "minimum", "relu", "floor", "ceil", "round", "clip", "where", "cast", "isnan",
@@ -166,7 +167,7 @@ class Expectation:
     least: float = 0.0  # of the tolerances
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _ranged: dict[str, np.ndarray] | None = None
-    _beyond_norms: bool | None = None
+    _beyond: bool | None = None
     _ordered: dict[Node, bool] | None = None
     _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
@@ -217,15 +218,23 @@ class Expectation:
         overflowed = ~np.isnan(ranged) & ~np.isfinite(r) & (ranged != r)
         return overflowed & (~np.isfinite(found.astype(np.float64)) | near(found, ranged.astype(np.float64), allowed))
 
-    def _norms_are_asked_too_much(self) -> bool:
-        """Whether a norm gets a row beyond those for which docs/precision.md promises anything but infinities and NaN."""
-        if self._beyond_norms is None:
-            largest = [0.0]
-            Interpreter(self.graph, faithful=not self.wide, observer=lambda node, operands, results: largest.extend(
-                float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o)))
-                for o in operands[:1] if o is not None and node.op.name in NORMS)).run(self.feeds)
-            self._beyond_norms = max(largest) > (f64.largest**0.5 if self.wide else LARGEST_IN_NORMS)
-        return self._beyond_norms
+    def _too_much_is_asked(self) -> bool:
+        """Whether a norm gets a row, or attention values, beyond those of which docs/precision.md promises more than infinities
+        and NaN."""
+        if self._beyond is None:
+            found = [False]
+
+            def look(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
+                if node.op.name in NORMS:
+                    found.append(_largest(operands[0]) > (f64.largest**0.5 if self.wide else LARGEST_IN_NORMS))
+                if node.op.name in KEYS:
+                    kind = f64 if self.wide or node.results[0].dtype == f64 else f32
+                    values = operands[2]
+                    found.append(_largest(values) * max(values.shape[KEYS[node.op.name]], 1) > kind.largest)
+
+            Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
+            self._beyond = any(found)
+        return self._beyond
 
     def _order_decides(self, output: Value) -> bool:
         """Whether an output depends on sums or products of finite numbers that leave the range, or may on the way: their order
@@ -243,7 +252,7 @@ class Expectation:
 
         def look(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
             if node.attrs.get("softcap"):
-                q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
+                q, k = map(_largest, operands[:2])
                 if q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > kind.largest:
                     found[node] = True
             factors = _factors(node, operands)
@@ -279,7 +288,7 @@ class Expectation:
                 wrong = bad & ~within(y, runs, allowed)
                 if more and wrong.any():
                     wrong &= ~self._lost_order(name, y, allowed)
-                    if wrong.any() and self._norms_are_asked_too_much():
+                    if wrong.any() and self._too_much_is_asked():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
                     if wrong.any() and self._order_decides(value):
                         wrong[...] = False
@@ -301,6 +310,11 @@ def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> tu
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
     return np.isfinite(array.astype(np.longdouble if array.dtype == np.longdouble else np.float64))
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest finite magnitude."""
+    return float(np.max(np.abs(array.astype(np.float64)), initial=0.0, where=np.isfinite(array.astype(np.float64))))
 
 
 def _factors(node: Node, operands: Sequence[Any]) -> tuple[float, ...]:
