@@ -104,6 +104,8 @@ def test_the_sign_of_zero_is_open_where_two_meet() -> None:
     sums = expectation(lambda x: tg.reduce_sum(1.0 / tg.relu(x), axes=(-1,)), [[0.0, -0.0], [0.0, 1.0]])
     assert verdict(sums, [np.nan, -np.inf]) is None  # each zero has a sign of its own
     assert verdict(sums, [np.inf, np.nan]) is not None
+    running = expectation(lambda x: 1.0 / tg.cumsum(x, axis=0), [-0.0, 2.0])
+    assert verdict(running, [np.inf, 0.5]) is verdict(running, [-np.inf, 0.5]) is None
     gated = expectation(lambda x: tg.tanh(tg.rsqrt(tg.quick_gelu(tg.relu(x)))), [-0.0, 4.0])
     assert verdict(gated, -gated.faithful["output"] * [1, -1]) is None  # a function keeps the sign of 0
     assert verdict(gated, -gated.faithful["output"]) is not None

@@ -45,8 +45,11 @@ EXACT = frozenset({
     "quantize_blocks",
     "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
 })
-# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Sums of products may begin with one of their own.
-EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum"})
+# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Running sums and sums of products may begin with
+# one of their own.
+EITHER_ZERO = frozenset({
+    "maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum", "cumsum",
+})
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
