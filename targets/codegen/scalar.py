@@ -202,7 +202,8 @@ def _constant_power(x: Expr, y: float) -> Expr | None:
     if y == 4.0:
         return let(x, lambda v: let(v * v, lambda s: s * s))
     if dtype_of(x) in FLOATS and y == 0.5:
-        return tirx.sqrt(x)
+        infinity = constant(math.inf, dtype_of(x))  # -inf to any such power is inf, -0.0 is 0.0
+        return let(x, lambda v: tirx.Select(tirx.EQ(tirx.abs(v), infinity), infinity, tirx.abs(tirx.sqrt(v))))
     if dtype_of(x) in FLOATS and y == -1.0:
         return constant(1.0, dtype_of(x)) / x
     return None

@@ -269,6 +269,12 @@ def test_pow_special_cases(kernels):
 def test_constant_powers(kernels, y):
     x = np.linspace(0.1, 30, 1024).astype(np.float32)
     np.testing.assert_allclose(kernels(f"power_{y}", x, out=(x.shape, "float32")), x.astype(float) ** y, rtol=2e-7)
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, -2.0, 1.0], np.float32)
+    with np.errstate(all="ignore"):
+        expected = np.power(x.astype(float), np.full(x.shape, y))
+    result = kernels(f"power_{y}", x, out=(x.shape, "float32"))
+    np.testing.assert_allclose(result, expected, rtol=2e-7)
+    assert (np.signbit(result) == np.signbit(expected))[~np.isnan(expected)].all()
 
 
 @pytest.mark.parametrize("op", ["minimum", "maximum"])
