@@ -165,6 +165,14 @@ def _sigmoid64(x: Expr) -> Expr:
     return _f64(1.0) / (_f64(1.0) + tirx.exp(_f64(0.0) - x))
 
 
+def _tanh64(x: Expr) -> Expr:
+    """tanh of an f64; near 0, where TVM's (1 - e^-2x) / (1 + e^-2x) cancels, by its series."""
+    def series(v: Expr) -> Expr:
+        return let(v * v, lambda z: v * (_f64(1.0) + z * vm.horner(z, [-1 / 3, 2 / 15, -17 / 315, 62 / 2835], _f64)))
+
+    return let(x, lambda v: tirx.Select(tirx.abs(v) < _f64(2.0**-5), series(v), tirx.tanh(v)))
+
+
 def _softplus64(x: Expr) -> Expr:
     return let(x, lambda v: tirx.Max(v, _f64(0.0)) + tirx.log1p(tirx.exp(_f64(0.0) - tirx.abs(v))))
 
@@ -194,7 +202,8 @@ def _constant_power(x: Expr, y: float) -> Expr | None:
     if y == 4.0:
         return let(x, lambda v: let(v * v, lambda s: s * s))
     if dtype_of(x) in FLOATS and y == 0.5:
-        return tirx.sqrt(x)
+        infinity = constant(math.inf, dtype_of(x))  # -inf to any such power is inf, -0.0 is 0.0
+        return let(x, lambda v: tirx.Select(tirx.EQ(tirx.abs(v), infinity), infinity, tirx.abs(tirx.sqrt(v))))
     if dtype_of(x) in FLOATS and y == -1.0:
         return constant(1.0, dtype_of(x)) / x
     return None
@@ -250,7 +259,8 @@ def _sign(x: Expr) -> Expr:
     if dtype.startswith("u"):
         return tirx.Select(x > constant(0, dtype), constant(1, dtype), constant(0, dtype))
     zero, one, minus = (constant(v, dtype) for v in (0, 1, -1))
-    return let(x, lambda v: tirx.Select(v > zero, one, tirx.Select(v < zero, minus, v)))
+    rest = (lambda v: tirx.abs(v)) if dtype in FLOATS else lambda v: v  # NaN, and 0.0 of both zeros
+    return let(x, lambda v: tirx.Select(v > zero, one, tirx.Select(v < zero, minus, rest(v))))
 
 
 def _where(condition: Expr, x: Expr, y: Expr) -> Expr:
@@ -314,7 +324,7 @@ SCALAR: dict[str, Expression] = {
     "sin": _by_width(vm.sin, tirx.sin),
     "cos": _by_width(vm.cos, tirx.cos),
     # activations
-    "tanh": _by_width(vm.tanh, tirx.tanh),
+    "tanh": _by_width(vm.tanh, _tanh64),
     "sigmoid": _by_width(vm.sigmoid, _sigmoid64),
     "softplus": _by_width(vm.softplus, _softplus64),
     "relu": _floating(_relu),

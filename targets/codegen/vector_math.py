@@ -301,7 +301,7 @@ def _sin_quadrant(x: Expr, quadrant: int) -> Expr:
         return let(r, lambda r: let(turn, lambda q: select(r, q)))
 
     def select(r: Expr, q: Expr) -> Expr:
-        sine = let(r * r, lambda z: r + r * z * horner(z, _SIN))
+        sine = let(r * r, lambda z: tirx.Select(tirx.EQ(z, f32(0.0)), r, r + r * z * horner(z, _SIN)))  # -0.0 + 0.0 is 0.0
         cosine = let(r * r, lambda z: f32(1.0) - z * f32(0.5) + z * z * horner(z, _COS))
         i32 = lambda value: tirx.const(value, "int32")
         magnitude = tirx.Select((q & i32(1)) == i32(0), sine, cosine)

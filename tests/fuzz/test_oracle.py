@@ -11,7 +11,7 @@ import pytest
 import tgraph as tg
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.oracle import EXACT, FACTORS, Expectation
+from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation
 
 get_op("add")
 
@@ -104,6 +104,8 @@ def test_the_sign_of_zero_is_open_where_two_meet() -> None:
     sums = expectation(lambda x: tg.reduce_sum(1.0 / tg.relu(x), axes=(-1,)), [[0.0, -0.0], [0.0, 1.0]])
     assert verdict(sums, [np.nan, -np.inf]) is None  # each zero has a sign of its own
     assert verdict(sums, [np.inf, np.nan]) is not None
+    running = expectation(lambda x: 1.0 / tg.cumsum(x, axis=0), [-0.0, 2.0])
+    assert verdict(running, [np.inf, 0.5]) is verdict(running, [-np.inf, 0.5]) is None
     gated = expectation(lambda x: tg.tanh(tg.rsqrt(tg.quick_gelu(tg.relu(x)))), [-0.0, 4.0])
     assert verdict(gated, -gated.faithful["output"] * [1, -1]) is None  # a function keeps the sign of 0
     assert verdict(gated, -gated.faithful["output"]) is not None
@@ -125,6 +127,36 @@ def test_what_roundings_carry_across_0_may_be_0() -> None:
     quotient = expectation(lambda x: left(x) * 0.0 / left(x), [5.3, 2.0])
     assert verdict(quotient, [np.nan, 0.0]) is None and verdict(quotient, [0.0, 0.0]) is None
     assert verdict(quotient, [0.0, np.nan]) is not None
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_of_what_an_op_sums_nothing_may_be_left(approximate: str, wide: bool) -> None:
+    """gelu(x) is x / 2 (1 + tanh ...), which is -0.0 or a little less, as the last digit of tanh falls: of 1 / 0 and 0 / 0 that
+    decides. At -4 the sum is far from both."""
+    least = (-8.3 if approximate == "none" else -7.1) if wide else -5.4
+    graph = tg.trace(lambda x: tg.gelu(x, approximate=approximate) / 0.0, x=tg.f32[4])
+    feeds = {"x": np.float32([least, -4.0, 1.0, np.inf])}
+    expected = Expectation(graph, feeds, Interpreter(graph, faithful=not wide).run(feeds), wide=wide, allowed=PRECISE)
+    right = expected.faithful["output"]
+    for beyond in (-np.inf, np.nan):
+        assert expected.difference({"output": np.r_[beyond, right[1:]].astype(right.dtype)}, False)[0] is None
+    for position in (1, 2, 3):
+        found = right.copy()
+        found[position] = np.nan
+        assert "(1 of 4 elements)" in str(expected.difference({"output": found}, False)[0])
+
+
+def test_values_of_attention_may_overflow_before_they_are_divided() -> None:
+    """By the sum of the weights; 8 values of 1e38 may be infinite, 8 of 1e37 may not, and neither may be other finite numbers."""
+    def attend(x: tg.Tensor) -> tg.Tensor:
+        return tg.attention(x * 0.0, x * 0.0, x)
+
+    for value, open_ in ((1e38, True), (1e37, False)):
+        expected = expectation(attend, np.full((1, 1, 8, 4), value))
+        right = expected.faithful["output"]
+        assert verdict(expected, right) is None and verdict(expected, right / 2) is not None
+        assert (verdict(expected, np.full_like(right, np.inf)) is None) == open_
 
 
 def test_an_op_may_compute_in_a_wider_type() -> None:

@@ -109,5 +109,7 @@ def test_onnx_runtime_takes_part() -> None:
     pytest.importorskip("onnxruntime")
     outcome = examine({0: tg.trace(lambda x: tg.softmax(x) @ tg.transpose(x), x=tg.f32[3, 4])}, ("onnx",))[0]
     assert outcome.ways["onnx"] == 1 and not outcome.not_comparable
+    outcome = examine({1: tg.trace(lambda x: tg.leaky_relu(x, alpha=0.1), x=tg.f64[3, 4])}, ("onnx",))[1]
+    assert outcome.ways["onnx"] == 1, "its alpha is f32"
     outcome = examine({0: tg.trace(lambda x: tg.exp(x), x=tg.bf16[3, 4])}, ("onnx",))[0]
     assert outcome and not outcome.ways["onnx"] and sum(outcome.not_comparable.values()) == 1

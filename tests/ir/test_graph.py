@@ -360,6 +360,20 @@ def test_a_data_dependent_dim_is_a_dependence() -> None:
     assert not graph.is_needed(rows.node)
 
 
+def test_a_data_dependent_dim_that_a_call_must_check_is_needed() -> None:
+    """Nothing reads the rows, but that they are as many as the elements of x is said in the graph's header."""
+    graph = Graph()
+    b = Builder(graph)
+    rows, _ = b.unpack(graph.input("mask", bool_[B, S]))
+    x = graph.input("x", i64[4])
+    unread = b.add(rows, x)
+    graph.set_outputs([("x", x)])
+    graph.erase(unread.node)
+    assert graph.constraints and graph.is_needed(rows.node)
+    graph.constraints.clear()
+    assert not graph.is_needed(rows.node)
+
+
 def test_what_is_required_of_a_size_goes_with_the_node_that_makes_it() -> None:
     graph = parse("""graph g(%mask: bool[B, S], %z: i64[8]) -> (y: i64[8]) where N == 8, S == 8 {
   %rows, %offsets = unpack(%mask) : (i64[N], i64[B + 1])

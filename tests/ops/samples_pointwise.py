@@ -167,6 +167,9 @@ def powers() -> list[Sample]:
     for exponent in (2, 3, 4, 0.5, -1, 2.5, 1, 0):
         found.append(Sample("pow", f"to_{exponent}", lambda x, e=exponent: tg.pow(x, float(e)), {"x": tg.f32[B, S]},
                             lambda x, e=exponent: np.float_power(x, e), {"x": POSITIVE}))
+    found += [Sample("pow", f"roots_{dtype.name}", lambda x: 1.0 / tg.pow(x, 0.5), {"x": dtype[8]},
+                     lambda x: np.array([math.inf, math.inf, 0, 0, math.nan, 0.5, math.nan, 2]),
+                     {"x": values(-0.0, 0, -math.inf, math.inf, -1, 4, math.nan, 0.25)}) for dtype in FLOATS]
     found.append(Sample("pow", "negative_base", tg.pow, {"x": tg.f32[8], "y": tg.f32[8]},
                         lambda x, y: np.array([4, -8, 0.25, np.nan, 1, 0, np.inf, 1]),
                         {"x": values(-2, -2, -2, -2, -2, 0, 0, math.nan), "y": values(2, 3, -2, 0.5, 0, 2, -1, 0)}))

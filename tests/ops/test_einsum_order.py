@@ -25,3 +25,16 @@ def test_three_operands_are_multiplied_from_the_left() -> None:
     found = tg.reference.run(graph, feeds)["output"]
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, feeds["x"] @ feeds["y"] @ feeds["z"].T)
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+@pytest.mark.parametrize(("equation", "shapes"), [("ab,z->z", [(4, 5), (1,)]), ("a,b,c->abc", [(1,), (1,), (1,)])])
+def test_what_is_on_the_way_has_the_range_of_f32(target: str, equation: str, shapes: list[tuple[int, ...]]) -> None:
+    """The sum of 20 numbers of 8192, and 8192 times 8192, are infinite in f16."""
+    graph = tg.trace(lambda *xs: tg.einsum(*xs, equation=equation), *(tg.f16[shape] for shape in shapes))
+    values = (8192, 2.0**-12) if len(shapes) == 2 else (8192, 8192, 2.0**-14)
+    feeds = [np.full(shape, value, np.float16) for shape, value in zip(shapes, values)]
+    found = tg.compile(graph, target)(*feeds)
+    expected = np.einsum(equation, *(x.astype(np.float64) for x in feeds))
+    assert np.isfinite(expected).all() and (expected < 65504).all()
+    np.testing.assert_allclose(found.astype(np.float64), expected, rtol=1e-3)

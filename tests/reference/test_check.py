@@ -12,6 +12,7 @@ import tgraph as tg
 from targets.codegen.scalar import SCALAR
 from tgraph import nn
 from tgraph.reference import choose_sizes, compare, generate_inputs
+from tgraph.reference.inputs import smallest_sizes
 
 B, S = tg.dims("B S")
 
@@ -146,6 +147,20 @@ def test_sizes_differ_and_keep_bounds_constraints_and_tables() -> None:
     graph = tg.trace(lambda x: tg.embedding(tg.range(stop=x.shape[1]), table) + x, x=tg.f32[B, S, 2])
     assert choose_sizes(graph)["S"] == 4
     assert choose_sizes(graph, {"S": 2})["S"] == 2
+
+
+def test_equal_sizes_are_equal_whatever_else_is_asked_of_one_of_them() -> None:
+    def sums(x, y, z):  # type: ignore[no-untyped-def]
+        return x + y + z, z[4:-8]
+
+    c, d = tg.dim("C", max=40), tg.dim("D", min=3)
+    graph = tg.trace(sums, x=tg.f32[B], y=tg.f32[c], z=tg.f32[d])
+    assert graph.inequalities
+    for sizes in (choose_sizes(graph), smallest_sizes(graph)):
+        assert sizes == {"B": 12, "C": 12, "D": 12}
+    assert choose_sizes(graph, {"C": 20}) == {"B": 20, "C": 20, "D": 20}
+    graph = tg.trace(lambda x, y: x + y + np.ones(5, np.float32), x=tg.f32[B], y=tg.f32[tg.dim("C")])
+    assert choose_sizes(graph) == smallest_sizes(graph) == {"B": 5, "C": 5}
 
 
 def test_an_empty_table_has_no_index() -> None:

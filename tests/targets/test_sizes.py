@@ -109,3 +109,16 @@ def test_a_size_that_only_a_run_knows_and_nothing_else_of_its_node(target: str, 
     executable = tg.compile(tg.trace(model, mask=tg.bool_[B, S]), target, level=level)
     for mask in ([[True, False, True]], [[False]], [[True] * 4] * 2):
         np.testing.assert_array_equal(executable(np.array(mask)), 2 * np.arange(np.sum(mask), dtype=np.int32))
+
+
+@pytest.mark.parametrize("target", ["numpy", "cpu"])
+@pytest.mark.parametrize("level", ["O0", "O3"])
+def test_a_size_that_only_a_run_knows_is_checked_though_nothing_reads_it(target: str, level: str) -> None:
+    def model(mask: tg.Tensor, x: tg.Tensor) -> tg.Tensor:
+        _unread = tg.unpack(mask)[0] + x
+        return x * 2
+
+    executable = tg.compile(tg.trace(model, mask=tg.bool_[B, S], x=tg.i64[tg.dim("T")]), target, level=level)
+    np.testing.assert_array_equal(executable(np.ones((2, 3), bool), np.arange(6)), 2 * np.arange(6))
+    with pytest.raises(tg.InputError, match="N is 6, T is 5, but they must be equal"):
+        executable(np.ones((2, 3), bool), np.arange(5))

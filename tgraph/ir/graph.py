@@ -291,10 +291,15 @@ class Graph(Textual, Callee):
         return self._outer_dims
 
     def is_needed(self, node: Node) -> bool:
-        """Whether anything reads a result of the node, or mentions a data-dependent dim that it makes."""
+        """Whether anything reads a result of the node, or mentions a data-dependent dim that it makes: another node does, or
+        what the graph requires of its sizes."""
         if any(result.uses or self.is_output(result) for result in node.results):
             return True
-        return node in self._dim_makers and any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
+        made = self._dim_makers.get(node)
+        if not made:
+            return False
+        required = {s.name for pair in (*self.constraints, *self.inequalities) for d in pair for s in symbols(d)}
+        return bool(made & required) or any(node in needed_nodes(self, other) for other in self._nodes if other is not node)
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -11,6 +11,7 @@ from ..ir.errors import RuleError
 from ..ir.registry import op
 from ..ir.rules import same, same_dtype
 from ..ir.types import TensorType
+from .numbers import in_f32
 
 
 def _terms(equation: object, count: int) -> tuple[list[str], str]:
@@ -92,8 +93,16 @@ def _(operands, results, attrs):  # type: ignore[no-untyped-def]
 
 @einsum.decomposition
 def _(b, *xs, equation):  # type: ignore[no-untyped-def]
-    """Pairwise from the left; each pair is one batched matmul between transposes and reshapes."""
+    """Pairwise from the left; each pair is one batched matmul between transposes and reshapes.
+
+    Of half precisions, what is summed before a product, or multiplied after one, is f32: a sum of f16 may leave its range.
+    """
     terms, result = _terms(equation, len(xs))
+    alone = any(sum(c in term for term in terms) == 1 and c not in result for c in set().union(*terms))
+    return (in_f32(_pairwise) if len(xs) > 2 or (len(xs) == 2 and alone) else _pairwise)(b, *xs, terms=terms, result=result)
+
+
+def _pairwise(b, *xs, terms, result):  # type: ignore[no-untyped-def]
     value, letters = xs[0], terms[0]
     for position in range(1, len(xs)):
         later = set(result).union(*terms[position + 1:])

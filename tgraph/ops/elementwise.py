@@ -68,6 +68,14 @@ def _math_erf() -> Callable[[float], float]:
 
 _MATH_ERF = _math_erf()
 
+
+def _power(x: Any, y: Any) -> Any:
+    """NumPy's power, which takes a square root for an exponent 0.5 that is one number: of -0.0 and -inf that is another."""
+    result = np.power(x, y)
+    roots = (y == 0.5) & ((x == 0) | (x == -np.inf))
+    return np.where(roots, np.abs(x), result) if np.any(roots) else result
+
+
 binary("add", "Sum: x + y.\n\nBroadcasts; ONNX Add.", np.add, commutative=True, precision="activation", magnitude="carried")
 binary("sub", "Difference: x - y.\n\nBroadcasts; ONNX Sub.", np.subtract, precision="activation", magnitude="carried")
 binary("mul", "Product, element by element: x * y.\n\nBroadcasts; ONNX Mul.", np.multiply, commutative=True,
@@ -79,7 +87,7 @@ binary("floor_div", f"Quotient rounded down: floor(x / y).{_INTEGERS}; the lowes
        "Broadcasts; Python's //, NumPy's floor_divide.", np.floor_divide, work=20)
 binary("mod", f"Remainder with the sign of y: x - y floor(x / y), exact for floats too.{_INTEGERS}. "
        "Broadcasts; Python's %, NumPy's mod, ONNX Mod.", np.mod, work=20)
-binary("pow", "Power: x^y, of floats.\n\nBroadcasts; ONNX Pow.", np.power, check=lambda *t: require_float(*t), work=60)
+binary("pow", "Power: x^y, of floats.\n\nBroadcasts; ONNX Pow.", _power, check=lambda *t: require_float(*t), work=60)
 binary("maximum", "The larger of x and y; NaN if either is.\n\nBroadcasts; ONNX Max.", np.maximum, commutative=True, exact=True,
        magnitude="carried")
 binary("minimum", "The smaller of x and y; NaN if either is.\n\nBroadcasts; ONNX Min.", np.minimum, commutative=True, exact=True,

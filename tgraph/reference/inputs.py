@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from ..ir.dims import DimLike, as_symbol, evaluate, linear_in, substitute, symbols
+from ..ir.dims import DimLike, as_symbol, dim, evaluate, linear_in, substitute, symbols
 from ..ir.errors import InputError
 from ..ir.graph import Graph
 from ..ir.values import Input, Node, Value
 
 Sizes = dict[str, int]
+Pick = Callable[[int, str], int]
 _TYPICAL = (2, 7, 5, 3, 11, 4)  # unlike each other, so that a mix-up of two dims shows
 
 
-def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
-    """A size for each dim of the inputs, within its bounds and such that the graph's constraints hold."""
-    sizes = dict(given or {})
+def _typical(position: int, name: str) -> int:
+    return _TYPICAL[position % len(_TYPICAL)]
+
+
+def choose_sizes(graph: Graph, given: Mapping[str, int] | None = None, pick: Pick = _typical) -> Sizes:
+    """A size for each dim of the inputs, within its bounds and such that the graph's constraints hold.
+
+    pick: what a dim is unless bounds, constraints or tables need another size, by its position among the dims and the name of
+    the first dim that it is equal to.
+    """
     shape = [d for i in graph.inputs for d in i.shape]
     names = dict.fromkeys(s.name for d in shape if (s := as_symbol(d)) is not None)
     names.update(dict.fromkeys(s.name for d in shape for s in symbols(d)))  # those that only expressions have, last
-    equal: dict[str, str] = {}
+    first, sizes = _first_equal(graph), {}  # sizes by the first of dims that are equal
     for left, right in graph.constraints:
-        a, b = as_symbol(left), as_symbol(right)
-        if a is not None and b is not None:
-            equal[b.name] = a.name
-        elif b is not None and isinstance(left, int):
-            sizes.setdefault(b.name, left)
-        elif a is not None and isinstance(right, int):
-            sizes.setdefault(a.name, right)
-    limits = _table_limits(graph)
+        for side, other in ((left, right), (right, left)):
+            if (symbol := as_symbol(side)) is not None and isinstance(other, int):
+                sizes[first.get(symbol.name, symbol.name)] = other
+    sizes.update({first.get(name, name): size for name, size in (given or {}).items()})
+    fixed, limits = set(sizes), _table_limits(graph)
     for position, name in enumerate(names):
-        if name in sizes:
-            continue
-        root = name
-        while root in equal and equal[root] != name:
-            root = equal[root]
-        symbol = graph.symbols[name]
-        size = min(sizes.get(root, _TYPICAL[position % len(_TYPICAL)]), limits.get(name, limits.get(root, sys.maxsize)))
-        sizes[name] = max(symbol.min, size if symbol.max is None else min(size, symbol.max))
-        sizes.setdefault(root, sizes[name])
-    free = [name for name in names if name not in (given or {})]
+        root = first.get(name, name)
+        if root not in sizes:
+            equal = [n for n in names if first.get(n, n) == root]
+            most = [limits[n] for n in equal if n in limits] + [m for n in equal if (m := graph.symbols[n].max) is not None]
+            sizes[root] = max([graph.symbols[n].min for n in equal] + [min([pick(position, root), *most])])
     for extent in (*shape, *(left - right for left, right in graph.inequalities)):
-        _not_below_zero(extent, sizes, free)
-        sizes.update({name: sizes[equal[name]] for name in free if equal.get(name) in sizes})
-    return sizes
+        renamed = substitute(extent, {s.name: dim(first[s.name]) for s in symbols(extent) if s.name in first})
+        _not_below_zero(renamed, sizes, set(sizes) - fixed)
+    return {n: sizes[first.get(n, n)] for n in (*names, *first) if first.get(n, n) in sizes} | dict(given or {})
 
 
 def smallest_sizes(graph: Graph, given: Mapping[str, int] | None = None) -> Sizes:
     """The smallest sizes: 1 for every dim, or more where bounds, or an axis such as N-4, need it; `given` ones as they are."""
-    names = [n for n in choose_sizes(graph, given) if n in graph.symbols]
-    sizes = choose_sizes(graph, {n: max(graph.symbols[n].min, 1) for n in names} | dict(given or {}))
-    for size in (*(d for i in graph.inputs for d in i.shape), *(left - right for left, right in graph.inequalities)):
-        _not_below_zero(size, sizes, [n for n in names if n not in (given or {})])
-    return sizes
+    return choose_sizes(graph, given, lambda position, name: 1)
+
+
+def _first_equal(graph: Graph) -> dict[str, str]:
+    """For each dim that constraints make equal to others the first of these, itself or another."""
+    first: dict[str, str] = {}
+    for left, right in graph.constraints:
+        a, b = as_symbol(left), as_symbol(right)
+        if a is not None and b is not None:
+            root, other = first.get(a.name, a.name), first.get(b.name, b.name)
+            first.update(dict.fromkeys((a.name, b.name, *(n for n, r in first.items() if r == other)), root))
+    return first
 
 
 def _not_below_zero(size: DimLike, sizes: Sizes, free: Collection[str]) -> None:

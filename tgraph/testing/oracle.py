@@ -24,13 +24,16 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import AtZero, Crossings
+from tgraph.testing.parts import parts_of
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
 LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
 SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
+PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
+KEYS = {"attention": -2, "ragged_attention": 0}  # the axis of the keys, whose weighted values are summed before they are divided
 # Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
 EXACT = frozenset({
     "add", "sub", "neg", "abs", "sign", "maximum", "minimum", "relu", "floor", "ceil", "round", "clip", "where", "cast", "isnan",
@@ -42,8 +45,11 @@ EXACT = frozenset({
     "quantize_blocks",
     "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
 })
-# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Sums of products may begin with one of their own.
-EITHER_ZERO = frozenset({"maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum"})
+# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Running sums and sums of products may begin with
+# one of their own.
+EITHER_ZERO = frozenset({
+    "maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum", "cumsum",
+})
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
@@ -53,12 +59,13 @@ class Perturbed(Interpreter):
     gives zeros its own sign where an op may choose. None computes within an op in float64, and rounds its results alone.
 
     What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
-    addition.
+    addition. `apart`: the roundings of an op's parts are moved instead of the op's own.
     """
 
-    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, **options: Any):
+    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, *,
+                 apart: bool = False, **options: Any):
         super().__init__(graph, **options)
-        self.move, self.exact = move, exact
+        self.move, self.exact, self.apart = move, exact, apart
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
@@ -71,8 +78,21 @@ class Perturbed(Interpreter):
             operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
         with self._functions():
             results = super().apply(node, operands, sizes)
+        if self.apart and (parts := parts_of(node, f32 if self.faithful else f64)) is not None:
+            results = self._in_parts(node, parts, operands, sizes, results)
         results = tuple(self._zeros(node, self.moved(r, v.dtype)) for r, v in zip(results, node.results))
         return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
+
+    def _in_parts(self, node: Node, parts: Graph, operands: Sequence[np.ndarray | None], sizes: dict[str, int],
+                  results: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Results by the op's parts; only where these give what the op does if no rounding is moved, as what they make of
+        infinities, or beyond a range, is no rounding."""
+        given = [o for o in operands if o is not None]
+        still, moved = (list(run.run_bound(given, dict(sizes)).values()) for run in (
+            Interpreter(parts, faithful=self.faithful), Perturbed(parts, self.move, self.exact, faithful=self.faithful)))
+        with np.errstate(all="ignore"):
+            return tuple(np.where(near(s, r, tolerance(v.dtype) if self.faithful else PRECISE), m, r).astype(r.dtype)
+                         for s, m, r, v in zip(still, moved, results, node.results))
 
     def _shifted(self, array: np.ndarray) -> np.ndarray:
         """Logarithms of shares, up to 0, whose error is that of the sum near 1 which they are of."""
@@ -120,7 +140,7 @@ class Perturbed(Interpreter):
             return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
 
     def _inner(self, function: Graph) -> Perturbed:
-        return Perturbed(function, self.move, self.exact, faithful=self.faithful, weights=self.weights)
+        return Perturbed(function, self.move, self.exact, apart=self.apart, faithful=self.faithful, weights=self.weights)
 
 
 class Unbounded(Interpreter):
@@ -150,7 +170,7 @@ class Expectation:
     least: float = 0.0  # of the tolerances
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _ranged: dict[str, np.ndarray] | None = None
-    _beyond_norms: bool | None = None
+    _beyond: bool | None = None
     _ordered: dict[Node, bool] | None = None
     _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
@@ -165,6 +185,8 @@ class Expectation:
             runs = [Perturbed(self.graph, m, exact, faithful=not self.wide, observer=crossings.observe if more else None).run(
                 self.feeds) for m in moves]
             if more:
+                runs += [Perturbed(self.graph, m, exact, apart=True, faithful=not self.wide, observer=crossings.observe).run(
+                    self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
                 runs += [AtZero(self.graph, crossings, zero, faithful=not self.wide).run(self.feeds) for zero in (0.0, -0.0)]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
@@ -199,15 +221,23 @@ class Expectation:
         overflowed = ~np.isnan(ranged) & ~np.isfinite(r) & (ranged != r)
         return overflowed & (~np.isfinite(found.astype(np.float64)) | near(found, ranged.astype(np.float64), allowed))
 
-    def _norms_are_asked_too_much(self) -> bool:
-        """Whether a norm gets a row beyond those for which docs/precision.md promises anything but infinities and NaN."""
-        if self._beyond_norms is None:
-            largest = [0.0]
-            Interpreter(self.graph, faithful=not self.wide, observer=lambda node, operands, results: largest.extend(
-                float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o)))
-                for o in operands[:1] if o is not None and node.op.name in NORMS)).run(self.feeds)
-            self._beyond_norms = max(largest) > (f64.largest**0.5 if self.wide else LARGEST_IN_NORMS)
-        return self._beyond_norms
+    def _too_much_is_asked(self) -> bool:
+        """Whether a norm gets a row, or attention values, beyond those of which docs/precision.md promises more than infinities
+        and NaN."""
+        if self._beyond is None:
+            found = [False]
+
+            def look(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
+                if node.op.name in NORMS:
+                    found.append(_largest(operands[0]) > (f64.largest**0.5 if self.wide else LARGEST_IN_NORMS))
+                if node.op.name in KEYS:
+                    kind = f64 if self.wide or node.results[0].dtype == f64 else f32
+                    values = operands[2]
+                    found.append(_largest(values) * max(values.shape[KEYS[node.op.name]], 1) > kind.largest)
+
+            Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
+            self._beyond = any(found)
+        return self._beyond
 
     def _order_decides(self, output: Value) -> bool:
         """Whether an output depends on sums or products of finite numbers that leave the range, or may on the way: their order
@@ -225,7 +255,7 @@ class Expectation:
 
         def look(node: Node, operands: Sequence[Any], results: Sequence[np.ndarray]) -> None:
             if node.attrs.get("softcap"):
-                q, k = (float(np.max(np.abs(o.astype(np.float64)), initial=0.0, where=np.isfinite(o))) for o in operands[:2])
+                q, k = map(_largest, operands[:2])
                 if q * k * operands[0].shape[-1] * max(1.0, abs(node.attrs["scale"])) > kind.largest:
                     found[node] = True
             factors = _factors(node, operands)
@@ -261,7 +291,7 @@ class Expectation:
                 wrong = bad & ~within(y, runs, allowed)
                 if more and wrong.any():
                     wrong &= ~self._lost_order(name, y, allowed)
-                    if wrong.any() and self._norms_are_asked_too_much():
+                    if wrong.any() and self._too_much_is_asked():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
                     if wrong.any() and self._order_decides(value):
                         wrong[...] = False
@@ -283,6 +313,11 @@ def _finite(graph: Graph, feeds: Mapping[str, np.ndarray], faithful: bool) -> tu
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
     return np.isfinite(array.astype(np.longdouble if array.dtype == np.longdouble else np.float64))
+
+
+def _largest(array: np.ndarray) -> float:
+    """The largest finite magnitude."""
+    return float(np.max(np.abs(array.astype(np.float64)), initial=0.0, where=np.isfinite(array.astype(np.float64))))
 
 
 def _factors(node: Node, operands: Sequence[Any]) -> tuple[float, ...]:

@@ -38,7 +38,8 @@ if AVAILABLE:
         "abs": lambda x: x if x.dtype == torch.uint8 else torch.abs(x),
         "relu": torch.relu, "sigmoid": torch.sigmoid, "silu": F.silu, "softplus": lambda x: torch.logaddexp(x, number(x, 0.0)),
         "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": lambda x, approximate: F.gelu(x, approximate=approximate),
-        "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha), "equal": torch.eq, "not_equal": torch.ne, "less": torch.lt,
+        "leaky_relu": lambda x, alpha: torch.where(x < 0, alpha * x, x),  # PyTorch's own takes alpha x of 0.0
+        "equal": torch.eq, "not_equal": torch.ne, "less": torch.lt,
         "less_or_equal": torch.le, "greater": torch.gt, "greater_or_equal": torch.ge, "logical_and": torch.logical_and,
         "logical_or": torch.logical_or, "logical_xor": torch.logical_xor, "logical_not": torch.logical_not, "isnan": torch.isnan,
         "isinf": torch.isinf, "where": torch.where, "reshape": lambda x, shape: x.reshape(shape),
@@ -48,7 +49,7 @@ if AVAILABLE:
         "matmul": lambda x, y: product(x, y),
         "softmax": lambda x, axis: torch.softmax(x, axis), "log_softmax": lambda x, axis: torch.log_softmax(x, axis),
         "integer_linear": lambda x, w: (x.to(torch.int32)[..., None, :] * w.to(torch.int32)).sum(-1, dtype=torch.int32),
-        "embedding": lambda i, table: table[i.long()], "dim_size": lambda size, dtype: torch.tensor(size, dtype=dtype),
+        "embedding": lambda i, table: table[i.long()], "dim_size": lambda size, dtype: torch.tensor(size).to(dtype),
         "full": lambda shape, value, dtype: torch.full(shape, value, dtype=dtype),
         "range": lambda stop, start, dtype: torch.arange(start, stop).to(dtype),
         "one_hot": lambda i, depth, dtype: (i[..., None] == torch.arange(depth)).to(dtype),

@@ -220,6 +220,19 @@ def test_f32_unary(kernels, op):
     assert (np.signbit(result) == np.signbit(expected))[~np.isnan(expected) & (expected != 0)].all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", [op for op in UNARY if op != "relu"])  # of which either zero is right
+def test_signs_near_0(kernels, op, dtype):
+    """A quotient by the result tells 0.0, -0.0 and -1e-30 apart."""
+    x = np.array([0.0, -0.0, 1e-30, -1e-30, 1e-9, -1e-9, 0.01, -0.01, 0.04, -0.04, 0.3, -0.3, 0.5, -0.5, 0.9, -0.9], dtype)
+    with np.errstate(all="ignore"):
+        expected = UNARY[op](x.astype(np.float64)).astype(dtype)
+    result = kernels(f"{op}_{dtype}", x, out=(x.shape, dtype))
+    numbers = ~np.isnan(expected)
+    assert (np.signbit(result) == np.signbit(expected))[numbers].all()
+    np.testing.assert_allclose(result, expected, rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 @pytest.mark.parametrize("op", BINARY)
 def test_binary(kernels, op, dtype):
@@ -256,6 +269,12 @@ def test_pow_special_cases(kernels):
 def test_constant_powers(kernels, y):
     x = np.linspace(0.1, 30, 1024).astype(np.float32)
     np.testing.assert_allclose(kernels(f"power_{y}", x, out=(x.shape, "float32")), x.astype(float) ** y, rtol=2e-7)
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, -2.0, 1.0], np.float32)
+    with np.errstate(all="ignore"):
+        expected = np.power(x.astype(float), np.full(x.shape, y))
+    result = kernels(f"power_{y}", x, out=(x.shape, "float32"))
+    np.testing.assert_allclose(result, expected, rtol=2e-7)
+    assert (np.signbit(result) == np.signbit(expected))[~np.isnan(expected)].all()
 
 
 @pytest.mark.parametrize("op", ["minimum", "maximum"])
