@@ -137,6 +137,18 @@ def test_windows_come_back(window: tuple[int, int], opset: int) -> None:
         before.op, before.attrs["causal"], before.attrs["window"]) and attention.operands[3:] == (None, None, None)
 
 
+@pytest.mark.parametrize("keys", [5, S])
+@pytest.mark.parametrize("opset", [20, 23, 25])
+def test_a_bias_that_all_keys_share_is_of_all_keys(opset: int, keys: Any) -> None:
+    """From opset 24 on keys beyond the last one of a mask are excluded, where other axes of 1 are broadcast."""
+    heads = tg.f32[B, 2, keys, 4]
+    graph = tg.trace(lambda q, k, v, bias: tg.attention(q, k, v, bias=bias), q=heads, k=heads, v=heads, bias=tg.f32[B, 1, 1, 1])
+    model, feeds = whole(graph, opset), generate_inputs(graph)
+    expected = Interpreter(graph, faithful=True).run(feeds)
+    assert agrees(graph, dict(zip(expected, ReferenceEvaluator(model).run(None, dict(feeds)))), expected)
+    assert agrees(graph, dict(zip(expected, Interpreter(import_onnx(model), faithful=True).run(feeds).values())), expected)
+
+
 def test_files(tmp_path: Path) -> None:
     graph = tg.trace(nn.Linear(64, 64), x=tg.f32[B, 2 * S, 64])
     graph.dump(tmp_path / "m.onnx")

@@ -325,5 +325,8 @@ def _is_standard(node: Node) -> bool:
 @exporter("attention", since=23, when=lambda node: node.attrs["window"] is None and _is_standard(node))
 def attention(node: WrittenNode, q: str, k: str, v: str, mask: str, bias: str, offset: str) -> Any:
     scale, (left, right) = node["scale"], node["window"] or (None, None)
+    keys, given = node.node.operands[1], node.node.operands[4]
+    if keys is not None and given is not None and given.type.shape[-1] == 1 != keys.type.shape[2]:
+        bias = node.emit("Expand", bias, node.sizes([1, 1, 1, keys.type.shape[2]]))  # keys that a mask does not name are excluded
     return node.emit("Attention", q, k, v, bias, is_causal=int(node["causal"]), scale=None if scale is None else float(scale),
                      softcap=node["softcap"] or None, left_window_size=left, right_window_size=right)
