@@ -83,7 +83,7 @@ def test_little_memory() -> None:
 
 
 def test_a_thread_without_memory_is_an_error() -> None:
-    """Not a wait without end, as with `threading.Thread.start` before Python 3.13.10."""
+    """Not a wait without end, as with `threading.Thread.start`."""
     shown = in_a_process("from tests.faults.memory import starved_threads; print(*sorted(starved_threads()))")
     assert shown.split() == ["began", "error"]
 
