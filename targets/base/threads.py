@@ -14,8 +14,8 @@ PATIENCE = 10.0  # seconds until a thread that has not begun never will
 class Thread(Generic[Result]):
     """A function in a thread of its own. The end of the interpreter does not wait for it.
 
-    `threading.Thread.start` waits without end for a thread that found no memory for its first step (issue 140746 of CPython). This
-    one gives up, and what begins too late then does nothing.
+    `threading.Thread.start` waits without end for a thread that found no memory for its first step (issue 140746 of CPython).
+    This one gives up, and what begins too late then does nothing.
     """
 
     def __init__(self, function: Callable[[], Result]):

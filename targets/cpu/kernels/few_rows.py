@@ -35,7 +35,7 @@ def few_rows(*, m: Expr, most: int, n: int, load: Load, weights: Words, store: S
     """Emits C = A W^T for m <= `most` rows, which each worker multiplies with its share of the panels, ROWS of them at a time.
 
     The sum of a block is scaled once, and zero is taken off as zero times the sum of A's block. Workers read one panel after the
-    other, block by block, and sums wait in the first cache (four side by side take a Zen 4 half as long again for one row). `load`
+    other, block by block, and sums wait in the first cache (four side by side take a Zen 4 half as long again). `load`
     and `store` as in `gemm`.
     """
     _FewRows(m, most, n, load, weights, store).emit()
