@@ -144,8 +144,8 @@ def _connect(server: Server, name: str) -> tuple[Any, socket.socket]:
     except OSError as error:
         raise TargetError(f"{name}: {error}") from None
     connecting = Thread(lambda: rpc.connect(address[0], address[1], server.session_key))  # TVM may wait for ever
+    connecting.start()
     try:
-        connecting.start()
         session = connecting.result(ANSWER)
     except Exception as error:  # TVM's own errors have many classes
         why = f"no answer for {ANSWER:g} s" if isinstance(error, TimeoutError) else first_line(error)

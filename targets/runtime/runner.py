@@ -96,12 +96,9 @@ class Runner:
         if self._closed:
             raise ending()
         if self._thread is None:
-            self._thread = Thread(self._work)
-            try:
-                self._thread.start()
-            except MemoryError:
-                self._thread = None
-                raise
+            thread = Thread(self._work)
+            thread.start()
+            self._thread = thread  # from now on others wait for it
 
     def _run(self, function: Callable[[], Any], decides: bool) -> Any:
         thread = threading.get_ident()

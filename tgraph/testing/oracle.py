@@ -317,7 +317,8 @@ def _is_finite(array: np.ndarray) -> np.ndarray:
 
 def _largest(array: np.ndarray) -> float:
     """The largest finite magnitude."""
-    return float(np.max(np.abs(array.astype(np.float64)), initial=0.0, where=np.isfinite(array.astype(np.float64))))
+    wide = array.astype(np.float64)
+    return float(np.max(np.abs(wide), initial=0.0, where=np.isfinite(wide)))
 
 
 def _factors(node: Node, operands: Sequence[Any]) -> tuple[float, ...]:
