@@ -18,13 +18,14 @@ from targets.cuda.kernels.launch import ceil_divide, unrolled
 from tgraph.ir.errors import CompileError
 
 STATIC, MOST = 48 * 1024, 96 * 1024  # bytes of shared memory: without asking for more, and on every GPU of capability 8.0
+SUMS = 16  # bytes of registers for one gate's sums of all rows: doubles of four rows are too many
 
 
 def recurrence(cell: Recurrence) -> str:
     """Emits the launch of a recurrence; a note of what was chosen. Raises CompileError for states beyond shared memory."""
     size = 8 if cell.dtype == "float64" else 4
     row = (2 + len(cell.memories)) * cell.hidden * size
-    rows = next((n for n in (4, 2, 1) if n * row <= STATIC), 1)
+    rows = next((n for n in (4, 2, 1) if n * size <= SUMS and n * row <= STATIC), 1)
     if row > MOST:
         raise CompileError(f"kernel {cell.builder.function.name}: the states of {cell.hidden} units take {row} bytes of a GPU's "
                            f"shared memory, which has {MOST}")
