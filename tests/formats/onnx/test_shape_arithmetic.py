@@ -276,3 +276,23 @@ def test_what_makes_a_size_stays_though_nothing_reads_it() -> None:
                  {"never": np.array([False])})
     feeds = {"m": np.array([True, False, True]), "x": x(3, 2), "other": x(1, 2)}
     assert Interpreter(import_onnx(made)).run(feeds)["y"].tolist() == [feeds["other"][0].tolist()] * 2
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod", "fmod"])
+@pytest.mark.parametrize("divisor", [3, -3])
+def test_quotients_of_sizes_and_negative_numbers(op: str, divisor: int) -> None:
+    """Div goes towards 0, Mod has the sign of the divisor, with fmod that of what is divided; sizes are floored elsewhere."""
+    options = {"fmod": 1} if op == "fmod" else {}
+    made = model([node("Shape", "x", "s"), node("Concat", "seven s", "sizes", axis=0), node("Neg", "s", "less"),
+                  *(node("Mod" if op == "fmod" else op, f"{of} by", to, **options)
+                    for of, to in (("sizes", "first"), ("less", "second"))),
+                  node("Concat", "first second", "y", axis=0)],
+                 {"x": (F32, ["N"])}, {"y": (I64, None)}, {"seven": numbers(-7), "by": numbers(divisor)})
+    compare(made, *({"x": x(size)} for size in (1, 6, 8)))
+
+
+def test_a_number_over_a_size() -> None:
+    made = model([node("Shape", "x", "s"), node("Div", "less s", "first"), node("Mod", "less s", "second"),
+                  node("Concat", "first second", "y", axis=0)],
+                 {"x": (F32, ["N"])}, {"y": (I64, None)}, {"less": numbers(-3)})
+    compare(made, *({"x": x(size)} for size in (1, 2, 7)))

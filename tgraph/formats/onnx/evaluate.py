@@ -113,12 +113,23 @@ def rule(*ops: str) -> Callable[[Rule], Rule]:
 
 # Arithmetic
 
-def _floor(x: DimLike, y: DimLike) -> DimLike:
+def _quotient(x: DimLike, y: DimLike) -> DimLike:
+    """x / y towards 0, as Div has it; rounded down where x may be negative for some sizes only, as in (S-1)/2, which is what
+    exporters make of (S-1) // 2."""
     if isinstance(x, int) and isinstance(y, int):
         if not y:
             raise _UnknownError
-        return abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)  # as C divides
+        return abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
+    if "holds" in (Constraints([]).order(0, x), Constraints([]).order(0, y)):
+        raise _UnknownError
     return x // y
+
+
+def _modulo(x: DimLike, y: DimLike) -> DimLike:
+    """x modulo y with the sign of y, as Mod has it without fmod."""
+    if isinstance(y, int) and not y:
+        raise _UnknownError
+    return x - y * (x // y)
 
 
 def _ordered(x: DimLike, y: DimLike) -> bool:
@@ -137,8 +148,8 @@ def _same(x: DimLike, y: DimLike) -> bool:
 
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    "Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": _floor,
-    "Mod": lambda x, y: x - y * _floor(x, y),
+    "Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": _quotient,
+    "Mod": _modulo, "fmod": lambda x, y: x - y * _quotient(x, y),
     "Neg": lambda x: -x,
     "Equal": _same, "Greater": lambda x, y: not _ordered(y, x), "GreaterOrEqual": _ordered,
     "Less": lambda x, y: not _ordered(x, y), "LessOrEqual": lambda x, y: _ordered(y, x),
@@ -150,14 +161,14 @@ def _symbolic(*arrays: np.ndarray) -> bool:
     return any(a.dtype == object for a in arrays)
 
 
-@rule(*_ELEMENTWISE)
+@rule(*(_ELEMENTWISE.keys() - {"fmod"}))
 def _elementwise(node: OnnxNode, *arrays: np.ndarray) -> Any:
     if not _symbolic(*arrays):
         found = None if math.prod(np.broadcast_shapes(*(a.shape for a in arrays))) > MOST_MET else _reference(node, arrays)
         return None if found is None else found[0].array
     if any(a.dtype != object and a.dtype.kind not in "iu" for a in arrays):
         return None
-    function = _ELEMENTWISE[node.op]
+    function = _ELEMENTWISE["fmod" if node.op == "Mod" and node.attribute("fmod", 0) else node.op]
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     if math.prod(shape) > LARGEST:
         return None
