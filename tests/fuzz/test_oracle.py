@@ -236,3 +236,17 @@ def test_weights_that_underflow_make_nan_of_infinite_values() -> None:
     assert verdict(expected, [[[[np.inf], [np.inf]]]]) is None
     assert verdict(expected, [[[[np.nan], [np.nan]]]]) is None
     assert verdict(expected, [[[[1.0], [1.0]]]]) is not None
+
+
+def test_a_little_may_be_left_of_what_cancels() -> None:
+    """1e38 - 3 - 1e38 is 0 or -3, as the sum goes, and +-1e31 with the roundings of its terms moved; silu makes 0 of -1e31."""
+    def divided(x: tg.Tensor) -> tg.Tensor:
+        total = tg.reduce_sum(x, axes=(-1,))
+        return total / (1.0 + tg.exp(-total)) // -0.0
+
+    expected = expectation(divided, [[1e38, -3.0, -1e38], [4.0, -3.0, 1.0]])
+    assert expected.faithful["output"][1] == -np.inf
+    for found in (np.inf, -np.inf, np.nan):
+        assert verdict(expected, [found, -np.inf]) is None
+    for found in (np.inf, np.nan):
+        assert verdict(expected, [np.nan, found]) is not None

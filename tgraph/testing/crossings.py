@@ -1,4 +1,4 @@
-"""Values that roundings carry from one side of 0 to the other, made 0.
+"""Values that roundings carry from one side of 0 to the other.
 
 Of numbers that cancel, rounding decides what is left: 1e-9, -3e-8, or nothing at all. A logarithm or a quotient of that is an
 infinity or NaN for the last alone, which runs with moved roundings seldom meet.
@@ -32,19 +32,27 @@ class Crossings:
             return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
 
 
-class AtZero(Interpreter):
-    """A reference whose values are 0, with the sign of `zero`, where the roundings of other runs carried them across."""
+class Left(Interpreter):
+    """A reference whose values are `left` where the roundings of other runs carried them across 0, as far as these went.
 
-    def __init__(self, graph: Graph, crossings: Crossings, zero: float, *, faithful: bool):
+    Of 1e38 + 3 - 1e38 the order of the sum leaves 0 or 3, moved roundings +-1e31: with all of that, 0 with its signs and 1 with
+    its signs are among what is left.
+    """
+
+    def __init__(self, graph: Graph, crossings: Crossings, left: float, *, faithful: bool):
         super().__init__(graph, faithful=faithful)
-        self.crossings, self.zero = crossings, zero
+        self.crossings, self.left = crossings, left
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         """What has become infinite or NaN, such as a quotient, stays."""
         results = super().apply(node, operands, sizes)
-        masks = self.crossings.of(node)
-        return tuple(np.where(mask & np.isfinite(r.astype(np.float64)), np.asarray(self.zero, r.dtype), r)
-                     if mask.any() else r for r, mask in zip(results, masks))
+        ranges = self.crossings.ranges.get(node, [])
+        return tuple(np.where(mask & np.isfinite(r.astype(np.float64)), self._between(r, low, high), r) if mask.any() else r
+                     for r, mask, (low, high) in zip(results, self.crossings.of(node), ranges))
+
+    def _between(self, result: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        left = np.asarray(self.left, low.dtype)
+        return np.clip(left, np.fmin(low, result), np.fmax(high, result)) if self.left else left
 
     def _inner(self, function: Graph) -> Interpreter:
         return Interpreter(function, faithful=self.faithful, weights=self.weights)

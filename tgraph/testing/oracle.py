@@ -23,7 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
-from tgraph.testing.crossings import AtZero, Crossings
+from tgraph.testing.crossings import Crossings, Left
 from tgraph.testing.parts import parts_of
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
@@ -187,7 +187,8 @@ class Expectation:
             if more:
                 runs += [Perturbed(self.graph, m, exact, apart=True, faithful=not self.wide, observer=crossings.observe).run(
                     self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
-                runs += [AtZero(self.graph, crossings, zero, faithful=not self.wide).run(self.feeds) for zero in (0.0, -0.0)]
+                runs += [Left(self.graph, crossings, left, faithful=not self.wide).run(self.feeds)
+                         for left in (0.0, -0.0, 1.0, -1.0)]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
