@@ -1,7 +1,8 @@
-"""Values that roundings carry from one side of 0 to the other.
+"""Values that roundings carry from one side of 0 to the other, or past each other.
 
 Of numbers that cancel, rounding decides what is left: 1e-9, -3e-8, or nothing at all. A logarithm or a quotient of that is an
-infinity or NaN for the last alone, which runs with moved roundings seldom meet.
+infinity or NaN for the last alone, which runs with moved roundings seldom meet. Of 33 numbers that are equal but for rounding,
+any may be the largest; each run shows one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node
+from tgraph.ir.values import Node, Result
 from tgraph.reference.interpreter import Interpreter
+
+ORDERS = ("argmax", "argsort", "topk")
 
 
 class Crossings:
@@ -30,6 +33,19 @@ class Crossings:
         """Which elements are below 0 in one run, above in another, or 0 in some runs only: roundings decide about these."""
         with np.errstate(invalid="ignore"):
             return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
+
+    def ordered(self, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
+        """The ranges of what a node puts in order, if roundings move any of it."""
+        value = node.operands[0] if node.op.name in ORDERS else None
+        if not isinstance(value, Result) or value.node not in self.ranges:
+            return None
+        low, high = self.ranges[value.node][value.index]
+        return (low, high) if (low < high).any() else None
+
+    def longest_order(self) -> int:
+        """The length of the longest axis that is put in order."""
+        found = [(node, self.ordered(node)) for node in self.ranges]
+        return max((r[0].shape[node.attrs["axis"]] for node, r in found if r is not None), default=0)
 
 
 class Left(Interpreter):
@@ -53,6 +69,26 @@ class Left(Interpreter):
     def _between(self, result: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         left = np.asarray(self.left, low.dtype)
         return np.clip(left, np.fmin(low, result), np.fmax(high, result)) if self.left else left
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
+
+
+class Extreme(Interpreter):
+    """A reference that puts numbers in order of which one is the largest that any run made of it, and all others the smallest; or
+    the reverse. `position`: which one of an axis, counted on from its start behind its end."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, position: int, largest: bool, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings, self.position, self.largest = crossings, position, largest
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        ranges, x = self.crossings.ordered(node), operands[0] if operands else None
+        if ranges is not None and x is not None:
+            low, high = (np.moveaxis(np.where(np.isnan(x), x, r), node.attrs["axis"], -1) for r in ranges)
+            picked = np.arange(low.shape[-1]) == self.position % low.shape[-1]
+            operands = [np.moveaxis(np.where(picked == self.largest, high, low), -1, node.attrs["axis"])]
+        return super().apply(node, operands, sizes)
 
     def _inner(self, function: Graph) -> Interpreter:
         return Interpreter(function, faithful=self.faithful, weights=self.weights)

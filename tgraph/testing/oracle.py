@@ -23,7 +23,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
-from tgraph.testing.crossings import Crossings, Left
+from tgraph.testing.crossings import Crossings, Extreme, Left
 from tgraph.testing.parts import parts_of
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
@@ -32,6 +32,7 @@ SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
 PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
+ORDERED = 64  # elements of an axis, each of which is tried as the largest
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
 KEYS = {"attention": -2, "ragged_attention": 0}  # the axis of the keys, whose weighted values are summed before they are divided
 # Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
@@ -187,8 +188,11 @@ class Expectation:
             if more:
                 runs += [Perturbed(self.graph, m, exact, apart=True, faithful=not self.wide, observer=crossings.observe).run(
                     self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
-                runs += [Left(self.graph, crossings, left, faithful=not self.wide).run(self.feeds)
-                         for left in (0.0, -0.0, 1.0, -1.0)]
+                others: list[Interpreter] = [Left(self.graph, crossings, left, faithful=not self.wide)
+                                             for left in (0.0, -0.0, 1.0, -1.0)]
+                others += [Extreme(self.graph, crossings, i, largest, faithful=not self.wide)
+                           for i in range(min(crossings.longest_order(), ORDERED)) for largest in (True, False)]
+                runs += [other.run(self.feeds) for other in others]
             if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
                                      for v in (*n.inputs, *n.results)):
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
