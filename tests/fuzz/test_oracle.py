@@ -260,3 +260,23 @@ def test_any_of_numbers_that_are_equal_but_for_rounding_may_be_the_largest() -> 
                            np.random.default_rng(0).uniform(1.0, 2.0, (1, 33)))
     for largest in range(33):
         assert (verdict(expected, [np.arange(33) == largest]) is None) == (largest != 7)
+
+
+def test_half_precisions_may_be_rounded_at_some_values_only() -> None:
+    """As log_softmax, made of its parts, rounds what it gives, and the parts not: -124.52 times the scale, where all
+    roundings make it -124.43 times, and none -124.49."""
+    row = [1.667, -1.644, -0.3545, -0.3254, 2.297, -1.029, 0.5254, 1.09, -0.00223, 0.4539, 2.211, 1.751, -1.536, -0.26, 0.2373,
+           0.2468, -0.1292]
+
+    def quantized(x: tg.Tensor) -> tg.Tensor:
+        shifted = x - tg.reduce_max(x, axes=(-1,), keepdims=True)
+        return tg.quantize_rows(shifted - tg.log(tg.reduce_sum(tg.exp(shifted), axes=(-1,), keepdims=True)))[0]
+
+    expected = expectation(quantized, [row], tg.f16)
+    found = Interpreter(tg.optimize(expected.graph, "O3"), faithful=True).run(expected.feeds)["output"]
+    assert expected.faithful["output"][0, 12] == -124 and found[0, 12] == -125
+    assert verdict(expected, found) is None
+    for position in range(17):
+        other = found.copy()
+        other[0, position] += 40  # beyond the spread
+        assert verdict(expected, other) is not None

@@ -24,6 +24,7 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import Crossings, Extreme, Left
+from tgraph.testing.halves import rounded_in_places
 from tgraph.testing.parts import parts_of
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
@@ -193,13 +194,16 @@ class Expectation:
                 others += [Extreme(self.graph, crossings, i, largest, faithful=not self.wide)
                            for i in range(min(crossings.longest_order(), ORDERED)) for largest in (True, False)]
                 runs += [other.run(self.feeds) for other in others]
-            if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
-                                     for v in (*n.inputs, *n.results)):
+            if not self.wide and self._has_halves():
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
+                runs += [run.run(self.feeds) for run in rounded_in_places(self.graph)] if more else []  # and may not
             if more and not strict and not self.wide:
                 runs += self._after_passes()
             self._members[key] = [self.faithful, *runs]
         return self._members[key]
+
+    def _has_halves(self) -> bool:
+        return any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes for v in (*n.inputs, *n.results))
 
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
         """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
