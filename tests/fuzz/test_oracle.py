@@ -280,3 +280,37 @@ def test_half_precisions_may_be_rounded_at_some_values_only() -> None:
         other = found.copy()
         other[0, position] += 40  # beyond the spread
         assert verdict(expected, other) is not None
+
+
+def test_passes_may_keep_the_logarithms_of_exponentials() -> None:
+    """Those that e^x has no place for in its type: log_softmax and softmax, which passes make of them, do not go that way."""
+    def log_softmax(x: tg.Tensor) -> tg.Tensor:
+        return x - tg.log(tg.reduce_sum(tg.exp(x), axes=(-1,), keepdims=True))
+
+    def shares(x: tg.Tensor) -> tg.Tensor:
+        return tg.exp(x) / tg.reduce_sum(tg.exp(x), axes=(-1,), keepdims=True)
+
+    for build, value, dtype in (
+        (lambda x: tg.isinf(tg.log(tg.softmax(x))), -200.0, tg.f32),
+        (lambda x: tg.isinf(log_softmax(x)), 20_000.0, tg.f32),
+        (lambda x: tg.quantize_rows(log_softmax(x))[0], 20_000.0, tg.f16),
+        (lambda x: tg.isnan(shares(x)), 20_000.0, tg.f32),
+    ):
+        expected = expectation(build, [[value, 1.0], [1.0, value]], dtype)
+        found = Interpreter(tg.optimize(expected.graph, "O3"), faithful=True).run(expected.feeds)["output"]
+        assert verdict(expected, expected.faithful["output"], strict=True) is None
+        assert (found != expected.faithful["output"]).any()
+        assert verdict(expected, found) is None and verdict(expected, found, strict=True) is not None
+        other = expectation(build, [[3.0, 1.0], [1.0, 3.0]], dtype)
+        wrong = other.faithful["output"].copy()
+        wrong[0, 0] = 100 if dtype == tg.f16 else not wrong[0, 0]
+        assert verdict(other, wrong) is not None
+
+
+def test_the_order_of_a_sum_decides_about_what_has_logarithms_only() -> None:
+    """-3e38 * 2 + 3e38 * 2, of logarithms of shares that are 0."""
+    for low, told in ((-3e38, False), (-3.0, True)):
+        expected = expectation(lambda x: tg.matmul(tg.log(tg.softmax(x[:1])), tg.transpose(x[1:])) < 1.0,
+                               [[1.0, low, low], [1.0, 2.0, -2.0]])
+        found = ~expected.faithful["output"]
+        assert (verdict(expected, found) is not None) == told and verdict(expected, found, strict=True) is not None

@@ -18,7 +18,6 @@ import numpy as np
 
 from passes.manager import optimize
 from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
-from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
@@ -26,9 +25,9 @@ from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import Crossings, Extreme, Left
 from tgraph.testing.halves import rounded_in_places
 from tgraph.testing.parts import parts_of
+from tgraph.testing.ranges import Logarithms, Unbounded, UnboundedLogarithms
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
-LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
 SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
 PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
@@ -145,21 +144,6 @@ class Perturbed(Interpreter):
         return Perturbed(function, self.move, self.exact, apart=self.apart, faithful=self.faithful, weights=self.weights)
 
 
-class Unbounded(Interpreter):
-    """A reference whose floats have the range of C's long double, where that has more than a double's."""
-
-    def working(self, dtype: DType) -> DType:
-        return LONG_DOUBLE if dtype.is_float else dtype
-
-    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
-        try:
-            return super().apply(node, operands, sizes)
-        except RuleError:  # some ops ask what the type of an operand is, and a long double has none
-            with np.errstate(over="ignore"):
-                narrow = [o.astype(np.float64) if o is not None and o.dtype == np.longdouble else o for o in operands]
-            return super().apply(node, narrow, sizes)
-
-
 @dataclass
 class Expectation:
     """What one trial of a graph may give. `strict`: factors are not regrouped (level O0)."""
@@ -171,9 +155,9 @@ class Expectation:
     allowed: float | None = None  # a tolerance other than those of the types
     least: float = 0.0  # of the tolerances
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
-    _ranged: dict[str, np.ndarray] | None = None
+    _ranged: dict[type[Unbounded], dict[str, np.ndarray]] = field(default_factory=dict)
     _beyond: bool | None = None
-    _ordered: dict[Node, bool] | None = None
+    _ordered: dict[type[Unbounded], dict[Node, bool]] = field(default_factory=dict)
     _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
     def members(self, strict: bool, more: int) -> list[dict[str, np.ndarray]]:
@@ -206,8 +190,8 @@ class Expectation:
         return any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes for v in (*n.inputs, *n.results))
 
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
-        """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
-        come or go."""
+        """What passes may change (docs/precision.md): what overflows on the way in f32 only, or has no place for what it is the
+        logarithm of; and NaN behind masks, which may come or go."""
         (rounded, _), (kept, exact) = (_finite(self.graph, self.feeds, faithful) for faithful in (True, False))
         overflows = any((~a & b).any() for a, b in zip(rounded, kept))
         odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
@@ -217,14 +201,21 @@ class Expectation:
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
             spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
-        return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else [])]
+        hidden = [kind(self.graph, faithful=faithful).run(self.feeds) for kind in (Logarithms,)
+                  for faithful in ((True, False) if self._has_halves() else (True,))]
+        return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else []), *hidden]
 
-    def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
+    def _unbounded(self, strict: bool) -> type[Unbounded]:
+        """The reference with more range; passes give some to logarithms, too."""
+        return Unbounded if strict or self.wide else UnboundedLogarithms
+
+    def _lost_order(self, name: str, found: np.ndarray, allowed: float, strict: bool) -> np.ndarray:
         """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum
         then decides whether the result is infinite, NaN or what it should be."""
-        if self._ranged is None:
-            self._ranged = Unbounded(self.graph).run(self.feeds)
-        r, ranged = self.faithful[name].astype(np.float64), self._ranged[name]
+        kind = self._unbounded(strict)
+        if kind not in self._ranged:
+            self._ranged[kind] = kind(self.graph).run(self.feeds)
+        r, ranged = self.faithful[name].astype(np.float64), self._ranged[kind][name]
         if not np.issubdtype(ranged.dtype, np.floating):
             return np.zeros(r.shape, bool)
         overflowed = ~np.isnan(ranged) & ~np.isfinite(r) & (ranged != r)
@@ -248,15 +239,17 @@ class Expectation:
             self._beyond = any(found)
         return self._beyond
 
-    def _order_decides(self, output: Value) -> bool:
+    def _order_decides(self, output: Value, strict: bool) -> bool:
         """Whether an output depends on sums or products of finite numbers that leave the range, or may on the way: their order
         then decides what comes of it, and tanh(inf) or a cap makes other finite numbers of that."""
-        if self._ordered is None:
-            self._ordered = self._nodes_whose_order_decides()
+        unbounded = self._unbounded(strict)
+        if unbounded not in self._ordered:
+            self._ordered[unbounded] = self._nodes_whose_order_decides(unbounded)
+        found = self._ordered[unbounded]
         own = output.node if isinstance(output, Result) else None
-        return any(node in self._ordered and (node is not own or self._ordered[node]) for node in above(output))
+        return any(node in found and (node is not own or found[node]) for node in above(output))
 
-    def _nodes_whose_order_decides(self) -> dict[Node, bool]:
+    def _nodes_whose_order_decides(self, unbounded: type[Unbounded]) -> dict[Node, bool]:
         """Such nodes; false for those whose own results show it, as infinities and NaN (`_lost_order`)."""
         found: dict[Node, bool] = {}
         within: dict[Node, list[np.ndarray]] = {}
@@ -278,7 +271,7 @@ class Expectation:
                 found.setdefault(node, False)
 
         Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
-        Unbounded(self.graph, observer=compare).run(self.feeds)
+        unbounded(self.graph, observer=compare).run(self.feeds)
         return found
 
     def difference(self, found: Mapping[str, np.ndarray], strict: bool) -> tuple[str | None, int, int]:
@@ -299,10 +292,10 @@ class Expectation:
                 runs = [m[name] for m in self.members(strict, more)]
                 wrong = bad & ~within(y, runs, allowed)
                 if more and wrong.any():
-                    wrong &= ~self._lost_order(name, y, allowed)
+                    wrong &= ~self._lost_order(name, y, allowed, strict)
                     if wrong.any() and self._too_much_is_asked():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
-                    if wrong.any() and self._order_decides(value):
+                    if wrong.any() and self._order_decides(value, strict):
                         wrong[...] = False
                 if not wrong.any():
                     break
