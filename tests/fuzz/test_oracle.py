@@ -314,3 +314,42 @@ def test_the_order_of_a_sum_decides_about_what_has_logarithms_only() -> None:
                                [[1.0, low, low], [1.0, 2.0, -2.0]])
         found = ~expected.faithful["output"]
         assert (verdict(expected, found) is not None) == told and verdict(expected, found, strict=True) is not None
+
+
+def attended(dtype: tg.DType, fill: float, feeds: dict[str, Any]) -> tuple[Expectation, np.ndarray, np.ndarray]:
+    """What may come of which results are numbers, of attention where the last of three keys is excluded; what it is before the
+    passes, and after them."""
+    def are_numbers(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, bias: tg.Tensor | None = None) -> tg.Tensor:
+        scores = tg.matmul(q, k) if bias is None else tg.matmul(q, k) + bias
+        y = tg.matmul(tg.softmax(tg.where(np.array([True, True, False]), scores, fill)), v)
+        return y >= y
+
+    arrays = {name: np.asarray(x, dtype.numpy) for name, x in feeds.items()}
+    graph = tg.trace(are_numbers, **{name: dtype[x.shape] for name, x in arrays.items()})
+    before, after = (Interpreter(g, faithful=True).run(arrays) for g in (graph, tg.optimize(graph, "O3")))
+    return Expectation(graph, arrays, before), before["output"], after["output"]
+
+
+@pytest.mark.parametrize(("dtype", "fill", "excluded"), [
+    (tg.f32, -np.inf, np.nan), (tg.f32, -1e30, -np.inf), (tg.f16, -np.inf, np.nan)], ids=str)
+def test_passes_may_leave_out_excluded_values_that_a_comparison_hides(dtype: tg.DType, fill: float, excluded: float) -> None:
+    """Beside an infinity, with a weight of e^-80 (0 in f16, not in f32, where attention keeps it), and NaN."""
+    values = [[1.0, 1.0, np.nan], [1.0, np.inf, 1.0], [excluded, excluded, 1.0]]
+    expected, before, after = attended(dtype, fill, {"q": [[[1.0]]], "k": [[[1.0, -80.0, 0.0]]], "v": [values]})
+    assert before.tolist() == [[[False, False, False]]] and after.tolist() == [[[True, True, False]]]
+    assert verdict(expected, after) is None
+    assert verdict(expected, after, strict=True) is not None and verdict(expected, [[[True, True, True]]]) is not None
+    small, before, after = attended(dtype, fill, {"q": [[[1.0]]], "k": [[[1.0, -200.0, 0.0]]], "v": [[[1.0], [np.inf], [1.0]]]})
+    if dtype == tg.f32:  # a weight of 0 that no mask makes
+        assert not before.any() and not after.any() and verdict(small, [[[True]]]) is not None
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_passes_may_let_in_excluded_scores_that_a_comparison_hides(score: float) -> None:
+    """Where they cannot know that the others are above the fill, so that it is a term beside these, as in the first batch."""
+    feeds = {"q": np.ones((2, 1, 1)), "k": [[[1.0, 1.0, score]], [[1.0, 1.0, 1.0]]], "v": np.ones((2, 3, 1)),
+             "bias": np.full((2, 1, 3), -3e38)}
+    expected, before, after = attended(tg.f32, -1e30, feeds)
+    assert before.ravel().tolist() == [True, True] and after.ravel().tolist() == [False, True]
+    assert verdict(expected, after) is None and verdict(expected, after, strict=True) is not None
+    assert verdict(expected, [[[True]], [[False]]]) is not None

@@ -23,6 +23,7 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import Crossings, Extreme, Left
+from tgraph.testing.excluded import LeftOut, LetIn
 from tgraph.testing.halves import rounded_in_places
 from tgraph.testing.parts import parts_of
 from tgraph.testing.ranges import Logarithms, Unbounded, UnboundedLogarithms
@@ -191,7 +192,7 @@ class Expectation:
 
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
         """What passes may change (docs/precision.md): what overflows on the way in f32 only, or has no place for what it is the
-        logarithm of; and NaN behind masks, which may come or go."""
+        logarithm of; and NaN behind masks, which may come or go, where comparisons hide it too."""
         (rounded, _), (kept, exact) = (_finite(self.graph, self.feeds, faithful) for faithful in (True, False))
         overflows = any((~a & b).any() for a, b in zip(rounded, kept))
         odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
@@ -201,7 +202,7 @@ class Expectation:
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
             spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
-        hidden = [kind(self.graph, faithful=faithful).run(self.feeds) for kind in (Logarithms,)
+        hidden = [kind(self.graph, faithful=faithful).run(self.feeds) for kind in (Logarithms, LeftOut, LetIn)
                   for faithful in ((True, False) if self._has_halves() else (True,))]
         return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else []), *hidden]
 
