@@ -353,3 +353,8 @@ def test_passes_may_let_in_excluded_scores_that_a_comparison_hides(score: float)
     assert before.ravel().tolist() == [True, True] and after.ravel().tolist() == [False, True]
     assert verdict(expected, after) is None and verdict(expected, after, strict=True) is not None
     assert verdict(expected, [[[True]], [[False]]]) is not None
+
+
+def test_a_scalar_may_depend_on_the_order_of_a_product() -> None:
+    expected = expectation(lambda x: tg.tanh(tg.reduce_prod(x, axes=(0,))), [1e-30, 1e30, 1e-30, 1e30])
+    assert expected.faithful["output"].shape == () and verdict(expected, 0.5) is None

@@ -297,7 +297,7 @@ class Expectation:
                     if wrong.any() and self._too_much_is_asked():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
                     if wrong.any() and self._order_decides(value, strict):
-                        wrong[...] = False
+                        wrong = np.zeros(y.shape, bool)
                 if not wrong.any():
                     break
             else:
