@@ -11,7 +11,7 @@ import pytest
 import tgraph as tg
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation
+from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation, within
 
 get_op("add")
 
@@ -358,3 +358,11 @@ def test_passes_may_let_in_excluded_scores_that_a_comparison_hides(score: float)
 def test_a_scalar_may_depend_on_the_order_of_a_product() -> None:
     expected = expectation(lambda x: tg.tanh(tg.reduce_prod(x, axes=(0,))), [1e-30, 1e30, 1e-30, 1e30])
     assert expected.faithful["output"].shape == () and verdict(expected, 0.5) is None
+
+
+def test_large_integers_are_told_apart() -> None:
+    """Those that are one number in float64: in runs, too."""
+    least, most = -2**63, 2**63 - 1
+    runs = [np.int64([least + 3, 7, least, most]), np.int64([least + 6, 7, most, most])]
+    for found, right in ([least + 5, 7, 0, most], True), ([least + 100, 8, 0, most - 1], False):
+        assert (within(np.int64(found), runs, 0.0) == [right, right, True, right]).all()

@@ -375,15 +375,21 @@ def near(y: np.ndarray, r: np.ndarray, allowed: float) -> np.ndarray:
 def within(y: np.ndarray, runs: Sequence[np.ndarray], allowed: float) -> np.ndarray:
     """Elements between the least and the greatest of the runs, and a little around; NaN where one of them has it."""
     with np.errstate(all="ignore"):
-        many = np.stack([r.astype(np.float64) for r in runs])
-        a = y.astype(np.float64)
+        many, a = np.stack([_from(runs[0], r) for r in runs]), _from(runs[0], y)
         low, high = (f(many, axis=0, initial=i, where=~np.isnan(many)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
         width = np.where(np.isfinite(high - low), high - low, 0.0)
         margin = allowed * np.maximum(1.0, np.minimum(np.abs(low), np.abs(high))) + SPREAD * width
         between = (a >= low - np.where(np.isfinite(low), margin, 0)) & (a <= high + np.where(np.isfinite(high), margin, 0))
-        if not dtype_of(runs[0]).is_float:  # float64 does not tell all integers apart
-            between &= (width > 0) | (y == runs[0])
         return np.asarray(between | (np.isnan(a) & np.isnan(many).any(axis=0)))
+
+
+def _from(origin: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """An array in float64; integers and booleans as distances from others, as float64 does not tell all integers apart."""
+    wide = array.astype(np.float64)
+    if dtype_of(array).is_float:
+        return wide
+    far = wide - origin.astype(np.float64)
+    return np.where(np.abs(far) > 2.0**62, far, array.astype(np.int64) - origin.astype(np.int64))  # which wraps around beyond
 
 
 def wrong_elements(name: str, y: np.ndarray, r: np.ndarray, runs: Sequence[np.ndarray], wrong: np.ndarray) -> str:
