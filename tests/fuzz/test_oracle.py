@@ -366,3 +366,17 @@ def test_large_integers_are_told_apart() -> None:
     runs = [np.int64([least + 3, 7, least, most]), np.int64([least + 6, 7, most, most])]
     for found, right in ([least + 5, 7, 0, most], True), ([least + 100, 8, 0, most - 1], False):
         assert (within(np.int64(found), runs, 0.0) == [right, right, True, right]).all()
+
+
+def test_the_sign_of_a_sum_of_negative_zeros_is_open() -> None:
+    """It is that of what the sum begins with, if that is 0.0; without a beginning, or a sum of one number, it is -0.0."""
+    for build in (tg.reduce_sum, tg.reduce_mean):
+        expected = expectation(lambda x, build=build: 1.0 / build(x, axes=(-1,)), [[-0.0, -0.0], [1.0, -1.0]])
+        assert verdict(expected, [np.inf, np.inf]) is None and verdict(expected, [-np.inf, np.inf]) is None
+
+
+def test_the_sign_of_a_zero_of_a_norm_is_open() -> None:
+    """x a + (bias - mean a) is 0.0 for a of 0, (x - mean) a is -0.0 below the mean."""
+    expected = expectation(lambda x: 1.0 / tg.layer_norm(x, np.float32([0.0, 1.0])), [[1.0, 2.0]])
+    assert verdict(expected, -expected.faithful["output"] * [1, -1]) is None
+    assert verdict(expected, -expected.faithful["output"]) is not None

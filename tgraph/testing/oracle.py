@@ -51,7 +51,10 @@ EXACT = frozenset({
 # one of their own.
 EITHER_ZERO = frozenset({
     "maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum", "cumsum",
+    "reduce_sum", "reduce_mean",
+    "layer_norm",  # x a + (bias - mean a), where it is not (x - mean) a + bias
 })
+SUMS = ("reduce_sum", "reduce_mean")  # whose zeros are open only if all terms are -0.0: what cancels is 0.0
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
@@ -71,7 +74,7 @@ class Perturbed(Interpreter):
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
-            return tuple(self._zeros(node, r) for r in super().apply(node, operands, sizes))
+            return tuple(self._zeros(node, r, operands) for r in super().apply(node, operands, sizes))
         if self.move is None:  # better than asked for, as fused multiplications and sums in a wider type are
             wide = [o if o is None or v is None or not v.dtype.is_float else o.astype(np.float64)
                     for o, v in zip(operands, node.operands)]
@@ -82,7 +85,7 @@ class Perturbed(Interpreter):
             results = super().apply(node, operands, sizes)
         if self.apart and (parts := parts_of(node, f32 if self.faithful else f64)) is not None:
             results = self._in_parts(node, parts, operands, sizes, results)
-        results = tuple(self._zeros(node, self.moved(r, v.dtype)) for r, v in zip(results, node.results))
+        results = tuple(self._zeros(node, self.moved(r, v.dtype), operands) for r, v in zip(results, node.results))
         return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
 
     def _in_parts(self, node: Node, parts: Graph, operands: Sequence[np.ndarray | None], sizes: dict[str, int],
@@ -115,13 +118,16 @@ class Perturbed(Interpreter):
 
         return patch.object(np, "exp", exp)
 
-    def _zeros(self, node: Node, array: np.ndarray) -> np.ndarray:
+    def _zeros(self, node: Node, array: np.ndarray, operands: Sequence[np.ndarray | None]) -> np.ndarray:
         """Zeros of the sign that a run without moves has; each of any sign where moves are random."""
         if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or self.move is None:
             return array
+        zero, x = array == 0, operands[0]
+        if node.op.name in SUMS and x is not None:
+            zero &= np.signbit(x).all(axis=node.attrs["axes"]).reshape(array.shape)
         if isinstance(self.move, float):
-            return array if self.move else np.where(array == 0, np.asarray(self.move, array.dtype), array)
-        return np.where((array == 0) & (self.move.random(array.shape) < 0.5), -array, array)
+            return array if self.move else np.where(zero, np.asarray(self.move, array.dtype), array)
+        return np.where(zero & (self.move.random(array.shape) < 0.5), -array, array)
 
     def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
         """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
