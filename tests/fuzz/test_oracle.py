@@ -380,3 +380,13 @@ def test_the_sign_of_a_zero_of_a_norm_is_open() -> None:
     expected = expectation(lambda x: 1.0 / tg.layer_norm(x, np.float32([0.0, 1.0])), [[1.0, 2.0]])
     assert verdict(expected, -expected.faithful["output"] * [1, -1]) is None
     assert verdict(expected, -expected.faithful["output"]) is not None
+
+
+def test_numbers_that_are_equal_but_for_rounding_may_be_equal() -> None:
+    """Each of 200, though few runs make a certain one so: silu in two ways, of which passes make one."""
+    for share, told in ((1.0, False), (1.1, True)):
+        expected = expectation(lambda x, share=share: tg.equal(x / (tg.exp(-x) + share), x * tg.sigmoid(x)),
+                               np.linspace(0.1, 4, 200))
+        for found in (True, False):
+            assert verdict(expected, np.full(200, found)) is None or (told and found)
+        assert (verdict(expected, np.full(200, True)) is not None) == told

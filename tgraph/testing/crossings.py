@@ -2,7 +2,7 @@
 
 Of numbers that cancel, rounding decides what is left: 1e-9, -3e-8, or nothing at all. A logarithm or a quotient of that is an
 infinity or NaN for the last alone, which runs with moved roundings seldom meet. Of 33 numbers that are equal but for rounding,
-any may be the largest; each run shows one.
+any may be the largest; each run shows one. Two that are equal but for rounding are equal in few runs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node, Result
+from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 
 ORDERS = ("argmax", "argsort", "topk")
+COMPARISONS = ("equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal")
 
 
 class Crossings:
@@ -33,6 +34,13 @@ class Crossings:
         """Which elements are below 0 in one run, above in another, or 0 in some runs only: roundings decide about these."""
         with np.errstate(invalid="ignore"):
             return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
+
+    def meet(self, x: Value, y: Value) -> np.ndarray | bool:
+        """Which elements of two values have numbers in common, over all runs, and are no numbers that rounding leaves alone."""
+        if not (isinstance(x, Result) and isinstance(y, Result)) or not self.ranges.keys() >= {x.node, y.node}:
+            return False
+        (low, high), (least, most) = self.ranges[x.node][x.index], self.ranges[y.node][y.index]
+        return (low <= most) & (least <= high) & ((low < high) | (least < most))
 
     def ordered(self, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
         """The ranges of what a node puts in order, if roundings move any of it."""
@@ -88,6 +96,23 @@ class Extreme(Interpreter):
             low, high = (np.moveaxis(np.where(np.isnan(x), x, r), node.attrs["axis"], -1) for r in ranges)
             picked = np.arange(low.shape[-1]) == self.position % low.shape[-1]
             operands = [np.moveaxis(np.where(picked == self.largest, high, low), -1, node.attrs["axis"])]
+        return super().apply(node, operands, sizes)
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
+
+
+class Met(Interpreter):
+    """A reference that compares numbers as equal if roundings can make them so."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings = crossings
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        if node.op.name in COMPARISONS and node.inputs[0].dtype.is_float:
+            x, y = (np.asarray(o) for o in operands)
+            operands = [x, np.where(self.crossings.meet(*node.inputs) & ~np.isnan(x), x, y)]
         return super().apply(node, operands, sizes)
 
     def _inner(self, function: Graph) -> Interpreter:

@@ -22,7 +22,7 @@ from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
-from tgraph.testing.crossings import Crossings, Extreme, Left
+from tgraph.testing.crossings import Crossings, Extreme, Left, Met
 from tgraph.testing.excluded import LeftOut, LetIn
 from tgraph.testing.halves import rounded_in_places
 from tgraph.testing.parts import parts_of
@@ -182,6 +182,7 @@ class Expectation:
                     self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
                 others: list[Interpreter] = [Left(self.graph, crossings, left, faithful=not self.wide)
                                              for left in (0.0, -0.0, 1.0, -1.0)]
+                others.append(Met(self.graph, crossings, faithful=not self.wide))
                 others += [Extreme(self.graph, crossings, i, largest, faithful=not self.wide)
                            for i in range(min(crossings.longest_order(), ORDERED)) for largest in (True, False)]
                 runs += [other.run(self.feeds) for other in others]
