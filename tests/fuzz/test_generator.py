@@ -9,6 +9,7 @@ import pytest
 
 import tgraph as tg
 from tgraph.ir.binding import bind_inputs
+from tgraph.ir.determined import undetermined
 from tgraph.ir.dims import symbols
 from tgraph.ir.registry import OPS, Op, get_op
 from tgraph.testing.examination import examine
@@ -137,6 +138,12 @@ def test_sizes_are_those_that_a_graph_takes() -> None:
         for trial in range(TRIALS):
             sizes = bind_inputs(graph, feeds_of(graph, seed, trial))[1]
             assert sizes == sizes_of(graph, seed, trial) and sizes["U"] == 4
+
+
+def test_all_sizes_follow_from_inputs(programs: list[tg.Graph]) -> None:
+    """The last had B only in (B+1)//2, of which two sizes make the same."""
+    for graph in (*programs, program(2195543)):
+        assert undetermined(graph) is None
 
 
 @pytest.mark.parametrize("seed", [2042417, 2061202])

@@ -11,7 +11,7 @@ import pytest
 import tgraph as tg
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation
+from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation, within
 
 get_op("add")
 
@@ -236,3 +236,157 @@ def test_weights_that_underflow_make_nan_of_infinite_values() -> None:
     assert verdict(expected, [[[[np.inf], [np.inf]]]]) is None
     assert verdict(expected, [[[[np.nan], [np.nan]]]]) is None
     assert verdict(expected, [[[[1.0], [1.0]]]]) is not None
+
+
+def test_a_little_may_be_left_of_what_cancels() -> None:
+    """1e38 - 3 - 1e38 is 0 or -3, as the sum goes, and +-1e31 with the roundings of its terms moved; silu makes 0 of -1e31."""
+    def divided(x: tg.Tensor) -> tg.Tensor:
+        total = tg.reduce_sum(x, axes=(-1,))
+        return total / (1.0 + tg.exp(-total)) // -0.0
+
+    expected = expectation(divided, [[1e38, -3.0, -1e38], [4.0, -3.0, 1.0]])
+    assert expected.faithful["output"][1] == -np.inf
+    for found in (np.inf, -np.inf, np.nan):
+        assert verdict(expected, [found, -np.inf]) is None
+    for found in (np.inf, np.nan):
+        assert verdict(expected, [np.nan, found]) is not None
+
+
+def test_any_of_numbers_that_are_equal_but_for_rounding_may_be_the_largest() -> None:
+    """x / rms_norm(x) is one number a row, here but for an element that is half of that."""
+    share = np.ones(33, np.float32)
+    share[7] = 0.5
+    expected = expectation(lambda x: tg.equal(tg.argmax(x / tg.rms_norm(x) * share, keepdims=True), np.arange(33)),
+                           np.random.default_rng(0).uniform(1.0, 2.0, (1, 33)))
+    for largest in range(33):
+        assert (verdict(expected, [np.arange(33) == largest]) is None) == (largest != 7)
+
+
+def test_half_precisions_may_be_rounded_at_some_values_only() -> None:
+    """As log_softmax, made of its parts, rounds what it gives, and the parts not: -124.52 times the scale, where all
+    roundings make it -124.43 times, and none -124.49."""
+    row = [1.667, -1.644, -0.3545, -0.3254, 2.297, -1.029, 0.5254, 1.09, -0.00223, 0.4539, 2.211, 1.751, -1.536, -0.26, 0.2373,
+           0.2468, -0.1292]
+
+    def quantized(x: tg.Tensor) -> tg.Tensor:
+        shifted = x - tg.reduce_max(x, axes=(-1,), keepdims=True)
+        return tg.quantize_rows(shifted - tg.log(tg.reduce_sum(tg.exp(shifted), axes=(-1,), keepdims=True)))[0]
+
+    expected = expectation(quantized, [row], tg.f16)
+    found = Interpreter(tg.optimize(expected.graph, "O3"), faithful=True).run(expected.feeds)["output"]
+    assert expected.faithful["output"][0, 12] == -124 and found[0, 12] == -125
+    assert verdict(expected, found) is None
+    for position in range(17):
+        other = found.copy()
+        other[0, position] += 40  # beyond the spread
+        assert verdict(expected, other) is not None
+
+
+def test_passes_may_keep_the_logarithms_of_exponentials() -> None:
+    """Those that e^x has no place for in its type: log_softmax and softmax, which passes make of them, do not go that way."""
+    def log_softmax(x: tg.Tensor) -> tg.Tensor:
+        return x - tg.log(tg.reduce_sum(tg.exp(x), axes=(-1,), keepdims=True))
+
+    def shares(x: tg.Tensor) -> tg.Tensor:
+        return tg.exp(x) / tg.reduce_sum(tg.exp(x), axes=(-1,), keepdims=True)
+
+    for build, value, dtype in (
+        (lambda x: tg.isinf(tg.log(tg.softmax(x))), -200.0, tg.f32),
+        (lambda x: tg.isinf(log_softmax(x)), 20_000.0, tg.f32),
+        (lambda x: tg.quantize_rows(log_softmax(x))[0], 20_000.0, tg.f16),
+        (lambda x: tg.isnan(shares(x)), 20_000.0, tg.f32),
+    ):
+        expected = expectation(build, [[value, 1.0], [1.0, value]], dtype)
+        found = Interpreter(tg.optimize(expected.graph, "O3"), faithful=True).run(expected.feeds)["output"]
+        assert verdict(expected, expected.faithful["output"], strict=True) is None
+        assert (found != expected.faithful["output"]).any()
+        assert verdict(expected, found) is None and verdict(expected, found, strict=True) is not None
+        other = expectation(build, [[3.0, 1.0], [1.0, 3.0]], dtype)
+        wrong = other.faithful["output"].copy()
+        wrong[0, 0] = 100 if dtype == tg.f16 else not wrong[0, 0]
+        assert verdict(other, wrong) is not None
+
+
+def test_the_order_of_a_sum_decides_about_what_has_logarithms_only() -> None:
+    """-3e38 * 2 + 3e38 * 2, of logarithms of shares that are 0."""
+    for low, told in ((-3e38, False), (-3.0, True)):
+        expected = expectation(lambda x: tg.matmul(tg.log(tg.softmax(x[:1])), tg.transpose(x[1:])) < 1.0,
+                               [[1.0, low, low], [1.0, 2.0, -2.0]])
+        found = ~expected.faithful["output"]
+        assert (verdict(expected, found) is not None) == told and verdict(expected, found, strict=True) is not None
+
+
+def attended(dtype: tg.DType, fill: float, feeds: dict[str, Any]) -> tuple[Expectation, np.ndarray, np.ndarray]:
+    """What may come of which results are numbers, of attention where the last of three keys is excluded; what it is before the
+    passes, and after them."""
+    def are_numbers(q: tg.Tensor, k: tg.Tensor, v: tg.Tensor, bias: tg.Tensor | None = None) -> tg.Tensor:
+        scores = tg.matmul(q, k) if bias is None else tg.matmul(q, k) + bias
+        y = tg.matmul(tg.softmax(tg.where(np.array([True, True, False]), scores, fill)), v)
+        return y >= y
+
+    arrays = {name: np.asarray(x, dtype.numpy) for name, x in feeds.items()}
+    graph = tg.trace(are_numbers, **{name: dtype[x.shape] for name, x in arrays.items()})
+    before, after = (Interpreter(g, faithful=True).run(arrays) for g in (graph, tg.optimize(graph, "O3")))
+    return Expectation(graph, arrays, before), before["output"], after["output"]
+
+
+@pytest.mark.parametrize(("dtype", "fill", "excluded"), [
+    (tg.f32, -np.inf, np.nan), (tg.f32, -1e30, -np.inf), (tg.f16, -np.inf, np.nan)], ids=str)
+def test_passes_may_leave_out_excluded_values_that_a_comparison_hides(dtype: tg.DType, fill: float, excluded: float) -> None:
+    """Beside an infinity, with a weight of e^-80 (0 in f16, not in f32, where attention keeps it), and NaN."""
+    values = [[1.0, 1.0, np.nan], [1.0, np.inf, 1.0], [excluded, excluded, 1.0]]
+    expected, before, after = attended(dtype, fill, {"q": [[[1.0]]], "k": [[[1.0, -80.0, 0.0]]], "v": [values]})
+    assert before.tolist() == [[[False, False, False]]] and after.tolist() == [[[True, True, False]]]
+    assert verdict(expected, after) is None
+    assert verdict(expected, after, strict=True) is not None and verdict(expected, [[[True, True, True]]]) is not None
+    small, before, after = attended(dtype, fill, {"q": [[[1.0]]], "k": [[[1.0, -200.0, 0.0]]], "v": [[[1.0], [np.inf], [1.0]]]})
+    if dtype == tg.f32:  # a weight of 0 that no mask makes
+        assert not before.any() and not after.any() and verdict(small, [[[True]]]) is not None
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_passes_may_let_in_excluded_scores_that_a_comparison_hides(score: float) -> None:
+    """Where they cannot know that the others are above the fill, so that it is a term beside these, as in the first batch."""
+    feeds = {"q": np.ones((2, 1, 1)), "k": [[[1.0, 1.0, score]], [[1.0, 1.0, 1.0]]], "v": np.ones((2, 3, 1)),
+             "bias": np.full((2, 1, 3), -3e38)}
+    expected, before, after = attended(tg.f32, -1e30, feeds)
+    assert before.ravel().tolist() == [True, True] and after.ravel().tolist() == [False, True]
+    assert verdict(expected, after) is None and verdict(expected, after, strict=True) is not None
+    assert verdict(expected, [[[True]], [[False]]]) is not None
+
+
+def test_a_scalar_may_depend_on_the_order_of_a_product() -> None:
+    expected = expectation(lambda x: tg.tanh(tg.reduce_prod(x, axes=(0,))), [1e-30, 1e30, 1e-30, 1e30])
+    assert expected.faithful["output"].shape == () and verdict(expected, 0.5) is None
+
+
+def test_large_integers_are_told_apart() -> None:
+    """Those that are one number in float64: in runs, too."""
+    least, most = -2**63, 2**63 - 1
+    runs = [np.int64([least + 3, 7, least, most]), np.int64([least + 6, 7, most, most])]
+    for found, right in ([least + 5, 7, 0, most], True), ([least + 100, 8, 0, most - 1], False):
+        assert (within(np.int64(found), runs, 0.0) == [right, right, True, right]).all()
+
+
+def test_the_sign_of_a_sum_of_negative_zeros_is_open() -> None:
+    """It is that of what the sum begins with, if that is 0.0; without a beginning, or a sum of one number, it is -0.0."""
+    for build in (tg.reduce_sum, tg.reduce_mean):
+        expected = expectation(lambda x, build=build: 1.0 / build(x, axes=(-1,)), [[-0.0, -0.0], [1.0, -1.0]])
+        assert verdict(expected, [np.inf, np.inf]) is None and verdict(expected, [-np.inf, np.inf]) is None
+
+
+def test_the_sign_of_a_zero_of_a_norm_is_open() -> None:
+    """x a + (bias - mean a) is 0.0 for a of 0, (x - mean) a is -0.0 below the mean."""
+    expected = expectation(lambda x: 1.0 / tg.layer_norm(x, np.float32([0.0, 1.0])), [[1.0, 2.0]])
+    assert verdict(expected, -expected.faithful["output"] * [1, -1]) is None
+    assert verdict(expected, -expected.faithful["output"]) is not None
+
+
+def test_numbers_that_are_equal_but_for_rounding_may_be_equal() -> None:
+    """Each of 200, though few runs make a certain one so: silu in two ways, of which passes make one."""
+    for share, told in ((1.0, False), (1.1, True)):
+        expected = expectation(lambda x, share=share: tg.equal(x / (tg.exp(-x) + share), x * tg.sigmoid(x)),
+                               np.linspace(0.1, 4, 200))
+        for found in (True, False):
+            assert verdict(expected, np.full(200, found)) is None or (told and found)
+        assert (verdict(expected, np.full(200, True)) is not None) == told

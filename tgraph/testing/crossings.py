@@ -1,7 +1,8 @@
-"""Values that roundings carry from one side of 0 to the other, made 0.
+"""Values that roundings carry from one side of 0 to the other, or past each other.
 
 Of numbers that cancel, rounding decides what is left: 1e-9, -3e-8, or nothing at all. A logarithm or a quotient of that is an
-infinity or NaN for the last alone, which runs with moved roundings seldom meet.
+infinity or NaN for the last alone, which runs with moved roundings seldom meet. Of 33 numbers that are equal but for rounding,
+any may be the largest; each run shows one. Two that are equal but for rounding are equal in few runs.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgraph.ir.graph import Graph
-from tgraph.ir.values import Node
+from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
+
+ORDERS = ("argmax", "argsort", "topk")
+COMPARISONS = ("equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal")
 
 
 class Crossings:
@@ -31,20 +35,85 @@ class Crossings:
         with np.errstate(invalid="ignore"):
             return [(low <= 0) & (high >= 0) & (low < high) for low, high in self.ranges.get(node, [])]
 
+    def meet(self, x: Value, y: Value) -> np.ndarray | bool:
+        """Which elements of two values have numbers in common, over all runs, and are no numbers that rounding leaves alone."""
+        if not (isinstance(x, Result) and isinstance(y, Result)) or not self.ranges.keys() >= {x.node, y.node}:
+            return False
+        (low, high), (least, most) = self.ranges[x.node][x.index], self.ranges[y.node][y.index]
+        return (low <= most) & (least <= high) & ((low < high) | (least < most))
 
-class AtZero(Interpreter):
-    """A reference whose values are 0, with the sign of `zero`, where the roundings of other runs carried them across."""
+    def ordered(self, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
+        """The ranges of what a node puts in order, if roundings move any of it."""
+        value = node.operands[0] if node.op.name in ORDERS else None
+        if not isinstance(value, Result) or value.node not in self.ranges:
+            return None
+        low, high = self.ranges[value.node][value.index]
+        return (low, high) if (low < high).any() else None
 
-    def __init__(self, graph: Graph, crossings: Crossings, zero: float, *, faithful: bool):
+    def longest_order(self) -> int:
+        """The length of the longest axis that is put in order."""
+        found = [(node, self.ordered(node)) for node in self.ranges]
+        return max((r[0].shape[node.attrs["axis"]] for node, r in found if r is not None), default=0)
+
+
+class Left(Interpreter):
+    """A reference whose values are `left` where the roundings of other runs carried them across 0, as far as these went.
+
+    Of 1e38 + 3 - 1e38 the order of the sum leaves 0 or 3, moved roundings +-1e31: with all of that, 0 with its signs and 1 with
+    its signs are among what is left.
+    """
+
+    def __init__(self, graph: Graph, crossings: Crossings, left: float, *, faithful: bool):
         super().__init__(graph, faithful=faithful)
-        self.crossings, self.zero = crossings, zero
+        self.crossings, self.left = crossings, left
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         """What has become infinite or NaN, such as a quotient, stays."""
         results = super().apply(node, operands, sizes)
-        masks = self.crossings.of(node)
-        return tuple(np.where(mask & np.isfinite(r.astype(np.float64)), np.asarray(self.zero, r.dtype), r)
-                     if mask.any() else r for r, mask in zip(results, masks))
+        ranges = self.crossings.ranges.get(node, [])
+        return tuple(np.where(mask & np.isfinite(r.astype(np.float64)), self._between(r, low, high), r) if mask.any() else r
+                     for r, mask, (low, high) in zip(results, self.crossings.of(node), ranges))
+
+    def _between(self, result: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        left = np.asarray(self.left, low.dtype)
+        return np.clip(left, np.fmin(low, result), np.fmax(high, result)) if self.left else left
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
+
+
+class Extreme(Interpreter):
+    """A reference that puts numbers in order of which one is the largest that any run made of it, and all others the smallest; or
+    the reverse. `position`: which one of an axis, counted on from its start behind its end."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, position: int, largest: bool, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings, self.position, self.largest = crossings, position, largest
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        ranges, x = self.crossings.ordered(node), operands[0] if operands else None
+        if ranges is not None and x is not None:
+            low, high = (np.moveaxis(np.where(np.isnan(x), x, r), node.attrs["axis"], -1) for r in ranges)
+            picked = np.arange(low.shape[-1]) == self.position % low.shape[-1]
+            operands = [np.moveaxis(np.where(picked == self.largest, high, low), -1, node.attrs["axis"])]
+        return super().apply(node, operands, sizes)
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
+
+
+class Met(Interpreter):
+    """A reference that compares numbers as equal if roundings can make them so."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings = crossings
+
+    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
+        if node.op.name in COMPARISONS and node.inputs[0].dtype.is_float:
+            x, y = (np.asarray(o) for o in operands)
+            operands = [x, np.where(self.crossings.meet(*node.inputs) & ~np.isnan(x), x, y)]
+        return super().apply(node, operands, sizes)
 
     def _inner(self, function: Graph) -> Interpreter:
         return Interpreter(function, faithful=self.faithful, weights=self.weights)

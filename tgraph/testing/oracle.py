@@ -18,20 +18,22 @@ import numpy as np
 
 from passes.manager import optimize
 from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
-from tgraph.ir.errors import RuleError
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 from tgraph.reference.tolerance import quantizing, tolerance
-from tgraph.testing.crossings import AtZero, Crossings
+from tgraph.testing.crossings import Crossings, Extreme, Left, Met
+from tgraph.testing.excluded import LeftOut, LetIn
+from tgraph.testing.halves import rounded_in_places
 from tgraph.testing.parts import parts_of
+from tgraph.testing.ranges import Logarithms, Unbounded, UnboundedLogarithms
 
 EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
-LONG_DOUBLE = DType("long double", "float", 8 * np.dtype(np.longdouble).itemsize, "longdouble")
 SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
 PRECISE = 1e-8  # the tolerance between two references in float64
 UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
 SPREAD = 4  # times the width of what the runs gave
+ORDERED = 64  # elements of an axis, each of which is tried as the largest
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
 KEYS = {"attention": -2, "ragged_attention": 0}  # the axis of the keys, whose weighted values are summed before they are divided
 # Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
@@ -49,7 +51,10 @@ EXACT = frozenset({
 # one of their own.
 EITHER_ZERO = frozenset({
     "maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum", "cumsum",
+    "reduce_sum", "reduce_mean",
+    "layer_norm",  # x a + (bias - mean a), where it is not (x - mean) a + bias
 })
+SUMS = ("reduce_sum", "reduce_mean")  # whose zeros are open only if all terms are -0.0: what cancels is 0.0
 # Rounded right as well, but the passes may regroup the factors.
 FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
 
@@ -69,7 +74,7 @@ class Perturbed(Interpreter):
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         if node.op.name in self.exact or node.op.name == "call":
-            return tuple(self._zeros(node, r) for r in super().apply(node, operands, sizes))
+            return tuple(self._zeros(node, r, operands) for r in super().apply(node, operands, sizes))
         if self.move is None:  # better than asked for, as fused multiplications and sums in a wider type are
             wide = [o if o is None or v is None or not v.dtype.is_float else o.astype(np.float64)
                     for o, v in zip(operands, node.operands)]
@@ -80,7 +85,7 @@ class Perturbed(Interpreter):
             results = super().apply(node, operands, sizes)
         if self.apart and (parts := parts_of(node, f32 if self.faithful else f64)) is not None:
             results = self._in_parts(node, parts, operands, sizes, results)
-        results = tuple(self._zeros(node, self.moved(r, v.dtype)) for r, v in zip(results, node.results))
+        results = tuple(self._zeros(node, self.moved(r, v.dtype), operands) for r, v in zip(results, node.results))
         return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
 
     def _in_parts(self, node: Node, parts: Graph, operands: Sequence[np.ndarray | None], sizes: dict[str, int],
@@ -113,13 +118,16 @@ class Perturbed(Interpreter):
 
         return patch.object(np, "exp", exp)
 
-    def _zeros(self, node: Node, array: np.ndarray) -> np.ndarray:
+    def _zeros(self, node: Node, array: np.ndarray, operands: Sequence[np.ndarray | None]) -> np.ndarray:
         """Zeros of the sign that a run without moves has; each of any sign where moves are random."""
         if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or self.move is None:
             return array
+        zero, x = array == 0, operands[0]
+        if node.op.name in SUMS and x is not None:
+            zero &= np.signbit(x).all(axis=node.attrs["axes"]).reshape(array.shape)
         if isinstance(self.move, float):
-            return array if self.move else np.where(array == 0, np.asarray(self.move, array.dtype), array)
-        return np.where((array == 0) & (self.move.random(array.shape) < 0.5), -array, array)
+            return array if self.move else np.where(zero, np.asarray(self.move, array.dtype), array)
+        return np.where(zero & (self.move.random(array.shape) < 0.5), -array, array)
 
     def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
         """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
@@ -143,21 +151,6 @@ class Perturbed(Interpreter):
         return Perturbed(function, self.move, self.exact, apart=self.apart, faithful=self.faithful, weights=self.weights)
 
 
-class Unbounded(Interpreter):
-    """A reference whose floats have the range of C's long double, where that has more than a double's."""
-
-    def working(self, dtype: DType) -> DType:
-        return LONG_DOUBLE if dtype.is_float else dtype
-
-    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
-        try:
-            return super().apply(node, operands, sizes)
-        except RuleError:  # some ops ask what the type of an operand is, and a long double has none
-            with np.errstate(over="ignore"):
-                narrow = [o.astype(np.float64) if o is not None and o.dtype == np.longdouble else o for o in operands]
-            return super().apply(node, narrow, sizes)
-
-
 @dataclass
 class Expectation:
     """What one trial of a graph may give. `strict`: factors are not regrouped (level O0)."""
@@ -169,9 +162,9 @@ class Expectation:
     allowed: float | None = None  # a tolerance other than those of the types
     least: float = 0.0  # of the tolerances
     _members: dict[tuple[bool, int], list[dict[str, np.ndarray]]] = field(default_factory=dict)
-    _ranged: dict[str, np.ndarray] | None = None
+    _ranged: dict[type[Unbounded], dict[str, np.ndarray]] = field(default_factory=dict)
     _beyond: bool | None = None
-    _ordered: dict[Node, bool] | None = None
+    _ordered: dict[type[Unbounded], dict[Node, bool]] = field(default_factory=dict)
     _allowed: dict[str, float] = field(default_factory=dict, init=False)
 
     def members(self, strict: bool, more: int) -> list[dict[str, np.ndarray]]:
@@ -187,18 +180,26 @@ class Expectation:
             if more:
                 runs += [Perturbed(self.graph, m, exact, apart=True, faithful=not self.wide, observer=crossings.observe).run(
                     self.feeds) for m in (*moves[:2], *(np.random.default_rng(i) for i in range(4)))]
-                runs += [AtZero(self.graph, crossings, zero, faithful=not self.wide).run(self.feeds) for zero in (0.0, -0.0)]
-            if not self.wide and any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes
-                                     for v in (*n.inputs, *n.results)):
+                others: list[Interpreter] = [Left(self.graph, crossings, left, faithful=not self.wide)
+                                             for left in (0.0, -0.0, 1.0, -1.0)]
+                others.append(Met(self.graph, crossings, faithful=not self.wide))
+                others += [Extreme(self.graph, crossings, i, largest, faithful=not self.wide)
+                           for i in range(min(crossings.longest_order(), ORDERED)) for largest in (True, False)]
+                runs += [other.run(self.feeds) for other in others]
+            if not self.wide and self._has_halves():
                 runs.append(Interpreter(self.graph).run(self.feeds))  # a kernel may keep half precisions in f32
+                runs += [run.run(self.feeds) for run in rounded_in_places(self.graph)] if more else []  # and may not
             if more and not strict and not self.wide:
                 runs += self._after_passes()
             self._members[key] = [self.faithful, *runs]
         return self._members[key]
 
+    def _has_halves(self) -> bool:
+        return any(v.dtype.is_float and v.dtype.itemsize < 4 for n in self.graph.nodes for v in (*n.inputs, *n.results))
+
     def _after_passes(self) -> list[dict[str, np.ndarray]]:
-        """What passes may change (docs/precision.md): what overflows on the way in f32 only, and NaN behind masks, which may
-        come or go."""
+        """What passes may change (docs/precision.md): what overflows on the way in f32 only, or has no place for what it is the
+        logarithm of; and NaN behind masks, which may come or go, where comparisons hide it too."""
         (rounded, _), (kept, exact) = (_finite(self.graph, self.feeds, faithful) for faithful in (True, False))
         overflows = any((~a & b).any() for a, b in zip(rounded, kept))
         odd = overflows or not all(a.all() for a in rounded) or not all(np.isfinite(f.astype(np.float64)).all()
@@ -208,14 +209,21 @@ class Expectation:
         with np.errstate(invalid="ignore"):
             clean = {n: np.where(np.isfinite(r.astype(np.float64)), r, optimized[n]) for n, r in self.faithful.items()}
             spoilt = {n: np.where(np.isnan(optimized[n].astype(np.float64)), optimized[n], r) for n, r in self.faithful.items()}
-        return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else [])]
+        hidden = [kind(self.graph, faithful=faithful).run(self.feeds) for kind in (Logarithms, LeftOut, LetIn)
+                  for faithful in ((True, False) if self._has_halves() else (True,))]
+        return [clean, apart, *([spoilt] if odd else []), *([exact] if overflows else []), *hidden]
 
-    def _lost_order(self, name: str, found: np.ndarray, allowed: float) -> np.ndarray:
+    def _unbounded(self, strict: bool) -> type[Unbounded]:
+        """The reference with more range; passes give some to logarithms, too."""
+        return Unbounded if strict or self.wide else UnboundedLogarithms
+
+    def _lost_order(self, name: str, found: np.ndarray, allowed: float, strict: bool) -> np.ndarray:
         """Elements that are right because a number overflowed on the way that more range would have kept: the order of a sum
         then decides whether the result is infinite, NaN or what it should be."""
-        if self._ranged is None:
-            self._ranged = Unbounded(self.graph).run(self.feeds)
-        r, ranged = self.faithful[name].astype(np.float64), self._ranged[name]
+        kind = self._unbounded(strict)
+        if kind not in self._ranged:
+            self._ranged[kind] = kind(self.graph).run(self.feeds)
+        r, ranged = self.faithful[name].astype(np.float64), self._ranged[kind][name]
         if not np.issubdtype(ranged.dtype, np.floating):
             return np.zeros(r.shape, bool)
         overflowed = ~np.isnan(ranged) & ~np.isfinite(r) & (ranged != r)
@@ -239,15 +247,17 @@ class Expectation:
             self._beyond = any(found)
         return self._beyond
 
-    def _order_decides(self, output: Value) -> bool:
+    def _order_decides(self, output: Value, strict: bool) -> bool:
         """Whether an output depends on sums or products of finite numbers that leave the range, or may on the way: their order
         then decides what comes of it, and tanh(inf) or a cap makes other finite numbers of that."""
-        if self._ordered is None:
-            self._ordered = self._nodes_whose_order_decides()
+        unbounded = self._unbounded(strict)
+        if unbounded not in self._ordered:
+            self._ordered[unbounded] = self._nodes_whose_order_decides(unbounded)
+        found = self._ordered[unbounded]
         own = output.node if isinstance(output, Result) else None
-        return any(node in self._ordered and (node is not own or self._ordered[node]) for node in above(output))
+        return any(node in found and (node is not own or found[node]) for node in above(output))
 
-    def _nodes_whose_order_decides(self) -> dict[Node, bool]:
+    def _nodes_whose_order_decides(self, unbounded: type[Unbounded]) -> dict[Node, bool]:
         """Such nodes; false for those whose own results show it, as infinities and NaN (`_lost_order`)."""
         found: dict[Node, bool] = {}
         within: dict[Node, list[np.ndarray]] = {}
@@ -269,7 +279,7 @@ class Expectation:
                 found.setdefault(node, False)
 
         Interpreter(self.graph, faithful=not self.wide, observer=look).run(self.feeds)
-        Unbounded(self.graph, observer=compare).run(self.feeds)
+        unbounded(self.graph, observer=compare).run(self.feeds)
         return found
 
     def difference(self, found: Mapping[str, np.ndarray], strict: bool) -> tuple[str | None, int, int]:
@@ -290,11 +300,11 @@ class Expectation:
                 runs = [m[name] for m in self.members(strict, more)]
                 wrong = bad & ~within(y, runs, allowed)
                 if more and wrong.any():
-                    wrong &= ~self._lost_order(name, y, allowed)
+                    wrong &= ~self._lost_order(name, y, allowed, strict)
                     if wrong.any() and self._too_much_is_asked():
                         wrong &= np.isfinite(y.astype(np.float64)) & (not self.wide)
-                    if wrong.any() and self._order_decides(value):
-                        wrong[...] = False
+                    if wrong.any() and self._order_decides(value, strict):
+                        wrong = np.zeros(y.shape, bool)
                 if not wrong.any():
                     break
             else:
@@ -372,15 +382,21 @@ def near(y: np.ndarray, r: np.ndarray, allowed: float) -> np.ndarray:
 def within(y: np.ndarray, runs: Sequence[np.ndarray], allowed: float) -> np.ndarray:
     """Elements between the least and the greatest of the runs, and a little around; NaN where one of them has it."""
     with np.errstate(all="ignore"):
-        many = np.stack([r.astype(np.float64) for r in runs])
-        a = y.astype(np.float64)
+        many, a = np.stack([_from(runs[0], r) for r in runs]), _from(runs[0], y)
         low, high = (f(many, axis=0, initial=i, where=~np.isnan(many)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
         width = np.where(np.isfinite(high - low), high - low, 0.0)
         margin = allowed * np.maximum(1.0, np.minimum(np.abs(low), np.abs(high))) + SPREAD * width
         between = (a >= low - np.where(np.isfinite(low), margin, 0)) & (a <= high + np.where(np.isfinite(high), margin, 0))
-        if not dtype_of(runs[0]).is_float:  # float64 does not tell all integers apart
-            between &= (width > 0) | (y == runs[0])
         return np.asarray(between | (np.isnan(a) & np.isnan(many).any(axis=0)))
+
+
+def _from(origin: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """An array in float64; integers and booleans as distances from others, as float64 does not tell all integers apart."""
+    wide = array.astype(np.float64)
+    if dtype_of(array).is_float:
+        return wide
+    far = wide - origin.astype(np.float64)
+    return np.where(np.abs(far) > 2.0**62, far, array.astype(np.int64) - origin.astype(np.int64))  # which wraps around beyond
 
 
 def wrong_elements(name: str, y: np.ndarray, r: np.ndarray, runs: Sequence[np.ndarray], wrong: np.ndarray) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from passes.transforms.dce import Dce
+from tgraph.ir.determined import sizes_of_shapes
 from tgraph.ir.dims import Dim, Symbol, dim, symbols
 from tgraph.ir.dtypes import DType, f32
 from tgraph.ir.errors import RuleError, TGraphError
@@ -94,8 +95,10 @@ def finish(maker: Maker) -> None:
     named = known | used(graph).keys()  # what dead nodes required of other sizes is gone with them
     graph.constraints, graph.inequalities = ([pair for pair in required if all(s.name in named for d in pair for s in symbols(d))]
                                              for required in (graph.constraints, graph.inequalities))
-    for name, symbol in sorted(used(graph).items()):  # a size that only attributes name needs an input that has it
-        if name not in known and not name.startswith("N"):
+    given = sizes_of_shapes(i.type for i in graph.inputs)
+    needed = used(graph) | {s.name: s for i in graph.inputs for d in i.shape for s in symbols(d)}
+    for name, symbol in sorted(needed.items()):  # what only attributes name, or (B+1)//2 on an input, needs one that has it
+        if name not in given and not name.startswith("N"):
             graph.input(f"of_{name}", f32[dim(name, min=symbol.min, max=symbol.max)])
 
 
