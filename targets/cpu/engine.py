@@ -23,8 +23,8 @@ from tgraph.ir.dims import DimLike, evaluate
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Input, Node, Parameter, Value
 
-# What a kernel has to do on average, in operations and bytes written, for a second thread to pay. Measured on a quiet Zen 3: encoders
-# gain nothing or a tenth at 2^16.6, an eighth at 2^17.6, a quarter at 2^18.6. Where other programs hold the second core, all of these lose.
+# What a kernel has to do on average, in operations and bytes written, for a second thread to pay. Measured on a quiet Zen 3:
+# gains are up to a tenth at 2^16.6, an eighth at 2^17.6, a quarter at 2^18.6; all lose where others hold the second core.
 WORTH_SHARING = 1 << 17
 
 
