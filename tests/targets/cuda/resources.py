@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import tgraph as tg
 from targets.cuda.resources import Resources
-from tests.cuda.test_models import CONFIG, HEADS, RAGGED, B, S, model
-from tests.ops.sample import as_tuple
+from tests.cuda.test_models import RAGGED, Heads, model
 from tests.targets.test_lowering import BATCHES, joint
-from tgraph import nn
 from tgraph.ir.values import Node
 from tgraph.models.bert import Bert
 from tgraph.models.transformer import Transformer
@@ -39,22 +37,10 @@ class Compiled:
         return [k for k in self.kernels if k.spilled]
 
 
-class Heads(nn.Module):
-    """Berts with all heads: one graph, so that what they share is compiled once."""
-
-    def __init__(self) -> None:
-        for kind in HEADS:
-            setattr(self, kind.__name__, kind(CONFIG))
-
-    def __call__(self, input_ids: tg.Tensor, mask: tg.Tensor) -> list[tg.Tensor]:
-        given = (getattr(self, kind.__name__)(input_ids, mask=mask) for kind in HEADS)
-        return [output for outputs in given for output in (outputs.values() if isinstance(outputs, dict) else as_tuple(outputs))]
-
-
 def graphs() -> Iterator[tuple[str, tg.Graph, str | None]]:
     """Names, graphs, and passes (None: those of O3)."""
     yield from ((name, joint(samples), "") for name, samples in BATCHES)
-    yield "Bert", tg.trace(Heads(), input_ids=tg.i64[B, S].range(0, CONFIG.vocab_size), mask=tg.bool_[B, S]), None
+    yield "Bert", model(Heads), None
     yield "Transformer", model(Transformer), None
     yield "Bert without padding", model(Bert), RAGGED
 
