@@ -11,7 +11,9 @@ import pytest
 import tgraph as tg
 from tgraph.ir.registry import OPS, get_op
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.oracle import EXACT, FACTORS, PRECISE, Expectation, within
+from tgraph.testing.nearness import PRECISE, within
+from tgraph.testing.oracle import Expectation
+from tgraph.testing.perturbed import EXACT, FACTORS
 
 get_op("add")
 

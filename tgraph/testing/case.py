@@ -12,7 +12,8 @@ from tgraph.ir.graph import Graph
 from tgraph.reference.interpreter import Interpreter
 from tgraph.testing.findings import Outcome, short
 from tgraph.testing.generator.feeds import TRIALS, describe, feeds_of, set_weights, sizes_of
-from tgraph.testing.oracle import PRECISE, Expectation
+from tgraph.testing.nearness import PRECISE
+from tgraph.testing.oracle import Expectation
 
 UNFIT = ("outside of", "does not", "reshape", "the graph needs")  # what the reference says of sizes that a program does not take
 

@@ -16,7 +16,6 @@ from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
 
 ORDERS = ("argmax", "argsort", "topk")
-COMPARISONS = ("equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal")
 
 
 class Crossings:
@@ -56,7 +55,19 @@ class Crossings:
         return max((r[0].shape[node.attrs["axis"]] for node, r in found if r is not None), default=0)
 
 
-class Left(Interpreter):
+class Crossed(Interpreter):
+    """A reference that depends on where the numbers of other runs crossed. Within called functions, of which none were observed,
+    it is the reference itself."""
+
+    def __init__(self, graph: Graph, crossings: Crossings, *, faithful: bool):
+        super().__init__(graph, faithful=faithful)
+        self.crossings = crossings
+
+    def _inner(self, function: Graph) -> Interpreter:
+        return Interpreter(function, faithful=self.faithful, weights=self.weights)
+
+
+class Left(Crossed):
     """A reference whose values are `left` where the roundings of other runs carried them across 0, as far as these went.
 
     Of 1e38 + 3 - 1e38 the order of the sum leaves 0 or 3, moved roundings +-1e31: with all of that, 0 with its signs and 1 with
@@ -64,8 +75,8 @@ class Left(Interpreter):
     """
 
     def __init__(self, graph: Graph, crossings: Crossings, left: float, *, faithful: bool):
-        super().__init__(graph, faithful=faithful)
-        self.crossings, self.left = crossings, left
+        super().__init__(graph, crossings, faithful=faithful)
+        self.left = left
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         """What has become infinite or NaN, such as a quotient, stays."""
@@ -78,17 +89,14 @@ class Left(Interpreter):
         left = np.asarray(self.left, low.dtype)
         return np.clip(left, np.fmin(low, result), np.fmax(high, result)) if self.left else left
 
-    def _inner(self, function: Graph) -> Interpreter:
-        return Interpreter(function, faithful=self.faithful, weights=self.weights)
 
-
-class Extreme(Interpreter):
+class Extreme(Crossed):
     """A reference that puts numbers in order of which one is the largest that any run made of it, and all others the smallest; or
     the reverse. `position`: which one of an axis, counted on from its start behind its end."""
 
     def __init__(self, graph: Graph, crossings: Crossings, position: int, largest: bool, *, faithful: bool):
-        super().__init__(graph, faithful=faithful)
-        self.crossings, self.position, self.largest = crossings, position, largest
+        super().__init__(graph, crossings, faithful=faithful)
+        self.position, self.largest = position, largest
 
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
         ranges, x = self.crossings.ordered(node), operands[0] if operands else None
@@ -98,22 +106,12 @@ class Extreme(Interpreter):
             operands = [np.moveaxis(np.where(picked == self.largest, high, low), -1, node.attrs["axis"])]
         return super().apply(node, operands, sizes)
 
-    def _inner(self, function: Graph) -> Interpreter:
-        return Interpreter(function, faithful=self.faithful, weights=self.weights)
 
-
-class Met(Interpreter):
+class Met(Crossed):
     """A reference that compares numbers as equal if roundings can make them so."""
 
-    def __init__(self, graph: Graph, crossings: Crossings, *, faithful: bool):
-        super().__init__(graph, faithful=faithful)
-        self.crossings = crossings
-
     def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
-        if node.op.name in COMPARISONS and node.inputs[0].dtype.is_float:
+        if node.op.traits.negated is not None and node.inputs[0].dtype.is_float:
             x, y = (np.asarray(o) for o in operands)
             operands = [x, np.where(self.crossings.meet(*node.inputs) & ~np.isnan(x), x, y)]
         return super().apply(node, operands, sizes)
-
-    def _inner(self, function: Graph) -> Interpreter:
-        return Interpreter(function, faithful=self.faithful, weights=self.weights)

@@ -10,7 +10,7 @@ import numpy as np
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Value
 from tgraph.reference.interpreter import Interpreter
-from tgraph.testing.ranges import gives_weights
+from tgraph.testing.ranges import gives_weights, is_finite, wide
 
 FILL = -1e30  # from here on a term of scores is a mask's, as in `fuse-attention`
 
@@ -32,10 +32,10 @@ class LeftOut(Interpreter):
             return results
         result, arrays = results[0], [np.asarray(o) for o in operands]
         if gives_weights(node):
-            self.excluded[node.result] = _wide(arrays[0]) <= FILL
+            self.excluded[node.result] = wide(arrays[0]) <= FILL
         elif node.op.name == "add" and node.result in self.scores:
             for term in arrays:
-                result = np.where((_wide(term) <= FILL) & ~_is_finite(result), term, result)
+                result = np.where((wide(term) <= FILL) & ~is_finite(result), term, result)
         elif node.op.contract is not None and len(arrays) == 2:
             for position in (0, 1):
                 if node.inputs[position] in self.excluded:
@@ -48,7 +48,7 @@ class LeftOut(Interpreter):
         """The product without what excluded keys make of infinite values and NaN; the others make of them what they do."""
         weights, values = operands[position], operands[1 - position]
         attended = ~self.excluded[node.inputs[position]] | (weights != 0)
-        odd = ~_is_finite(values)
+        odd = ~is_finite(values)
 
         def product(w: np.ndarray, v: np.ndarray) -> np.ndarray:
             both = w.astype(weights.dtype), v.astype(values.dtype)
@@ -89,7 +89,7 @@ class LetIn(Interpreter):
         result = results[0]
         with np.errstate(all="ignore"):
             for chosen, fill, score in ((condition, *branches), (~condition, *reversed(branches))):
-                hidden = chosen & (_wide(fill) <= FILL) & _is_finite(fill) & ~_is_finite(score)
+                hidden = chosen & (wide(fill) <= FILL) & is_finite(fill) & ~is_finite(score)
                 result = np.where(hidden, score + fill, result)
         return (result,)
 
@@ -101,11 +101,3 @@ def _scores(graph: Graph) -> set[Value]:
         if gives_weights(node) or any(r in found for r in node.results):
             found.update(node.inputs)
     return found
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64)
-
-
-def _is_finite(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(_wide(array))

@@ -9,15 +9,13 @@ integers and booleans must be those of one of the runs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from passes.manager import optimize
-from tgraph.ir.dtypes import DType, bf16, dtype_of, f16, f32, f64
+from tgraph.ir.dtypes import f32, f64
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 from tgraph.reference.interpreter import Interpreter
@@ -25,130 +23,13 @@ from tgraph.reference.tolerance import quantizing, tolerance
 from tgraph.testing.crossings import Crossings, Extreme, Left, Met
 from tgraph.testing.excluded import LeftOut, LetIn
 from tgraph.testing.halves import rounded_in_places
-from tgraph.testing.parts import parts_of
+from tgraph.testing.nearness import near, within, wrong_elements
+from tgraph.testing.perturbed import EXACT, FACTORS, Perturbed
 from tgraph.testing.ranges import Logarithms, Unbounded, UnboundedLogarithms
 
-EPSILON = {f16: 2.0**-10, bf16: 2.0**-7, f32: 2.0**-23, f64: 2.0**-52}
-SMALLEST, SMALLEST_NORMAL = 2.0**-24, 2.0**-14  # of f16
-PRECISE = 1e-8  # the tolerance between two references in float64
-UNITS = 4  # in the last place: what a vector function or the order of a sum may be off
-SPREAD = 4  # times the width of what the runs gave
 ORDERED = 64  # elements of an axis, each of which is tried as the largest
 NORMS, LARGEST_IN_NORMS = ("layer_norm", "rms_norm"), 1.7e38
 KEYS = {"attention": -2, "ragged_attention": 0}  # the axis of the keys, whose weighted values are summed before they are divided
-# Right to the last bit everywhere: IEEE 754 demands it, or nothing is rounded at all; sums of floats keep their order.
-EXACT = frozenset({
-    "add", "sub", "neg", "abs", "sign", "maximum", "minimum", "relu", "floor", "ceil", "round", "clip", "where", "cast", "isnan",
-    "isinf", "equal", "not_equal", "less", "less_or_equal", "greater", "greater_or_equal", "logical_and", "logical_or",
-    "logical_xor", "logical_not", "full", "range", "dim_size", "gather", "embedding", "one_hot", "pack_panels", "unpack_panels",
-    "pack_gates", "unpack_gates",
-    "pad_rows", "number_rows", "zero_padding", "unpack", "expand", "reshape", "squeeze", "transpose", "unsqueeze", "concat",
-    "pad", "slice", "split", "reduce_max", "reduce_min", "argmax", "integer_linear", "quantize_rows",
-    "quantize_blocks",
-    "argsort", "topk", "take_along_axis", "update_slice", "update_in_place",
-})
-# Of zeros of both signs they may give either: IEEE 754 and NumPy leave it open. Running sums and sums of products may begin with
-# one of their own.
-EITHER_ZERO = frozenset({
-    "maximum", "minimum", "relu", "clip", "reduce_max", "reduce_min", "matmul", "linear", "einsum", "cumsum",
-    "reduce_sum", "reduce_mean",
-    "layer_norm",  # x a + (bias - mean a), where it is not (x - mean) a + bias
-})
-SUMS = ("reduce_sum", "reduce_mean")  # whose zeros are open only if all terms are -0.0: what cancels is 0.0
-# Rounded right as well, but the passes may regroup the factors.
-FACTORS = frozenset({"mul", "div", "square", "sqrt", "reciprocal"})
-
-
-class Perturbed(Interpreter):
-    """A reference whose roundings are moved: all up, all down, or each at random; 0 keeps them, but drops denormals, and
-    gives zeros its own sign where an op may choose. None computes within an op in float64, and rounds its results alone.
-
-    What is below the smallest normal number may be 0 after a function or a sum of many (e^-100 in f32), never after a move or an
-    addition. `apart`: the roundings of an op's parts are moved instead of the op's own.
-    """
-
-    def __init__(self, graph: Graph, move: float | np.random.Generator | None, exact: frozenset[str] = EXACT, *,
-                 apart: bool = False, **options: Any):
-        super().__init__(graph, **options)
-        self.move, self.exact, self.apart = move, exact, apart
-
-    def apply(self, node: Node, operands: Sequence[np.ndarray | None], sizes: dict[str, int]) -> tuple[np.ndarray, ...]:
-        if node.op.name in self.exact or node.op.name == "call":
-            return tuple(self._zeros(node, r, operands) for r in super().apply(node, operands, sizes))
-        if self.move is None:  # better than asked for, as fused multiplications and sums in a wider type are
-            wide = [o if o is None or v is None or not v.dtype.is_float else o.astype(np.float64)
-                    for o, v in zip(operands, node.operands)]
-            return super().apply(node, wide, sizes)
-        if not node.op.elementwise:  # sums and the like: the error of an operand, so that cancellation shows
-            operands = [o if o is None or v is None else self.moved(o, v.dtype, True) for o, v in zip(operands, node.operands)]
-        with self._functions():
-            results = super().apply(node, operands, sizes)
-        if self.apart and (parts := parts_of(node, f32 if self.faithful else f64)) is not None:
-            results = self._in_parts(node, parts, operands, sizes, results)
-        results = tuple(self._zeros(node, self.moved(r, v.dtype), operands) for r, v in zip(results, node.results))
-        return tuple(map(self._shifted, results)) if node.op.name == "log_softmax" else results
-
-    def _in_parts(self, node: Node, parts: Graph, operands: Sequence[np.ndarray | None], sizes: dict[str, int],
-                  results: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Results by the op's parts; only where these give what the op does if no rounding is moved, as what they make of
-        infinities, or beyond a range, is no rounding."""
-        given = [o for o in operands if o is not None]
-        still, moved = (list(run.run_bound(given, dict(sizes)).values()) for run in (
-            Interpreter(parts, faithful=self.faithful), Perturbed(parts, self.move, self.exact, faithful=self.faithful)))
-        with np.errstate(all="ignore"):
-            return tuple(np.where(near(s, r, tolerance(v.dtype) if self.faithful else PRECISE), m, r).astype(r.dtype)
-                         for s, m, r, v in zip(still, moved, results, node.results))
-
-    def _shifted(self, array: np.ndarray) -> np.ndarray:
-        """Logarithms of shares, up to 0, whose error is that of the sum near 1 which they are of."""
-        if isinstance(self.move, float):
-            unit = EPSILON[dtype_of(array)] if self.faithful else EPSILON[f64]
-            array = np.minimum(array + np.asarray(UNITS * unit * self.move, array.dtype), np.zeros((), array.dtype))
-        return array
-
-    def _functions(self) -> AbstractContextManager[object]:
-        """Where denormals are dropped, those of weights within an op too: times an infinite value, 0 is NaN."""
-        if self.move != 0.0 or not isinstance(self.move, float):
-            return nullcontext()
-        exact = np.exp
-
-        def exp(x: np.ndarray) -> np.ndarray:
-            y = np.asarray(exact(x))
-            return np.where(y < np.finfo(y.dtype).tiny, np.zeros((), y.dtype), y)
-
-        return patch.object(np, "exp", exp)
-
-    def _zeros(self, node: Node, array: np.ndarray, operands: Sequence[np.ndarray | None]) -> np.ndarray:
-        """Zeros of the sign that a run without moves has; each of any sign where moves are random."""
-        if node.op.name not in EITHER_ZERO or array.dtype.kind in "iub" or self.move is None:
-            return array
-        zero, x = array == 0, operands[0]
-        if node.op.name in SUMS and x is not None:
-            zero &= np.signbit(x).all(axis=node.attrs["axes"]).reshape(array.shape)
-        if isinstance(self.move, float):
-            return array if self.move else np.where(zero, np.asarray(self.move, array.dtype), array)
-        return np.where(zero & (self.move.random(array.shape) < 0.5), -array, array)
-
-    def moved(self, array: np.ndarray, dtype: DType, operand: bool = False) -> np.ndarray:
-        """Floats off by some units in the last place; operands of half precisions are exact and computed with in f32."""
-        if not dtype.is_float or not array.size:
-            return array
-        unit = EPSILON[f32 if operand and dtype.itemsize < 4 else dtype] if self.faithful else EPSILON[f64]
-        if isinstance(self.move, float) and not self.move:
-            smallest = np.finfo(np.float32 if self.faithful and dtype.itemsize <= 4 else np.float64).tiny
-            dropped = np.copysign(np.zeros((), array.dtype), array)
-            return np.where(np.abs(array) < smallest, dropped, array) if not operand else array
-        assert self.move is not None
-        move = self.move if isinstance(self.move, float) else self.move.uniform(-1, 1, array.shape)
-        with np.errstate(all="ignore"):
-            wide = array.astype(np.float64)
-            if dtype == f16 and self.faithful and not operand:  # whose units below 6e-5 are all of one size
-                wide = wide + np.where((wide != 0) & (np.abs(wide) < SMALLEST_NORMAL), move * SMALLEST, 0.0)
-            wide = wide * (1 + UNITS * unit * move)
-            return wide.astype(np.float32 if operand and self.faithful and dtype.itemsize < 4 else array.dtype)
-
-    def _inner(self, function: Graph) -> Perturbed:
-        return Perturbed(function, self.move, self.exact, apart=self.apart, faithful=self.faithful, weights=self.weights)
 
 
 @dataclass
@@ -366,45 +247,3 @@ def above(value: Value) -> set[Node]:
             found.add(node)
             stack += node.inputs
     return found
-
-
-def near(y: np.ndarray, r: np.ndarray, allowed: float) -> np.ndarray:
-    """Elements that are equal, both NaN, or within allowed * max(1, |r|)."""
-    with np.errstate(all="ignore"):
-        same = np.asarray(y == r)
-        if not dtype_of(r).is_float:
-            return same
-        a, b = y.astype(np.float64), r.astype(np.float64)
-        close = np.abs(a - b) <= allowed * np.maximum(1.0, np.abs(b))
-        return np.asarray(same | (np.isnan(a) & np.isnan(b)) | (close & np.isfinite(b)))
-
-
-def within(y: np.ndarray, runs: Sequence[np.ndarray], allowed: float) -> np.ndarray:
-    """Elements between the least and the greatest of the runs, and a little around; NaN where one of them has it."""
-    with np.errstate(all="ignore"):
-        many, a = np.stack([_from(runs[0], r) for r in runs]), _from(runs[0], y)
-        low, high = (f(many, axis=0, initial=i, where=~np.isnan(many)) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
-        width = np.where(np.isfinite(high - low), high - low, 0.0)
-        margin = allowed * np.maximum(1.0, np.minimum(np.abs(low), np.abs(high))) + SPREAD * width
-        between = (a >= low - np.where(np.isfinite(low), margin, 0)) & (a <= high + np.where(np.isfinite(high), margin, 0))
-        return np.asarray(between | (np.isnan(a) & np.isnan(many).any(axis=0)))
-
-
-def _from(origin: np.ndarray, array: np.ndarray) -> np.ndarray:
-    """An array in float64; integers and booleans as distances from others, as float64 does not tell all integers apart."""
-    wide = array.astype(np.float64)
-    if dtype_of(array).is_float:
-        return wide
-    far = wide - origin.astype(np.float64)
-    return np.where(np.abs(far) > 2.0**62, far, array.astype(np.int64) - origin.astype(np.int64))  # which wraps around beyond
-
-
-def wrong_elements(name: str, y: np.ndarray, r: np.ndarray, runs: Sequence[np.ndarray], wrong: np.ndarray) -> str:
-    """The first wrong elements, as text."""
-    shown = []
-    for at in np.argwhere(wrong)[:3].tolist():
-        i = tuple(at)
-        values = sorted({float(m[i]) for m in runs}, key=lambda v: (v != v, v))
-        spread = f", runs {values[0]:.6g} .. {values[-1]:.6g}" if len(values) > 1 else ""
-        shown.append(f"[{', '.join(map(str, at))}] is {y[i]!s}, not {r[i]!s}{spread}")
-    return f"output {name} ({int(wrong.sum())} of {wrong.size} elements): {'; '.join(shown)}"

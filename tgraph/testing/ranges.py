@@ -50,11 +50,11 @@ class Logarithms(Interpreter):
         with np.errstate(all="ignore"):
             if node.op.name == "log" and node.inputs[0] in self.logs:
                 return (self.logs[node.inputs[0]].astype(result.dtype),)
-            log = self._log(node, [_wide(o) for o in operands if o is not None], result)
-            if log is None or (np.isnan(log) & (_wide(result) < 0)).any():
+            log = self._log(node, [wide(o) for o in operands if o is not None], result)
+            if log is None or (np.isnan(log) & (wide(result) < 0)).any():
                 return results
             self.logs[node.result] = log
-            return (np.where(_is_finite(result), result, np.exp(log)).astype(result.dtype),)
+            return (np.where(is_finite(result), result, np.exp(log)).astype(result.dtype),)
 
     def _log(self, node: Node, operands: Sequence[np.ndarray], result: np.ndarray) -> np.ndarray | None:
         """The logarithm of the result of a node, if it can be computed without."""
@@ -85,12 +85,14 @@ def gives_weights(node: Node) -> bool:
     return any(u.op.name == "reduce_sum" for u in (*readers, *(u for r in readers for v in r.results for u in v.users)))
 
 
-def _wide(array: np.ndarray) -> np.ndarray:
+def wide(array: np.ndarray) -> np.ndarray:
+    """An array in float64, or in the long doubles that it has."""
     return array if array.dtype == np.longdouble else array.astype(np.float64)
 
 
-def _is_finite(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(_wide(array))
+def is_finite(array: np.ndarray) -> np.ndarray:
+    """Which elements are neither infinite nor NaN, for every element type."""
+    return np.isfinite(wide(array))
 
 
 def _log_of_sum(logs: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tgraph.models.transformer import Transformer
 
 ARCHITECTURES, PRECISIONS = ("sm_80", "sm_90"), ("f32", "f16", "bf16")
 PRODUCTS = {"linear", "matmul", "attention", "ragged_attention"}
+_KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(')
 LEAST = 64  # columns and depth from which a product of halves is for tensor cores
 
 
@@ -48,8 +50,9 @@ def graphs() -> Iterator[tuple[str, tg.Graph, str | None]]:
 def compiled(name: str, graph: tg.Graph, passes: str | None, arch: str, precision: str) -> Compiled:
     exe = tg.compile(graph, f"cuda:{arch}", passes=passes, precision=precision, cache=False)
     wide = [symbol for symbol, function in exe.kernels.functions.items() if any(map(_wide, function.nodes))]
-    bodies = exe.source("cuda").split('extern "C" __global__ ') if wide else []
-    lacking = [symbol for symbol in wide if not any(f"kernel_{symbol}_" in b and "tg_mma_" in b for b in bodies)]
+    parts = _KERNEL.split(exe.source("cuda")) if wide else []
+    fast = [name for name, body in zip(parts[1::2], parts[2::2]) if "tg_mma_" in body]
+    lacking = [symbol for symbol in wide if not any(name.startswith(f"kernel_{symbol}_") for name in fast)]
     return Compiled(name, arch, precision, list(exe.resources()), len(wide), lacking)
 
 

@@ -125,6 +125,11 @@ def _quotient(x: DimLike, y: DimLike) -> DimLike:
     return x // y
 
 
+def _remainder(x: DimLike, y: DimLike) -> DimLike:
+    """What `_quotient` leaves, as Mod has it with fmod."""
+    return x - y * _quotient(x, y)
+
+
 def _modulo(x: DimLike, y: DimLike) -> DimLike:
     """x modulo y with the sign of y, as Mod has it without fmod."""
     if isinstance(y, int) and not y:
@@ -149,7 +154,7 @@ def _same(x: DimLike, y: DimLike) -> bool:
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": lambda x, y: x + y, "Sub": lambda x, y: x - y, "Mul": lambda x, y: x * y, "Div": _quotient,
-    "Mod": _modulo, "fmod": lambda x, y: x - y * _quotient(x, y),
+    "Mod": _modulo,
     "Neg": lambda x: -x,
     "Equal": _same, "Greater": lambda x, y: not _ordered(y, x), "GreaterOrEqual": _ordered,
     "Less": lambda x, y: not _ordered(x, y), "LessOrEqual": lambda x, y: _ordered(y, x),
@@ -161,14 +166,14 @@ def _symbolic(*arrays: np.ndarray) -> bool:
     return any(a.dtype == object for a in arrays)
 
 
-@rule(*(_ELEMENTWISE.keys() - {"fmod"}))
+@rule(*_ELEMENTWISE)
 def _elementwise(node: OnnxNode, *arrays: np.ndarray) -> Any:
     if not _symbolic(*arrays):
         found = None if math.prod(np.broadcast_shapes(*(a.shape for a in arrays))) > MOST_MET else _reference(node, arrays)
         return None if found is None else found[0].array
     if any(a.dtype != object and a.dtype.kind not in "iu" for a in arrays):
         return None
-    function = _ELEMENTWISE["fmod" if node.op == "Mod" and node.attribute("fmod", 0) else node.op]
+    function = _remainder if node.op == "Mod" and node.attribute("fmod", 0) else _ELEMENTWISE[node.op]
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     if math.prod(shape) > LARGEST:
         return None
