@@ -20,7 +20,10 @@ from targets.cpu.kernels.attention_few import FEW, ChunkBuffers, few_queries
 from targets.cpu.kernels.attention_panel import AttentionTile, first_reached, reach
 from targets.cpu.kernels.attention_task import AttentionTask
 from targets.cpu.kernels.lane_blocks import int64
-from targets.cpu.kernels.workers import ceil_divide, share, worker_count
+from targets.cpu.kernels.pieces import PIECES, parallel, part_count
+from targets.cpu.kernels.workers import ceil_divide, divide, share
+
+MANY = 32  # heads of a part
 
 __all__ = ["FEW", "AttentionTile", "attention", "has_few_queries"]
 
@@ -57,12 +60,18 @@ def has_few_queries(spec: AttentionSpec) -> bool | None:
 
 def _panels(spec: AttentionSpec, tile: AttentionTile) -> None:
     """Emits the kernel for any number of queries."""
-    total, workers = _Counter(), worker_count()
+    total, parts = _Counter(), part_count()
     with T.serial(spec.batch) as b:
         total.add(spec.heads * _head_cost(_of_batch(spec, b), tile.panel))
-    with T.parallel(workers) as worker:
-        low, cost = share(total.value, workers, worker)
-        _Share(spec, tile, low, low + cost).emit()
+    with parallel(parts) as worker:
+        worker.each_run(total.value, lambda low, cost: _Share(spec, tile, low, low + cost).emit(), _pieces(spec, parts))
+
+
+def _pieces(spec: AttentionSpec, parts: Expr) -> Expr:
+    """Pieces of a part: its heads, or some where these are many. Two that met within a head would both copy its keys."""
+    heads = bind(spec.batch * spec.heads)
+    own = bind(divide(heads, parts))
+    return bind(tirx.Select(own > MANY, int64(PIECES), tirx.Select(tirx.EQ(own * parts, heads), tirx.max(own, 1), int64(1))))
 
 
 def _of_batch(spec: AttentionSpec, b: Expr) -> AttentionSpec:
@@ -109,9 +118,9 @@ class _Counter:
 
 @dataclass(frozen=True)
 class _Share:
-    """The panels of one worker: those that begin at a cost of `low` to `high` - 1, if all panels are worked off one by one.
+    """The panels of one piece: those that begin at a cost of `low` to `high` - 1, if all panels are worked off one by one.
 
-    So the workers finish together, however the lengths differ, and each copies the keys of few heads.
+    So parts take equal times, however the lengths differ, and each copies the keys of few heads.
     """
 
     spec: AttentionSpec
@@ -120,7 +129,7 @@ class _Share:
     high: Expr
 
     def emit(self) -> None:
-        """Emits all tasks of the worker."""
+        """Emits all tasks of the piece."""
         start = _Counter()
         with T.serial(self.spec.batch) as b:
             spec = _of_batch(self.spec, b)

@@ -22,8 +22,9 @@ from targets.cpu.kernels.attention_few_chunk import STATE, ChunkOfKeys, Partial,
 from targets.cpu.kernels.attention_panel import MINUS_INFINITY, PEAK, SEEN, TOTAL, first_reached, reach
 from targets.cpu.kernels.attention_values import mean_of_values
 from targets.cpu.kernels.lane_blocks import floats, int64, run
+from targets.cpu.kernels.pieces import parallel, part_count
 from targets.cpu.kernels.row_loops import over_rows
-from targets.cpu.kernels.workers import ceil_divide, divide, remainder, share, worker_count
+from targets.cpu.kernels.workers import ceil_divide, divide, remainder
 
 FEW = 4  # queries that are faster one by one than as a panel
 
@@ -48,18 +49,20 @@ def few_queries(spec: AttentionSpec, buffers: ChunkBuffers, lanes: int) -> None:
     chunks = bind(tirx.Max(int64(0), ceil_divide(reach(spec, spec.queries), size) - first))
     key_heads = bind(divide(heads, spec.group))
     rows = bind(batches * heads * spec.queries)
-    workers = worker_count()
-    with T.parallel(workers) as worker:
-        unit, units = share(batches * key_heads * chunks, workers, worker)
+    with parallel(part_count()) as worker:
         chunk_of_keys = ChunkOfKeys(spec, lanes)
-        with T.serial(units) as n:
-            at = bind(divide(unit + n, chunks))
-            chunk, b, key_head = bind(unit + n - at * chunks), bind(divide(at, key_heads)), bind(remainder(at, key_heads))
-            with T.serial(int64(spec.group)) as member, T.serial(spec.queries) as query:
-                h = bind(key_head * spec.group + member)
-                slot = bind(((b * heads + h) * spec.queries + query) * chunks + chunk)
-                partial = Partial(state, slot * STATE, out, bind(slot * spec.value_dim))
-                chunk_of_keys.emit(replace(spec, b=b, h=h), key_head, query, (first + chunk) * size, partial)
+
+        def piece(unit: Expr, units: Expr) -> None:
+            with T.serial(units) as n:
+                at = bind(divide(unit + n, chunks))
+                chunk, b, key_head = bind(unit + n - at * chunks), bind(divide(at, key_heads)), bind(remainder(at, key_heads))
+                with T.serial(int64(spec.group)) as member, T.serial(spec.queries) as query:
+                    h = bind(key_head * spec.group + member)
+                    slot = bind(((b * heads + h) * spec.queries + query) * chunks + chunk)
+                    partial = Partial(state, slot * STATE, out, bind(slot * spec.value_dim))
+                    chunk_of_keys.emit(replace(spec, b=b, h=h), key_head, query, (first + chunk) * size, partial)
+
+        worker.each_run(bind(batches * key_heads * chunks), piece)
     merge = _Merge(spec, lanes, chunks, state, out)
 
     def row(index: Expr) -> None:

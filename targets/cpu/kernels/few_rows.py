@@ -16,10 +16,11 @@ from targets.codegen.vector_math import constant
 from targets.cpu.kernels.digits import LEAST, Digits, bits_for
 from targets.cpu.kernels.dots import run, vector_at
 from targets.cpu.kernels.gemm_tile import CACHE_LINE
+from targets.cpu.kernels.pieces import parallel, part_count
 from targets.cpu.kernels.prefetch import prefetch
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel
 from targets.cpu.kernels.words import BYTES, Words, add_scaled
-from targets.cpu.kernels.workers import ceil_divide, i64, share, worker_count
+from targets.cpu.kernels.workers import ceil_divide, i64
 from tgraph.ir.dtypes import f32
 
 ROWS = 4  # whose sums stay in registers while a block goes by
@@ -52,9 +53,7 @@ class _FewRows:
 
     def emit(self) -> None:
         weights = self.weights
-        workers = bind(tirx.min(worker_count(), i64(self.n_panels)))
-        with T.parallel(workers) as worker:
-            first, panels = share(i64(self.n_panels), workers, worker)
+        with parallel(bind(tirx.min(part_count(), i64(self.n_panels)))) as worker:
             self.a = T.alloc_buffer((self.most * weights.depth,), "float32")
             self.sums_of_a = T.alloc_buffer((self.most * weights.blocks,), "float32")
             self.sums = T.alloc_buffer((ROWS * weights.columns,), "float32")
@@ -64,33 +63,43 @@ class _FewRows:
                 digits.pack(self.m, self.a)
             # Infinities have no digits, and less zero times themselves would be NaN: rows that have some go another way.
             finite = self._finite() if self.sums_needed else None
-            most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
-            with T.serial(panels) as p, T.serial(bind(ceil_divide(self.m, most))) as part:
-                panel, row = bind(first + p), bind(part * most)
-                rows = bind(tirx.min(self.m - row, i64(most)))
 
-                def block_by_block(tile: Tile, heights: Sequence[int] = range(1, most + 1)) -> None:
-                    def emit(height: int) -> None:
-                        with T.serial(i64(weights.blocks)) as block:
-                            self._prefetch(panel, block)
-                            tile(height, row, panel, block, i64(0))
+            def piece(first: Expr, panels: Expr) -> None:
+                with T.serial(panels) as p:
+                    self._panel(bind(first + p), digits, finite)
 
-                    by_height(rows, heights, emit)
+            worker.each_run(i64(self.n_panels), piece)
 
-                def row_by_row(_: int, row: Expr, panel: Expr, block: Expr, to: Expr) -> None:
-                    with T.serial(rows) as i:
-                        self._tile(1, bind(row + i), panel, block, bind(to + i * weights.columns), each=True)
+    def _panel(self, panel: Expr, digits: Digits | None, finite: Expr | None) -> None:
+        """Emits the products of all rows with one panel."""
+        weights = self.weights
+        most = ROWS if weights.lanes == 16 or digits is None else ROWS // 2  # sums in three digits take half of 32 registers
+        with T.serial(bind(ceil_divide(self.m, most))) as part:
+            row = bind(part * most)
+            rows = bind(tirx.min(self.m - row, i64(most)))
 
-                of_finite = self._tile if digits is None else partial(digits.tile, sums=self.sums, sums_of_a=self.sums_of_a)
-                if finite is None:
-                    block_by_block(of_finite)
-                else:
-                    with T.If(finite):
-                        with T.Then():
-                            block_by_block(of_finite)
-                        with T.Else():
-                            block_by_block(row_by_row, [most])
-                self._finish(row, rows, panel)
+            def block_by_block(tile: Tile, heights: Sequence[int] = range(1, most + 1)) -> None:
+                def emit(height: int) -> None:
+                    with T.serial(i64(weights.blocks)) as block:
+                        self._prefetch(panel, block)
+                        tile(height, row, panel, block, i64(0))
+
+                by_height(rows, heights, emit)
+
+            def row_by_row(_: int, row: Expr, panel: Expr, block: Expr, to: Expr) -> None:
+                with T.serial(rows) as i:
+                    self._tile(1, bind(row + i), panel, block, bind(to + i * weights.columns), each=True)
+
+            of_finite = self._tile if digits is None else partial(digits.tile, sums=self.sums, sums_of_a=self.sums_of_a)
+            if finite is None:
+                block_by_block(of_finite)
+            else:
+                with T.If(finite):
+                    with T.Then():
+                        block_by_block(of_finite)
+                    with T.Else():
+                        block_by_block(row_by_row, [most])
+            self._finish(row, rows, panel)
 
     def _pack(self) -> None:
         """Copies A, with zeros behind each row up to whole blocks, and sums its blocks."""

@@ -18,10 +18,11 @@ from targets.codegen.opaque import bind
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.few_rows import few_rows
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
+from targets.cpu.kernels.pieces import parallel, part_count
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.weights import Numbers, Read, Single, Weights
 from targets.cpu.kernels.words import Words
-from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, worker_grid
 
 __all__ = ["GemmTile", "gemm"]
 
@@ -74,7 +75,7 @@ class _Product:
         self.k_block = max(1, -(-k // (blocks * self.line))) * self.line
         self.k_blocks = max(1, -(-k // self.k_block))
         self.tiles_high = max(1, tile.m_block // tile.rows)
-        self.chunk = max(1, tile.n_block // tile.columns) if self.k_blocks > 1 else self.n_panels
+        self.chunk = max(1, tile.n_block // tile.columns)
 
     def emit(self) -> None:
         if self.k > LONG or (isinstance(self.m, tirx.IntImm) and self.m.value > self.tile.rows):
@@ -96,9 +97,7 @@ class _Product:
         The tiles take turns of a line of A, while their sums wait in the first cache.
         """
         tile = self.tile
-        workers = bind(tirx.min(worker_count(), self.n_panels))
-        with T.parallel(workers) as worker:
-            first, panels = share(i64(self.n_panels), workers, worker)
+        with parallel(bind(tirx.min(part_count(), self.n_panels))) as worker:
             of_tile = tile.rows * self.lines * self.line
             packed = T.alloc_buffer((few * of_tile,), self.accumulate)
             sums = T.alloc_buffer((few * tile.rows * tile.columns,), self.accumulate)
@@ -106,17 +105,21 @@ class _Product:
             tiles = bind(tirx.max(ceil_divide(self.m, tile.rows), 1)) if few > 1 else i64(1)
             height = bind(rounded(ceil_divide(self.m, tiles), self.heights))
             self._pack(i64(0), bind(tiles * height), height, i64(0), i64(self.k), of_tile)
-            with T.serial(panels) as p:
 
-                def in_turns(rows: int) -> None:
-                    with T.serial(i64(self.lines)) as line, T.serial(tiles) as t:
-                        self._turn(rows, t, tiles, line, first + p)
+            def piece(first: Expr, panels: Expr) -> None:
+                with T.serial(panels) as p:
 
-                by_height(height, self.heights, in_turns)  # here: what finishes a tile is compiled once, not for each height
-                with T.serial(tiles) as t:
-                    row = bind(t * height)
-                    here = bind(tirx.min(self.m - row, height))
-                    self._finish(row, here, first + p, bind(t * (tile.rows * tile.columns)))
+                    def in_turns(rows: int) -> None:
+                        with T.serial(i64(self.lines)) as line, T.serial(tiles) as t:
+                            self._turn(rows, t, tiles, line, first + p)
+
+                    by_height(height, self.heights, in_turns)  # here: what finishes a tile is compiled once, not for each height
+                    with T.serial(tiles) as t:
+                        row = bind(t * height)
+                        here = bind(tirx.min(self.m - row, height))
+                        self._finish(row, here, first + p, bind(t * (tile.rows * tile.columns)))
+
+            worker.each_run(i64(self.n_panels), piece)
 
     def _turn(self, rows: int, t: Any, tiles: Expr, line: Any, panel: Expr) -> None:
         """Emits a line of tile `t` times its part of a panel, while memory brings what comes two lines later."""
@@ -139,26 +142,26 @@ class _Product:
             lambda registers: self.loop.steps(registers, a, weights, i64(0), count, ahead))
 
     def _many_rows(self) -> None:
+        """Emits a product of many rows: a part of the tiles for each worker, in pieces of one block of A and some panels."""
         tile = self.tile
         m_tiles = bind(ceil_divide(self.m, tile.rows))
-        row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
-        with T.parallel(row_parts * column_parts) as worker:
-            first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
-            first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
+        grid = worker_grid(part_count(), m_tiles, self.n_panels)
+        with parallel(bind(grid[0] * grid[1])) as worker:
             packed = T.alloc_buffer((self.tiles_high * tile.rows * self.k_block,), self.accumulate)
             kept = self.tiles_high * self.chunk if self.k_blocks > 1 else 1
             sums = T.alloc_buffer((kept * tile.rows * tile.columns,), self.accumulate)
             if self.weights.costly:
                 self.widened = T.alloc_buffer((self.k_block * tile.columns,), self.accumulate)
             self.loop = TileLoop(tile, packed, sums, self.accumulate, separate=self.k > LONG)
-            blocks, chunks = bind(ceil_divide(tiles, self.tiles_high)), bind(ceil_divide(panels, self.chunk))
-            with T.serial(blocks) as block, T.serial(chunks) as chunk:
-                tile_offset, tiles_here = share(tiles, blocks, block)
-                panel_offset, panels_here = share(panels, chunks, chunk)
-                row = bind((first_tile + tile_offset) * tile.rows)
-                rows = bind(tirx.min(self.m - row, tiles_here * tile.rows))
+
+            def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
+                row = bind(first_tile * tile.rows)
+                rows = bind(tirx.min(self.m - row, tiles * tile.rows))
                 with T.serial(i64(self.k_blocks)) as k_block:
-                    self._block(row, rows, first_panel + panel_offset, panels_here, k_block)
+                    self._block(row, rows, panel, panels, k_block)
+
+            worker.each_block(grid, m_tiles, self.n_panels, piece,
+                              high=self.tiles_high, wide=self.chunk, always=self.k_blocks > 1)
 
     def _block(self, row: Expr, rows: Expr, panel: Expr, panels: Expr, k_block: Any) -> None:
         """Emits one block of A times a chunk of weight panels, over one block of k."""

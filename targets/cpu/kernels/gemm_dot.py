@@ -18,13 +18,15 @@ from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
 from targets.cpu.kernels.dots import Dot, run, vector_at
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead
+from targets.cpu.kernels.pieces import parallel, part_count
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.tiles import ROWS, TileDot
-from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, share, worker_count, worker_grid
+from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, worker_grid
 
 NEAR = 2048  # bytes of weights that a tile alone prefetches ahead
 WORDS = 16  # 32-bit groups in a line of packed A
 MANY = 8  # tiles of A in a block from which on panels are grouped
+WIDE = 384  # columns of a piece, where parts are cut by columns
 MOST_BESIDE = 8  # panels of one group: more made nothing faster
 
 Load = Callable[[Expr, Expr], Expr]
@@ -109,17 +111,15 @@ class _Product:
     def _emit(self) -> None:
         rows = self.tile.rows
         m_tiles = bind(ceil_divide(self.m, rows))
-        row_parts, column_parts = worker_grid(worker_count(), m_tiles, self.n_panels)
-        with T.parallel(row_parts * column_parts) as worker, self.dot.worker():
-            first_tile, tiles = share(m_tiles, row_parts, divide(worker, column_parts))
-            first_panel, panels = share(i64(self.n_panels), column_parts, remainder(worker, column_parts))
+        grid = worker_grid(part_count(), m_tiles, self.n_panels)
+        with parallel(bind(grid[0] * grid[1])) as worker, self.dot.worker():
             self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
             self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
-            blocks = bind(ceil_divide(tiles, self.tiles_high))
-            with T.serial(blocks) as block:
-                offset, here = share(tiles, blocks, block)
-                row = bind((first_tile + offset) * rows)
-                self._block(row, bind(tirx.min(self.m - row, here * rows)), first_panel, panels)
+            def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
+                row = bind(first_tile * rows)
+                self._block(row, bind(tirx.min(self.m - row, tiles * rows)), panel, panels)
+
+            worker.each_block(grid, m_tiles, self.n_panels, piece, high=self.tiles_high, wide=max(1, WIDE // self.tile.columns))
 
     def _block(self, row: Expr, rows: Expr, first_panel: Expr, panels: Expr) -> None:
         """Emits one block of A times a run of weight panels."""
