@@ -33,13 +33,17 @@ AHEAD = 32  # lines of weights that a higher tile asks for before it needs them
 
 @dataclass(frozen=True)
 class RecurrenceTile:
-    """Blocking of a recurrence: `rows` x (`gates` x `units`) vectors of sums in registers, and rows that a task has at once."""
+    """Blocking of a recurrence: tiles of `rows` x (`gates` x `units`) vectors of sums, and rows that a task has at once.
+
+    registers: vectors of sums that are in registers at a time; a higher tile takes its vectors in several goes.
+    """
 
     rows: int
     gates: int
     units: int  # vectors of units
     lanes: int
     block: int
+    registers: int
 
     @property
     def width(self) -> int:
@@ -60,9 +64,17 @@ class RecurrenceTile:
     def for_target(cls, vector_bits: int, vector_registers: int, gates: int, dtype: str) -> RecurrenceTile:
         """The tile for a CPU, with sums of `dtype`."""
         units = 1 if gates > 1 else 4
-        # a vector of weights and the broadcast elements of the state stay outside of the tile
-        rows = max(2, min(8, (vector_registers - 4) // (gates * units) // 2 * 2))
-        return cls(rows, gates, units, vector_bits // (8 * SIZE[dtype]), 4 * rows)
+        vectors = gates * units
+        registers = vector_registers - 4  # a vector of weights and the broadcast elements of the state stay outside of the tile
+        # With fewer than four rows each weight is read too often: then half of the vectors, for more rows.
+        beside = vectors if registers // vectors >= 4 else -(-vectors // 2)
+        rows = max(2, min(8, registers // beside // 2 * 2))
+        return cls(rows, gates, units, vector_bits // (8 * SIZE[dtype]), 4 * rows, registers)
+
+    def goes(self, rows: int, vectors: int) -> list[range]:
+        """The vectors of a tile of so many rows that are summed at a time."""
+        count = -(-rows * vectors // self.registers)
+        return [range(vectors * go // count, vectors * (go + 1) // count) for go in range(count)]
 
 
 def recurrence(cell: Recurrence, tile: RecurrenceTile, panels: Any, cache: int) -> None:
@@ -235,19 +247,27 @@ class _Loop:
 
     def _products(self, rows: int, phase: Phase, source: Expr, weights: Expr) -> None:
         """Emits the sums of a tile: states from `source` on, weights from `weights` on."""
+        for go in self.tile.goes(rows, len(phase.gates) * self.tile.units):
+            self._vectors(rows, phase, source, weights, go)
+
+    def _vectors(self, rows: int, phase: Phase, source: Expr, weights: Expr, chosen: range) -> None:
+        """Emits some of the vectors of the sums of a tile."""
         tile, units = self.tile, self.tile.units
-        sums = RegisterTile(rows, tile.lanes, self.cell.dtype, len(phase.gates) * units)
+        sums = RegisterTile(rows, tile.lanes, self.cell.dtype, len(chosen))
         sums.clear()
 
+        def column(v: int) -> int:
+            gate, unit = divmod(chosen[v], units)
+            return (phase.gates[gate] * units + unit) * tile.lanes
+
         def step(k: Expr) -> None:
-            if rows > READ:
+            if rows > READ and chosen.start == 0:
                 elements = CACHE_LINE // SIZE[str(self.panels.dtype)]
                 for line in range(0, tile.columns, elements):
                     prefetch(self.panels[weights + k * tile.columns + line + AHEAD * elements])
 
             def product(i: Any, v: int, lane: Any) -> Expr:
-                column = (phase.gates[v // units] * units + v % units) * tile.lanes
-                weight = cast(self.panels[weights + k * tile.columns + column + lane], self.cell.dtype)
+                weight = cast(self.panels[weights + k * tile.columns + column(v) + lane], self.cell.dtype)
                 return self.memory[source + i * self.padded + k] * weight
 
             sums.add(product)
@@ -259,12 +279,7 @@ class _Loop:
         if rest:
             with T.serial(i64(rest)) as k:
                 step(groups * STEPS + k)
-
-        def keep(i: Any, v: int, lane: Any) -> None:
-            column = (phase.gates[v // units] * units + v % units) * tile.lanes
-            T.buffer_store(self.sums, sums[i, v, lane], [i * tile.columns + column + lane])
-
-        sums.each(keep)
+        sums.each(lambda i, v, lane: T.buffer_store(self.sums, sums[i, v, lane], [i * tile.columns + column(v) + lane]))
 
     def _finish(self, task: _Task, step: Expr, number: int, panel: Expr, row: Expr, i: Expr) -> None:
         """Emits what a phase makes of the sums in row i of a tile, which is `row` of the block."""
