@@ -21,7 +21,7 @@ def emit(builder: KernelBuilder, target: Target) -> None:
     """Emit `lstm_scan`, `gru_scan` or `rnn_scan`."""
     cell = Recurrence.of(builder)
     tile = tile_for(target, cell.gates, cell.dtype)
-    builder.notes.append(f"sums {tile.rows}x{tile.columns} in registers, all gates of {tile.width} units")
+    builder.notes.append(f"sums {tile.rows}x{tile.columns}, all gates of {tile.width} units")
     panels: Any = cell.panels
     if panels is None or cell.columns != tile.columns:
         builder.notes.append("recurrent weights that a call brings are packed by each call")
