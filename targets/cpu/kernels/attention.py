@@ -64,7 +64,7 @@ def _panels(spec: AttentionSpec, tile: AttentionTile) -> None:
     with T.serial(spec.batch) as b:
         total.add(spec.heads * _head_cost(_of_batch(spec, b), tile.panel))
     with parallel(parts) as worker:
-        worker.each_run(total.value, lambda low, cost: _Share(spec, tile, low, low + cost).emit(), _pieces(spec, parts))
+        worker.each_run(total.value, lambda low, cost: _Piece(spec, tile, low, low + cost).emit(), _pieces(spec, parts))
 
 
 def _pieces(spec: AttentionSpec, parts: Expr) -> Expr:
@@ -117,7 +117,7 @@ class _Counter:
 
 
 @dataclass(frozen=True)
-class _Share:
+class _Piece:
     """The panels of one piece: those that begin at a cost of `low` to `high` - 1, if all panels are worked off one by one.
 
     So parts take equal times, however the lengths differ, and each copies the keys of few heads.

@@ -8,6 +8,7 @@ in one order, whatever the number of rows and workers, so that both leave its bi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -18,7 +19,7 @@ from targets.codegen.opaque import bind
 from targets.codegen.scalar import cast
 from targets.cpu.kernels.few_rows import few_rows
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead, GemmTile, TileLoop
-from targets.cpu.kernels.pieces import parallel, part_count
+from targets.cpu.kernels.pieces import Once, parallel, part_count
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.weights import Numbers, Read, Single, Weights
 from targets.cpu.kernels.words import Words
@@ -153,6 +154,7 @@ class _Product:
             if self.weights.costly:
                 self.widened = T.alloc_buffer((self.k_block * tile.columns,), self.accumulate)
             self.loop = TileLoop(tile, packed, sums, self.accumulate, separate=self.k > LONG)
+            self.once = Once()
 
             def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
                 row = bind(first_tile * tile.rows)
@@ -174,7 +176,11 @@ class _Product:
         height = bind(rounded(ceil_divide(rows, ceil_divide(rows, tile.rows)), self.heights))
         whole = bind(divide(rows, height) * height)
         padded = bind(whole + rounded(rows - whole, self.heights))
-        self._pack(row, padded, height, k, depth, tile.rows * self.k_block)
+        pack = partial(self._pack, row, padded, height, k, depth, tile.rows * self.k_block)
+        if self.k_blocks == 1:
+            self.once.make(row, pack)
+        else:
+            pack()
         tiles = bind(ceil_divide(rows, height))
         with T.serial(panels) as p:
             if self.weights.costly:

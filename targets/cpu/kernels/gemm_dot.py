@@ -18,7 +18,7 @@ from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
 from targets.cpu.kernels.dots import Dot, run, vector_at
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead
-from targets.cpu.kernels.pieces import parallel, part_count
+from targets.cpu.kernels.pieces import Once, parallel, part_count
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
 from targets.cpu.kernels.tiles import ROWS, TileDot
 from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, worker_grid
@@ -115,6 +115,7 @@ class _Product:
         with parallel(bind(grid[0] * grid[1])) as worker, self.dot.worker():
             self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
             self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
+            self.once = Once()
             def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
                 row = bind(first_tile * rows)
                 self._block(row, bind(tirx.min(self.m - row, tiles * rows)), panel, panels)
@@ -128,7 +129,7 @@ class _Product:
         whole = bind(divide(rows, height) * height)
         # a row of sums depends on its own row of A alone: rows of a tile that nothing was copied into give some that nobody reads
         copied = rows if isinstance(self.dot, TileDot) else bind(whole + rounded(rows - whole, self.heights))
-        self._pack(row, copied, height)
+        self.once.make(row, lambda: self._pack(row, copied, height))
         tiles = bind(ceil_divide(rows, height))
 
         def tile(p: Expr, t: Expr) -> None:

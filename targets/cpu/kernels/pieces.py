@@ -34,6 +34,20 @@ def part_count() -> Expr:
     return bind(tirx.min(worker_count(), i64(PARTS)))
 
 
+class Once:
+    """What the pieces of one worker share: made for a row, and again for another one."""
+
+    def __init__(self) -> None:
+        self._row = T.alloc_buffer((1,), "int64")
+        T.buffer_store(self._row, i64(-1), [0])
+
+    def make(self, row: Expr, emit: Callable[[], None]) -> None:
+        """Emits `emit()` for a row that is not the one that it was run for last."""
+        with T.If(self._row[0] != row), T.Then():
+            emit()
+            T.buffer_store(self._row, row, [0])
+
+
 class Worker:
     """One worker of a loop of `parts` parts, of which it has the one of its number."""
 
@@ -75,8 +89,8 @@ class Worker:
                    always: bool = False) -> None:
         """The same for `rows` x `columns` tiles, of which a part is one rectangle of a `grid` of parts.
 
-        `emit(first row, rows, first column, columns)` emits a piece: at most `high` rows and all columns of its part. Where this
-        gives a part few pieces, or `always`, pieces are about `wide` columns, at most.
+        `emit(first row, rows, first column, columns)` emits a piece: at most `high` rows, and all columns of its part, or at most
+        `wide` ones where a part would have few pieces, and `always`. Pieces of the same rows follow each other.
         """
         row_parts, column_parts = grid
 
@@ -99,7 +113,7 @@ class Worker:
 
 @contextmanager
 def parallel(parts: Expr) -> Iterator[Worker]:
-    """A parallel loop over `parts` parts, at most PARTS."""
+    """A parallel loop over `parts` parts, at most PARTS, whose body is that of the worker given."""
     with T.attr("", "pragma_import_llvm", _LLVM):
         taken = T.alloc_buffer((PARTS,), "int32")
         with T.serial(parts) as part:

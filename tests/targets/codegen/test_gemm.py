@@ -75,6 +75,7 @@ def grid():
 def kernels(build):
     return build({
         "panel_tail": product(AVX2, 70, 96),  # 4 panels and 6 columns
+        "pieces": product(AVX2, 1600, 40),  # of two workers each has blocks of A in pieces of 384 columns
         "k_blocks": product(AVX512, 97, 100),  # 3 blocks of k, the last with 4 elements; a lone last column
         "one_panel": product(GemmTile(6, 8, 768, 12), 7, 37, "float64"),  # the rows are what the workers share
         "epilogue": product(AVX512, 96, 64, epilogue=True),
@@ -90,7 +91,7 @@ def data(*shape: int, dtype: str = "float32") -> np.ndarray:
 
 @pytest.mark.parametrize("m", ROWS)
 def test_plain_products(kernels, m):
-    for name, tile, n, k in (("panel_tail", AVX2, 70, 96), ("k_blocks", AVX512, 97, 100)):
+    for name, tile, n, k in (("panel_tail", AVX2, 70, 96), ("pieces", AVX2, 1600, 40), ("k_blocks", AVX512, 97, 100)):
         a, w = data(m, k), data(n, k)
         c = kernels(name, a, pack(w, tile.columns), out=((m, n), "float32"))
         # a recursive sum of k products of this size is off by well under k ulps

@@ -30,7 +30,8 @@ from tests.targets.feature_sets import FEATURE_SETS, each_feature_set, run_only_
 from tgraph.ops.packing import pack_panels  # noqa: E402
 
 ROWS = [0, 1, 3, 5, 12, 13, 33, 100, 330]  # the last one in several blocks, and enough to group panels
-SIZES = [(70, 96), (33, 37), (7, 5), (48, 0), (300, 64)]  # columns and depth: tails of panels, of k; no depth; many panels
+SIZES = [(70, 96), (33, 37), (7, 5), (48, 0), (300, 64),
+         (1600, 40)]  # columns and depth: tails of panels, of k; no depth; many panels; several pieces for each worker
 PLAIN = {
     "i8 in pairs": Dot("plain", 2, "int16", "int32", 8),
     "u8 in fours": Dot("plain", 4, "uint8", "int32", 16, unsigned=True),  # the layout of vpdpbusd
