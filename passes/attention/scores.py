@@ -148,18 +148,18 @@ def _product(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
 
 
 def _add(m: ScoresMatcher, node: Node, axes: Axes, state: Scores) -> Scores:
-    """scores + bias or scores - bias: of a sum, either operand is tried as the scores."""
+    """scores + bias, scores - bias or bias - scores: either operand is tried as the scores."""
     if state.softcap:
         raise MatchFailure("a bias is added to the scores before they are capped", node, len(state.nodes))
     if state.dynamic_scales:
         raise MatchFailure("a bias is added before a scale that only a run knows", node, len(state.nodes))
-    sides = [(0, 1), (1, 0)] if node.op.name == "add" else [(0, 1)]
+    signs = (1, 1 if node.op.name == "add" else -1)
     nearest: MatchFailure | None = None
-    for position, other in sides:
-        x, bias = node.inputs[position], node.inputs[other]
-        term = Term(aligned(bias, axes), state.scale if node.op.name == "add" else -state.scale)
+    for position, other in ((0, 1), (1, 0)):
+        term = Term(aligned(node.inputs[other], axes), state.scale * signs[other])
+        beneath = replace(state, scale=state.scale * signs[position], changes=(*state.changes, term))
         try:
-            return _follow_operand(m, x, axes, replace(state, changes=(*state.changes, term)))
+            return _follow_operand(m, node.inputs[position], axes, beneath)
         except MatchFailure as failure:
             nearest = failure if nearest is None or failure.matched > nearest.matched else nearest
     assert nearest is not None

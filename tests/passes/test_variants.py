@@ -303,8 +303,8 @@ def variant(draw: st.DrawFn) -> tuple[tg.Graph, str]:
             scores, bare = b.mul(b.tanh(b.div(scores, cap)), cap), False
         elif step == "bias" and not masked and draw(st.booleans()):
             bare = False
-            scores = b.add(laid(graph.input("bias", tg.f32[HEADS, S, T]) if not flipped else
-                                b.unsqueeze(graph.input("bias", tg.f32[HEADS, S, T]), axes=(0,))), scores)
+            bias = graph.input("bias", tg.f32[HEADS, S, T])
+            scores = draw(st.sampled_from([b.add, b.sub]))(laid(b.unsqueeze(bias, axes=(0,)) if flipped else bias), scores)
         elif step == "mask" and conditions:
             condition, bare = conditions.pop(), False
             masked.append(condition)
