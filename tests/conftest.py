@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from hypothesis import settings
 os.environ["TGRAPH_CACHE"] = os.environ["TGRAPH_TUNING"] = "off"
 os.environ["TGRAPH_TRITON"] = "off"  # kernels are tgraph's own, but where a test is about those of Triton
 sys.path.insert(0, str(Path(__file__).parent))
+# A shell's background jobs ignore Ctrl-C, and what they start does: commands that tests interrupt would never notice.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline for a hypothesis example: how long one takes is a property of the machine.
 settings.register_profile("tgraph", deadline=None, max_examples=60)
