@@ -23,9 +23,9 @@ from targets.cpu.kernels.lane_blocks import int64
 from targets.cpu.kernels.pieces import PIECES, parallel, part_count
 from targets.cpu.kernels.workers import ceil_divide, divide, share
 
-MANY = 32  # heads of a part
-
 __all__ = ["FEW", "AttentionTile", "attention", "has_few_queries"]
+
+MANY = 32  # heads of a part, from which on two pieces may meet within one
 
 
 def attention(spec: AttentionSpec, tile: AttentionTile | None = None) -> None:

@@ -31,7 +31,7 @@ class GemmTile:
     columns: int
     k_block: int
     m_block: int
-    n_block: int = 384  # columns whose sums are kept where k takes several blocks
+    n_block: int = 384  # columns of a piece that is cut by columns: whose sums are kept where k takes several blocks
     rounding: ClassVar = ()  # fields that change how sums are rounded: none, since a sum runs over k in one order
 
     def variants(self) -> dict[str, list[int]]:
