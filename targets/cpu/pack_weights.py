@@ -11,6 +11,7 @@ from targets.base.target import Target
 from targets.cpu.emitters.linear import panels_for
 from targets.cpu.emitters.quantized import integer_tile
 from targets.cpu.emitters.recurrent import tile_for
+from targets.cpu.kernels.gemm_dot import DotTile
 from targets.cpu.kernels.words import BYTES, fits, padded
 from targets.lowering.canonical import dequantizes, narrow, prepare_part
 from targets.lowering.pack_recurrent import pack_recurrent
@@ -36,8 +37,7 @@ class PackWeights(Pass):
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         _pack_floats(graph, lambda dtype: panels_for(target, dtype))
-        integers = integer_tile(target)
-        _pack_integers(graph, (integers.columns, integers.dot.group, integers.depth), integers.dot.unsigned)
+        _pack_integers(graph, lambda x: integer_tile(target, unsigned=x == u8))
         pack_recurrent(graph, lambda weight, gates: tile_for(target, gates, _summed_in(weight.dtype)).width)
 
 
@@ -95,22 +95,23 @@ def _packed_integers(b: Builder, node: Node, width: int) -> Value:
     return made
 
 
-def _pack_integers(graph: Graph, layout: Panels, unsigned: bool) -> None:
+def _pack_integers(graph: Graph, tile_of: Callable[[DType], DotTile]) -> None:
     """Every weight of an `integer_linear` known before any input, cut into panels for an instruction that multiplies groups.
 
-    `unsigned`: for one that takes x as u8, x W^T = (x + 128) W^T - 128 sum(W), of which the last term is known beforehand.
+    `tile_of(dtype of x)`: the tile of its product. Where that takes x as u8 alone, x W^T = (x + 128) W^T - 128 sum(W), of which
+    the last term is known beforehand.
     """
     parameter_only = prepare_part(graph)
-    width, group, multiple = layout
     as_unsigned: dict[Value, Value] = {}
     for node in graph.nodes:
         if node.op.name != "integer_linear" or not is_prepared(node.inputs[1], parameter_only):
             continue
         x, weight = node.inputs
         b = Builder(graph, node.provenance)
-        packed = b.pack_panels(_deepened(b, weight, multiple), width=width, group=group)
+        tile = tile_of(x.dtype)
+        packed = b.pack_panels(_deepened(b, weight, tile.depth), width=tile.columns, group=tile.dot.group)
         panels = b.unpack_panels(packed, rows=weight.shape[0], depth=weight.shape[1])
-        if not unsigned or x.dtype == u8:
+        if not tile.dot.unsigned or x.dtype == u8:
             graph.set_operand(node, 1, panels)
             current_report().rewrote(PACKED, [node], node.results)
             continue

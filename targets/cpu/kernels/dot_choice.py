@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from targets.cpu.kernels.byte_dot import ByteDot
 from targets.cpu.kernels.dots import Dot
 from targets.cpu.kernels.tiles import TileDot
 
@@ -11,8 +12,8 @@ from targets.cpu.kernels.tiles import TileDot
 def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: bool = False) -> Dot:
     """The fastest exact dot of 8-bit integers for a CPU that has `features`; `unsigned`: where x is u8 to begin with.
 
-    Without VNNI it is vpmaddwd on widened i16, and not vpmaddubsw on bytes: that needs a third instruction to leave i16,
-    so that it gains 8 % at best, and saturates unless an operand keeps to 7 bits.
+    Without VNNI these are bytes that vpmaddubsw multiplies; an x of u8, which may be far from 0 everywhere, would be halved too often
+    for that, and is widened to i16 for vpmaddwd.
     """
     if features("amx-int8"):
         return TileDot("tdpbusd", 4, "uint8", "int32", 16) if unsigned else TileDot("tdpbssd", 4, "int8", "int32", 16)
@@ -20,10 +21,13 @@ def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: 
         return Dot("vpdpbusd", 4, "uint8", "int32", 16, unsigned=True)
     if features("avxvnni"):
         return Dot("vpdpbusd", 4, "uint8", "int32", 8, unsigned=True)
-    if features("avx512bw") and vector_bits == 512:
-        return Dot("vpmaddwd", 2, "int16", "int32", 16)
+    if not unsigned and features("avx512bw") and vector_bits == 512:
+        return ByteDot("vpmaddubsw", 4, "int8", "int32", 16)
+    if not unsigned and features("avx2"):
+        return ByteDot("vpmaddubsw", 4, "int8", "int32", 8)
+    lanes = 16 if features("avx512bw") and vector_bits == 512 else 8
     if features("avx2"):
-        return Dot("vpmaddwd", 2, "int16", "int32", 8)
+        return Dot("vpmaddwd", 2, "int16", "int32", lanes) if unsigned else ByteDot("vpmaddubsw", 4, "int8", "int32", lanes)
     return Dot("plain", 2, "int16", "int32", vector_bits // 32)
 
 

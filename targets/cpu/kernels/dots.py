@@ -66,7 +66,7 @@ def run(buffer: Any, first: Expr, count: int, stride: int = 1) -> Expr:
     return tirx.BufferLoad(buffer, [tirx.Ramp(first, tirx.const(stride, "int64"), count)])
 
 
-def _broadcast(dot: Dot, a: Any, a_at: Expr, vector: str) -> Expr:
+def broadcast_word(dot: Dot, a: Any, a_at: Expr, vector: str) -> Expr:
     """The group at `a_at` in every lane, as `vector`."""
     word = tirx.reinterpret("int32", run(a, a_at, dot.group))
     return tirx.reinterpret(vector, tirx.Broadcast(word, dot.lanes))
@@ -77,7 +77,7 @@ def _multiply_add(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: 
     name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[dot.lanes]
     pairs = f"int16x{2 * dot.lanes}"
     weights = tirx.Cast(pairs, run(panels, w_at, 2 * dot.lanes))
-    products = T.call_llvm_pure_intrin(f"int32x{dot.lanes}", name, _broadcast(dot, a, a_at, pairs), weights)
+    products = T.call_llvm_pure_intrin(f"int32x{dot.lanes}", name, broadcast_word(dot, a, a_at, pairs), weights)
     return total + products
 
 
@@ -86,7 +86,7 @@ def _vnni(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) ->
     bits, count = 32 * dot.lanes, 4 * dot.lanes
     weights = tirx.reinterpret(f"int8x{count}", run(panels, w_at, count))
     return T.call_llvm_pure_intrin(f"int32x{dot.lanes}", f"llvm.x86.avx512.vpdpbusd.{bits}", total,
-                                   _broadcast(dot, a, a_at, f"uint8x{count}"), weights)
+                                   broadcast_word(dot, a, a_at, f"uint8x{count}"), weights)
 
 
 def _plain(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
@@ -114,7 +114,7 @@ declare <16 x float> @llvm.x86.avx512bf16.dpbf16ps.512(<16 x float>, <32 x bfloa
 def _bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
     """vdpbf16ps: two products of bf16 added to an f32."""
     weights = tirx.reinterpret("int32x16", run(panels, w_at, 32))
-    return T.call_pure_extern("float32x16", "tgraph_dpbf16ps", total, _broadcast(dot, a, a_at, "int32x16"), weights)
+    return T.call_pure_extern("float32x16", "tgraph_dpbf16ps", total, broadcast_word(dot, a, a_at, "int32x16"), weights)
 
 
 def widened_bf16(bits: Expr, lanes: int) -> Expr:

@@ -16,6 +16,7 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
+from targets.cpu.kernels.byte_dot import CHUNK, ByteDot, Halves
 from targets.cpu.kernels.dots import Dot, run, vector_at
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead
 from targets.cpu.kernels.pieces import Once, parallel, part_count
@@ -72,7 +73,8 @@ class DotTile:
         apart from the sums, LLVM keeps many of them at once, and half of the registers have to be left to it."""
         if isinstance(dot, TileDot):
             return cls(dot, 2 * ROWS, 3 * l2_bytes // 8, l2_bytes // 8)
-        rows = vector_registers // 4 if dot.name == "vpmaddwd" else min(12, (vector_registers - 4) // 2)
+        apart = isinstance(dot, ByteDot) or dot.name == "vpmaddwd"
+        rows = vector_registers // 4 if apart else min(12, (vector_registers - 4) // 2)
         return cls(dot, rows, 3 * l2_bytes // 8)
 
 
@@ -115,7 +117,9 @@ class _Product:
         with parallel(bind(grid[0] * grid[1])) as worker, self.dot.worker():
             self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
             self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
+            self.halves = Halves(self.dot, self.tiles_high * rows, self.groups) if isinstance(self.dot, ByteDot) else None
             self.once = Once()
+
             def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
                 row = bind(first_tile * rows)
                 self._block(row, bind(tirx.min(self.m - row, tiles * rows)), panel, panels)
@@ -134,10 +138,14 @@ class _Product:
 
         def tile(p: Expr, t: Expr) -> None:
             here = bind(tirx.min(rows - t * height, height))
-            a = bind(t * (self.tile.rows * self.lines * self.line))
+            slot = bind(t * self.tile.rows)  # of the first row, in packed A
+            a = bind(slot * (self.lines * self.line))
             weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
             ahead = self._ahead(weights, t, tiles)
-            by_height(here, self.heights, lambda h: self._tile(h, a, weights, ahead))
+            by_height(here, self.heights, lambda h: self._tile(h, slot, a, weights, ahead))
+            if self.halves is not None:
+                with T.serial(here) as i:
+                    self.halves.add(bind(slot + i), self.panels, weights, self.sums, bind(i * self.tile.columns), 2)
             self._finish(row + t * height, here, first_panel + p)
 
         if self.beside == 1:
@@ -178,12 +186,23 @@ class _Product:
                     with T.vectorized(lanes) as lane:
                         copy(line, part + tirx.Cast("int64", lane))
             if self.k % self.line:
-                rest = self.groups * self.dot.group - whole * self.line
+                rest = self._elements - whole * self.line
                 with T.serial(i64(rest)) as step:
                     copy(i64(whole), step, i64(self.k))
+            if self.halves is not None:
+                slot = bind(divide(i, height) * self.tile.rows + remainder(i, height))
+                of_line = self.line // CHUNK
+                self.halves.take(slot, self.packed, self._elements // CHUNK, lambda chunk: target + (
+                    divide(chunk, of_line) * (self.tile.rows * self.line) + remainder(chunk, of_line) * CHUNK))
 
-    def _tile(self, rows: int, a: Expr, weights: Expr, ahead: Ahead) -> None:
-        """Emits the sums of one tile over all of k, into `sums`."""
+    @property
+    def _elements(self) -> int:
+        """How much of k a packed row has."""
+        elements = self.groups * self.dot.group
+        return elements if self.halves is None else -(-elements // CHUNK) * CHUNK
+
+    def _tile(self, rows: int, slot: Expr, a: Expr, weights: Expr, ahead: Ahead) -> None:
+        """Emits the sums of one tile over all of k, into `sums`; of halves, what `Halves` adds is still missing."""
         dot, lanes = self.dot, self.dot.lanes
 
         def a_line(line: Expr) -> Expr:
@@ -200,7 +219,8 @@ class _Product:
         zero = tirx.Broadcast(constant(0, dot.accumulate), lanes)
         for v in range(2):
             for i in range(rows):
-                T.buffer_store(registers[v], zero, [vector_at(i64(i * lanes), lanes)])
+                start = zero if self.halves is None else tirx.Broadcast(self.halves.starts[slot + i], lanes)
+                T.buffer_store(registers[v], start, [vector_at(i64(i * lanes), lanes)])
 
         def steps(line: Expr, count: Expr) -> None:
             first = bind(w_line(line))

@@ -98,17 +98,19 @@ def test_integer_products_are_exact_on_each_cpu(build, cpu, unsigned):
 def check_products(kernels, name, dot, m):
     generator = np.random.default_rng(m)
     for n, k in SIZES:
-        x = generator.integers(0 if takes_u8(dot) else -127, 256 if takes_u8(dot) else 128, (m, k))
-        w = generator.integers(-127, 128, (n, k))
+        least, most = (0, 255) if takes_u8(dot) else (-128, 127)
+        x = generator.integers(least, most + 1, (m, k))
+        w = generator.integers(-128, 128, (n, k))
+        x[::3] //= 4  # rows of which every pair has room in 16 bits
         if m > 1:  # the largest sums that there can be
-            x[0], w[0] = 255 if takes_u8(dot) else 127, -127
+            x[0], x[m - 1], w[0] = most, least, -128
         panels = packed(w.astype("i1"), tile_of(dot))
         c = kernels(f"{name} {n}", x.astype("u1" if takes_u8(dot) else "i1"), panels, out=((m, n), "int32"))
         assert np.array_equal(c, x @ w.T), (n, k)
 
 
 MACHINES = [("sapphirerapids,-amx-tile", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
-            ("skylake-avx512", "vpmaddwd", "zmm"), ("haswell", "vpmaddwd", "ymm")]
+            ("skylake-avx512", "vpmaddubsw", "zmm"), ("haswell", "vpmaddubsw", "ymm")]
 
 
 @pytest.mark.parametrize(("cpu", "instruction", "register"), MACHINES)
