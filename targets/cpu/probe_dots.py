@@ -41,9 +41,9 @@ def _call(mcpu: str, changes: tuple[str, ...], dot: Dot, threads: int) -> tuple[
     function = module["dots"]
     if isinstance(dot, TileDot):
         return lambda: runner()(function), 2.0 * threads * TILE_STEPS * 4 * 16 * 16 * 16 * dot.group
-    arrays = [_ones(WORDS * dot.group, dot.packed), _ones(2 * dot.lanes * dot.group, _weights(dot)),
+    arrays = [_ones(WORDS * dot.group * dot.deep, dot.packed), _ones(2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
               _ones(threads * CHAINS * dot.lanes, dot.accumulate)]
-    operations = 2.0 * threads * STEPS * CHAINS * dot.lanes * dot.group
+    operations = 2.0 * threads * STEPS * CHAINS * dot.lanes * dot.group * dot.deep
     return lambda: runner()(lambda: function(*map(share, arrays))), operations
 
 
@@ -59,7 +59,7 @@ def _tiles(dot: TileDot, threads: int) -> Any:
 def _vectors(dot: Dot, threads: int) -> Any:
     """Steps of a dot into CHAINS vectors of sums in registers: one word of A for all, two vectors of weights in turn."""
     with IRBuilder() as builder, T.prim_func():
-        shapes = {"a": (WORDS * dot.group, dot.packed), "panels": (2 * dot.lanes * dot.group, _weights(dot)),
+        shapes = {"a": (WORDS * dot.group * dot.deep, dot.packed), "panels": (2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
                   "outside": (threads * CHAINS * dot.lanes, dot.accumulate)}
         a, panels, outside = (T.arg(name, T.buffer((size,), kind, buffer_name=name)) for name, (size, kind) in shapes.items())
         _head()
@@ -75,7 +75,7 @@ def _vectors(dot: Dot, threads: int) -> Any:
 
             each(lambda chain, at: T.buffer_store(sums, run(outside, place(chain), dot.lanes), [at]))
             with T.serial(int64(STEPS)) as step:
-                word = step % WORDS * dot.group
+                word = step % WORDS * dot.group * dot.deep
                 each(lambda chain, at: T.buffer_store(
                     sums, dot.step(run(sums, int64(chain * dot.lanes), dot.lanes), a, word, panels,
                                    int64(chain % 2 * dot.lanes * dot.group)), [at]))

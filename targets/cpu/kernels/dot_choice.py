@@ -27,7 +27,7 @@ def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: 
         return ByteDot("vpmaddubsw", 4, "int8", "int32", 8)
     lanes = 16 if features("avx512bw") and vector_bits == 512 else 8
     if features("avx2"):
-        return Dot("vpmaddwd", 2, "int16", "int32", lanes) if unsigned else ByteDot("vpmaddubsw", 4, "int8", "int32", lanes)
+        return Dot("vpmaddwd", 2, "int16", "int32", lanes) if unsigned else ByteDot("vpmaddubsw", 4, "int8", "int32", lanes, deep=2)
     return Dot("plain", 2, "int16", "int32", vector_bits // 32)
 
 

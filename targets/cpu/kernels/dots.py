@@ -24,9 +24,9 @@ Vector = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Dot:
-    """An instruction, or a loop, whose `step` adds the products of one group to a vector of sums.
+    """An instruction, or a loop, whose `step` adds the products of a group of k to a vector of sums.
 
-    group: elements of k in one step. packed: the element type in which blocks of A are kept. accumulate: that of the
+    group: elements of k in a 32-bit word of A. deep: groups in one step. packed: the element type in which blocks of A are kept. accumulate: that of the
     sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".
     """
 
@@ -36,6 +36,7 @@ class Dot:
     accumulate: str
     lanes: int
     unsigned: bool = False
+    deep: int = 1
 
     def pack(self, x: Expr) -> Expr:
         """An element of A as it is packed: an integer widened, or the bits of a bf16 that is held as f32."""
@@ -52,7 +53,7 @@ class Dot:
         return contextlib.nullcontext()
 
     def step(self, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
-        """`total` (a vector) plus the products of A's group at `a_at` with those of the columns at `w_at`."""
+        """`total` (a vector) plus the products of A's groups from `a_at` on with those of the columns at `w_at`."""
         return _STEPS[self.name](self, total, a, a_at, panels, w_at)
 
 

@@ -16,11 +16,12 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
-from targets.cpu.kernels.byte_dot import CHUNK, ByteDot, Halves
+from targets.cpu.kernels.byte_dot import ByteDot
 from targets.cpu.kernels.dots import Dot, run, vector_at
 from targets.cpu.kernels.gemm_tile import CACHE_LINE, SIZE, Ahead
 from targets.cpu.kernels.pieces import Once, parallel, part_count
 from targets.cpu.kernels.register_tile import by_height, each_column_of_panel, heights, rounded
+from targets.cpu.kernels.rests import CHUNK, Rests
 from targets.cpu.kernels.tiles import ROWS, TileDot
 from targets.cpu.kernels.workers import ceil_divide, divide, i64, remainder, worker_grid
 
@@ -54,7 +55,7 @@ class DotTile:
     def note(self) -> str:
         """A description of the tile, for people."""
         place = "tiles" if isinstance(self.dot, TileDot) else "registers"
-        return (f"{self.dot.name}: sums of {self.dot.group} products in one step, accumulators {self.rows}x{self.columns} in "
+        return (f"{self.dot.name}: sums of {self.dot.group * self.dot.deep} products in one step, accumulators {self.rows}x{self.columns} in "
                 f"{place}, weights in panels of {self.columns} columns")
 
     @property
@@ -64,8 +65,8 @@ class DotTile:
 
     @property
     def depth(self) -> int:
-        """What the depth of weights in panels is a multiple of: whole groups, or for tiles whole lines."""
-        return WORDS * self.dot.group if isinstance(self.dot, TileDot) else self.dot.group
+        """What the depth of weights in panels is a multiple of: whole steps, or for tiles whole lines."""
+        return WORDS * self.dot.group if isinstance(self.dot, TileDot) else self.dot.group * self.dot.deep
 
     @classmethod
     def for_target(cls, dot: Dot, vector_registers: int, l2_bytes: int) -> DotTile:
@@ -117,7 +118,7 @@ class _Product:
         with parallel(bind(grid[0] * grid[1])) as worker, self.dot.worker():
             self.packed = T.alloc_buffer((max(1, self.tiles_high * rows * self.lines * self.line),), self.dot.packed)
             self.sums = T.alloc_buffer((rows * self.tile.columns,), self.dot.accumulate)
-            self.halves = Halves(self.dot, self.tiles_high * rows, self.groups) if isinstance(self.dot, ByteDot) else None
+            self.rests = Rests(self.dot, self.tiles_high * rows, self.groups) if isinstance(self.dot, ByteDot) else None
             self.once = Once()
 
             def piece(first_tile: Expr, tiles: Expr, panel: Expr, panels: Expr) -> None:
@@ -138,14 +139,13 @@ class _Product:
 
         def tile(p: Expr, t: Expr) -> None:
             here = bind(tirx.min(rows - t * height, height))
-            slot = bind(t * self.tile.rows)  # of the first row, in packed A
-            a = bind(slot * (self.lines * self.line))
+            a = bind(t * (self.tile.rows * self.lines * self.line))
             weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
             ahead = self._ahead(weights, t, tiles)
-            by_height(here, self.heights, lambda h: self._tile(h, slot, a, weights, ahead))
-            if self.halves is not None:
+            by_height(here, self.heights, lambda h: self._tile(h, t, a, weights, ahead))
+            if self.rests is not None:
                 with T.serial(here) as i:
-                    self.halves.add(bind(slot + i), self.panels, weights, self.sums, bind(i * self.tile.columns), 2)
+                    self.rests.add(bind(t * self.tile.rows + i), self.panels, weights, self.sums, bind(i * self.tile.columns))
             self._finish(row + t * height, here, first_panel + p)
 
         if self.beside == 1:
@@ -189,20 +189,29 @@ class _Product:
                 rest = self._elements - whole * self.line
                 with T.serial(i64(rest)) as step:
                     copy(i64(whole), step, i64(self.k))
-            if self.halves is not None:
-                slot = bind(divide(i, height) * self.tile.rows + remainder(i, height))
-                of_line = self.line // CHUNK
-                self.halves.take(slot, self.packed, self._elements // CHUNK, lambda chunk: target + (
-                    divide(chunk, of_line) * (self.tile.rows * self.line) + remainder(chunk, of_line) * CHUNK))
+            if self.rests is not None:
+                self._take_rests(self.rests, i, target, height)
+
+    def _take_rests(self, rests: Rests, i: Expr, start: Expr, height: Expr) -> None:
+        """Emits what moves rests out of row `i` of a block, which begins at `start`."""
+        tile, inside = bind(divide(i, height)), bind(remainder(i, height))
+        of_line, chunks = self.line // CHUNK, self._elements // CHUNK
+
+        def place(chunk: Expr) -> Expr:
+            return start + divide(chunk, of_line) * (self.tile.rows * self.line) + remainder(chunk, of_line) * CHUNK
+
+        with T.If(tirx.EQ(inside, i64(0))), T.Then():
+            rests.decide(tile, self.packed, chunks, place)
+        rests.take(tile, bind(tile * self.tile.rows + inside), self.packed, chunks, place)
 
     @property
     def _elements(self) -> int:
         """How much of k a packed row has."""
         elements = self.groups * self.dot.group
-        return elements if self.halves is None else -(-elements // CHUNK) * CHUNK
+        return elements if self.rests is None else -(-elements // CHUNK) * CHUNK
 
-    def _tile(self, rows: int, slot: Expr, a: Expr, weights: Expr, ahead: Ahead) -> None:
-        """Emits the sums of one tile over all of k, into `sums`; of halves, what `Halves` adds is still missing."""
+    def _tile(self, rows: int, t: Expr, a: Expr, weights: Expr, ahead: Ahead) -> None:
+        """Emits the sums of one tile over all of k, into `sums`, without the rests of A."""
         dot, lanes = self.dot, self.dot.lanes
 
         def a_line(line: Expr) -> Expr:
@@ -219,25 +228,37 @@ class _Product:
         zero = tirx.Broadcast(constant(0, dot.accumulate), lanes)
         for v in range(2):
             for i in range(rows):
-                start = zero if self.halves is None else tirx.Broadcast(self.halves.starts[slot + i], lanes)
+                start = zero if self.rests is None else tirx.Broadcast(self.rests.starts[t * self.tile.rows + i], lanes)
                 T.buffer_store(registers[v], start, [vector_at(i64(i * lanes), lanes)])
 
-        def steps(line: Expr, count: Expr) -> None:
+        def steps(dot: Dot, line: Expr, count: Expr) -> None:
             first = bind(w_line(line))
-            with T.serial(count) as step:
-                ahead.prefetch(line * WORDS + step)
+            with T.serial(divide(count, dot.deep)) as step:
+                group = bind(step * dot.deep)
+                for number in range(dot.deep):
+                    ahead.prefetch(line * WORDS + group + number)
                 for i in range(rows):
-                    left = a_line(line) + i * self.line + step * dot.group
+                    left = a_line(line) + i * self.line + group * dot.group
                     for v in range(2):
-                        right = first + (step * self.tile.columns + v * lanes) * dot.group
+                        right = first + (group * self.tile.columns + v * lanes) * dot.group
                         total = run(registers[v], i64(i * lanes), lanes)
                         T.buffer_store(registers[v], dot.step(total, self.packed, left, self.panels, right),
                                        [vector_at(i64(i * lanes), lanes)])
 
-        with T.serial(i64(self.groups // WORDS)) as line:
-            steps(line, i64(WORDS))
-        if self.groups % WORDS:
-            steps(i64(self.groups // WORDS), i64(self.groups % WORDS))
+        def all_steps(dot: Dot) -> None:
+            with T.serial(i64(self.groups // WORDS)) as line:
+                steps(dot, line, i64(WORDS))
+            if self.groups % WORDS:
+                steps(dot, i64(self.groups // WORDS), i64(self.groups % WORDS))
+
+        if isinstance(dot, ByteDot) and self.rests is not None:
+            with T.If(self.rests.paired(t)):
+                with T.Then():
+                    all_steps(dot)
+                with T.Else():
+                    all_steps(dot.single)
+        else:
+            all_steps(dot)
         for i in range(rows):
             for v in range(2):
                 T.buffer_store(self.sums, run(registers[v], i64(i * lanes), lanes),

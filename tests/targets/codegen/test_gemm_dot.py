@@ -101,7 +101,8 @@ def check_products(kernels, name, dot, m):
         least, most = (0, 255) if takes_u8(dot) else (-128, 127)
         x = generator.integers(least, most + 1, (m, k))
         w = generator.integers(-128, 128, (n, k))
-        x[::3] //= 4  # rows of which every pair has room in 16 bits
+        x[::3] //= 4  # rows of which all sums have room in 16 bits; of others some have, or none
+        x[1::3] //= 2
         if m > 1:  # the largest sums that there can be
             x[0], x[m - 1], w[0] = most, least, -128
         panels = packed(w.astype("i1"), tile_of(dot))

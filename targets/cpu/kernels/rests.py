@@ -1,0 +1,139 @@
+"""What is too large in A for sums of bytes in 16 bits: it is taken out of packed A, and multiplied by itself.
+
+A group whose own pairs are too large is halved, which is always enough; of two groups that are too large together the second one
+goes. Where that would be often, groups are not added in pairs: the first row of a tile decides for all of them, since rows of a
+layer are alike, and the result is the same either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.script.ir_builder import tirx as T
+
+from targets.codegen.opaque import bind
+from targets.codegen.vector_math import constant
+from targets.cpu.kernels.byte_dot import GROUP, MOST, ByteDot, every, in_fours, in_pairs
+from targets.cpu.kernels.dots import run, vector_at
+from targets.cpu.kernels.workers import i64
+
+CHUNK = 32  # bytes of A that are looked at in one vector, also where weights come in wider ones
+WORDS, PAIRS = CHUNK // GROUP, CHUNK // 2
+OFTEN = 8  # more than one of so many pairs of groups with a rest makes the pairs slower than their groups one by one
+
+Place = Callable[[Expr], Expr]
+
+
+class Rests:
+    """The rests of packed A, of `rows` of `groups` groups, and where the sums of each row start.
+
+    The weights' 128 add 128 times the sum of its x to a row's sums, which start lower by as much.
+    """
+
+    def __init__(self, dot: ByteDot, rows: int, groups: int) -> None:
+        self.dot = dot.single
+        self.most = max(1, 3 * groups // 2)  # of a row: half of a first group, and two halves of a second
+        self.starts = T.alloc_buffer((rows,), "int32")
+        self._paired = T.alloc_buffer((rows,), "int32")  # of each tile
+        self._counts = T.alloc_buffer((rows,), "int32")
+        self._words = T.alloc_buffer((rows * self.most * GROUP,), "int8")
+        self._groups = T.alloc_buffer((rows * self.most,), "int32")  # that the words belong to
+        self._parts = T.alloc_buffer((WORDS,), "int32")  # of a row's sum
+
+    def paired(self, tile: Expr) -> Expr:
+        """Whether a tile's groups are added in pairs."""
+        return self._paired[tile] != 0
+
+    def decide(self, tile: Expr, packed: Any, chunks: int, place: Place) -> None:
+        """Emits the decision whether a tile's groups are added in pairs, by a row whose chunks are at `place(number)`."""
+        T.buffer_store(self._paired, constant(0, "int32"), [tile])
+        with T.serial(i64(chunks)) as chunk:
+            found: Expr = self._paired[tile]
+            _, of_two = _too_large(packed, bind(place(chunk)))
+            for word in range(0, WORDS, 2):
+                found = found + tirx.Cast("int32", _has(of_two, word))
+            T.buffer_store(self._paired, found, [tile])
+        seldom = self._paired[tile] <= constant(chunks * WORDS // 2 // OFTEN, "int32")
+        T.buffer_store(self._paired, tirx.Cast("int32", seldom), [tile])
+
+    def take(self, tile: Expr, row: Expr, packed: Any, chunks: int, place: Place) -> None:
+        """Emits what moves rests out of a row of a tile in `packed`, once that is decided."""
+        T.buffer_store(self._counts, constant(0, "int32"), [row])
+        T.buffer_store(self._parts, every(0, "int32", WORDS), [vector_at(i64(0), WORDS)])
+        with T.serial(i64(chunks)) as chunk:
+            at = bind(place(chunk))
+            sums = in_fours(in_pairs(every(1, "int8", CHUNK), run(packed, at, CHUNK), CHUNK), PAIRS)
+            T.buffer_store(self._parts, run(self._parts, i64(0), WORDS) + sums, [vector_at(i64(0), WORDS)])
+            of_one, of_two = _too_large(packed, at)
+            with T.If(tirx.Select(self.paired(tile), of_two, of_one) != 0), T.Then():
+                for word in range(WORDS):
+                    with T.If(_has(of_one, word)), T.Then():
+                        self._halve(row, packed, at + word * GROUP, chunk * WORDS + word)
+                    if word % 2:
+                        with T.If(tirx.And(self.paired(tile), _has(of_two, word - 1))), T.Then():
+                            self._move(row, packed, at + word * GROUP, chunk * WORDS + word)
+        total: Expr = self._parts[i64(0)]
+        for lane in range(1, WORDS):
+            total = total + self._parts[i64(lane)]
+        T.buffer_store(self.starts, total * -128, [row])
+
+    def _halve(self, row: Expr, packed: Any, at: Expr, group: Expr) -> None:
+        whole = run(packed, at, GROUP)
+        half = bind(whole >> every(1, "int8", GROUP))
+        self._keep(row, whole - half, group)
+        T.buffer_store(packed, half, [vector_at(at, GROUP)])
+
+    def _move(self, row: Expr, packed: Any, at: Expr, group: Expr) -> None:
+        self._keep(row, run(packed, at, GROUP), group)
+        T.buffer_store(packed, every(0, "int8", GROUP), [vector_at(at, GROUP)])
+
+    def _keep(self, row: Expr, word: Expr, group: Expr) -> None:
+        count = bind(self._counts[row])
+        place = bind(row * self.most + tirx.Cast("int64", count))
+        T.buffer_store(self._words, word, [vector_at(place * GROUP, GROUP)])
+        T.buffer_store(self._groups, tirx.Cast("int32", group), [place])
+        T.buffer_store(self._counts, count + 1, [row])
+
+    def add(self, row: Expr, panels: Any, panel: Expr, sums: Any, at: Expr) -> None:
+        """Emits the products of a row's rests with the panel that begins at `panel`, added to the row's sums from `at` on."""
+        dot, lanes = self.dot, self.dot.lanes
+        with T.If(self._counts[row] > 0), T.Then():
+            totals = [T.alloc_buffer((lanes,), "int32") for _ in range(2)]
+            for v, total in enumerate(totals):
+                T.buffer_store(total, run(sums, at + v * lanes, lanes), [vector_at(i64(0), lanes)])
+            with T.serial(tirx.Cast("int64", self._counts[row])) as number:
+                place = bind(row * self.most + number)
+                weights = bind(panel + tirx.Cast("int64", self._groups[place]) * (2 * lanes * GROUP))
+                for v, total in enumerate(totals):
+                    more = dot.step(run(total, i64(0), lanes), self._words, place * GROUP, panels, weights + v * lanes * GROUP)
+                    T.buffer_store(total, more, [vector_at(i64(0), lanes)])
+            for v, total in enumerate(totals):
+                T.buffer_store(sums, run(total, i64(0), lanes), [vector_at(at + v * lanes, lanes)])
+
+
+def _too_large(packed: Any, at: Expr) -> tuple[Expr, Expr]:
+    """Where in a chunk x of one sign add up to too much, as bits of its bytes: in a pair, and in two pairs of neighbouring groups."""
+    x, one, most = run(packed, at, CHUNK), every(1, "int8", CHUNK), every(MOST, "int16", PAIRS)
+    above = bind(in_pairs(one, tirx.max(x, every(0, "int8", CHUNK)), CHUNK))
+    below = bind(above - in_pairs(one, x, CHUNK))
+
+    def bits(above: Expr, below: Expr) -> Expr:
+        marks = [tirx.Select(sums > most, every(-1, "int16", PAIRS), every(0, "int16", PAIRS)) for sums in (above, below)]
+        marked = tirx.reinterpret(f"int8x{CHUNK}", marks[0] | marks[1])
+        return bind(T.call_llvm_pure_intrin("int32", "llvm.x86.avx2.pmovmskb", marked))
+
+    return bits(above, below), bits(_with_next_word(above), _with_next_word(below))
+
+
+def _with_next_word(pairs: Expr) -> Expr:
+    """The pairs of a chunk, to those of even words added those of the next one; of odd words as they are."""
+    two_words = tirx.reinterpret(f"uint64x{WORDS // 2}", pairs)
+    return pairs + tirx.reinterpret(f"int16x{PAIRS}", two_words >> every(32, "uint64", WORDS // 2))
+
+
+def _has(bits: Expr, word: int) -> Expr:
+    """Whether a bit of the word is set."""
+    return ((bits >> constant(word * GROUP, "int32")) & constant((1 << GROUP) - 1, "int32")) != 0
