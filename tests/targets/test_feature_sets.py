@@ -19,7 +19,7 @@ OWN = {"avx512vnni": r"vpdpbusd\s.*%zmm", "avxvnni": r"vpdpbusd\s.*%ymm", "avx51
 # what each precision is computed with, the best first: (LLVM's name of the instruction set, instruction)
 BF16 = [("amx-bf16", "tdpbf16ps"), ("avx512bf16", "vdpbf16ps")]
 VNNI = [("avx512vnni", "vpdpbusd"), ("avxvnni", "vpdpbusd")]
-INTEGERS = [("amx-int8", "tdpbssd"), *VNNI, ("avx2", "vpmaddwd")]
+INTEGERS = [("amx-int8", "tdpbssd"), *VNNI, ("avx2", "vpmaddubsw")]
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,6 @@ def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: 
         return Dot("vpdpbusd", 4, "uint8", "int32", 16, unsigned=True)
     if features("avxvnni"):
         return Dot("vpdpbusd", 4, "uint8", "int32", 8, unsigned=True)
-    if not unsigned and features("avx512bw") and vector_bits == 512:
-        return ByteDot("vpmaddubsw", 4, "int8", "int32", 16)
-    if not unsigned and features("avx2"):
-        return ByteDot("vpmaddubsw", 4, "int8", "int32", 8)
     lanes = 16 if features("avx512bw") and vector_bits == 512 else 8
     if features("avx2"):
         return Dot("vpmaddwd", 2, "int16", "int32", lanes) if unsigned else ByteDot("vpmaddubsw", 4, "int8", "int32", lanes, deep=2)

@@ -26,8 +26,8 @@ Vector = Callable[[int], Any]
 class Dot:
     """An instruction, or a loop, whose `step` adds the products of a group of k to a vector of sums.
 
-    group: elements of k in a 32-bit word of A. deep: groups in one step. packed: the element type in which blocks of A are kept. accumulate: that of the
-    sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".
+    group: elements of k in a 32-bit word of A. deep: groups in one step. packed: the element type in which blocks of A are kept.
+    accumulate: that of the sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".
     """
 
     name: str

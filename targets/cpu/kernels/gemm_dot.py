@@ -29,6 +29,7 @@ NEAR = 2048  # bytes of weights that a tile alone prefetches ahead
 WORDS = 16  # 32-bit groups in a line of packed A
 MANY = 8  # tiles of A in a block from which on panels are grouped
 WIDE = 384  # columns of a piece, where parts are cut by columns
+PRODUCTS_APART = ("vpmaddwd", "vpmaddubsw")  # dots whose products come in registers of their own before they are added
 MOST_BESIDE = 8  # panels of one group: more made nothing faster
 
 Load = Callable[[Expr, Expr], Expr]
@@ -55,8 +56,8 @@ class DotTile:
     def note(self) -> str:
         """A description of the tile, for people."""
         place = "tiles" if isinstance(self.dot, TileDot) else "registers"
-        return (f"{self.dot.name}: sums of {self.dot.group * self.dot.deep} products in one step, accumulators {self.rows}x{self.columns} in "
-                f"{place}, weights in panels of {self.columns} columns")
+        return (f"{self.dot.name}: sums of {self.dot.group * self.dot.deep} products in one step, accumulators "
+                f"{self.rows}x{self.columns} in {place}, weights in panels of {self.columns} columns")
 
     @property
     def heights(self) -> list[int]:
@@ -70,12 +71,11 @@ class DotTile:
 
     @classmethod
     def for_target(cls, dot: Dot, vector_registers: int, l2_bytes: int) -> DotTile:
-        """The tile for a CPU. Two vectors of weights and one or two groups of A stay outside; where a step has products
-        apart from the sums, LLVM keeps many of them at once, and half of the registers have to be left to it."""
+        """The tile for a CPU. Two vectors of weights and one or two groups of A stay outside; of products apart from the sums
+        LLVM keeps many at once, and half of the registers have to be left to it."""
         if isinstance(dot, TileDot):
             return cls(dot, 2 * ROWS, 3 * l2_bytes // 8, l2_bytes // 8)
-        apart = isinstance(dot, ByteDot) or dot.name == "vpmaddwd"
-        rows = vector_registers // 4 if apart else min(12, (vector_registers - 4) // 2)
+        rows = vector_registers // 4 if dot.name in PRODUCTS_APART else min(12, (vector_registers - 4) // 2)
         return cls(dot, rows, 3 * l2_bytes // 8)
 
 

@@ -21,6 +21,7 @@ from targets.base.target import Target  # noqa: E402
 from targets.base.tvm_api import llvm_target  # noqa: E402
 from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.cpu.emitters.linear import panels_for  # noqa: E402
+from targets.cpu.kernels.byte_dot import MOST, ByteDot  # noqa: E402
 from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot  # noqa: E402
 from targets.cpu.kernels.dots import Dot  # noqa: E402
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot  # noqa: E402
@@ -101,13 +102,44 @@ def check_products(kernels, name, dot, m):
         least, most = (0, 255) if takes_u8(dot) else (-128, 127)
         x = generator.integers(least, most + 1, (m, k))
         w = generator.integers(-128, 128, (n, k))
-        x[::3] //= 4  # rows of which all sums have room in 16 bits; of others some have, or none
-        x[1::3] //= 2
+        x[::3] //= 4  # rows of which all sums of four have room in 16 bits, and
+        x[1::3] //= 2  # of which most sums of two have
         if m > 1:  # the largest sums that there can be
             x[0], x[m - 1], w[0] = most, least, -128
         panels = packed(w.astype("i1"), tile_of(dot))
         c = kernels(f"{name} {n}", x.astype("u1" if takes_u8(dot) else "i1"), panels, out=((m, n), "int32"))
         assert np.array_equal(c, x @ w.T), (n, k)
+
+
+BYTES = ["x86-64-v3", "skylake-avx512"]
+
+
+@pytest.mark.skipif(len(FEATURE_SETS) == 1, reason="another architecture")
+@pytest.mark.parametrize("cpu", BYTES)
+def test_bytes_do_not_saturate(build, cpu):
+    """x that add up to what still fits into 16 bits beside weights of 127, and to one more; seldom in a row, and everywhere."""
+    target = Target.parse(f"cpu:{cpu}")
+    tile = DotTile.for_target(integer_dot(target.has, target.vector_bits), 16, 1 << 17)
+    assert isinstance(tile.dot, ByteDot)
+    n, k = 40, 192
+    kernels = build({"main": product(tile, n, k)}, f"cpu:{cpu}")
+    run_only_here(f"cpu:{cpu}")
+    rows = [np.full(k, value, "i4") for value in (0, 127, -128, 1)]  # the most rests that a row can have, in a tile of few
+    for total in (MOST - 1, MOST, MOST + 1, 2 * MOST - 2):
+        for places in ([0, 1], [2, 3], [4, 5], [6, 7], [0, 5], [1, 4], [3, 6], [0, 1, 4, 5], [2, 3, 6, 7]):
+            group = np.zeros(8, "i4")
+            group[places] = total // len(places)
+            group[places[0]] += total % len(places)
+            for row in (group, -group):
+                seldom = np.zeros(k, "i4")
+                seldom[8:16] = row
+                rows += [seldom, np.tile(row, k // 8)]
+    w = np.full((n, k), 127, "i4")
+    w[1::2] = -128
+    for order in (range(len(rows)), range(0, len(rows), 2), range(1, len(rows), 2)):  # mixed in a tile, and apart
+        x = np.stack([rows[i] for i in order])
+        c = kernels("main", x.astype("i1"), packed(w.astype("i1"), tile), out=((len(x), n), "int32"))
+        assert np.array_equal(c, x @ w.T)
 
 
 MACHINES = [("sapphirerapids,-amx-tile", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
@@ -123,7 +155,10 @@ def test_the_inner_loop_is_dots_in_registers(cpu, instruction, register):
     assembly = tvm.compile(tvm.IRModule({"main": function}), target=llvm_target(target.mcpu, target.changes),
                            tir_pipeline=PIPELINE).mod.inspect_source("asm")
     loop = max(innermost_loops(assembly), key=lambda body: sum(instruction in line for line in body))
-    assert len([line for line in loop if instruction in line and register in line]) >= 2 * tile.rows
+    assert len([line for line in loop if instruction in line and register in line]) >= 2 * tile.rows * dot.deep
+    if dot.deep > 1:  # sums of 16 bits are added before they are widened
+        count = {name: sum(name in line for line in loop) for name in ("vpmaddubsw", "vpmaddwd")}
+        assert count["vpmaddubsw"] == dot.deep * count["vpmaddwd"]
     assert not [line for line in loop if re.search(r"\tvmov\w+\s+%[yz]mm\d+,.*\(", line)], "a spill"
     assert not [line for line in loop if re.search(r"\t(call|vpinsr|vpextr)\w*\s", line)]
 
