@@ -15,7 +15,7 @@ def products(target: Target, dot: Dot | None) -> str:
     if isinstance(dot, TileDot):
         step, vectors = 16 * 16 * 16 * dot.group // 16, 2 * target.vector_bits // 32  # multiply-adds in a cycle, at most
         return f"{dot.name} on tiles (AMX), at most {step // vectors} times the multiply-adds of f32 in the same time"
-    return f"{dot.name}, {dot.group} products in a step"
+    return f"{dot.name}, {dot.group * dot.deep} products in a step"
 
 
 def not_faster(target: Target, precision: str) -> str:

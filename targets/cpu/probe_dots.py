@@ -13,14 +13,19 @@ from targets.base.target import Target
 from targets.base.tvm_api import IRBuilder, IRModule, T, int64, llvm_target, tvm
 from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot
 from targets.cpu.kernels.dots import Dot, run, vector_at
+from targets.cpu.kernels.gemm_dot import PRODUCTS_APART
 from targets.cpu.kernels.tiles import TileDot
 from targets.runtime.runner import runner
 from targets.runtime.tensors import share
 
-CHAINS = 12  # vectors of sums that do not wait for each other; with two of weights and one of A they fit into 16 registers
-WORDS = 64  # groups of A that steps take in turn: of one and the same, products would be computed once
+WORDS = 64  # steps of A that chains take in turn, two of them each: of one and the same, products would be computed once
 STEPS = 200_000
 TILE_STEPS = 50_000
+
+
+def _chains(dot: Dot) -> int:
+    """Vectors of sums that do not wait for each other; with two of weights, one of A, and products they fit into 16 registers."""
+    return 8 if dot.name in PRODUCTS_APART else 12
 
 
 def dots_of(target: Target) -> dict[str, Dot]:
@@ -42,8 +47,8 @@ def _call(mcpu: str, changes: tuple[str, ...], dot: Dot, threads: int) -> tuple[
     if isinstance(dot, TileDot):
         return lambda: runner()(function), 2.0 * threads * TILE_STEPS * 4 * 16 * 16 * 16 * dot.group
     arrays = [_ones(WORDS * dot.group * dot.deep, dot.packed), _ones(2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
-              _ones(threads * CHAINS * dot.lanes, dot.accumulate)]
-    operations = 2.0 * threads * STEPS * CHAINS * dot.lanes * dot.group * dot.deep
+              _ones(threads * _chains(dot) * dot.lanes, dot.accumulate)]
+    operations = 2.0 * threads * STEPS * _chains(dot) * dot.lanes * dot.group * dot.deep
     return lambda: runner()(lambda: function(*map(share, arrays))), operations
 
 
@@ -57,28 +62,28 @@ def _tiles(dot: TileDot, threads: int) -> Any:
 
 
 def _vectors(dot: Dot, threads: int) -> Any:
-    """Steps of a dot into CHAINS vectors of sums in registers: one word of A for all, two vectors of weights in turn."""
+    """Steps of a dot into vectors of sums in registers, as in a tile: two vectors of weights with half as many words of A."""
+    word, vector = dot.group * dot.deep, dot.lanes * dot.group  # elements of A in a step; of weights for one group
     with IRBuilder() as builder, T.prim_func():
-        shapes = {"a": (WORDS * dot.group * dot.deep, dot.packed), "panels": (2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
-                  "outside": (threads * CHAINS * dot.lanes, dot.accumulate)}
+        shapes = {"a": (WORDS * word, dot.packed), "panels": (2 * vector * dot.deep, _weights(dot)),
+                  "outside": (threads * _chains(dot) * dot.lanes, dot.accumulate)}
         a, panels, outside = (T.arg(name, T.buffer((size,), kind, buffer_name=name)) for name, (size, kind) in shapes.items())
         _head()
         with dot.imports(), T.parallel(int64(threads)) as thread:
-            sums = T.alloc_buffer((CHAINS * dot.lanes,), dot.accumulate)
+            sums = T.alloc_buffer((_chains(dot) * dot.lanes,), dot.accumulate)
 
             def each(store: Callable[[int, Any], None]) -> None:
-                for chain in range(CHAINS):
+                for chain in range(_chains(dot)):
                     store(chain, vector_at(int64(chain * dot.lanes), dot.lanes))
 
             def place(chain: int) -> Any:
-                return (thread * CHAINS + chain) * dot.lanes
+                return (thread * _chains(dot) + chain) * dot.lanes
 
             each(lambda chain, at: T.buffer_store(sums, run(outside, place(chain), dot.lanes), [at]))
             with T.serial(int64(STEPS)) as step:
-                word = step % WORDS * dot.group * dot.deep
                 each(lambda chain, at: T.buffer_store(
-                    sums, dot.step(run(sums, int64(chain * dot.lanes), dot.lanes), a, word, panels,
-                                   int64(chain % 2 * dot.lanes * dot.group)), [at]))
+                    sums, dot.step(run(sums, int64(chain * dot.lanes), dot.lanes), a, (step + chain // 2) % WORDS * word, panels,
+                                   int64(chain % 2 * vector)), [at]))
             each(lambda chain, at: T.buffer_store(outside, run(sums, int64(chain * dot.lanes), dot.lanes),
                                                   [vector_at(place(chain), dot.lanes)]))
     return builder.get()
