@@ -82,7 +82,7 @@ class Probe:
         features = tuple(name for name in SHOWN if target.has(name))
         found = self._ask()
         return Machine(target.name, model_name(), features, (target.l1_bytes, target.l2_bytes, target.l3_bytes), self.threads,
-                       found["peak"], found["bandwidth"], found["dot_peaks"])
+                       found["peak"], found["bandwidth"], found["narrow"])
 
     def _ask(self) -> dict[str, Any]:
         if self._started is None:

@@ -1,11 +1,11 @@
 """What this machine can do at most, measured: `python -m targets.cpu.probe THREADS` measures once for each line that it reads,
 and answers with one of JSON.
 
-    {"peak": 4.8e11, "bandwidth": 3.2e10, "threads": 2, "dot_peaks": {"bf16": 7.5e12, "i8": 1.5e13}}
+    {"peak": 4.8e11, "bandwidth": 3.2e10, "threads": 2, "narrow": {"bf16": 7.5e12, "i8": 1.5e13}}
 
 peak: f32 operations a second of all threads, from fused multiply-adds of the CPU's widest vectors that do not wait for each other
 nor for memory (one is two operations). bandwidth: bytes a second that all threads read of an array several times the size of the
-last cache. dot_peaks: the same as peak of the widest instructions for products of bf16 and of 8-bit integers, tiles (AMX) where
+last cache. narrow: the same as peak of the widest instructions for products of bf16 and of 8-bit integers, tiles (AMX) where
 there are any; without what the CPU has no instruction for.
 """
 
@@ -148,5 +148,5 @@ if __name__ == "__main__":
     here, threads = Target.parse("cpu"), int(sys.argv[1])
     for _ in sys.stdin:
         measured, found = measure(here, threads), peaks(here, threads)
-        measured = replace(measured, peak=max(measured.peak, found.pop("f32")))
-        print(json.dumps({**asdict(measured), "dot_peaks": found}), flush=True)
+        measured = replace(measured, peak=max(measured.peak, found.pop("f32")), narrow=found)
+        print(json.dumps(asdict(measured)), flush=True)

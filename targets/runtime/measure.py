@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from targets.base.registry import backend_of
 from targets.base.yardstick import Yardstick
 from targets.runtime.engine import Clock, Engine, LibraryEngine
-from targets.runtime.node_times import Origins, nodes_of
+from targets.runtime.node_times import Origins, multiplies, nodes_of
 from targets.runtime.profile import Profile
 from targets.runtime.profile_rows import Overhead, ProfileRow
 from targets.runtime.runner import runner
@@ -18,6 +19,7 @@ from tgraph.ir.binding import as_array
 from tgraph.ir.dims import evaluate
 from tgraph.ir.errors import TargetError
 from tgraph.ir.graph import Graph
+from tgraph.ir.values import Node
 
 if TYPE_CHECKING:
     from targets.runtime.executable import Executable
@@ -43,8 +45,17 @@ def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], re
     backend, threads = backend_of(executable.target), runner().threads
     graph = executable.graph
     executable.run(feeds)  # warm up, and check the feeds
-    best = yardstick if isinstance(yardstick, Yardstick) else backend.probe(executable.target, threads) if yardstick else None
     watched = engine.observed()
+    narrow = {kind for call in watched for node in _inside(call) if (kind := multiplies(node))}
+
+    def probe() -> Yardstick | None:
+        measured = backend.probe(executable.target, threads)
+        if measured is None or not narrow:
+            return measured
+        rates = backend.rates(executable.target, threads)
+        return replace(measured, narrow={kind: rates[kind] for kind in sorted(narrow & rates.keys())})
+
+    best = yardstick if isinstance(yardstick, Yardstick) else probe() if yardstick else None
     times: list[list[float]] = [[] for _ in watched]
     found: Mapping[str, int] = {}
     wall, binding, library = [], [], []
@@ -64,19 +75,25 @@ def profile(executable: Executable, engine: Engine, feeds: Mapping[str, Any], re
             library.append(None if inside is None else ((end - bound) - inside) * 1e6)
             for slot, one in zip(times, seconds, strict=True):
                 slot.append(one * 1e6)
-    if best is not None and yardstick is True and (after := backend.probe(executable.target, threads)) is not None:
+    if best is not None and yardstick is True and (after := probe()) is not None:
         best = best.best(after)
     made = Profile(graph.name, dict(found), wall_microseconds=statistics.median(wall), wall_samples=tuple(wall), yardstick=best,
                    target=str(executable.target), threads=threads)
     origins = Origins(watched)
     for node, samples in zip(watched, times):
         function = node.attrs.get("function")
-        parts = nodes_of(engine.graph, node, found, origins, best.balance if best else None)
+        parts = nodes_of(engine.graph, node, found, origins, best)
         made.rows.append(ProfileRow(function.name if isinstance(function, Graph) else node.op.name, node.provenance.scope,
                                     statistics.median(samples), evaluate(node.flops, found), sum(p.bytes for p in parts),
                                     tuple(parts), tuple(samples), not isinstance(function, Graph)))
     made.overheads = _overheads(made, binding, library)
     return made
+
+
+def _inside(call: Node) -> Sequence[Node]:
+    """The nodes that a call stands for."""
+    function = call.attrs.get("function")
+    return function.nodes if isinstance(function, Graph) else (call,)
 
 
 def _overheads(made: Profile, binding: list[float], library: list[float | None]) -> list[Overhead]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from targets.base.yardstick import Yardstick
 from targets.codegen.signature import function_symbols
 from targets.lowering.stages import call_sizes
 from tgraph.ir.dims import evaluate
@@ -13,7 +14,8 @@ from tgraph.ir.location import Provenance
 from tgraph.ir.traffic import bytes_by_node
 from tgraph.ir.values import Node
 
-NOMINAL_BALANCE = 10.0  # operations a byte at which arithmetic and memory take the same time, where nothing is measured
+NOMINAL = Yardstick(peak=10.0, bandwidth=1.0, threads=1)  # whose proportion is a machine's, where nothing is measured
+NARROW = {"i8": "i8", "u8": "i8", "bf16": "bf16"}  # types that machines have instructions for, by that of a factor
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class NodeTime:
 
     share: from 0 to 1; where a call has several nodes it is estimated, in proportion to the least time that the roofline
     allows each of them: max(flops / peak, bytes / bandwidth). bytes: those that enter or leave the kernel by this node.
-    where: lines of the user's code.
+    where: lines of the user's code. multiplies: of a product of bf16 or 8-bit integers which, "bf16" or "i8"; else "".
     """
 
     op: str
@@ -31,9 +33,20 @@ class NodeTime:
     share: float
     flops: int
     bytes: int
+    multiplies: str = ""
+
+    @property
+    def narrow(self) -> dict[str, int]:
+        """The operations of products of a narrow type, by type."""
+        return {self.multiplies: self.flops} if self.multiplies else {}
 
 
-def nodes_of(graph: Graph, call: Node, sizes: Mapping[str, int], origins: Origins, balance: float | None) -> list[NodeTime]:
+def multiplies(node: Node) -> str:
+    """The narrow type that a node's products are of; "" for none."""
+    return NARROW.get(str(node.inputs[0].dtype), "") if node.op.contract is not None else ""
+
+
+def nodes_of(graph: Graph, call: Node, sizes: Mapping[str, int], origins: Origins, best: Yardstick | None) -> list[NodeTime]:
     """The nodes of a call of a kernel, or of a node that runs on the host, which is its own only one."""
     function = call.attrs.get("function")
     if not isinstance(function, Graph):
@@ -43,9 +56,10 @@ def nodes_of(graph: Graph, call: Node, sizes: Mapping[str, int], origins: Origin
     traffic = bytes_by_node(function, inner)
     nodes = function.nodes
     flops = [evaluate(node.flops, inner) for node in nodes]
-    shares = split([max(f / (balance or NOMINAL_BALANCE), traffic[n]) for f, n in zip(flops, nodes)])
-    return [NodeTime(node.op.name, origin.scope, _where(origin), share, f, traffic[node])
-            for node, share, f, origin in zip(nodes, shares, flops, origins.of(call))]
+    parts = [NodeTime(node.op.name, origin.scope, _where(origin), 1.0, count, traffic[node], multiplies(node))
+             for node, count, origin in zip(nodes, flops, origins.of(call))]
+    shares = split([(best or NOMINAL).least_seconds(part.flops, part.bytes, part.narrow) for part in parts])
+    return [replace(part, share=share) for part, share in zip(parts, shares)]
 
 
 def split(weights: Sequence[float]) -> list[float]:

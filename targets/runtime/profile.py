@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from targets.base.yardstick import Yardstick
 from targets.runtime.node_times import NodeTime
-from targets.runtime.profile_rows import Group, Overhead, Position, ProfileRow, layer_of, quartiles, scope_path
+from targets.runtime.profile_rows import Group, Overhead, Position, ProfileRow, layer_of, quartiles, scope_path, total_narrow
 from tgraph.ir.errors import InputError
 from tgraph.ir.tables import html_sections
 
@@ -109,9 +109,9 @@ class Profile:
         best = self.yardstick
         if best is None:
             return Position(*rates, intensity)
-        bound = "compute" if group.flops / best.peak > group.bytes / best.bandwidth else "memory"
-        return Position(*rates, intensity, rates[0] / best.peak, rates[1] / best.bandwidth,
-                        best.least_seconds(group.flops, group.bytes) / seconds, bound)
+        arithmetic, memory = best.arithmetic_seconds(group.flops, group.narrow), group.bytes / best.bandwidth
+        bound = "compute" if arithmetic > memory else "memory"
+        return Position(*rates, intensity, arithmetic / seconds, memory / seconds, max(arithmetic, memory) / seconds, bound)
 
     # Exports
 
@@ -185,4 +185,5 @@ def _sum(name: str, members: Sequence[tuple[ProfileRow, NodeTime | None]], own: 
     return Group(name, len({id(row) for row, _ in members}), microseconds, low, high,
                  sum(row.flops if node is None else node.flops for row, node in members),
                  sum(row.bytes if node is None else node.bytes for row, node in members),
-                 microseconds if own is None else own, estimated, depth)
+                 microseconds if own is None else own, estimated, depth,
+                 narrow=total_narrow(row if node is None else node for row, node in members))

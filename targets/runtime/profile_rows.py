@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from targets.runtime.node_times import NodeTime
 
@@ -26,6 +27,11 @@ class ProfileRow:
     nodes: tuple[NodeTime, ...] = ()
     samples: tuple[float, ...] = ()
     host: bool = False
+
+    @property
+    def narrow(self) -> Mapping[str, int]:
+        """The operations of its products of narrow types, by type."""
+        return total_narrow(self.nodes)
 
     @property
     def gflops_per_second(self) -> float:
@@ -68,7 +74,7 @@ class Group:
     """Rows of a profile summed up. low, high: the quartiles of the runs' sums.
 
     own: the time that no inner group has; it differs from `microseconds` for scopes alone. estimated: whether the time of kernels
-    was split over their nodes. depth: of a scope within scopes.
+    was split over their nodes. depth: of a scope within scopes. narrow: products of narrow types among the flops, by type.
     """
 
     name: str
@@ -82,6 +88,15 @@ class Group:
     estimated: bool = False
     depth: int = 0
     overhead: bool = False
+    narrow: Mapping[str, int] = field(default_factory=dict)
+
+
+def total_narrow(parts: Iterable[NodeTime | ProfileRow]) -> Mapping[str, int]:
+    """The operations of all products of narrow types, by type."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part.narrow)
+    return found
 
 
 def quartiles(samples: Sequence[float]) -> tuple[float, float]:

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from targets.runtime.profile import By, Profile
 
 COLUMNS = ("calls", "us", "quartiles", "share", "GFLOP/s", "of peak", "GB/s", "of memory", "FLOP/B", "of roof")
-INVALID = ("! above 100 %: no valid yardstick. Caches are read faster than memory, narrow types multiply faster than f32, "
-           "or the machine was slower while it was probed.")
+INVALID = "! above 100 %: no valid yardstick. Caches are read faster than memory, or the machine was slower while it was probed."
 
 
 def title(profile: Profile) -> str:
@@ -24,7 +23,8 @@ def title(profile: Profile) -> str:
         text += f", {profile.threads} thread{'s' * (profile.threads > 1)}"
     if profile.yardstick:
         best = profile.yardstick
-        text += f"; machine: {best.peak / 1e9:.0f} GFLOP/s, {best.bandwidth / 1e9:.1f} GB/s"
+        narrow = "".join(f", {rate / 1e9:.0f} of {kind}" for kind, rate in best.narrow.items())
+        text += f"; machine: {best.peak / 1e9:.0f} GFLOP/s{narrow}, {best.bandwidth / 1e9:.1f} GB/s"
     return text
 
 

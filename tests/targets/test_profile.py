@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tgraph as tg
+from targets.base.registry import backend_of
 from targets.base.yardstick import Yardstick
 from targets.runtime.chrome_trace import trace_events
 from targets.runtime.node_times import NodeTime, split
@@ -123,6 +124,32 @@ def test_the_place_on_the_roofline() -> None:
     cached = profile.position(ProfileRow("norm", "", 1.0, 1_000, 20_000))
     assert cached is not None and cached.bound == "memory" and cached.of_bandwidth == pytest.approx(2) and not cached.valid
     assert profile.position(ProfileRow("view", "", 1.0, 0, 0)) is None
+
+
+def test_products_of_narrow_types_have_a_peak_of_their_own() -> None:
+    nodes = (NodeTime("integer_linear", "", "", 0.8, 800_000, 100, "i8"), NodeTime("gelu", "", "", 0.2, 100_000, 100))
+    profile = Profile("m", {}, [ProfileRow("integer_linear_gelu", "", 10.0, 900_000, 200, nodes, (10.0,))])
+    for narrow, seconds in (({"i8": 4e11}, 3e-6), ({"bf16": 2e11}, 9e-6)):  # of a type that was not measured as of f32
+        profile.yardstick = Yardstick(1e11, 1e10, 2, narrow)
+        for by in ("kernel", "call", "scope", "layer"):
+            place = profile.position(profile.by(by)[0])
+            assert place is not None and place.of_peak == place.of_roof == pytest.approx(seconds / 10e-6)
+        of_op = {group.name: profile.position(group) for group in profile.by("op")}
+        assert of_op["gelu"].of_peak == pytest.approx(1e-6 / 2e-6)
+    assert "machine: 100 GFLOP/s, 200 of bf16, 10.0 GB/s" in as_text(profile, "kernel")
+
+
+def test_products_of_bytes_are_measured_beside_products_of_bytes() -> None:
+    """No kernel of integers is faster than the machine multiplies them, nor are nodes of others taken for such."""
+    weight = np.random.default_rng(0).standard_normal((512, 512)).astype("f4")
+    exe = tg.compile(tg.trace(lambda x: tg.gelu(tg.linear(x, weight)), x=tg.f32[B, 512]), weights="i8")
+    profile = exe.profile(np.ones((512, 512), "f4"), repeats=3)
+    rows = {node.op: node.multiplies for row in profile.rows for node in row.nodes}
+    assert rows["integer_linear"] == "i8" and {kind for op, kind in rows.items() if op != "integer_linear"} == {""}
+    rates = backend_of("cpu").rates(exe.target, 1)
+    assert profile.yardstick is not None and set(profile.yardstick.narrow) == {"i8"} & rates.keys()
+    best = profile.yardstick.best(Yardstick(1.0, 1.0, 2, {"i8": 1e18, "bf16": 1.0}))
+    assert (best.peak, best.narrow) == (profile.yardstick.peak, {"i8": 1e18, "bf16": 1.0})
 
 
 def made() -> Profile:
@@ -262,8 +289,6 @@ def test_a_profile_leaves_the_executable_as_it_was(exe: tg.Executable) -> None:
 
 
 def test_the_machine_is_probed(exe: tg.Executable, monkeypatch: pytest.MonkeyPatch) -> None:
-    from targets.base.registry import backend_of
-
     seen = iter([Yardstick(1e11, 3e10, 2), Yardstick(2e11, 1e10, 2)])
     monkeypatch.setattr(type(backend_of("cpu")), "probe", lambda self, target, threads: next(seen))
     assert exe.profile(repeats=1).yardstick == Yardstick(2e11, 3e10, 2)  # the best of before and after

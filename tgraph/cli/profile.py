@@ -57,14 +57,16 @@ FILE = click.Path(dir_okay=False, path_type=Path)
         "threads": "integer: that run kernels", "microseconds": "number: of a call, the sum of rows and overheads",
         "wall_microseconds": "number: of a call by the clock, without an instrument", "wall_samples": ["number: of one run"],
         "reconciled": "boolean: whether kernels took no longer than calls", "yardstick": "any: null, or an object of peak "
-        "(f32 operations a second), bandwidth (bytes a second) and threads",
+        "(f32 operations a second), narrow (the same of products of bf16 or i8, by type), bandwidth (bytes a second) and threads",
         "rows": [{
             "kernel": "string: what is called", "scope": "string: the module of the model", "microseconds": "number: the median",
             "low": "number: the lower quartile", "high": "number: the upper quartile", "samples": ["number: of one run"],
             "flops": "integer: operations", "bytes": "integer: read and written", "host": "boolean: whether NumPy computes it",
             "nodes": [{"op": "string: its name", "scope": "string: its module", "where": "string: lines of code",
                        "share": "number: of the row's time", "microseconds": "number: its part", "flops": "integer: operations",
-                       "bytes": "integer: that enter or leave the kernel", "estimated": "boolean: whether the time is split"}],
+                       "bytes": "integer: that enter or leave the kernel",
+                       "multiplies": "string: bf16 or i8, of a product of such",
+                       "estimated": "boolean: whether the time is split"}],
         }],
         "overheads": [{"name": "string: what it is", "microseconds": "number: its time", "meaning": "string: in words"}],
     }],

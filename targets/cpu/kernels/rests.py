@@ -115,7 +115,7 @@ class Rests:
 
 
 def _too_large(packed: Any, at: Expr) -> tuple[Expr, Expr]:
-    """Where in a chunk x of one sign add up to too much, as bits of its bytes: in a pair, and in two pairs of neighbouring groups."""
+    """Where in a chunk x of one sign add up to too much, as bits of its bytes: in a pair, and in two pairs of neighbours."""
     x, one, most = run(packed, at, CHUNK), every(1, "int8", CHUNK), every(MOST, "int16", PAIRS)
     above = bind(in_pairs(one, tirx.max(x, every(0, "int8", CHUNK)), CHUNK))
     below = bind(above - in_pairs(one, x, CHUNK))
