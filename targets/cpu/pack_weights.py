@@ -13,7 +13,7 @@ from targets.cpu.emitters.quantized import integer_tile
 from targets.cpu.emitters.recurrent import tile_for
 from targets.cpu.kernels.gemm_dot import DotTile
 from targets.cpu.kernels.words import BYTES, fits, padded
-from targets.lowering.canonical import dequantizes, narrow, prepare_part
+from targets.lowering.canonical import centred, dequantizes, narrow, prepare_part
 from targets.lowering.pack_recurrent import pack_recurrent
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
@@ -37,7 +37,7 @@ class PackWeights(Pass):
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         _pack_floats(graph, lambda dtype: panels_for(target, dtype))
-        _pack_integers(graph, lambda x: integer_tile(target, unsigned=x == u8))
+        _pack_integers(graph, lambda x: integer_tile(target, unsigned=x.dtype == u8, centred=centred(x)))
         pack_recurrent(graph, lambda weight, gates: tile_for(target, gates, _summed_in(weight.dtype)).width)
 
 
@@ -95,10 +95,10 @@ def _packed_integers(b: Builder, node: Node, width: int) -> Value:
     return made
 
 
-def _pack_integers(graph: Graph, tile_of: Callable[[DType], DotTile]) -> None:
+def _pack_integers(graph: Graph, tile_of: Callable[[Value], DotTile]) -> None:
     """Every weight of an `integer_linear` known before any input, cut into panels for an instruction that multiplies groups.
 
-    `tile_of(dtype of x)`: the tile of its product. Where that takes x as u8 alone, x W^T = (x + 128) W^T - 128 sum(W), of which
+    `tile_of(x)`: the tile of its product. Where that takes x as u8 alone, x W^T = (x + 128) W^T - 128 sum(W), of which
     the last term is known beforehand.
     """
     parameter_only = prepare_part(graph)
@@ -108,7 +108,7 @@ def _pack_integers(graph: Graph, tile_of: Callable[[DType], DotTile]) -> None:
             continue
         x, weight = node.inputs
         b = Builder(graph, node.provenance)
-        tile = tile_of(x.dtype)
+        tile = tile_of(x)
         packed = b.pack_panels(_deepened(b, weight, tile.depth), width=tile.columns, group=tile.dot.group)
         panels = b.unpack_panels(packed, rows=weight.shape[0], depth=weight.shape[1])
         if not tile.dot.unsigned or x.dtype == u8:

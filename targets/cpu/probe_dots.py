@@ -13,24 +13,23 @@ from targets.base.target import Target
 from targets.base.tvm_api import IRBuilder, IRModule, T, int64, llvm_target, tvm
 from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot
 from targets.cpu.kernels.dots import Dot, run, vector_at
-from targets.cpu.kernels.gemm_dot import PRODUCTS_APART
 from targets.cpu.kernels.tiles import TileDot
 from targets.runtime.runner import runner
 from targets.runtime.tensors import share
 
-WORDS = 64  # steps of A that chains take in turn, two of them each: of one and the same, products would be computed once
+A_STEPS = 64  # that chains take in turn, two chains the same: of one for all, products would be computed once
 STEPS = 200_000
 TILE_STEPS = 50_000
 
 
 def _chains(dot: Dot) -> int:
-    """Vectors of sums that do not wait for each other; with two of weights, one of A, and products they fit into 16 registers."""
-    return 8 if dot.name in PRODUCTS_APART else 12
+    """Vectors of sums that do not wait for each other; with those of weights, A and products they fit into 16 registers."""
+    return 8 if dot.products_apart else 12
 
 
 def dots_of(target: Target) -> dict[str, Dot]:
     """The instructions that products of bf16 and of 8-bit integers are made of, by type, where a CPU has one."""
-    found = {"bf16": bf16_dot(target.has), "i8": integer_dot(target.has, target.vector_bits)}
+    found = {"bf16": bf16_dot(target.has), "i8": integer_dot(target.has, target.vector_bits, centred=True)}
     return {kind: dot for kind, dot in found.items() if dot is not None and dot.name != "plain"}
 
 
@@ -46,7 +45,7 @@ def _call(mcpu: str, changes: tuple[str, ...], dot: Dot, threads: int) -> tuple[
     function = module["dots"]
     if isinstance(dot, TileDot):
         return lambda: runner()(function), 2.0 * threads * TILE_STEPS * 4 * 16 * 16 * 16 * dot.group
-    arrays = [_ones(WORDS * dot.group * dot.deep, dot.packed), _ones(2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
+    arrays = [_ones(A_STEPS * dot.group * dot.deep, dot.packed), _ones(2 * dot.lanes * dot.group * dot.deep, _weights(dot)),
               _ones(threads * _chains(dot) * dot.lanes, dot.accumulate)]
     operations = 2.0 * threads * STEPS * _chains(dot) * dot.lanes * dot.group * dot.deep
     return lambda: runner()(lambda: function(*map(share, arrays))), operations
@@ -65,7 +64,7 @@ def _vectors(dot: Dot, threads: int) -> Any:
     """Steps of a dot into vectors of sums in registers, as in a tile: two vectors of weights with half as many words of A."""
     word, vector = dot.group * dot.deep, dot.lanes * dot.group  # elements of A in a step; of weights for one group
     with IRBuilder() as builder, T.prim_func():
-        shapes = {"a": (WORDS * word, dot.packed), "panels": (2 * vector * dot.deep, _weights(dot)),
+        shapes = {"a": (A_STEPS * word, dot.packed), "panels": (2 * vector * dot.deep, _weights(dot)),
                   "outside": (threads * _chains(dot) * dot.lanes, dot.accumulate)}
         a, panels, outside = (T.arg(name, T.buffer((size,), kind, buffer_name=name)) for name, (size, kind) in shapes.items())
         _head()
@@ -82,8 +81,8 @@ def _vectors(dot: Dot, threads: int) -> Any:
             each(lambda chain, at: T.buffer_store(sums, run(outside, place(chain), dot.lanes), [at]))
             with T.serial(int64(STEPS)) as step:
                 each(lambda chain, at: T.buffer_store(
-                    sums, dot.step(run(sums, int64(chain * dot.lanes), dot.lanes), a, (step + chain // 2) % WORDS * word, panels,
-                                   int64(chain % 2 * vector)), [at]))
+                    sums, dot.step(run(sums, int64(chain * dot.lanes), dot.lanes), a, (step + chain // 2) % A_STEPS * word,
+                                   panels, int64(chain % 2 * vector)), [at]))
             each(lambda chain, at: T.buffer_store(outside, run(sums, int64(chain * dot.lanes), dot.lanes),
                                                   [vector_at(place(chain), dot.lanes)]))
     return builder.get()

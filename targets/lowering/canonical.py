@@ -33,6 +33,14 @@ def dequantizes(value: Value) -> bool:
     return isinstance(value, Result) and value.node.op.name == "dequantize" and value.dtype == f32
 
 
+def centred(value: Value) -> bool:
+    """Whether a value is of integers that were quantised about 0 and by their largest element, so that most of them are small."""
+    while isinstance(value, Result) and (value.node.op.traits.view is not None or value.node.op.traits.lookup is not None):
+        lookup = value.node.op.traits.lookup
+        value = value.node.inputs[0 if lookup is None else lookup.table]
+    return isinstance(value, Result) and value.node.op.name == "quantize_rows"
+
+
 def packed(weight: Value) -> Value:
     """What a weight is made of by the kernel that reads it: its integers or its narrow numbers, else the weight itself."""
     return weight.node.inputs[0] if isinstance(weight, Result) and dequantizes(weight) else narrow(weight)

@@ -18,7 +18,7 @@ from targets.codegen.vector_math import constant
 from targets.cpu.kernels.dots import Dot, broadcast_word, run
 
 GROUP = 4  # bytes of k in a 32-bit word
-MOST = 128  # that x of one sign add up to in a sum of 16 bits: 255 times as much fits
+LIMIT = 128  # that x of one sign add up to in a sum of 16 bits: 255 times as much fits
 _PAIRS = {32: "llvm.x86.avx2.pmadd.ub.sw", 64: "llvm.x86.avx512.pmaddubs.w.512"}
 _FOURS = {16: "llvm.x86.avx2.pmadd.wd", 32: "llvm.x86.avx512.pmaddw.d.512"}
 

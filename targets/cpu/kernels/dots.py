@@ -24,7 +24,7 @@ Vector = Callable[[int], Any]
 
 @dataclass(frozen=True)
 class Dot:
-    """An instruction, or a loop, whose `step` adds the products of a group of k to a vector of sums.
+    """An instruction, or a loop, whose `step` adds the products of one or more groups of k to a vector of sums.
 
     group: elements of k in a 32-bit word of A. deep: groups in one step. packed: the element type in which blocks of A are kept.
     accumulate: that of the sums. unsigned: whether x must be u8. lanes: sums of one vector. name: of an instruction, or "plain".
@@ -37,6 +37,11 @@ class Dot:
     lanes: int
     unsigned: bool = False
     deep: int = 1
+
+    @property
+    def products_apart(self) -> bool:
+        """Whether products come in registers of their own before they are added."""
+        return self.name in ("vpmaddwd", "vpmaddubsw")
 
     def pack(self, x: Expr) -> Expr:
         """An element of A as it is packed: an integer widened, or the bits of a bf16 that is held as f32."""

@@ -1,7 +1,7 @@
 """Matrix product by dot instructions, C = A W^T with 8-bit integers or bf16: groups of k at a time, sums in 32 bits.
 
 As in `gemm`, blocks of A are copied into the second cache and a tile of sums stays in registers; here over all of k,
-since elements are small, so that no sums wait in memory.
+since elements are small, so that no sums wait in memory. Of bytes without VNNI packed A lacks what `Rests` adds after each tile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ NEAR = 2048  # bytes of weights that a tile alone prefetches ahead
 WORDS = 16  # 32-bit groups in a line of packed A
 MANY = 8  # tiles of A in a block from which on panels are grouped
 WIDE = 384  # columns of a piece, where parts are cut by columns
-PRODUCTS_APART = ("vpmaddwd", "vpmaddubsw")  # dots whose products come in registers of their own before they are added
 MOST_BESIDE = 8  # panels of one group: more made nothing faster
 
 Load = Callable[[Expr, Expr], Expr]
@@ -75,7 +74,7 @@ class DotTile:
         LLVM keeps many at once, and half of the registers have to be left to it."""
         if isinstance(dot, TileDot):
             return cls(dot, 2 * ROWS, 3 * l2_bytes // 8, l2_bytes // 8)
-        rows = vector_registers // 4 if dot.name in PRODUCTS_APART else min(12, (vector_registers - 4) // 2)
+        rows = vector_registers // 4 if dot.products_apart else min(12, (vector_registers - 4) // 2)
         return cls(dot, rows, 3 * l2_bytes // 8)
 
 
@@ -251,14 +250,14 @@ class _Product:
             if self.groups % WORDS:
                 steps(dot, i64(self.groups // WORDS), i64(self.groups % WORDS))
 
-        if isinstance(dot, ByteDot) and self.rests is not None:
-            with T.If(self.rests.paired(t)):
+        if self.rests is None:
+            all_steps(dot)
+        else:
+            with T.If(self.rests.doubled(t)):
                 with T.Then():
                     all_steps(dot)
                 with T.Else():
-                    all_steps(dot.single)
-        else:
-            all_steps(dot)
+                    all_steps(self.rests.dot)
         for i in range(rows):
             for v in range(2):
                 T.buffer_store(self.sums, run(registers[v], i64(i * lanes), lanes),

@@ -1,8 +1,8 @@
-"""What is too large in A for sums of bytes in 16 bits: it is taken out of packed A, and multiplied by itself.
+"""What is too large in A for sums of bytes in 16 bits: it is taken out of packed A, and multiplied separately.
 
-A group whose own pairs are too large is halved, which is always enough; of two groups that are too large together the second one
-goes. Where that would be often, groups are not added in pairs: the first row of a tile decides for all of them, since rows of a
-layer are alike, and the result is the same either way.
+A group that is too large by itself is split into two halves, which is always enough; of two groups that are too large together
+the second one goes. Where that would be often, a step takes one group: the first row of a tile decides for all of them, since
+rows of a layer are alike, and the result is the same either way.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tvm.script.ir_builder import tirx as T
 
 from targets.codegen.opaque import bind
 from targets.codegen.vector_math import constant
-from targets.cpu.kernels.byte_dot import GROUP, MOST, ByteDot, every, in_fours, in_pairs
+from targets.cpu.kernels.byte_dot import GROUP, LIMIT, ByteDot, every, in_fours, in_pairs
 from targets.cpu.kernels.dots import run, vector_at
 from targets.cpu.kernels.workers import i64
 
 CHUNK = 32  # bytes of A that are looked at in one vector, also where weights come in wider ones
 WORDS, PAIRS = CHUNK // GROUP, CHUNK // 2
-OFTEN = 8  # more than one of so many pairs of groups with a rest makes the pairs slower than their groups one by one
+OFTEN = 8  # with rests in more than one of so many steps of two groups, steps of one group are faster
 
 Place = Callable[[Expr], Expr]
 
@@ -35,29 +35,29 @@ class Rests:
 
     def __init__(self, dot: ByteDot, rows: int, groups: int) -> None:
         self.dot = dot.single
-        self.most = max(1, 3 * groups // 2)  # of a row: half of a first group, and two halves of a second
+        self.capacity = max(1, 3 * groups // 2)  # of a row: half of a first group, and two halves of a second
         self.starts = T.alloc_buffer((rows,), "int32")
-        self._paired = T.alloc_buffer((rows,), "int32")  # of each tile
+        self._doubled = T.alloc_buffer((rows,), "int32")  # of each tile
         self._counts = T.alloc_buffer((rows,), "int32")
-        self._words = T.alloc_buffer((rows * self.most * GROUP,), "int8")
-        self._groups = T.alloc_buffer((rows * self.most,), "int32")  # that the words belong to
+        self._words = T.alloc_buffer((rows * self.capacity * GROUP,), "int8")
+        self._groups = T.alloc_buffer((rows * self.capacity,), "int32")  # that the words belong to
         self._parts = T.alloc_buffer((WORDS,), "int32")  # of a row's sum
 
-    def paired(self, tile: Expr) -> Expr:
-        """Whether a tile's groups are added in pairs."""
-        return self._paired[tile] != 0
+    def doubled(self, tile: Expr) -> Expr:
+        """Whether the steps of a tile take two groups."""
+        return self._doubled[tile] != 0
 
     def decide(self, tile: Expr, packed: Any, chunks: int, place: Place) -> None:
-        """Emits the decision whether a tile's groups are added in pairs, by a row whose chunks are at `place(number)`."""
-        T.buffer_store(self._paired, constant(0, "int32"), [tile])
+        """Emits the decision how many groups the steps of a tile take, by a row whose chunks are at `place(number)`."""
+        T.buffer_store(self._doubled, constant(0, "int32"), [tile])
         with T.serial(i64(chunks)) as chunk:
-            found: Expr = self._paired[tile]
+            found: Expr = self._doubled[tile]
             _, of_two = _too_large(packed, bind(place(chunk)))
             for word in range(0, WORDS, 2):
                 found = found + tirx.Cast("int32", _has(of_two, word))
-            T.buffer_store(self._paired, found, [tile])
-        seldom = self._paired[tile] <= constant(chunks * WORDS // 2 // OFTEN, "int32")
-        T.buffer_store(self._paired, tirx.Cast("int32", seldom), [tile])
+            T.buffer_store(self._doubled, found, [tile])
+        seldom = self._doubled[tile] <= constant(chunks * WORDS // 2 // OFTEN, "int32")
+        T.buffer_store(self._doubled, tirx.Cast("int32", seldom), [tile])
 
     def take(self, tile: Expr, row: Expr, packed: Any, chunks: int, place: Place) -> None:
         """Emits what moves rests out of a row of a tile in `packed`, once that is decided."""
@@ -68,12 +68,12 @@ class Rests:
             sums = in_fours(in_pairs(every(1, "int8", CHUNK), run(packed, at, CHUNK), CHUNK), PAIRS)
             T.buffer_store(self._parts, run(self._parts, i64(0), WORDS) + sums, [vector_at(i64(0), WORDS)])
             of_one, of_two = _too_large(packed, at)
-            with T.If(tirx.Select(self.paired(tile), of_two, of_one) != 0), T.Then():
+            with T.If(tirx.Select(self.doubled(tile), of_two, of_one) != 0), T.Then():
                 for word in range(WORDS):
                     with T.If(_has(of_one, word)), T.Then():
                         self._halve(row, packed, at + word * GROUP, chunk * WORDS + word)
                     if word % 2:
-                        with T.If(tirx.And(self.paired(tile), _has(of_two, word - 1))), T.Then():
+                        with T.If(tirx.And(self.doubled(tile), _has(of_two, word - 1))), T.Then():
                             self._move(row, packed, at + word * GROUP, chunk * WORDS + word)
         total: Expr = self._parts[i64(0)]
         for lane in range(1, WORDS):
@@ -92,7 +92,7 @@ class Rests:
 
     def _keep(self, row: Expr, word: Expr, group: Expr) -> None:
         count = bind(self._counts[row])
-        place = bind(row * self.most + tirx.Cast("int64", count))
+        place = bind(row * self.capacity + tirx.Cast("int64", count))
         T.buffer_store(self._words, word, [vector_at(place * GROUP, GROUP)])
         T.buffer_store(self._groups, tirx.Cast("int32", group), [place])
         T.buffer_store(self._counts, count + 1, [row])
@@ -105,7 +105,7 @@ class Rests:
             for v, total in enumerate(totals):
                 T.buffer_store(total, run(sums, at + v * lanes, lanes), [vector_at(i64(0), lanes)])
             with T.serial(tirx.Cast("int64", self._counts[row])) as number:
-                place = bind(row * self.most + number)
+                place = bind(row * self.capacity + number)
                 weights = bind(panel + tirx.Cast("int64", self._groups[place]) * (2 * lanes * GROUP))
                 for v, total in enumerate(totals):
                     more = dot.step(run(total, i64(0), lanes), self._words, place * GROUP, panels, weights + v * lanes * GROUP)
@@ -115,17 +115,16 @@ class Rests:
 
 
 def _too_large(packed: Any, at: Expr) -> tuple[Expr, Expr]:
-    """Where in a chunk x of one sign add up to too much, as bits of its bytes: in a pair, and in two pairs of neighbours."""
-    x, one, most = run(packed, at, CHUNK), every(1, "int8", CHUNK), every(MOST, "int16", PAIRS)
+    """Where in a chunk x of one sign add up to too much, as bits of its bytes: in a group, and in two (the bits of the first)."""
+    x, one, most = run(packed, at, CHUNK), every(1, "int8", CHUNK), every(LIMIT, "int16", PAIRS)
     above = bind(in_pairs(one, tirx.max(x, every(0, "int8", CHUNK)), CHUNK))
     below = bind(above - in_pairs(one, x, CHUNK))
 
-    def bits(above: Expr, below: Expr) -> Expr:
-        marks = [tirx.Select(sums > most, every(-1, "int16", PAIRS), every(0, "int16", PAIRS)) for sums in (above, below)]
-        marked = tirx.reinterpret(f"int8x{CHUNK}", marks[0] | marks[1])
-        return bind(T.call_llvm_pure_intrin("int32", "llvm.x86.avx2.pmovmskb", marked))
+    def bits(sums: Expr) -> Expr:
+        marks = tirx.Select(sums > most, every(-1, "int16", PAIRS), every(0, "int16", PAIRS))
+        return bind(T.call_llvm_pure_intrin("int32", "llvm.x86.avx2.pmovmskb", tirx.reinterpret(f"int8x{CHUNK}", marks)))
 
-    return bits(above, below), bits(_with_next_word(above), _with_next_word(below))
+    return bits(tirx.max(above, below)), bits(tirx.max(_with_next_word(above), _with_next_word(below)))
 
 
 def _with_next_word(pairs: Expr) -> Expr:

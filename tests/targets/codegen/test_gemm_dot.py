@@ -21,7 +21,8 @@ from targets.base.target import Target  # noqa: E402
 from targets.base.tvm_api import llvm_target  # noqa: E402
 from targets.cpu.build import PIPELINE  # noqa: E402
 from targets.cpu.emitters.linear import panels_for  # noqa: E402
-from targets.cpu.kernels.byte_dot import MOST, ByteDot  # noqa: E402
+from targets.cpu.kernels import byte_dot  # noqa: E402
+from targets.cpu.kernels.byte_dot import LIMIT, ByteDot  # noqa: E402
 from targets.cpu.kernels.dot_choice import bf16_dot, integer_dot  # noqa: E402
 from targets.cpu.kernels.dots import Dot  # noqa: E402
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot  # noqa: E402
@@ -46,8 +47,9 @@ def tile_of(dot: Dot, registers: int = 16) -> DotTile:
     return DotTile.for_target(dot, registers, 1 << 17)
 
 
-def takes_u8(dot: Dot) -> bool:
-    return dot.packed == "uint8"
+def x_type(dot: Dot) -> str:
+    """The type that x has to have, or may."""
+    return "uint8" if dot.packed == "uint8" else "int8"
 
 
 def packed(w: np.ndarray, tile: DotTile) -> np.ndarray:
@@ -60,12 +62,11 @@ def panel_elements(tile: DotTile, n: int, k: int) -> int:
     return -(-n // tile.columns) * tile.columns * -(-k // tile.depth) * tile.depth
 
 
-def product(tile: DotTile, n: int, k: int) -> Any:
-    dot = tile.dot
+def product(tile: DotTile, n: int, k: int, x_type: str = "int8") -> Any:
     with IRBuilder() as builder, T.prim_func():
         T.func_name("main")
         m = T.int64()
-        a = T.arg("a", T.buffer((m, k), "uint8" if takes_u8(dot) else "int8"))
+        a = T.arg("a", T.buffer((m, k), x_type))
         w = T.arg("w", T.buffer((panel_elements(tile, n, k),), "int8"))
         c = T.arg("c", T.buffer((m, n), "int32"))
         T.func_attr({"tirx.noalias": True})
@@ -76,56 +77,83 @@ def product(tile: DotTile, n: int, k: int) -> Any:
 
 @pytest.fixture(scope="module")
 def plain(build):
-    return build({f"{name} {n}": product(tile_of(dot), n, k) for name, dot in PLAIN.items() for n, k in SIZES})
+    return build({f"{name} {n}": product(tile_of(dot), n, k, x_type(dot)) for name, dot in PLAIN.items() for n, k in SIZES})
 
 
 @pytest.mark.parametrize("m", ROWS)
 @pytest.mark.parametrize("name", PLAIN)
 def test_integer_products_are_exact(plain, name, m):
-    check_products(plain, name, PLAIN[name], m)
+    check_products(plain, name, tile_of(PLAIN[name]), m, x_type(PLAIN[name]))
 
 
 @each_feature_set
-@pytest.mark.parametrize("unsigned", [False, True], ids=["i8", "u8"])
-def test_integer_products_are_exact_on_each_cpu(build, cpu, unsigned):
+@pytest.mark.parametrize("x", [{}, {"unsigned": True}, {"centred": True}], ids=["i8", "u8", "centred"])
+def test_integer_products_are_exact_on_each_cpu(build, cpu, x):
     target = Target.parse(cpu)
-    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned)
-    kernels = build({f"{dot.name} {n}": product(tile_of(dot), n, k) for n, k in SIZES}, cpu)
+    tile = tile_of(integer_dot(target.has, target.vector_bits, **x), target.vector_registers)
+    given = "uint8" if "unsigned" in x else x_type(tile.dot)
+    kernels = build({f"{tile.dot.name} {n}": product(tile, n, k, given) for n, k in SIZES}, cpu)
     run_only_here(cpu)
     for m in ROWS:
-        check_products(kernels, dot.name, dot, m)
+        check_products(kernels, tile.dot.name, tile, m, given)
 
 
-def check_products(kernels, name, dot, m):
+def check_products(kernels, name, tile, m, x_type):
     generator = np.random.default_rng(m)
     for n, k in SIZES:
-        least, most = (0, 255) if takes_u8(dot) else (-128, 127)
+        least, most = (0, 255) if x_type == "uint8" else (-128, 127)
         x = generator.integers(least, most + 1, (m, k))
         w = generator.integers(-128, 128, (n, k))
-        x[::3] //= 4  # rows of which all sums of four have room in 16 bits, and
-        x[1::3] //= 2  # of which most sums of two have
+        x[::3] //= 4  # for sums of bytes in 16 bits: rows of which all sums of four have room, or
+        x[1::3] //= 2  # all sums of two and some of four
         if m > 1:  # the largest sums that there can be
             x[0], x[m - 1], w[0] = most, least, -128
-        panels = packed(w.astype("i1"), tile_of(dot))
-        c = kernels(f"{name} {n}", x.astype("u1" if takes_u8(dot) else "i1"), panels, out=((m, n), "int32"))
+        panels = packed(w.astype("i1"), tile)
+        c = kernels(f"{name} {n}", x.astype(x_type), panels, out=((m, n), "int32"))
         assert np.array_equal(c, x @ w.T), (n, k)
 
 
-BYTES = ["x86-64-v3", "skylake-avx512"]
+X86 = pytest.mark.skipif(len(FEATURE_SETS) == 1, reason="another architecture")
 
 
-@pytest.mark.skipif(len(FEATURE_SETS) == 1, reason="another architecture")
-@pytest.mark.parametrize("cpu", BYTES)
-def test_bytes_do_not_saturate(build, cpu):
-    """x that add up to what still fits into 16 bits beside weights of 127, and to one more; seldom in a row, and everywhere."""
+@X86
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("cpu", ["x86-64-v3", "skylake-avx512"])
+def test_bytes_do_not_saturate(build, monkeypatch, cpu, threads):
     target = Target.parse(f"cpu:{cpu}")
-    tile = DotTile.for_target(integer_dot(target.has, target.vector_bits), 16, 1 << 17)
-    assert isinstance(tile.dot, ByteDot)
-    n, k = 40, 192
-    kernels = build({"main": product(tile, n, k)}, f"cpu:{cpu}")
+    dot = integer_dot(target.has, target.vector_bits, centred=True)
+    assert isinstance(dot, ByteDot) and dot.lanes == target.vector_bits // 32
+    check = byte_products(build, f"cpu:{cpu}", dot, target.vector_registers)
     run_only_here(f"cpu:{cpu}")
+    run_with(threads, check, monkeypatch)
+
+
+@X86
+def test_bytes_do_not_saturate_in_vectors_of_512_bits(build, monkeypatch):
+    """Both halves of a vector by the instructions for 256 bits, which more CPUs have."""
+    pairs, fours = byte_dot.in_pairs, byte_dot.in_fours
+
+    def by_halves(function: Any, given: str, result: str, *vectors: Any) -> Any:
+        count = {"int8": 32, "int16": 16}[given]  # in 256 bits
+        low, high = ([half(f"{given}x{count}", v) for v in vectors] for half in (T.vectorlow, T.vectorhigh))
+        return T.vectorcombine(f"{result}x{count}", function(*low, count), function(*high, count))
+
+    monkeypatch.setattr(byte_dot, "in_pairs", lambda u, s, count: by_halves(pairs, "int8", "int16", u, s))
+    monkeypatch.setattr(byte_dot, "in_fours", lambda x, count: by_halves(fours, "int16", "int32", x))
+    skylake = Target.parse("cpu:skylake-avx512")
+    check = byte_products(build, "cpu:haswell", integer_dot(skylake.has, 512, centred=True), skylake.vector_registers)
+    run_only_here("cpu:haswell")
+    check()
+
+
+def byte_products(build, cpu, dot, registers):
+    """What checks products of x that add up to what still fits into 16 bits beside weights of 127, and to one more; seldom in a
+    row, and everywhere."""
+    tile = DotTile.for_target(dot, registers, 1 << 12)  # several blocks of rows for each worker
+    n, k = 40, 192
+    kernels = build({"main": product(tile, n, k)}, cpu)
     rows = [np.full(k, value, "i4") for value in (0, 127, -128, 1)]  # the most rests that a row can have, in a tile of few
-    for total in (MOST - 1, MOST, MOST + 1, 2 * MOST - 2):
+    for total in (LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT - 2):
         for places in ([0, 1], [2, 3], [4, 5], [6, 7], [0, 5], [1, 4], [3, 6], [0, 1, 4, 5], [2, 3, 6, 7]):
             group = np.zeros(8, "i4")
             group[places] = total // len(places)
@@ -136,30 +164,36 @@ def test_bytes_do_not_saturate(build, cpu):
                 rows += [seldom, np.tile(row, k // 8)]
     w = np.full((n, k), 127, "i4")
     w[1::2] = -128
-    for order in (range(len(rows)), range(0, len(rows), 2), range(1, len(rows), 2)):  # mixed in a tile, and apart
-        x = np.stack([rows[i] for i in order])
-        c = kernels("main", x.astype("i1"), packed(w.astype("i1"), tile), out=((len(x), n), "int32"))
-        assert np.array_equal(c, x @ w.T)
+
+    def check() -> None:
+        for order in (range(len(rows)), range(0, len(rows), 2), range(1, len(rows), 2)):  # mixed in a tile, and apart
+            x = np.stack([rows[i] for i in order])
+            c = kernels("main", x.astype("i1"), packed(w.astype("i1"), tile), out=((len(x), n), "int32"))
+            assert np.array_equal(c, x @ w.T)
+
+    return check
 
 
 MACHINES = [("sapphirerapids,-amx-tile", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
-            ("skylake-avx512", "vpmaddubsw", "zmm"), ("haswell", "vpmaddubsw", "ymm")]
+            ("skylake-avx512", "vpmaddubsw", "zmm"), ("haswell", "vpmaddubsw", "ymm"),
+            ("skylake-avx512", "vpmaddwd", "zmm"), ("haswell", "vpmaddwd", "ymm")]
 
 
 @pytest.mark.parametrize(("cpu", "instruction", "register"), MACHINES)
 def test_the_inner_loop_is_dots_in_registers(cpu, instruction, register):
     target = Target.parse(f"cpu:{cpu}")
-    dot = integer_dot(target.has, target.vector_bits)
+    dot = integer_dot(target.has, target.vector_bits, centred=instruction == "vpmaddubsw")
     tile = tile_of(dot, target.vector_registers)
-    function = product(tile, 4 * tile.columns, 1024).with_attr("global_symbol", "main")
+    function = product(tile, 4 * tile.columns, 1024, x_type(dot)).with_attr("global_symbol", "main")
     assembly = tvm.compile(tvm.IRModule({"main": function}), target=llvm_target(target.mcpu, target.changes),
                            tir_pipeline=PIPELINE).mod.inspect_source("asm")
-    loop = max(innermost_loops(assembly), key=lambda body: sum(instruction in line for line in body))
+    loops = [body for body in innermost_loops(assembly) if any(instruction in line and register in line for line in body)]
+    assert not [line for body in loops for line in body if re.search(r"\tvmov\w+\s+%[yz]mm\d+,.*\(", line)], "a spill"
+    loop = max(loops, key=lambda body: sum(instruction in line for line in body))
     assert len([line for line in loop if instruction in line and register in line]) >= 2 * tile.rows * dot.deep
     if dot.deep > 1:  # sums of 16 bits are added before they are widened
         count = {name: sum(name in line for line in loop) for name in ("vpmaddubsw", "vpmaddwd")}
         assert count["vpmaddubsw"] == dot.deep * count["vpmaddwd"]
-    assert not [line for line in loop if re.search(r"\tvmov\w+\s+%[yz]mm\d+,.*\(", line)], "a spill"
     assert not [line for line in loop if re.search(r"\t(call|vpinsr|vpextr)\w*\s", line)]
 
 
@@ -260,7 +294,7 @@ TILES = {"tdpbf16ps": lambda has: bf16_dot(has), "tdpbssd": lambda has: integer_
 @pytest.mark.parametrize("instruction", TILES)
 def test_the_inner_loop_is_products_of_tiles(build, cpu, instruction):
     tile = tile_of(TILES[instruction](Target.parse(f"cpu:{cpu}").has))
-    made = (bf16_product if instruction == "tdpbf16ps" else product)(tile, 128, 1024)
+    made = bf16_product(tile, 128, 1024) if instruction == "tdpbf16ps" else product(tile, 128, 1024, x_type(tile.dot))
     assembly = build({"main": made}, f"cpu:{cpu}").assembly()
     blocks = [block.splitlines() for block in re.split(r"^\S+:", assembly, flags=re.MULTILINE)]  # straight-line code
     step = max(blocks, key=lambda block: sum(instruction in line for line in block))
