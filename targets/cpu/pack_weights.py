@@ -17,7 +17,7 @@ from targets.lowering.canonical import centred, dequantizes, narrow, prepare_par
 from targets.lowering.pack_recurrent import pack_recurrent
 from tgraph.ir.analysis import is_prepared
 from tgraph.ir.builder import Builder
-from tgraph.ir.dtypes import DType, bf16, f64, i32, u8
+from tgraph.ir.dtypes import DType, bf16, f64, i8, i32, u8
 from tgraph.ir.graph import Graph
 from tgraph.ir.values import Node, Result, Value
 
@@ -37,7 +37,7 @@ class PackWeights(Pass):
     def apply(self, graph: Graph) -> None:
         target = Target.parse(self.target)
         _pack_floats(graph, lambda dtype: panels_for(target, dtype))
-        _pack_integers(graph, lambda x: integer_tile(target, unsigned=x.dtype == u8, centred=centred(x)))
+        _pack_integers(graph, lambda x: integer_tile(target, unsigned=x.dtype == u8 or not centred(x)))
         pack_recurrent(graph, lambda weight, gates: tile_for(target, gates, _summed_in(weight.dtype)).width)
 
 
@@ -109,7 +109,10 @@ def _pack_integers(graph: Graph, tile_of: Callable[[Value], DotTile]) -> None:
         x, weight = node.inputs
         b = Builder(graph, node.provenance)
         tile = tile_of(x)
-        packed = b.pack_panels(_deepened(b, weight, tile.depth), width=tile.columns, group=tile.dot.group)
+        deep = _deepened(b, weight, tile.depth)
+        if tile.dot.sums_stored:
+            deep = b.concat(deep, *_bytes_of_sums(b, weight), axis=1)
+        packed = b.pack_panels(deep, width=tile.columns, group=tile.dot.group)
         panels = b.unpack_panels(packed, rows=weight.shape[0], depth=weight.shape[1])
         if not tile.dot.unsigned or x.dtype == u8:
             graph.set_operand(node, 1, panels)
@@ -122,3 +125,9 @@ def _pack_integers(graph: Graph, tile_of: Callable[[Value], DotTile]) -> None:
         graph.replace(node.result, made)
         graph.erase(node)
         current_report().rewrote("x W^T = (x + 128) W^T - 128 sum(W)", [node], [made])
+
+
+def _bytes_of_sums(b: Builder, weight: Value) -> list[Value]:
+    """The sums of the rows of a weight in 32 bits, as four bytes [out, 1], the lowest first."""
+    sums = b.reduce_sum(b.cast(weight, dtype=i32), axes=(1,), keepdims=True)
+    return [b.cast(b.floor_div(sums, 256**place), dtype=i8) for place in range(4)]

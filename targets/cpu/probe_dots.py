@@ -29,7 +29,7 @@ def _chains(dot: Dot) -> int:
 
 def dots_of(target: Target) -> dict[str, Dot]:
     """The instructions that products of bf16 and of 8-bit integers are made of, by type, where a CPU has one."""
-    found = {"bf16": bf16_dot(target.has), "i8": integer_dot(target.has, target.vector_bits, centred=True)}
+    found = {"bf16": bf16_dot(target.has), "i8": integer_dot(target.has, target.vector_bits)}
     return {kind: dot for kind, dot in found.items() if dot is not None and dot.name != "plain"}
 
 

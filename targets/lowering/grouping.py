@@ -22,6 +22,7 @@ MAX_NODES, MAX_WORK = 64, 400  # of a kernel, work in machine instructions an el
 MANY_VIEWS = 8  # views of one value from which on they are not read through by products
 WRITTEN_THROUGH = ("permute", "regroup")  # views that the kernels of attention can write through
 CHEAP = 8  # machine instructions an element that cost no more than to write it and to read it back
+PACKED = 16  # the same where it is computed again for each worker, and not for each element: what a product packs
 
 Readable = Callable[[Node], bool]  # whether a kernel computes a node as it reads
 
@@ -34,6 +35,7 @@ class Group:
     work: int = 0
     recomputed: dict[Node, int] = field(default_factory=dict)  # nodes computed more than once: the work each time, up to there
     index: dict[Node, object] = field(default_factory=dict)  # where a node is computed: the same key for the same index
+    most: int = CHEAP  # work that may be done again
 
     def add(self, node: Node) -> None:
         self.nodes.add(node)
@@ -78,7 +80,7 @@ class Grouping:
 
     def kernel(self, anchor: Node) -> set[Node]:
         """The nodes that go into the anchor's kernel."""
-        group = Group({anchor})
+        group = Group({anchor}, most=CHEAP if anchor.op.contract is None else PACKED)
         self._take_producers(anchor.inputs, group, self._readable(anchor))
         if len(anchor.results) == 1:
             self._take_followers(anchor, group)
@@ -110,7 +112,7 @@ class Grouping:
                 continue
             index = group.index_of(value)
             again = self._recomputed_work(value, group, index)
-            if again is not None and again > CHEAP:
+            if again is not None and again > group.most:
                 continue
             if again is not None:
                 group.recomputed[value.node] = again
@@ -139,7 +141,7 @@ class Grouping:
         """Whether a node may read one element of a value for several elements of its result."""
         if reader.op.elementwise:
             return compare(value.type.size, reader.result.type.size) != "equal"
-        return self.emitters.repeating(reader.op)
+        return reader.op.contract is not None or self.emitters.repeating(reader.op)  # each worker packs what it multiplies
 
     def _take_followers(self, anchor: Node, group: Group) -> None:
         """Take what follows the anchor element by element, and after attention the views through which it can write."""

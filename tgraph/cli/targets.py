@@ -71,7 +71,7 @@ def _show(out: Console, found: Mapping[str, Any], host: Target) -> None:
         ("caches", f"L1 {_binary(host.l1_bytes)}, L2 {_binary(host.l2_bytes)} a core, L3 {_binary(host.l3_bytes)} shared"),
         ("features", f"{', '.join(shown)} (of {len(host.features)})"),
         ("bf16", not_faster(host, "bf16") or f'{products(host, bf16_dot(host.has))}: precision="bf16" may be faster than "f32"'),
-        ("8-bit integers", products(host, integer_dot(host.has, host.vector_bits, centred=True))),
+        ("8-bit integers", products(host, integer_dot(host.has, host.vector_bits))),
         *([("tiles (AMX)", f"the CPU has them, but {tile_permission.refusal()}")] if refused(host_features()) else []),
         ("threads", str(found["machine"]["threads"])),
         ("products", _shown(found["machine"]["rates"])),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from targets.base.target import Target
 from targets.codegen.anchor import epilogue, find_anchor
 from targets.codegen.kernel_builder import KernelBuilder
-from targets.cpu.kernels.byte_dot import GROUP
 from targets.cpu.kernels.dot_choice import integer_dot
 from targets.cpu.kernels.gemm_dot import DotTile, gemm_dot
 from tgraph.ir.dtypes import u8
@@ -14,9 +13,9 @@ from tgraph.ir.values import Result
 from tgraph.ops.shape import product
 
 
-def integer_tile(target: Target, *, unsigned: bool = False, centred: bool = False) -> DotTile:
-    """The tile and cache block of products of integers; of an x that is u8 to begin with, or quantised about 0."""
-    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned, centred=centred)
+def integer_tile(target: Target, *, unsigned: bool = False) -> DotTile:
+    """The tile and cache block of products of integers; `unsigned`: of an x of u8, or of i8 that may be far from 0 throughout."""
+    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned)
     return DotTile.for_target(dot, target.vector_registers, target.l2_bytes)
 
 
@@ -29,11 +28,8 @@ def emit(builder: KernelBuilder, target: Target) -> None:
     rows = product(x.shape[:-1])
     columns, depth = weight.shape
     assert isinstance(columns, int) and isinstance(depth, int)
-    panels = weight.node.inputs[0]
-    # what x comes from is in another kernel: weights are packed for it
-    tile = integer_tile(target, unsigned=x.dtype == u8, centred=panels.shape[-1] == GROUP)
-    finish = epilogue(builder, node)
+    finish, tile = epilogue(builder, node), integer_tile(target, unsigned=x.dtype == u8)
     builder.notes.append(tile.note)
-    gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[panels],
+    gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[weight.node.inputs[0]],
              load=lambda i, k: builder.access.load(x, ((rows, i), (depth, k))),
              store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=tile)

@@ -9,12 +9,9 @@ from targets.cpu.kernels.dots import Dot
 from targets.cpu.kernels.tiles import TileDot
 
 
-def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: bool = False, centred: bool = False) -> Dot:
-    """The fastest exact dot of 8-bit integers for a CPU that has `features`; `unsigned`: where x is u8 to begin with.
-
-    Without VNNI it is vpmaddubsw on bytes where x is `centred`, quantised about 0 and by its largest element. Elsewhere x may be
-    far from 0 throughout, and would have too many rests for that: it is widened to i16 for vpmaddwd.
-    """
+def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: bool = False) -> Dot:
+    """The fastest exact dot of 8-bit integers for a CPU that has `features`; `unsigned`: of u8, or of i8 that may be far from 0
+    throughout."""
     if features("amx-int8"):
         return TileDot("tdpbusd", 4, "uint8", "int32", 16) if unsigned else TileDot("tdpbssd", 4, "int8", "int32", 16)
     if features("avx512vnni"):
@@ -22,10 +19,8 @@ def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: 
     if features("avxvnni"):
         return Dot("vpdpbusd", 4, "uint8", "int32", 8, unsigned=True)
     lanes = 16 if features("avx512bw") and vector_bits == 512 else 8
-    if features("avx2") and centred:
-        return ByteDot("vpmaddubsw", 4, "int8", "int32", lanes, deep=2)
     if features("avx2"):
-        return Dot("vpmaddwd", 2, "int16", "int32", lanes)
+        return ByteDot("vpmaddubsw", 4, "int8", "int32", lanes, unsigned, deep=2)
     return Dot("plain", 2, "int16", "int32", vector_bits // 32)
 
 

@@ -41,7 +41,12 @@ class Dot:
     @property
     def products_apart(self) -> bool:
         """Whether products come in registers of their own before they are added."""
-        return self.name in ("vpmaddwd", "vpmaddubsw")
+        return self.name == "vpmaddubsw"
+
+    @property
+    def sums_stored(self) -> bool:
+        """Whether panels have the sums of their columns behind them."""
+        return self.name == "vpmaddubsw" and self.unsigned
 
     def pack(self, x: Expr) -> Expr:
         """An element of A as it is packed: an integer widened, or the bits of a bf16 that is held as f32."""
@@ -76,15 +81,6 @@ def broadcast_word(dot: Dot, a: Any, a_at: Expr, vector: str) -> Expr:
     """The group at `a_at` in every lane, as `vector`."""
     word = tirx.reinterpret("int32", run(a, a_at, dot.group))
     return tirx.reinterpret(vector, tirx.Broadcast(word, dot.lanes))
-
-
-def _multiply_add(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
-    """vpmaddwd: pairs of i16, products and their sum in i32, which cannot overflow."""
-    name = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}[dot.lanes]
-    pairs = f"int16x{2 * dot.lanes}"
-    weights = tirx.Cast(pairs, run(panels, w_at, 2 * dot.lanes))
-    products = T.call_llvm_pure_intrin(f"int32x{dot.lanes}", name, broadcast_word(dot, a, a_at, pairs), weights)
-    return total + products
 
 
 def _vnni(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Expr) -> Expr:
@@ -138,5 +134,5 @@ def _plain_bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Ex
     return total
 
 
-_STEPS: dict[str, Callable[..., Expr]] = {"vpmaddwd": _multiply_add, "vpdpbusd": _vnni, "plain": _plain,
+_STEPS: dict[str, Callable[..., Expr]] = {"vpdpbusd": _vnni, "plain": _plain,
                                            "vdpbf16ps": _bf16, "plain bf16": _plain_bf16}

@@ -82,7 +82,8 @@ def gemm_dot(*, m: Expr | int, n: int, k: int, load: Load, panels: Any, store: S
     """Emits C[i, j] = sum over k of A[i, k] W[j, k], for i < m (int64, 0 allowed) and j < n.
 
     `load(i, k)` is A[i, k], read for k in vectors. `panels` is a flat buffer of weights packed as [ceil(n / columns),
-    groups, columns, group], zero-padded, with as many groups as whole multiples of `tile.depth` take. `store(i, j, sum)`
+    groups, columns, group], zero-padded, with as many groups as whole multiples of `tile.depth` take, and where the dot has
+    `sums_stored` one more, of the sum of each column in 32 bits. `store(i, j, sum)`
     emits the store of one element, within a vectorized loop over j; it is run once an element, for j < n only.
     """
     if n > 0:
@@ -101,8 +102,8 @@ class _Product:
         self.lines = -(-self.groups // WORDS)
         self.n_panels = -(-n // tile.columns)
         self.heights = tile.heights
-        panel_bytes = max(1, self.groups * tile.columns * 4)
-        self.beside = max(1, min(MOST_BESIDE, tile.group_bytes // panel_bytes))
+        self.panel_elements = (self.groups + tile.dot.sums_stored) * tile.columns * tile.dot.group
+        self.beside = max(1, min(MOST_BESIDE, tile.group_bytes // max(1, self.groups * tile.columns * 4)))
         tile_bytes = max(1, tile.rows * self.lines * self.line * SIZE[tile.dot.packed])
         self.tiles_high = max(1, tile.block_bytes // tile_bytes)
 
@@ -139,7 +140,7 @@ class _Product:
         def tile(p: Expr, t: Expr) -> None:
             here = bind(tirx.min(rows - t * height, height))
             a = bind(t * (self.tile.rows * self.lines * self.line))
-            weights = bind((first_panel + p) * (self.groups * self.tile.columns * self.dot.group))
+            weights = bind((first_panel + p) * self.panel_elements)
             ahead = self._ahead(weights, t, tiles)
             by_height(here, self.heights, lambda h: self._tile(h, t, a, weights, ahead))
             if self.rests is not None:
@@ -199,9 +200,8 @@ class _Product:
         def place(chunk: Expr) -> Expr:
             return start + divide(chunk, of_line) * (self.tile.rows * self.line) + remainder(chunk, of_line) * CHUNK
 
-        with T.If(tirx.EQ(inside, i64(0))), T.Then():
-            rests.decide(tile, self.packed, chunks, place)
-        rests.take(tile, bind(tile * self.tile.rows + inside), self.packed, chunks, place)
+        slot = bind(tile * self.tile.rows + inside)
+        rests.take(tile, slot, tirx.EQ(inside, i64(0)), self.packed, self.k, chunks, place)
 
     @property
     def _elements(self) -> int:
@@ -271,8 +271,7 @@ class _Product:
         """
         size = SIZE[str(self.panels.dtype)]
         step = self.tile.columns * self.dot.group
-        panel = self.groups * step
-        next_share = self._beside(tiles) * panel + divide(t * panel, tiles)
+        next_share = self._beside(tiles) * self.panel_elements + divide(t * (self.groups * step), tiles)
         start = bind(weights + tirx.Select(tiles > 1, next_share, i64(NEAR // size)))
         places = [start]
         if step * size > CACHE_LINE:

@@ -55,11 +55,14 @@ def x_type(dot: Dot) -> str:
 def packed(w: np.ndarray, tile: DotTile) -> np.ndarray:
     """Weights as `PackWeights` lays them out."""
     deep = np.pad(w, ((0, 0), (0, -w.shape[1] % tile.depth)))
+    if tile.dot.sums_stored:
+        deep = np.concatenate([deep, w.sum(axis=1, keepdims=True, dtype="<i4").view("i1")], axis=1)
     return pack_panels.numpy(deep, width=tile.columns, group=tile.dot.group).reshape(-1)
 
 
 def panel_elements(tile: DotTile, n: int, k: int) -> int:
-    return -(-n // tile.columns) * tile.columns * -(-k // tile.depth) * tile.depth
+    depth = -(-k // tile.depth) * tile.depth + tile.dot.group * tile.dot.sums_stored
+    return -(-n // tile.columns) * tile.columns * depth
 
 
 def product(tile: DotTile, n: int, k: int, x_type: str = "int8") -> Any:
@@ -87,11 +90,11 @@ def test_integer_products_are_exact(plain, name, m):
 
 
 @each_feature_set
-@pytest.mark.parametrize("x", [{}, {"unsigned": True}, {"centred": True}], ids=["i8", "u8", "centred"])
-def test_integer_products_are_exact_on_each_cpu(build, cpu, x):
+@pytest.mark.parametrize("unsigned", [False, True], ids=["i8", "u8"])
+def test_integer_products_are_exact_on_each_cpu(build, cpu, unsigned):
     target = Target.parse(cpu)
-    tile = tile_of(integer_dot(target.has, target.vector_bits, **x), target.vector_registers)
-    given = "uint8" if "unsigned" in x else x_type(tile.dot)
+    tile = tile_of(integer_dot(target.has, target.vector_bits, unsigned=unsigned), target.vector_registers)
+    given = "uint8" if unsigned else x_type(tile.dot)
     kernels = build({f"{tile.dot.name} {n}": product(tile, n, k, given) for n, k in SIZES}, cpu)
     run_only_here(cpu)
     for m in ROWS:
@@ -118,10 +121,11 @@ X86 = pytest.mark.skipif(len(FEATURE_SETS) == 1, reason="another architecture")
 
 @X86
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("unsigned", [False, True], ids=["i8", "u8"])
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "skylake-avx512"])
-def test_bytes_do_not_saturate(build, monkeypatch, cpu, threads):
+def test_bytes_do_not_saturate(build, monkeypatch, cpu, unsigned, threads):
     target = Target.parse(f"cpu:{cpu}")
-    dot = integer_dot(target.has, target.vector_bits, centred=True)
+    dot = integer_dot(target.has, target.vector_bits, unsigned=unsigned)
     assert isinstance(dot, ByteDot) and dot.lanes == target.vector_bits // 32
     check = byte_products(build, f"cpu:{cpu}", dot, target.vector_registers)
     run_only_here(f"cpu:{cpu}")
@@ -129,7 +133,8 @@ def test_bytes_do_not_saturate(build, monkeypatch, cpu, threads):
 
 
 @X86
-def test_bytes_do_not_saturate_in_vectors_of_512_bits(build, monkeypatch):
+@pytest.mark.parametrize("unsigned", [False, True], ids=["i8", "u8"])
+def test_bytes_do_not_saturate_in_vectors_of_512_bits(build, monkeypatch, unsigned):
     """Both halves of a vector by the instructions for 256 bits, which more CPUs have."""
     pairs, fours = byte_dot.in_pairs, byte_dot.in_fours
 
@@ -141,7 +146,7 @@ def test_bytes_do_not_saturate_in_vectors_of_512_bits(build, monkeypatch):
     monkeypatch.setattr(byte_dot, "in_pairs", lambda u, s, count: by_halves(pairs, "int8", "int16", u, s))
     monkeypatch.setattr(byte_dot, "in_fours", lambda x, count: by_halves(fours, "int16", "int32", x))
     skylake = Target.parse("cpu:skylake-avx512")
-    check = byte_products(build, "cpu:haswell", integer_dot(skylake.has, 512, centred=True), skylake.vector_registers)
+    check = byte_products(build, "cpu:haswell", integer_dot(skylake.has, 512, unsigned=unsigned), skylake.vector_registers)
     run_only_here("cpu:haswell")
     check()
 
@@ -151,8 +156,10 @@ def byte_products(build, cpu, dot, registers):
     row, and everywhere."""
     tile = DotTile.for_target(dot, registers, 1 << 12)  # several blocks of rows for each worker
     n, k = 40, 192
-    kernels = build({"main": product(tile, n, k)}, cpu)
+    given = "uint8" if dot.unsigned else "int8"
+    kernels = build({"main": product(tile, n, k, given)}, cpu)
     rows = [np.full(k, value, "i4") for value in (0, 127, -128, 1)]  # the most rests that a row can have, in a tile of few
+    rows += [np.resize(values, k) for values in ([127, -128], [-128] * 9 + [127], [127] * 9 + [-128])]  # far from their mean, too
     for total in (LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT - 2):
         for places in ([0, 1], [2, 3], [4, 5], [6, 7], [0, 5], [1, 4], [3, 6], [0, 1, 4, 5], [2, 3, 6, 7]):
             group = np.zeros(8, "i4")
@@ -167,22 +174,21 @@ def byte_products(build, cpu, dot, registers):
 
     def check() -> None:
         for order in (range(len(rows)), range(0, len(rows), 2), range(1, len(rows), 2)):  # mixed in a tile, and apart
-            x = np.stack([rows[i] for i in order])
-            c = kernels("main", x.astype("i1"), packed(w.astype("i1"), tile), out=((len(x), n), "int32"))
+            x = np.stack([rows[i] for i in order]) + 128 * dot.unsigned
+            c = kernels("main", x.astype(given), packed(w.astype("i1"), tile), out=((len(x), n), "int32"))
             assert np.array_equal(c, x @ w.T)
 
     return check
 
 
 MACHINES = [("sapphirerapids,-amx-tile", "vpdpbusd", "zmm"), ("znver4", "vpdpbusd", "zmm"), ("alderlake", "vpdpbusd", "ymm"),
-            ("skylake-avx512", "vpmaddubsw", "zmm"), ("haswell", "vpmaddubsw", "ymm"),
-            ("skylake-avx512", "vpmaddwd", "zmm"), ("haswell", "vpmaddwd", "ymm")]
+            ("skylake-avx512", "vpmaddubsw", "zmm"), ("haswell", "vpmaddubsw", "ymm")]
 
 
 @pytest.mark.parametrize(("cpu", "instruction", "register"), MACHINES)
 def test_the_inner_loop_is_dots_in_registers(cpu, instruction, register):
     target = Target.parse(f"cpu:{cpu}")
-    dot = integer_dot(target.has, target.vector_bits, centred=instruction == "vpmaddubsw")
+    dot = integer_dot(target.has, target.vector_bits)
     tile = tile_of(dot, target.vector_registers)
     function = product(tile, 4 * tile.columns, 1024, x_type(dot)).with_attr("global_symbol", "main")
     assembly = tvm.compile(tvm.IRModule({"main": function}), target=llvm_target(target.mcpu, target.changes),
