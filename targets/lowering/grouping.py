@@ -1,8 +1,9 @@
 """Which nodes share a kernel: an anchor or a last node, what it computes as it reads, and what follows element by element.
 
 A kernel computes a node once for an element of its result, if all readers in the kernel read it at one index. A node that would
-be computed more than once (because readers read it at several indices, or because it is broadcast, or looked up) joins the kernel
-only if computing it again costs no more than reading it; else it gets a kernel of its own. So compile time is linear in nodes.
+be computed more than once (because readers read it at several indices, or because it is broadcast, looked up, or packed by each
+worker of a product) joins the kernel only if computing it again costs no more than reading it; else it gets a kernel of its own.
+So compile time is linear in nodes.
 """
 
 from __future__ import annotations

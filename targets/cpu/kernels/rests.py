@@ -169,7 +169,6 @@ def _too_large(packed: Any, at: Expr) -> tuple[Expr, Expr]:
     x, one, most = run(packed, at, CHUNK), every(1, "int8", CHUNK), every(LIMIT, "int16", PAIRS)
     above = bind(in_pairs(one, tirx.max(x, every(0, "int8", CHUNK)), CHUNK))
     below = bind(above - in_pairs(one, x, CHUNK))
-
     return (_bits(tirx.max(above, below) > most, "int16"),
             _bits(tirx.max(_with_next_word(above), _with_next_word(below)) > most, "int16"))
 
