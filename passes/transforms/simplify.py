@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from passes.algebra.pieces import PIECE_RULES
 from passes.base import register_pass
 from passes.language import tg
@@ -39,6 +41,17 @@ def _same_conversion(match: Match) -> str | None:
         return f"{source} to {middle} rounds"
     if source.is_integer and middle.is_float and last.is_integer and not exactly(source, last):
         return f"{middle} to {last} saturates, {source} to {last} wraps"
+    return None
+
+
+def _saturates_as_well(match: Match) -> str | None:
+    """A condition: the cast saturates where the clip does, or before it."""
+    dtype, least, most = match["dtype"], match["min"], match["max"]
+    if not dtype.is_integer:
+        return f"a cast to {dtype} does not saturate"
+    ends = np.iinfo(dtype.numpy)
+    if (least is not None and least > ends.min) or (most is not None and most < ends.max):
+        return f"{dtype} has numbers beyond {least} to {most}"
     return None
 
 
@@ -107,6 +120,10 @@ class Simplify(RewritePass):
              lambda match, x: getattr(tg, match.nodes[1].op.name)(x)),
         rule("(x as t) as u = x as u", lambda x, inner=ANY, outer=ANY: tg.cast(tg.cast(x, dtype=inner), dtype=outer),
              lambda x, outer: tg.cast(x, dtype=outer) if outer != x.dtype else x, where=_same_conversion, shared=True),
+        # NaN passes through the clip, and the cast makes 0 of it
+        rule("clip(x) as t = x as t, t no wider than the clip",
+             lambda x=FLOAT, min=ANY, max=ANY, dtype=ANY: tg.cast(tg.clip(x, min=min, max=max), dtype=dtype),
+             lambda x, dtype: tg.cast(x, dtype=dtype), where=_saturates_as_well),
         rule("clip(x) without bounds = x", lambda x: tg.clip(x), lambda x: x),
         rule("zero_padding(zero_padding(x, m), m) = zero_padding(x, m)",
              lambda x, mask: tg.zero_padding(tg.zero_padding(x, mask), mask),

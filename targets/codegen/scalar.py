@@ -88,12 +88,18 @@ def _to_integer(x: Expr, dtype: str) -> Expr:
     low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     bound = lambda value: constant(float(value), dtype_of(x))  # rounds up to a power of two where it must
 
+    def narrow(v: Expr) -> Expr:
+        """The same for 8 bits, whose ends all floats have: they are applied before the conversion, an instruction each."""
+        above = tirx.Select(v > bound(low), v, bound(low))  # for NaN too
+        whole = tirx.Cast(dtype, tirx.Cast("int32", tirx.Select(above < bound(high), above, bound(high))))
+        return tirx.Select(is_nan(v), constant(0, dtype), whole) if low else whole
+
     def convert(v: Expr) -> Expr:
         inside = tirx.Select(is_nan(v), constant(0, dtype), tirx.Cast(dtype, v))
         above = tirx.Select(v >= bound(high), constant(high, dtype), inside)
         return tirx.Select(v <= bound(low), constant(low, dtype), above)
 
-    return let(x, convert)
+    return let(x, narrow if bits == 8 else convert)
 
 
 def not_equal(x: Expr, y: Expr) -> Expr:
