@@ -84,8 +84,8 @@ def _opposites():  # type: ignore[no-untyped-def]
 class Simplify(RewritePass):
     """where(true, x, y) = x, concat(split(x)) = x, max(x, x) = x, not not x = x, and more; results are equal bit by bit.
 
-    Removes splits and slices that a concat undoes, selections with a constant condition, casts that change no number,
-    reductions of axes of size 1, and comparisons and logic that have a simpler form.
+    Removes splits and slices that a concat undoes, selections with a constant condition, casts that change no number, clips
+    that a cast repeats, reductions of axes of size 1, and comparisons and logic that have a simpler form.
     """
 
     effect = "exact"
