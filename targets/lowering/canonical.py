@@ -35,8 +35,10 @@ def dequantizes(value: Value) -> bool:
 
 def centred(value: Value) -> bool:
     """Whether a value is of integers that were quantised about 0 and by their largest element, so that most of them are small."""
-    while isinstance(value, Result) and (value.node.op.traits.view is not None or value.node.op.traits.lookup is not None):
-        lookup = value.node.op.traits.lookup
+    while isinstance(value, Result):
+        view, lookup = value.node.op.traits.view, value.node.op.traits.lookup
+        if view in (None, "join") and lookup is None:
+            break
         value = value.node.inputs[0 if lookup is None else lookup.table]
     return isinstance(value, Result) and value.node.op.name == "quantize_rows"
 

@@ -35,8 +35,8 @@ class Group:
     nodes: set[Node]
     work: int = 0
     recomputed: dict[Node, int] = field(default_factory=dict)  # nodes computed more than once: the work each time, up to there
+    packed: set[Node] = field(default_factory=set)  # those of them that only a product's packing computes again
     index: dict[Node, object] = field(default_factory=dict)  # where a node is computed: the same key for the same index
-    most: int = CHEAP  # work that may be done again
 
     def add(self, node: Node) -> None:
         self.nodes.add(node)
@@ -81,7 +81,7 @@ class Grouping:
 
     def kernel(self, anchor: Node) -> set[Node]:
         """The nodes that go into the anchor's kernel."""
-        group = Group({anchor}, most=CHEAP if anchor.op.contract is None else PACKED)
+        group = Group({anchor})
         self._take_producers(anchor.inputs, group, self._readable(anchor))
         if len(anchor.results) == 1:
             self._take_followers(anchor, group)
@@ -113,10 +113,13 @@ class Grouping:
                 continue
             index = group.index_of(value)
             again = self._recomputed_work(value, group, index)
-            if again is not None and again > group.most:
+            packed = again is not None and index is not None and self._only_packed(value, group)
+            if again is not None and again > (PACKED if packed else CHEAP):
                 continue
             if again is not None:
                 group.recomputed[value.node] = again
+            if packed:
+                group.packed.add(value.node)
             group.index[value.node] = value if index is None else index
             group.add(value.node)
             pending += reversed(value.node.inputs)
@@ -142,7 +145,15 @@ class Grouping:
         """Whether a node may read one element of a value for several elements of its result."""
         if reader.op.elementwise:
             return compare(value.type.size, reader.result.type.size) != "equal"
-        return reader.op.contract is not None or self.emitters.repeating(reader.op)  # each worker packs what it multiplies
+        return reader.op.contract is not None or self.emitters.repeating(reader.op)  # a product packs what it reads
+
+    def _only_packed(self, value: Result, group: Group) -> bool:
+        """Whether all that computes a value again is the packing of a product, once for each worker."""
+        def packs(reader: Node) -> bool:
+            one_by_one = reader in group.packed and reader.op.traits.view != "repeat" and not self._repeats(reader, value)
+            return reader.op.contract is not None or one_by_one
+
+        return all(packs(reader) for reader in value.users)
 
     def _take_followers(self, anchor: Node, group: Group) -> None:
         """Take what follows the anchor element by element, and after attention the views through which it can write."""

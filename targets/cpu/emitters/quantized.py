@@ -29,7 +29,12 @@ def emit(builder: KernelBuilder, target: Target) -> None:
     columns, depth = weight.shape
     assert isinstance(columns, int) and isinstance(depth, int)
     finish, tile = epilogue(builder, node), integer_tile(target, unsigned=x.dtype == u8)
+    panels = weight.node.inputs[0]
+    needed = tile.panels(columns, depth)
+    if panels.shape != needed:
+        raise CompileError(f"kernel {builder.function.name}: an integer_linear of {x.dtype} reads panels {needed}, "
+                           f"not {panels.type}")
     builder.notes.append(tile.note)
-    gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[weight.node.inputs[0]],
+    gemm_dot(m=builder.size(rows), n=columns, k=depth, panels=builder.access.buffers[panels],
              load=lambda i, k: builder.access.load(x, ((rows, i), (depth, k))),
              store=lambda i, j, value: finish(((rows, i), (columns, j)), value), tile=tile)

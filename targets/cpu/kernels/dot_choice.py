@@ -10,8 +10,10 @@ from targets.cpu.kernels.tiles import TileDot
 
 
 def integer_dot(features: Callable[[str], bool], vector_bits: int, *, unsigned: bool = False) -> Dot:
-    """The fastest exact dot of 8-bit integers for a CPU that has `features`; `unsigned`: of u8, or of i8 that may be far from 0
-    throughout."""
+    """The fastest exact dot of 8-bit integers for a CPU that has `features`; `unsigned`: for x of u8.
+
+    An x of i8 that may be far from 0 throughout had better be made u8 where the dot for these is `unsigned`.
+    """
     if features("amx-int8"):
         return TileDot("tdpbusd", 4, "uint8", "int32", 16) if unsigned else TileDot("tdpbssd", 4, "int8", "int32", 16)
     if features("avx512vnni"):

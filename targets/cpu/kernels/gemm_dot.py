@@ -68,6 +68,11 @@ class DotTile:
         """What the depth of weights in panels is a multiple of: whole steps, or for tiles whole lines."""
         return WORDS * self.dot.group if isinstance(self.dot, TileDot) else self.dot.group * self.dot.deep
 
+    def panels(self, n: int, k: int) -> tuple[int, ...]:
+        """The shape of weights [n, k] in panels."""
+        groups = -(-k // self.depth) * self.depth // self.dot.group + self.dot.sums_stored
+        return -(-n // self.columns), groups, self.columns, self.dot.group
+
     @classmethod
     def for_target(cls, dot: Dot, vector_registers: int, l2_bytes: int) -> DotTile:
         """The tile for a CPU. Two vectors of weights and one or two groups of A stay outside; of products apart from the sums

@@ -1,8 +1,8 @@
 """What is too large in A for sums of bytes in 16 bits: it is taken out of packed A, and multiplied separately.
 
-A group that is too large by itself is split into two halves, which is always enough; of two groups that are too large together
-the second one goes. Where that would be often, a step takes one group: the first row of a tile decides for all of them, since
-rows of a layer are alike, and the result is the same either way.
+A group that is too large by itself is split into two halves, or into four quarters where i8 cannot hold its numbers, which is
+always enough; of two groups that are too large together the second one goes. Where that would be often, a step takes one group:
+the first row of a tile decides for all of them, since rows of a layer are alike, and the result is the same either way.
 """
 
 from __future__ import annotations

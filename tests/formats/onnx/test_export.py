@@ -199,6 +199,19 @@ def test_calls_are_put_in_place_and_ragged_sizes_come_from_what_makes_them() -> 
     assert [n.op_type for n in whole(called, 17).graph.node] == ["Neg", "Neg", "Identity"]
 
 
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("dtype", [tg.i8, tg.u8], ids=str)
+def test_casts_to_8_bits_saturate(dtype: tg.DType, opset: int) -> None:
+    """ONNX leaves open what Cast makes of what a type cannot hold. A clip to the ends of the type is gone at O1."""
+    ends = np.iinfo(dtype.numpy)
+    graph = tg.trace(lambda x: {"plain": tg.cast(x, dtype=dtype), "clipped": tg.cast(
+        tg.clip(tg.round(x), float(ends.min), float(ends.max)), dtype=dtype)}, x=tg.f32[B])
+    feeds = {"x": np.array([-np.inf, -1e9, -300, -129, -5, 0.5, 127.4, 129, 255.4, 256, 300, 1e9, np.inf], "f4")}
+    expected = tg.reference.run(graph, feeds, faithful=True)
+    found = run_onnxruntime(whole(tg.optimize(graph, "O1"), opset), feeds)
+    assert found is not None and agrees(graph, found, expected)
+
+
 def test_outputs_keep_their_names() -> None:
     """Also those that a node would have, by the op of ONNX that it is."""
     graph = tg.trace(lambda x: {"Relu": tg.relu(x), "Neg": -tg.relu(x), "constant": x * 2.5}, x=tg.f32[B])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ....ir.dtypes import bf16, bool_, f32, i32, i64
+from ....ir.dtypes import bf16, bool_, f32, i8, i32, i64, u8
 from ....ir.values import Constant, Node
 from .table import exporter
 from .writer import WrittenNode, number_of, tensor
@@ -107,6 +107,14 @@ def mod(node: WrittenNode, x: str, y: str) -> Any:
     signed = node.emit("Where", node.emit("Less", y, zero), minus, zero)
     rest = node.emit("Where", node.emit("Equal", rest, zero), signed, rest)
     return node.emit("Where", _other_sign(node, rest, y), node.emit("Add", rest, y), rest)
+
+
+@exporter("cast", since=11, like="Clip", when=lambda node: node.inputs[0].dtype.is_float and node.result.dtype in (i8, u8))
+def cast_to_8_bits(node: WrittenNode, x: str) -> Any:
+    """With the ends of the type, beyond which ONNX leaves open what Cast gives."""
+    ends, dtype = np.iinfo(node["dtype"].numpy), node.operand(0).dtype
+    return node.emit("Cast", node.emit("Clip", x, node.number(ends.min, dtype), node.number(ends.max, dtype)),
+                     to=number_of(node["dtype"]))
 
 
 @exporter("cast")
