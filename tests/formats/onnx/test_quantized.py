@@ -62,8 +62,8 @@ def narrow_bytes(exe: tg.Executable) -> int:
 
 
 def weight_bytes(exe: tg.Executable, line: int = 1, behind: int = 0) -> int:
-    """The bytes of all products' weights, of 8 bits each, with the padding of their panels (columns, and k to whole lines), and what
-    each column has behind it."""
+    """The bytes of all products' weights, of 8 bits each, with the padding of their panels (columns, and k to whole lines), and
+    what each column has behind it."""
     narrow = [v.shape for _, v in exe.prepare.outputs if v.dtype.name in ("i8", "u8")]
     panels = [shape for shape in narrow if len(shape) == max(map(len, narrow))]  # a table of segments has three axes too
     (width,) = {int(shape[2]) for shape in panels}  # type: ignore[call-overload]
