@@ -55,16 +55,19 @@ class Machine:
         """What results from this kind of machine are filed under."""
         return f"{self.cpu}-{self.threads}"
 
+    @property
+    def yardstick(self) -> Yardstick:
+        return Yardstick(self.peak, self.bandwidth, self.threads, self.dot_peaks)
+
     def least_seconds(self, flops: float, bytes: float) -> float:
         """The roofline: no call is shorter than its arithmetic, nor than its reading."""
-        return Yardstick(self.peak, self.bandwidth, self.threads).least_seconds(flops, bytes)
+        return self.yardstick.least_seconds(flops, bytes)
 
 
     def best(self, other: Machine) -> Machine:
         """The higher of two measurements of this machine: anything else that ran only took away."""
-        return replace(self, peak=max(self.peak, other.peak), bandwidth=max(self.bandwidth, other.bandwidth),
-                       dot_peaks={kind: max(m.dot_peaks[kind] for m in (self, other) if kind in m.dot_peaks)
-                                  for kind in {**self.dot_peaks, **other.dot_peaks}})
+        best = self.yardstick.best(other.yardstick)
+        return replace(self, peak=best.peak, bandwidth=best.bandwidth, dot_peaks=best.narrow)
 
 
 class Probe:

@@ -28,6 +28,14 @@ class ByteDot(Dot):
     """vpmaddubsw, and vpmaddwd by ones: products of i8 with all that `Rests` leave of A."""
 
     @property
+    def products_apart(self) -> bool:
+        return True
+
+    @property
+    def sums_stored(self) -> bool:
+        return self.unsigned
+
+    @property
     def single(self) -> ByteDot:
         """The same for one group."""
         return replace(self, deep=1)

@@ -41,12 +41,12 @@ class Dot:
     @property
     def products_apart(self) -> bool:
         """Whether products come in registers of their own before they are added."""
-        return self.name == "vpmaddubsw"
+        return False
 
     @property
     def sums_stored(self) -> bool:
         """Whether panels have the sums of their columns behind them."""
-        return self.name == "vpmaddubsw" and self.unsigned
+        return False
 
     def pack(self, x: Expr) -> Expr:
         """An element of A as it is packed: an integer widened, or the bits of a bf16 that is held as f32."""
@@ -134,5 +134,4 @@ def _plain_bf16(dot: Dot, total: Expr, a: Any, a_at: Expr, panels: Any, w_at: Ex
     return total
 
 
-_STEPS: dict[str, Callable[..., Expr]] = {"vpdpbusd": _vnni, "plain": _plain,
-                                           "vdpbf16ps": _bf16, "plain bf16": _plain_bf16}
+_STEPS: dict[str, Callable[..., Expr]] = {"vpdpbusd": _vnni, "plain": _plain, "vdpbf16ps": _bf16, "plain bf16": _plain_bf16}

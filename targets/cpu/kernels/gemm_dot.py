@@ -88,8 +88,8 @@ def gemm_dot(*, m: Expr | int, n: int, k: int, load: Load, panels: Any, store: S
 
     `load(i, k)` is A[i, k], read for k in vectors. `panels` is a flat buffer of weights packed as [ceil(n / columns),
     groups, columns, group], zero-padded, with as many groups as whole multiples of `tile.depth` take, and where the dot has
-    `sums_stored` one more, of the sum of each column in 32 bits. `store(i, j, sum)`
-    emits the store of one element, within a vectorized loop over j; it is run once an element, for j < n only.
+    `sums_stored` one more, of the sum of each column in 32 bits. `store(i, j, sum)` emits the store of one element, within a
+    vectorized loop over j; it is run once an element, for j < n only.
     """
     if n > 0:
         _Product(m if isinstance(m, Expr) else i64(m), n, k, load, panels, store, tile).emit()
@@ -103,11 +103,11 @@ class _Product:
         self.load, self.panels, self.store = load, panels, store
         self.tile, self.dot = tile, tile.dot
         self.line = WORDS * tile.dot.group
-        self.groups = -(-k // tile.depth) * tile.depth // tile.dot.group
+        self.n_panels, stored, *_ = tile.panels(n, k)
+        self.groups = stored - tile.dot.sums_stored
+        self.panel_elements = stored * tile.columns * tile.dot.group
         self.lines = -(-self.groups // WORDS)
-        self.n_panels = -(-n // tile.columns)
         self.heights = tile.heights
-        self.panel_elements = (self.groups + tile.dot.sums_stored) * tile.columns * tile.dot.group
         self.beside = max(1, min(MOST_BESIDE, tile.group_bytes // max(1, self.groups * tile.columns * 4)))
         tile_bytes = max(1, tile.rows * self.lines * self.line * SIZE[tile.dot.packed])
         self.tiles_high = max(1, tile.block_bytes // tile_bytes)

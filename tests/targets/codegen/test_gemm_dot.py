@@ -5,6 +5,7 @@ The layout of operands is that of an instruction's group; the same TIR with the 
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -60,17 +61,12 @@ def packed(w: np.ndarray, tile: DotTile) -> np.ndarray:
     return pack_panels.numpy(deep, width=tile.columns, group=tile.dot.group).reshape(-1)
 
 
-def panel_elements(tile: DotTile, n: int, k: int) -> int:
-    depth = -(-k // tile.depth) * tile.depth + tile.dot.group * tile.dot.sums_stored
-    return -(-n // tile.columns) * tile.columns * depth
-
-
 def product(tile: DotTile, n: int, k: int, x_type: str = "int8") -> Any:
     with IRBuilder() as builder, T.prim_func():
         T.func_name("main")
         m = T.int64()
         a = T.arg("a", T.buffer((m, k), x_type))
-        w = T.arg("w", T.buffer((panel_elements(tile, n, k),), "int8"))
+        w = T.arg("w", T.buffer((math.prod(tile.panels(n, k)),), "int8"))
         c = T.arg("c", T.buffer((m, n), "int32"))
         T.func_attr({"tirx.noalias": True})
         gemm_dot(m=m, n=n, k=k, load=lambda i, kk: a[i, kk], panels=w, tile=tile,
@@ -208,7 +204,7 @@ def bf16_product(tile: DotTile, n: int, k: int) -> Any:
         T.func_name("main")
         m = T.int64()
         a = T.arg("a", T.buffer((m, k), "float32"))  # numbers that bf16 has
-        w = T.arg("w", T.buffer((panel_elements(tile, n, k),), "bfloat16"))
+        w = T.arg("w", T.buffer((math.prod(tile.panels(n, k)),), "bfloat16"))
         c = T.arg("c", T.buffer((m, n), "float32"))
         T.func_attr({"tirx.noalias": True})
         gemm_dot(m=m, n=n, k=k, load=lambda i, kk: a[i, kk], panels=w, tile=tile,
